@@ -1,0 +1,108 @@
+import Glibc
+
+/// Whole-file operations that leave either the old or the new content behind, whatever happens in between.
+enum Files {
+    /// A failed system call and the file it was made for.
+    struct Failure: Error {
+        let path: String
+        let code: Int32
+
+        init(_ path: String) {
+            self.path = path
+            self.code = errno
+        }
+
+        /// What happened, in words of the operating system, with what to do where that is clear.
+        var reason: String {
+            switch code {
+            case ENOSPC, EDQUOT: "\(String(errno: code)): free some space on the file system that holds \(path)"
+            case EROFS: "\(String(errno: code)): \(path) is on a read-only file system"
+            default: "\(String(errno: code)) (\(path))"
+            }
+        }
+    }
+
+    /// No state file is larger; a larger one is not ours.
+    private static let maximumBytes = 16 << 20
+
+    /// Makes the directory and its parents; existing ones are left as they are.
+    static func makeDirectory(_ path: String, mode: mode_t) throws(Failure) {
+        guard mkdir(path, mode) != 0, errno != EEXIST else { return }
+        guard errno == ENOENT, let slash = path.lastIndex(of: "/"), slash != path.startIndex else { throw Failure(path) }
+        try makeDirectory(String(path[..<slash]), mode: 0o755)
+        guard mkdir(path, mode) == 0 || errno == EEXIST else { throw Failure(path) }
+    }
+
+    /// The content, or nil where there is no such file.
+    static func read(_ path: String) throws(Failure) -> [UInt8]? {
+        let descriptor = open(path, O_RDONLY | O_CLOEXEC)
+        guard descriptor >= 0 else {
+            if errno == ENOENT { return nil }
+            throw Failure(path)
+        }
+        defer { close(descriptor) }
+        var content: [UInt8] = []
+        var chunk = [UInt8](repeating: 0, count: 64 << 10)
+        while true {
+            let count = Glibc.read(descriptor, &chunk, chunk.count)
+            if count == 0 { return content }
+            if count < 0 {
+                if errno == EINTR { continue }
+                throw Failure(path)
+            }
+            content += chunk[..<count]
+            if content.count > maximumBytes {
+                errno = EFBIG
+                throw Failure(path)
+            }
+        }
+    }
+
+    /// Writes beside the file, flushes to the disk, renames over it and flushes the directory.
+    static func replace(_ path: String, with bytes: [UInt8], mode: mode_t) throws(Failure) {
+        let temporary = path + ".new"
+        unlink(temporary)
+        let descriptor = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode)
+        guard descriptor >= 0 else { throw Failure(temporary) }
+        do {
+            try writeAll(descriptor, bytes, path: temporary)
+            guard fsync(descriptor) == 0 else { throw Failure(temporary) }
+        } catch {
+            close(descriptor)
+            unlink(temporary)
+            throw error
+        }
+        close(descriptor)
+        guard rename(temporary, path) == 0 else { throw Failure(path) }
+        try flushDirectory(of: path)
+    }
+
+    private static func writeAll(_ descriptor: Int32, _ bytes: [UInt8], path: String) throws(Failure) {
+        var rest = bytes[...]
+        while !rest.isEmpty {
+            let written = rest.withUnsafeBytes { write(descriptor, $0.baseAddress, $0.count) }
+            if written < 0 {
+                if errno == EINTR { continue }
+                throw Failure(path)
+            }
+            rest = rest.dropFirst(written)
+        }
+    }
+
+    private static func flushDirectory(of path: String) throws(Failure) {
+        let directory = path.lastIndex(of: "/").map { String(path[..<$0]) } ?? "."
+        let descriptor = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
+        guard descriptor >= 0 else { throw Failure(directory) }
+        defer { close(descriptor) }
+        guard fsync(descriptor) == 0 else { throw Failure(directory) }
+    }
+}
+
+extension String {
+    /// What the operating system calls this error.
+    init(errno code: Int32) {
+        var buffer = [CChar](repeating: 0, count: 256)
+        let text = strerror_r(code, &buffer, buffer.count)
+        self = text.map { String(cString: $0) } ?? "error \(code)"
+    }
+}

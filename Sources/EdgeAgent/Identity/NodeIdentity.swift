@@ -1,0 +1,68 @@
+import FoundationEssentials
+
+/// What pairing gave this node: which hub it belongs to and the credential that proves it.
+struct NodeIdentity: Codable, Sendable, Equatable {
+    /// Base URL of the hub as given at pairing, `https://…` or `wss://…`.
+    var hubURL: String
+    /// Empty where the agent was started with a token alone.
+    var nodeID: String
+    var nodeName: String
+    var token: Secret
+    /// SHA-256 of the hub's public key (SPKI), base64; nil where none was pinned.
+    var pinSHA256: String?
+
+    private enum CodingKeys: String, CodingKey {
+        case hubURL = "hub_url"
+        case nodeID = "node_id"
+        case nodeName = "node_name"
+        case token
+        case pinSHA256 = "pin_sha256"
+    }
+}
+
+/// Reads and writes the identity in the state directory.
+struct IdentityStore: Sendable {
+    static let identityFile = "identity.json"
+    static let authorityFile = "hub-ca.pem"
+
+    let directory: StateDirectory
+
+    /// The identity that an earlier pairing left, or nil.
+    ///
+    /// - Throws: `AgentError.identity` where the file is there and cannot be understood. It is left as it is.
+    func load() throws(AgentError) -> NodeIdentity? {
+        guard let bytes = try directory.read(Self.identityFile) else { return nil }
+        do {
+            return try JSONDecoder().decode(NodeIdentity.self, from: Data(bytes))
+        } catch {
+            throw .identity(
+                "\(directory.file(Self.identityFile)) is damaged; restore it from a backup, or pair again with "
+                    + "`edge-agent enroll --again`"
+            )
+        }
+    }
+
+    /// Stores identity and authority so that a crash leaves the old pair or the new one: the authority is only ever
+    /// used together with an identity, which is written last.
+    func save(_ identity: NodeIdentity, authorityPEM: [UInt8]?) throws(AgentError) {
+        if let authorityPEM {
+            try directory.write(Self.authorityFile, authorityPEM)
+        } else {
+            directory.remove(Self.authorityFile)
+        }
+        let encoder = JSONEncoder()
+        encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
+        do {
+            try directory.write(Self.identityFile, Array(try encoder.encode(identity)))
+        } catch let error as AgentError {
+            throw error
+        } catch {
+            throw .identity("the identity cannot be encoded: \(error)")
+        }
+    }
+
+    /// Path of the stored authority, or nil where pairing stored none.
+    func authorityPath() throws(AgentError) -> String? {
+        try directory.read(Self.authorityFile) == nil ? nil : directory.file(Self.authorityFile)
+    }
+}
