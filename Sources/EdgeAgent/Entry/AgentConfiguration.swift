@@ -1,0 +1,166 @@
+import Configuration
+import FoundationEssentials
+import Glibc
+
+/// What the agent was told: by flag, else by environment variable `EDGE_…`, else by the configuration file.
+///
+/// A setting has one name in all three: flag `--ca-file`, variable `EDGE_CA_FILE`, file key `"ca_file"`.
+struct AgentConfiguration: Sendable {
+    /// Every setting; the configuration file may hold no other key. The flag of `hub_url` is `--hub`.
+    enum Key: String, CaseIterable {
+        case hubURL = "hub_url"
+        case token
+        case tokenFile = "token_file"
+        case stateDirectory = "state_dir"
+        case authorityFile = "ca_file"
+        case pinSHA256 = "pin_sha256"
+        case insecure
+        case logLevel = "log_level"
+        case nativeCommand = "native_command"
+    }
+
+    var hubURL: String?
+    var token: Secret?
+    var stateDirectory: String
+    var authorityFile: String?
+    var pinSHA256: String?
+    /// Allows `ws://` and `http://` to other machines. Never weakens the checks made over TLS.
+    var insecure: Bool
+    var logLevel: String
+    /// Launch template of the profile `default`.
+    var nativeCommand: String?
+
+    /// Resolves the settings.
+    ///
+    /// - Parameters:
+    ///   - flags: what stood on the command line, by key.
+    ///   - file: path given with `--config`; nil reads `/etc/edge-agent/agent.json` where that exists.
+    ///   - environment: the process's environment.
+    /// - Throws: `AgentError` that names the setting and where it came from.
+    init(
+        flags: [Key: String],
+        file: String?,
+        environment: [String: String]
+    ) throws(AgentError) {
+        let reader = ConfigReader(providers: [
+            InMemoryProvider(values: Self.values(flags)),
+            EnvironmentVariablesProvider(environmentVariables: environment).prefixKeys(with: "edge"),
+            InMemoryProvider(values: Self.values(try ConfigurationFile.load(file))),
+        ])
+        func text(_ key: Key) -> String? {
+            guard let value = reader.string(forKey: ConfigKey([key.rawValue])), !value.isEmpty else { return nil }
+            return value
+        }
+        hubURL = text(.hubURL)
+        token = try Self.token(text(.token), file: text(.tokenFile))
+        stateDirectory = text(.stateDirectory) ?? Self.defaultStateDirectory(environment)
+        authorityFile = text(.authorityFile)
+        pinSHA256 = text(.pinSHA256)
+        insecure = try Self.flag(text(.insecure), .insecure)
+        logLevel = text(.logLevel) ?? "info"
+        nativeCommand = text(.nativeCommand)
+    }
+
+    private static func values(_ settings: [Key: String]) -> [AbsoluteConfigKey: ConfigValue] {
+        Dictionary(
+            uniqueKeysWithValues: settings.map {
+                (AbsoluteConfigKey([$0.key.rawValue]), ConfigValue(.string($0.value), isSecret: $0.key == .token))
+            }
+        )
+    }
+
+    private static func token(_ given: String?, file: String?) throws(AgentError) -> Secret? {
+        if let given { return Secret(given) }
+        guard let file else { return nil }
+        do {
+            guard let bytes = try Files.read(file) else {
+                throw AgentError(.configuration, "token file \(file) does not exist")
+            }
+            let text = String(decoding: bytes, as: UTF8.self)
+                .split(whereSeparator: \.isWhitespace).first.map(String.init)
+            guard let text else { throw AgentError(.configuration, "token file \(file) is empty") }
+            return Secret(text)
+        } catch let failure as Files.Failure {
+            throw AgentError(.configuration, "token file \(file) cannot be read: \(failure.reason)")
+        } catch let error as AgentError {
+            throw error
+        } catch {
+            throw AgentError(.software, "\(error)")
+        }
+    }
+
+    private static func flag(_ text: String?, _ key: Key) throws(AgentError) -> Bool {
+        switch text?.lowercased() {
+        case nil, "false", "no", "0": false
+        case "true", "yes", "1": true
+        case .some(let other):
+            throw AgentError(.configuration, "\(key.rawValue) must be true or false, not \"\(other)\"")
+        }
+    }
+
+    /// systemd's `StateDirectory=` where set, `/var/lib/edge-agent` for root, else the user's own state folder.
+    private static func defaultStateDirectory(_ environment: [String: String]) -> String {
+        if let given = environment["STATE_DIRECTORY"], !given.isEmpty { return given }
+        if geteuid() == 0 { return "/var/lib/edge-agent" }
+        if let state = environment["XDG_STATE_HOME"], !state.isEmpty { return state + "/edge-agent" }
+        return (environment["HOME"] ?? ".") + "/.local/state/edge-agent"
+    }
+}
+
+/// The JSON file with the agent's settings, for those who prefer a file to variables.
+enum ConfigurationFile {
+    static let defaultPath = "/etc/edge-agent/agent.json"
+
+    /// - Throws: `AgentError.configuration` for a file that was named and is missing, is no JSON object of plain
+    ///   values, or holds an unknown key.
+    static func load(_ path: String?) throws(AgentError) -> [AgentConfiguration.Key: String] {
+        let bytes: [UInt8]
+        do {
+            guard let content = try Files.read(path ?? defaultPath) else {
+                guard let path else { return [:] }
+                throw AgentError(.configuration, "configuration file \(path) does not exist")
+            }
+            bytes = content
+        } catch let failure as Files.Failure {
+            throw AgentError(.configuration, "configuration file cannot be read: \(failure.reason)")
+        } catch let error as AgentError {
+            throw error
+        } catch {
+            throw AgentError(.software, "\(error)")
+        }
+        let name = path ?? defaultPath
+        let values: [String: Scalar]
+        do {
+            values = try JSONDecoder().decode([String: Scalar].self, from: Data(bytes))
+        } catch {
+            throw AgentError(
+                .configuration,
+                "configuration file \(name) must be one JSON object of texts, numbers and true/false"
+            )
+        }
+        var settings: [AgentConfiguration.Key: String] = [:]
+        for (text, value) in values {
+            guard let key = AgentConfiguration.Key(rawValue: text) else {
+                let known = AgentConfiguration.Key.allCases.map(\.rawValue).joined(separator: ", ")
+                throw AgentError(.configuration, "configuration file \(name) has the unknown key \"\(text)\"; known: \(known)")
+            }
+            settings[key] = value.text
+        }
+        return settings
+    }
+
+    private struct Scalar: Decodable {
+        let text: String
+
+        init(from decoder: any Decoder) throws {
+            let container = try decoder.singleValueContainer()
+            if let flag = try? container.decode(Bool.self) {
+                text = flag ? "true" : "false"
+            } else if let number = try? container.decode(Int.self) {
+                text = String(number)
+            } else {
+                text = try container.decode(String.self)
+            }
+        }
+    }
+}
