@@ -12,11 +12,12 @@ final class Program: @unchecked Sendable {  // every mutable part is guarded by 
     private let lock = NSLock()
     private var status: Int32?
 
-    /// Starts `executable` with the environment given and nothing else inherited but PATH.
+    /// Starts `executable`, one of ours by its name or any other by its absolute path, with the environment given and
+    /// nothing else inherited but PATH.
     init(_ executable: String, _ arguments: [String], environment: [String: String] = [:], in folder: URL) throws {
-        name = executable
-        output = folder.appending(path: "\(executable)-\(UInt32.random(in: 0 ... .max)).log")
-        let path = Self.binaries.appending(path: executable).path
+        let path = executable.hasPrefix("/") ? executable : Self.binaries.appending(path: executable).path
+        name = URL(fileURLWithPath: path).lastPathComponent
+        output = folder.appending(path: "\(name)-\(UInt32.random(in: 0 ... .max)).log")
         var actions = posix_spawn_file_actions_t()
         posix_spawn_file_actions_init(&actions)
         defer { posix_spawn_file_actions_destroy(&actions) }

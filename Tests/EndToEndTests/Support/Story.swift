@@ -20,7 +20,12 @@ struct Story: Sendable {
     }
 
     static func pair(_ bench: Workbench, _ hub: Hub, state: String = "agent", name: String = "kitchen") async throws {
-        let code = try await hub.enrollmentCode()
+        try await pairWith(try await hub.enrollmentCode(), bench, hub, state: state, name: name)
+    }
+
+    static func pairWith(
+        _ code: String, _ bench: Workbench, _ hub: Hub, state: String, name: String = "kitchen"
+    ) async throws {
         let enrolled = try await run(
             "edge-agent",
             [
