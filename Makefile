@@ -1,0 +1,65 @@
+# One configuration (debug) serves test, check and demo, so that each builds only what the others have not.
+# `make` alone lists what there is.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+# A module may be imported only where Package.swift says the target depends on it.
+BUILD_FLAGS := --explicit-target-dependency-import-check error
+# Static: the machines that run these programs have no Swift installation.
+RELEASE_FLAGS := $(BUILD_FLAGS) -c release --static-swift-stdlib
+DIST := .build/dist
+OURS := Sources Tests Benchmarks Package.swift
+ARGS ?=
+
+.PHONY: help deps build test check fmt proto demo bench-idle bench-io clean
+
+help: ## Lists these targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+deps: ## Installs the Debian packages that are missing, and says which
+	@scripts/install-deps.sh
+
+demo: deps ## Hub, paired agent and a bot on this machine; ARGS=--once ends by itself
+	@scripts/demo.sh $(ARGS)
+
+test: deps ## Every test that needs no special hardware
+	@scripts/test.sh $(BUILD_FLAGS)
+
+check: deps ## Format, repository rules, and no warning in our own code
+	swift format lint --strict --parallel --recursive $(OURS)
+	@scripts/check-warnings.sh $(BUILD_FLAGS)
+	swift test $(BUILD_FLAGS) --disable-xctest --filter TidyTests
+
+fmt: ## Formats our Swift in place
+	swift format --in-place --parallel --recursive $(OURS)
+
+build: deps ## Release programs, static and stripped, in .build/dist
+	swift build $(RELEASE_FLAGS) --product edge-agent
+	swift build $(RELEASE_FLAGS) --product control-hub
+	@mkdir -p $(DIST)
+	@for program in edge-agent control-hub; do \
+	    strip -o "$(DIST)/$$program" "$$(swift build $(RELEASE_FLAGS) --show-bin-path)/$$program"; \
+	    ls -l "$(DIST)/$$program"; \
+	done
+
+# The generator comes from the checked-out swift-protobuf, so that it fits the library's version; protoc from Debian's
+# protobuf-compiler. Public, because other modules read the messages.
+proto: ## Generates Swift from Sources/WireFormat/Schema/node.proto
+	@command -v protoc >/dev/null || { echo "protoc is missing: apt-get install protobuf-compiler" >&2; exit 1; }
+	swift package resolve
+	swift build --package-path .build/checkouts/swift-protobuf --scratch-path .build/generator -c release --product protoc-gen-swift
+	protoc --plugin=protoc-gen-swift="$$(swift build --package-path .build/checkouts/swift-protobuf --scratch-path .build/generator -c release --show-bin-path)/protoc-gen-swift" \
+	    --proto_path=Sources/WireFormat/Schema \
+	    --swift_opt=Visibility=Public,UseAccessLevelOnImports=true --swift_out=Sources/WireFormat/Schema \
+	    node.proto
+
+bench-idle: build ## What an idle agent and its hub cost; SECONDS_IDLE=60, JSON=1
+	@Benchmarks/idle.sh
+
+bench-io: deps ## The comparison behind docs/decisions/0001-agent-io.md
+	@Benchmarks/AgentIO/compare.sh
+
+clean: ## Removes what was built and the demo's data
+	rm -rf .build .demo Benchmarks/AgentIO/.build

@@ -1,0 +1,18 @@
+#!/usr/bin/env bash
+# Fails if the compiler warns about our own code. SwiftPM silences warnings of dependencies, so every warning is ours.
+# Arguments go to `swift build`.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+# The compiler repeats no warning for a file it does not compile again, so our files are made to look changed.
+find Sources Tests -name '*.swift' -exec touch {} +
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+swift build --build-tests "$@" 2>&1 | tee "$log"
+if grep -E '^[^ ].*(Sources|Tests)/.*warning: ' "$log" | sort -u >"$log.found"; then
+    echo "check: the compiler warns about our code:" >&2
+    cat "$log.found" >&2
+    rm -f "$log.found"
+    exit 1
+fi
+rm -f "$log.found"

@@ -1,0 +1,15 @@
+#!/usr/bin/env bash
+# Builds everything with its tests, then runs them. Arguments go to `swift build` and `swift test`.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+begin=$SECONDS
+echo "test: building (the first build takes several minutes)"
+swift build --build-tests "$@"
+echo "test: built in $((SECONDS - begin)) s"
+begin=$SECONDS
+status=0
+# The tests are all Swift Testing; the XCTest runner would only report that it found none.
+swift test --skip-build --disable-xctest "$@" || status=$?
+echo "test: ran in $((SECONDS - begin)) s, exit $status"
+exit "$status"
