@@ -3,25 +3,28 @@
 #ifndef CLINUX_SHIM_H
 #define CLINUX_SHIM_H
 
-#ifndef _GNU_SOURCE
-#define _GNU_SOURCE
-#endif
-
 #include <fcntl.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdint.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/inotify.h>
 #include <sys/ioctl.h>
 #include <sys/prctl.h>
+#include <sys/signalfd.h>
 #include <sys/syscall.h>
 #include <sys/timerfd.h>
 #include <sys/types.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
 #ifndef SYS_pidfd_open
 #define SYS_pidfd_open 434
+#endif
+#ifndef SYS_close_range
+#define SYS_close_range 436
 #endif
 #ifndef SYS_pidfd_send_signal
 #define SYS_pidfd_send_signal 424
@@ -44,6 +47,28 @@ static inline int CLinux_pidfd_send_signal(int pidfd, int signal_number) {
 
 static inline int CLinux_gettid(void) { return (int)syscall(SYS_gettid); }
 
+// Names the calling thread, at most 15 characters, as ps and debuggers show it.
+static inline int CLinux_set_thread_name(const char *name) { return prctl(PR_SET_NAME, name, 0, 0, 0); }
+
+// Starts a detached thread on which all signals are blocked. It inherits the mask, so there is no moment in which it
+// could take a signal. Returns 0 or an error number.
+static inline int CLinux_start_thread(void *(*body)(void *), void *context) {
+    sigset_t all, previous;
+    pthread_attr_t attributes;
+    pthread_t thread;
+    int failure = pthread_attr_init(&attributes);
+    if (failure != 0) {
+        return failure;
+    }
+    pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &previous);
+    failure = pthread_create(&thread, &attributes, body, context);
+    pthread_sigmask(SIG_SETMASK, &previous, (sigset_t *)0);
+    pthread_attr_destroy(&attributes);
+    return failure;
+}
+
 // epoll_event is a packed union; these keep the 64-bit tag and the event mask apart for Swift.
 static inline int CLinux_epoll_control(int epoll, int operation, int fd, uint32_t events, uint64_t tag) {
     struct epoll_event event;
@@ -65,5 +90,27 @@ static inline int CLinux_timerfd_arm(int fd, int64_t seconds, int64_t nanosecond
     struct itimerspec when = { { 0, 0 }, { seconds, nanoseconds } };
     return timerfd_settime(fd, 0, &when, (struct itimerspec *)0);
 }
+
+// Makes the signals (a zero ends the list) arrive by a descriptor instead of a handler. Blocks them in this thread.
+static inline int CLinux_signalfd_create(const int *signals) {
+    sigset_t set;
+    sigemptyset(&set);
+    for (; *signals; signals++) sigaddset(&set, *signals);
+    if (sigprocmask(SIG_BLOCK, &set, (sigset_t *)0) != 0) return -1;
+    return signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+}
+
+// The next signal that arrived, or -1 where there is none.
+static inline int CLinux_signalfd_read(int fd) {
+    struct signalfd_siginfo info;
+    return read(fd, &info, sizeof info) == (ssize_t)sizeof info ? (int)info.ssi_signo : -1;
+}
+
+// Closes every descriptor from `first` on.
+static inline int CLinux_close_from(unsigned int first) { return (int)syscall(SYS_close_range, first, ~0U, 0U); }
+
+// How a process ended, from the status that waitpid gave.
+static inline int CLinux_exit_signal(int status) { return WIFSIGNALED(status) ? WTERMSIG(status) : 0; }
+static inline int CLinux_exit_code(int status) { return WIFEXITED(status) ? WEXITSTATUS(status) : 0; }
 
 #endif

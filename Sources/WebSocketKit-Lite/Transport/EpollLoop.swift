@@ -1,0 +1,292 @@
+import CLinux
+import Glibc
+import Synchronization
+
+/// One thread that waits for sockets and timers, and runs the actors pinned to it.
+///
+/// An actor whose `unownedExecutor` is this loop does its socket calls on the thread that learns about readiness, so
+/// nothing hops between threads on the way of a message. The price: such an actor must never block.
+///
+/// The thread lives until `shutdown()`; jobs given to a loop that has been shut down never run, so shut it down only
+/// after everything pinned to it is done. A process normally has one loop and keeps it.
+///
+/// Signals are blocked on the thread. Therefore a write to a connection the peer has reset yields `EPIPE` and never the
+/// `SIGPIPE` that would end the process, also where the write happens inside OpenSSL, and no setting of the process
+/// has to be changed (an ignored signal would be inherited by child processes).
+///
+/// `@unchecked Sendable`: the descriptors never change; `shared` is behind a lock; everything marked "loop thread only"
+/// is touched only there, which `preconditionOnLoop()` checks.
+public final class EpollLoop: SerialExecutor, @unchecked Sendable {
+    /// A point in time on the clock that keeps counting while the machine is suspended.
+    typealias Instant = ContinuousClock.Instant
+
+    /// Names a scheduled timer.
+    struct TimerID: Hashable {
+        let deadline: Instant
+        fileprivate let number: UInt64
+    }
+
+    private enum Work {
+        case job(UnownedJob)
+        case closure(@Sendable () -> Void)
+    }
+
+    private struct Shared {
+        var queue: [Work] = []
+        var isSleeping = false
+        var isStopping = false
+        var thread: pthread_t?
+    }
+
+    private struct Timer {
+        let id: TimerID
+        let body: () -> Void
+    }
+
+    private struct WeakSocket {
+        weak var socket: SocketHandle?
+    }
+
+    /// Descriptors looked at per `epoll_wait`; more are simply found by the next call.
+    private static let maxEventsPerWait = 64
+    /// Batches of jobs run before sockets get a look again, so a busy actor cannot starve the others.
+    private static let maxBatchesBetweenPolls = 16
+    private static let wakeUpTag: UInt64 = 0
+    private static let timerTag: UInt64 = 1
+    /// The largest read in one go; also what bounds the size of arrays that reads return.
+    static let scratchBytes = 64 * 1024
+
+    private let epoll: Int32
+    private let wakeUp: Int32
+    private let timer: Int32
+    private let shared = Mutex(Shared())
+
+    // Loop thread only, from here on.
+    private var sockets: [UInt64: WeakSocket] = [:]
+    private var nextTag: UInt64 = 2
+    /// Sorted, the earliest last. There are a few timers per connection and few connections, so a heap gains nothing.
+    private var timers: [Timer] = []
+    private var nextTimerNumber: UInt64 = 0
+    /// What the kernel's timer is set to.
+    private var armedDeadline: Instant?
+    /// Memory reads go to before they become an array of the right size, so that a waiting connection holds no buffer.
+    let scratch: UnsafeMutableRawBufferPointer
+
+    /// Starts a loop. Throws `WebSocketError.Code.system` when the process is out of descriptors or threads.
+    public static func start() throws(WebSocketError) -> EpollLoop {
+        let loop = try EpollLoop()
+        try loop.startThread()
+        return loop
+    }
+
+    private init() throws(WebSocketError) {
+        epoll = CLinux_epoll_create()
+        wakeUp = CLinux_eventfd_create()
+        timer = CLinux_timerfd_create()
+        scratch = .allocate(byteCount: Self.scratchBytes, alignment: 16)
+        guard epoll >= 0, wakeUp >= 0, timer >= 0,
+            CLinux_epoll_control(epoll, EPOLL_CTL_ADD, wakeUp, EPOLLIN.rawValue, Self.wakeUpTag) == 0,
+            CLinux_epoll_control(epoll, EPOLL_CTL_ADD, timer, EPOLLIN.rawValue, Self.timerTag) == 0
+        else {
+            throw WebSocketError(
+                .system,
+                "cannot set up an event loop: \(String(systemError: errno)); raise the limit of open files (ulimit -n)"
+            )
+        }
+    }
+
+    deinit {
+        for descriptor in [epoll, wakeUp, timer] where descriptor >= 0 {
+            close(descriptor)
+        }
+        scratch.deallocate()
+    }
+
+    private func startThread() throws(WebSocketError) {
+        try OwnedThread.start(name: "epoll-loop") { [self] in
+            shared.withLock { $0.thread = pthread_self() }
+            run()
+        }
+    }
+
+    /// Ends the thread after the work queued so far. Returns at once.
+    public func shutdown() {
+        shared.withLock { $0.isStopping = true }
+        execute {}
+    }
+
+    // MARK: Executor
+
+    /// Queues a job of a pinned actor; from any thread.
+    public func enqueue(_ job: consuming ExecutorJob) {
+        push(.job(UnownedJob(job)))
+    }
+
+    /// Runs a closure on the loop's thread, after what is queued already; from any thread.
+    func execute(_ body: @escaping @Sendable () -> Void) {
+        push(.closure(body))
+    }
+
+    /// Whether the caller is on the loop's thread.
+    public var isCurrent: Bool {
+        shared.withLock { $0.thread.map { pthread_equal($0, pthread_self()) != 0 } ?? false }
+    }
+
+    /// Lets `assumeIsolated` work from the loop's own callbacks.
+    public func checkIsolated() {
+        preconditionOnLoop()
+    }
+
+    /// Lets `assumeIsolated` work from the loop's own callbacks.
+    public func isIsolatingCurrentContext() -> Bool? {
+        isCurrent
+    }
+
+    func preconditionOnLoop() {
+        precondition(isCurrent, "called off the event loop's thread")
+    }
+
+    private func push(_ work: Work) {
+        let mustWake = shared.withLock { shared in
+            shared.queue.append(work)
+            defer { shared.isSleeping = false }
+            return shared.isSleeping
+        }
+        if mustWake {
+            var one: UInt64 = 1
+            // Cannot fail but by a full counter, and then the loop is being woken already.
+            _ = write(wakeUp, &one, MemoryLayout<UInt64>.size)
+        }
+    }
+
+    // MARK: Loop
+
+    private func run() {
+        var events = [epoll_event](repeating: epoll_event(), count: Self.maxEventsPerWait)
+        let executor = asUnownedSerialExecutor()
+        var batch: [Work] = []
+        var batchesSincePoll = 0
+        while true {
+            let (mustPoll, maySleep, mustStop) = shared.withLock { shared -> (Bool, Bool, Bool) in
+                swap(&batch, &shared.queue)
+                let isIdle = batch.isEmpty
+                shared.isSleeping = isIdle && !shared.isStopping
+                return (isIdle || batchesSincePoll >= Self.maxBatchesBetweenPolls, isIdle, isIdle && shared.isStopping)
+            }
+            if mustStop { return }
+            for work in batch {
+                switch work {
+                case .job(let job): job.runSynchronously(on: executor)
+                case .closure(let body): body()
+                }
+            }
+            batch.removeAll(keepingCapacity: true)
+            batchesSincePoll += 1
+            guard mustPoll else { continue }
+            batchesSincePoll = 0
+            armTimer()
+            let count = epoll_wait(epoll, &events, Int32(events.count), maySleep ? -1 : 0)
+            shared.withLock { $0.isSleeping = false }
+            // A negative count is EINTR: signals are blocked here, but a debugger may still stop the thread.
+            for index in 0..<Int(max(count, 0)) {
+                handle(&events[index])
+            }
+        }
+    }
+
+    private func handle(_ event: inout epoll_event) {
+        let tag = CLinux_epoll_tag(&event)
+        switch tag {
+        case Self.wakeUpTag:
+            drain(wakeUp)
+        case Self.timerTag:
+            drain(timer)
+            armedDeadline = nil
+            runTimers()
+        default:
+            sockets[tag]?.socket?.becameReady(CLinux_epoll_events(&event))
+        }
+    }
+
+    private func drain(_ descriptor: Int32) {
+        var value: UInt64 = 0
+        // Nothing to read means somebody else's wake-up was already taken; either way the counter is now zero.
+        _ = read(descriptor, &value, MemoryLayout<UInt64>.size)
+    }
+
+    // MARK: Sockets (loop thread only)
+
+    /// Watches a descriptor, edge-triggered in both directions. Returns the tag that names it, or nil and `errno`.
+    func register(_ socket: SocketHandle, descriptor: Int32) -> UInt64? {
+        preconditionOnLoop()
+        let tag = nextTag
+        nextTag += 1
+        let events = EPOLLIN.rawValue | EPOLLOUT.rawValue | EPOLLRDHUP.rawValue | EPOLLET.rawValue
+        guard CLinux_epoll_control(epoll, EPOLL_CTL_ADD, descriptor, events, tag) == 0 else { return nil }
+        sockets[tag] = WeakSocket(socket: socket)
+        return tag
+    }
+
+    /// Forgets a descriptor; closing it has already ended the kernel's watching.
+    func forget(_ tag: UInt64) {
+        preconditionOnLoop()
+        sockets[tag] = nil
+    }
+
+    // MARK: Timers (loop thread only)
+
+    /// Runs `body` on the loop at `deadline` or soon after.
+    func schedule(at deadline: Instant, _ body: @escaping () -> Void) -> TimerID {
+        preconditionOnLoop()
+        nextTimerNumber += 1
+        let id = TimerID(deadline: deadline, number: nextTimerNumber)
+        timers.insert(Timer(id: id, body: body), at: position(of: id))
+        return id
+    }
+
+    /// Forgets a timer; harmless when it has run.
+    func cancel(_ id: TimerID) {
+        preconditionOnLoop()
+        let index = position(of: id)
+        if index < timers.count, timers[index].id == id {
+            timers.remove(at: index)
+        }
+    }
+
+    /// Where `id` stands, or would stand, in the descending order of `timers`.
+    private func position(of id: TimerID) -> Int {
+        var low = 0
+        var high = timers.count
+        while low < high {
+            let middle = (low + high) / 2
+            let other = timers[middle].id
+            if (other.deadline, other.number) > (id.deadline, id.number) {
+                low = middle + 1
+            } else {
+                high = middle
+            }
+        }
+        return low
+    }
+
+    private func runTimers() {
+        let now = ContinuousClock.now
+        while let timer = timers.last, timer.id.deadline <= now {
+            timers.removeLast()
+            timer.body()
+        }
+    }
+
+    /// Sets the kernel's timer when the earliest deadline is earlier than what it is set to. A later one is left to a
+    /// wake-up that finds nothing due, which is cheaper than a system call for every read that sets a deadline.
+    private func armTimer() {
+        guard let earliest = timers.last?.id.deadline else { return }
+        if let armedDeadline, armedDeadline <= earliest { return }
+        let wait = max(earliest - ContinuousClock.now, .nanoseconds(1))
+        let (seconds, attoseconds) = wait.components
+        guard CLinux_timerfd_arm(timer, seconds, max(attoseconds / 1_000_000_000, seconds == 0 ? 1 : 0)) == 0 else {
+            preconditionFailure("timerfd_settime refused a valid time")
+        }
+        armedDeadline = earliest
+    }
+}

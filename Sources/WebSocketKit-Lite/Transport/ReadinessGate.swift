@@ -1,0 +1,90 @@
+/// A condition on an `EpollLoop` that tasks wait for: open lets everybody through, closed makes them wait.
+///
+/// `@unchecked Sendable`: every member is for the loop's thread only, which `wait` checks; its callers are actors
+/// pinned to the loop and the loop's own callbacks.
+final class ReadinessGate: @unchecked Sendable {
+    private struct Waiter {
+        let id: UInt64
+        let continuation: CheckedContinuation<Void, any Error>
+        let timer: EpollLoop.TimerID?
+    }
+
+    private let loop: EpollLoop
+    private(set) var isOpen: Bool
+    private var failure: (any Error)?
+    private var waiters: [Waiter] = []
+    private var nextWaiterID: UInt64 = 0
+
+    init(loop: EpollLoop, isOpen: Bool = false) {
+        self.loop = loop
+        self.isOpen = isOpen
+    }
+
+    /// Lets everybody through, until `shut`.
+    func open() {
+        isOpen = true
+        resumeAll(with: .success(()))
+    }
+
+    /// Makes the next callers wait.
+    func shut() {
+        isOpen = false
+    }
+
+    /// Makes everybody fail from now on. The first failure stays.
+    func fail(_ error: any Error) {
+        guard failure == nil else { return }
+        failure = error
+        resumeAll(with: .failure(error))
+    }
+
+    /// Suspends until the gate is open. Throws what `fail` was given, `StreamError.timedOut`, or `CancellationError`.
+    ///
+    /// Being let through says that the gate was open a moment ago; look again at what it stands for.
+    func wait(deadline: ContinuousClock.Instant? = nil, isolation: isolated (any Actor)? = #isolation) async throws {
+        loop.preconditionOnLoop()
+        if let failure { throw failure }
+        guard !isOpen else {
+            try Task.checkCancellation()
+            return
+        }
+        nextWaiterID += 1
+        let id = nextWaiterID
+        try await withTaskCancellationHandler {
+            try await withCheckedThrowingContinuation { (continuation: CheckedContinuation<Void, any Error>) in
+                guard !Task.isCancelled else {
+                    continuation.resume(throwing: CancellationError())
+                    return
+                }
+                let timer = deadline.map { deadline in
+                    loop.schedule(at: deadline) { [weak self] in self?.end(id, with: StreamError.timedOut) }
+                }
+                waiters.append(Waiter(id: id, continuation: continuation, timer: timer))
+            }
+        } onCancel: {
+            // Runs on the loop after the job that is registering the waiter, so it cannot come too early.
+            loop.execute { self.end(id, with: CancellationError()) }
+        }
+    }
+
+    private func resumeAll(with result: Result<Void, any Error>) {
+        guard !waiters.isEmpty else { return }
+        let all = waiters
+        waiters = []
+        for waiter in all {
+            resume(waiter, with: result)
+        }
+    }
+
+    private func end(_ id: UInt64, with error: any Error) {
+        guard let index = waiters.firstIndex(where: { $0.id == id }) else { return }
+        resume(waiters.remove(at: index), with: .failure(error))
+    }
+
+    private func resume(_ waiter: Waiter, with result: Result<Void, any Error>) {
+        if let timer = waiter.timer {
+            loop.cancel(timer)
+        }
+        waiter.continuation.resume(with: result)
+    }
+}

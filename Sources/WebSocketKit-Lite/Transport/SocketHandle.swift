@@ -1,0 +1,139 @@
+import CLinux
+import Glibc
+
+/// The one owner of a non-blocking socket: and its readiness on an `EpollLoop`.
+///
+/// Watching is edge-triggered, so readiness is remembered here: a direction counts as ready until a call on the socket
+/// says "would block" (`clear`), and again from the next edge on.
+///
+/// `@unchecked Sendable`: every member but `deinit` is for the loop's thread only, which the waiting functions check.
+/// `deinit` has no rival, for nobody holds the object any more.
+final class SocketHandle: @unchecked Sendable {
+    enum Direction: Sendable { case read, write }
+
+    /// Bytes the kernel may hold unsent before the socket stops being writable. Small, so that what is more urgent
+    /// does not queue behind what was handed over earlier; still enough to keep a fast link busy.
+    private static let notSentLowWaterBytes: Int32 = 16 * 1024
+
+    let loop: EpollLoop
+    private(set) var descriptor: Int32
+    private var tag: UInt64?
+    private let readable: ReadinessGate
+    private let writable: ReadinessGate
+
+    /// Takes over a non-blocking, connected or connecting socket.
+    init(descriptor: Int32, loop: EpollLoop) throws(StreamError) {
+        self.descriptor = descriptor
+        self.loop = loop
+        readable = ReadinessGate(loop: loop, isOpen: true)
+        writable = ReadinessGate(loop: loop, isOpen: true)
+        guard let tag = loop.register(self, descriptor: descriptor) else {
+            let number = errno
+            Glibc.close(descriptor)
+            self.descriptor = -1
+            throw .system(call: "epoll_ctl", number: number)
+        }
+        self.tag = tag
+    }
+
+    deinit {
+        if descriptor >= 0 {
+            Glibc.close(descriptor)
+        }
+        if let tag {
+            loop.execute { [loop] in loop.forget(tag) }
+        }
+    }
+
+    /// Connects to `address`, giving up at `deadline`.
+    static func connect(
+        to address: SocketAddress,
+        loop: EpollLoop,
+        deadline: ContinuousClock.Instant,
+        isolation: isolated (any Actor)? = #isolation
+    ) async throws -> SocketHandle {
+        let type = Int32(SOCK_STREAM.rawValue) | Int32(SOCK_NONBLOCK.rawValue) | Int32(SOCK_CLOEXEC.rawValue)
+        let descriptor = socket(address.family, type, 0)
+        guard descriptor >= 0 else { throw StreamError.system(call: "socket", number: errno) }
+        setOption(descriptor, Int32(IPPROTO_TCP), TCP_NODELAY, 1)
+        setOption(descriptor, Int32(IPPROTO_TCP), TCP_NOTSENT_LOWAT, notSentLowWaterBytes)
+
+        let result = address.withPointer { Glibc.connect(descriptor, $0, $1) }
+        let number = errno
+        guard result == 0 || number == EINPROGRESS else {
+            Glibc.close(descriptor)
+            throw StreamError.system(call: "connect", number: number)
+        }
+        let handle = try SocketHandle(descriptor: descriptor, loop: loop)
+        guard result != 0 else { return handle }
+        handle.clear(.write)
+        do {
+            try await handle.wait(for: .write, deadline: deadline)
+        } catch {
+            handle.close()
+            throw error
+        }
+        var failure: Int32 = 0
+        var length = socklen_t(MemoryLayout<Int32>.size)
+        getsockopt(descriptor, SOL_SOCKET, SO_ERROR, &failure, &length)
+        guard failure == 0 else {
+            handle.close()
+            throw StreamError.system(call: "connect", number: failure)
+        }
+        return handle
+    }
+
+    /// Options that only make things faster; a kernel that does not know one is no reason to fail.
+    private static func setOption(_ descriptor: Int32, _ level: Int32, _ name: Int32, _ value: Int32) {
+        var value = value
+        setsockopt(descriptor, level, name, &value, socklen_t(MemoryLayout<Int32>.size))
+    }
+
+    var isClosed: Bool { descriptor < 0 }
+
+    /// Notes that a call on the socket would have blocked.
+    func clear(_ direction: Direction) {
+        gate(direction).shut()
+    }
+
+    /// Suspends until a call in `direction` is worth trying. Throws `StreamError.timedOut`, `StreamError.closed`, or
+    /// `CancellationError`.
+    func wait(
+        for direction: Direction,
+        deadline: ContinuousClock.Instant?,
+        isolation: isolated (any Actor)? = #isolation
+    ) async throws {
+        try await gate(direction).wait(deadline: deadline)
+    }
+
+    /// Called by the loop with what `epoll_wait` reported.
+    func becameReady(_ events: UInt32) {
+        let ended = events & (EPOLLERR.rawValue | EPOLLHUP.rawValue) != 0
+        if ended || events & (EPOLLIN.rawValue | EPOLLRDHUP.rawValue) != 0 {
+            readable.open()
+        }
+        if ended || events & EPOLLOUT.rawValue != 0 {
+            writable.open()
+        }
+    }
+
+    /// Closes the socket; who waits for it is told `StreamError.closed`.
+    func close() {
+        guard !isClosed else { return }
+        Glibc.close(descriptor)
+        descriptor = -1
+        if let tag {
+            loop.forget(tag)
+        }
+        tag = nil
+        readable.fail(StreamError.closed)
+        writable.fail(StreamError.closed)
+    }
+
+    private func gate(_ direction: Direction) -> ReadinessGate {
+        switch direction {
+        case .read: readable
+        case .write: writable
+        }
+    }
+}
