@@ -1,13 +1,13 @@
 /// The status line and header fields of an HTTP/1.x response (RFC 9112 §4, §5).
-public struct HTTPResponseHead: Sendable {
+struct HTTPResponseHead: Sendable {
     /// The minor version: 0 or 1.
-    public let minorVersion: Int
+    let minorVersion: Int
     /// The three-digit status code.
-    public let status: Int
+    let status: Int
     /// The reason phrase; for people.
-    public let reason: String
+    let reason: String
     /// The header fields.
-    public let headers: HeaderFields
+    let headers: HeaderFields
 }
 
 /// What is wrong with a response as HTTP.

@@ -1,0 +1,175 @@
+/// One HTTP/1.1 request and its answer on a connection of its own (RFC 9112).
+public enum HTTPExchange {
+    /// One HTTP/1.1 request.
+    public struct Request: Sendable {
+        /// The method, such as `GET`.
+        public var method: String
+        /// Where to, with path and query. `ws` and `wss` are dialed like `http` and `https`.
+        public var endpoint: Endpoint
+        /// Fields besides `Host`, `Connection` and `Content-Length`, which are made here.
+        public var headers: HeaderFields
+        /// The body; sent with `Content-Length` unless it is empty and the method is `GET` or `HEAD`.
+        public var body: [UInt8]
+
+        /// Describes a request.
+        public init(method: String, endpoint: Endpoint, headers: HeaderFields = [:], body: [UInt8] = []) {
+            self.method = method
+            self.endpoint = endpoint
+            self.headers = headers
+            self.body = body
+        }
+    }
+
+    /// The answer to an `Request`.
+    public struct Response: Sendable {
+        /// The status code, 200–599.
+        public let status: Int
+        /// The header fields.
+        public let headers: HeaderFields
+        /// The whole body.
+        public let body: [UInt8]
+    }
+
+    /// Sends the request and reads the whole answer; any final status is an answer, not an error.
+    ///
+    /// - Parameters:
+    ///   - maxBodyBytes: The largest body taken; a larger one throws `tooLarge`.
+    ///   - timeout: Limit for everything after the connection is made. Connecting has the dialer's limits.
+    /// - Throws: What dialing throws, and `timeout`, `protocolViolation`, `tooLarge`, `tcpFailed`, `misuse`,
+    ///   `cancelled`.
+    public static func perform(
+        _ request: Request,
+        dialer: Dialer,
+        maxBodyBytes: Int = 1024 * 1024,
+        timeout: Duration = .seconds(30)
+    ) async throws(WebSocketError) -> Response {
+        let bytes: [UInt8]
+        do throws(LocalMisuse) {
+            bytes = try serialize(request)
+        } catch {
+            throw WebSocketError(.misuse, "\(error)", cause: error)
+        }
+        let stream = try await dialer.dial(request.endpoint)
+        do {
+            let deadline = ContinuousClock.now + timeout
+            try await stream.write(bytes[...], deadline: deadline)
+            let response = try await readResponse(
+                to: request,
+                from: stream,
+                maxBodyBytes: maxBodyBytes,
+                deadline: deadline
+            )
+            await stream.close()
+            return response
+        } catch {
+            await stream.close()
+            throw describe(error, request: request, maxBodyBytes: maxBodyBytes)
+        }
+    }
+
+    private static func serialize(_ request: Request) throws(LocalMisuse) -> [UInt8] {
+        guard ASCII.isToken(request.method) else { throw .invalidHeader(name: request.method) }
+        var fields: HeaderFields = ["Host": request.endpoint.authority, "Connection": "close"]
+        if !request.body.isEmpty || !["GET", "HEAD"].contains(request.method) {
+            fields.append(name: "Content-Length", value: String(request.body.count))
+        }
+        let own = ["host", "connection", "content-length", "transfer-encoding"]
+        for field in request.headers.fields {
+            if own.contains(where: { ASCII.equalIgnoringCase($0, field.name) }) {
+                throw .invalidHeader(name: field.name)
+            }
+            fields.append(name: field.name, value: field.value)
+        }
+        try fields.validate()
+        var output = Array("\(request.method) \(request.endpoint.target) HTTP/1.1\r\n".utf8)
+        fields.write(to: &output)
+        output.append(contentsOf: [0x0D, 0x0A])
+        output.append(contentsOf: request.body)
+        return output
+    }
+
+    /// How the end of the body is told (RFC 9112 §6.3).
+    private enum BodyLength {
+        case bytes(Int)
+        case chunked
+        case untilEnd
+    }
+
+    private static func readResponse(
+        to request: Request,
+        from stream: any ByteStream,
+        maxBodyBytes: Int,
+        deadline: ContinuousClock.Instant
+    ) async throws -> Response {
+        var reader = HTTPHeadReader()
+        var (head, rest) = try await reader.readHead(from: stream, deadline: deadline)
+        var body: [UInt8] = []
+        switch try bodyLength(of: head, method: request.method) {
+        case .bytes(let count):
+            guard count <= maxBodyBytes else { throw HTTPBodyError.tooLarge }
+            body = Array(rest.prefix(count))
+            while body.count < count {
+                let more = try await stream.read(maxBytes: count - body.count, deadline: deadline)
+                guard !more.isEmpty else { throw HTTPBodyError.syntax("the connection ended within the body") }
+                body += more
+            }
+        case .chunked:
+            var parser = ChunkedBodyParser()
+            while true {
+                try parser.parse(&rest, into: &body, maxBodyBytes: maxBodyBytes)
+                if parser.isFinished { break }
+                rest = try await stream.read(maxBytes: 64 * 1024, deadline: deadline)[...]
+                guard !rest.isEmpty else { throw HTTPBodyError.syntax("the connection ended within the body") }
+            }
+        case .untilEnd:
+            body = Array(rest)
+            while true {
+                guard body.count <= maxBodyBytes else { throw HTTPBodyError.tooLarge }
+                let more = try await stream.read(maxBytes: 64 * 1024, deadline: deadline)
+                if more.isEmpty { break }
+                body += more
+            }
+        }
+        return Response(status: head.status, headers: head.headers, body: body)
+    }
+
+    private static func bodyLength(of head: HTTPResponseHead, method: String) throws -> BodyLength {
+        if method == "HEAD" || head.status == 204 || head.status == 304 { return .bytes(0) }
+        let codings = head.headers.list(for: "Transfer-Encoding")
+        if !codings.isEmpty {
+            guard codings.count == 1, ASCII.equalIgnoringCase(codings[0], "chunked") else {
+                throw HTTPBodyError.syntax("an unknown transfer coding")
+            }
+            return .chunked
+        }
+        let lengths = Set(head.headers.list(for: "Content-Length"))
+        guard let length = lengths.first else { return .untilEnd }
+        guard lengths.count == 1, let count = ASCII.decimal(length) else {
+            throw HTTPBodyError.syntax("Content-Length is not one number")
+        }
+        return .bytes(count)
+    }
+
+    private static func describe(_ error: any Error, request: Request, maxBodyBytes: Int) -> WebSocketError {
+        let authority = request.endpoint.authority
+        switch error {
+        case let error as HTTPSyntaxError:
+            return WebSocketError(
+                .protocolViolation,
+                "\(authority) did not answer as an HTTP server: \(error.message); check the URL",
+                cause: error
+            )
+        case HTTPBodyError.tooLarge:
+            return WebSocketError(.tooLarge, "the answer of \(authority) is larger than \(maxBodyBytes) bytes")
+        case HTTPBodyError.syntax(let reason):
+            return WebSocketError(.protocolViolation, "the answer of \(authority) is broken: \(reason)", cause: error)
+        default:
+            return WebSocketError(
+                wrapping: error,
+                phase: .http,
+                doing: "the request to \(authority)",
+                advice: "check that the server works, or try again"
+            )
+        }
+    }
+}
