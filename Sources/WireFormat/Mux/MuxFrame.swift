@@ -1,0 +1,71 @@
+/// One whole mux frame in a form to write or compare.
+///
+/// The machine reads frames in place; this type builds the frames it sends, and lets tests and other tools name them.
+public enum MuxFrame: Sendable, Equatable {
+    case open(stream: UInt32, payload: [UInt8], more: Bool)
+    case data(stream: UInt32, payload: [UInt8], more: Bool)
+    case window(stream: UInt32, creditBytes: UInt32)
+    case end(stream: UInt32)
+    case reset(stream: UInt32, code: StreamResetCode, reason: String)
+    case goAway(code: UInt32, lastStream: UInt32, reason: String)
+
+    /// Reasons are cut to this many bytes of UTF-8 before they are sent.
+    public static let maxReasonBytes = 1024
+
+    /// The frame's bytes, header included.
+    public var encoded: [UInt8] {
+        var bytes: [UInt8] = []
+        encode(into: &bytes)
+        return bytes
+    }
+
+    /// Appends the frame's bytes. OPEN and DATA payloads must not exceed `MuxLimits.maxFramePayloadBytes`.
+    public func encode(into bytes: inout [UInt8]) {
+        switch self {
+        case .open(let stream, let payload, let more):
+            Self.append(.open, more: more, stream: stream, payload: payload[...], to: &bytes)
+        case .data(let stream, let payload, let more):
+            Self.append(.data, more: more, stream: stream, payload: payload[...], to: &bytes)
+        case .window(let stream, let creditBytes):
+            FrameHeader(type: .window, payloadBytes: 4, stream: stream).encode(into: &bytes)
+            creditBytes.appendBigEndian(to: &bytes)
+        case .end(let stream):
+            FrameHeader(type: .end, payloadBytes: 0, stream: stream).encode(into: &bytes)
+        case .reset(let stream, let code, let reason):
+            let text = Self.clipped(reason)
+            FrameHeader(type: .reset, payloadBytes: 4 + text.count, stream: stream).encode(into: &bytes)
+            code.rawValue.appendBigEndian(to: &bytes)
+            bytes.append(contentsOf: text)
+        case .goAway(let code, let lastStream, let reason):
+            let text = Self.clipped(reason)
+            FrameHeader(type: .goAway, payloadBytes: 8 + text.count, stream: 0).encode(into: &bytes)
+            code.appendBigEndian(to: &bytes)
+            lastStream.appendBigEndian(to: &bytes)
+            bytes.append(contentsOf: text)
+        }
+    }
+
+    static func append(
+        _ type: FrameType,
+        more: Bool,
+        stream: UInt32,
+        payload: ArraySlice<UInt8>,
+        to bytes: inout [UInt8]
+    ) {
+        let flags = more ? FrameHeader.moreFlag : 0
+        FrameHeader(type: type, flags: flags, payloadBytes: payload.count, stream: stream).encode(into: &bytes)
+        bytes.append(contentsOf: payload)
+    }
+
+    /// Cuts at a character boundary, so that the reason stays valid UTF-8.
+    private static func clipped(_ reason: String) -> [UInt8] {
+        guard reason.utf8.count > maxReasonBytes else { return Array(reason.utf8) }
+        var text: [UInt8] = []
+        for scalar in reason.unicodeScalars {
+            let encoded = UTF8.encode(scalar)
+            guard let encoded, text.count + encoded.count <= maxReasonBytes else { break }
+            text.append(contentsOf: encoded)
+        }
+        return text
+    }
+}

@@ -1,0 +1,212 @@
+import SwiftProtobuf
+
+/// What a session tells the hub.
+public enum HubSessionMachineEvent: Sendable, Equatable {
+    /// The agent has introduced itself. Answer with `accept` or `refuse`.
+    case hello(WireHello)
+    /// A heartbeat came in. `nodeOffsetMilliseconds` is the node's clock minus the hub's.
+    case heartbeat(WireHeartbeat, nodeOffsetMilliseconds: Int64?)
+    /// Bots changed their state.
+    case botStatus(WireBotStatusReport)
+    /// The agent drains the session.
+    case goAway(code: UInt32, reason: String)
+}
+
+/// The hub's side of a session: waits for Hello, lets the program decide, then answers heartbeats and watches over them.
+public struct HubSessionMachine: SessionMachine {
+    public typealias Event = HubSessionMachineEvent
+
+    /// Time limits.
+    public struct Configuration: Sendable {
+        /// From start to Hello.
+        public var helloTimeout: Duration
+        /// From Hello to `accept` or `refuse`; the look-up in the database.
+        public var decisionTimeout: Duration
+        /// The silence after which the session is closed where Welcome names no `offline_after_ms`.
+        public var defaultSilenceTimeout: Duration
+        public var limits: MuxLimits
+
+        public init(
+            helloTimeout: Duration = .seconds(10),
+            decisionTimeout: Duration = .seconds(15),
+            defaultSilenceTimeout: Duration = .seconds(45),
+            limits: MuxLimits = MuxLimits(maxIncomingStreams: 16)
+        ) {
+            self.helloTimeout = helloTimeout
+            self.decisionTimeout = decisionTimeout
+            self.defaultSilenceTimeout = defaultSilenceTimeout
+            self.limits = limits
+        }
+    }
+
+    private enum State: Sendable {
+        case idle
+        case greeting(deadline: ContinuousClock.Instant)
+        case deciding(version: UInt32, deadline: ContinuousClock.Instant)
+        case established
+    }
+
+    private let configuration: Configuration
+    private var base: SessionBase<Event>
+    private var state = State.idle
+    private var silenceTimeout: Duration
+    private var silenceDeadline: ContinuousClock.Instant?
+    private var lastSequence: UInt64 = 0
+    private var offset = ClockOffsetEstimator()
+
+    /// The number of this session among the node's, from the accepted Welcome; 0 before.
+    public private(set) var epoch: UInt64 = 0
+
+    public init(configuration: Configuration = Configuration()) {
+        self.configuration = configuration
+        silenceTimeout = configuration.defaultSilenceTimeout
+        base = SessionBase(mux: MuxMachine(role: .hub, limits: configuration.limits))
+        base.goAwayEvent = { .goAway(code: $0, reason: $1) }
+    }
+
+    public var mux: MuxMachine {
+        get { base.mux }
+        _modify { yield &base.mux }
+    }
+
+    public var isEstablished: Bool {
+        if case .established = state { !base.isClosed } else { false }
+    }
+
+    public var nextDeadline: ContinuousClock.Instant? {
+        guard !base.isClosed else { return nil }
+        switch state {
+        case .idle: return nil
+        case .greeting(let deadline), .deciding(_, let deadline): return deadline
+        case .established: return silenceDeadline
+        }
+    }
+
+    public mutating func start(now: SessionTime) {
+        guard case .idle = state else { return }
+        state = .greeting(deadline: now.instant + configuration.helloTimeout)
+    }
+
+    public mutating func receive(_ message: [UInt8], now: SessionTime) {
+        guard !base.isClosed else { return }
+        if isEstablished {
+            silenceDeadline = now.instant + silenceTimeout
+        }
+        base.mux.receive(message)
+        while let message = base.nextSessionMessage(isEstablished: isEstablished) {
+            handle(message, now: now)
+        }
+    }
+
+    public mutating func tick(now: SessionTime) {
+        guard !base.isClosed, let deadline = nextDeadline, now.instant >= deadline else { return }
+        switch state {
+        case .idle:
+            break
+        case .greeting:
+            base.close(.timedOut, reason: "no Hello within \(configuration.helloTimeout)")
+        case .deciding:
+            base.close(.hubRestarting, reason: "the hub could not answer Hello in time")
+        case .established:
+            base.close(.timedOut, reason: "nothing heard for \(silenceTimeout)")
+        }
+    }
+
+    public mutating func nextAction() -> SessionAction<Event>? { base.actions.popFirst() }
+
+    public mutating func close(_ code: SessionCloseCode, reason: String) { base.close(code, reason: reason) }
+
+    public mutating func nextTransmission() -> [UInt8]? {
+        defer {
+            // Sending can make streams writable; nothing else is pending then.
+            while let event = base.mux.nextEvent() {
+                if case .writable(let stream) = event { base.perform(.wake(stream: stream)) }
+            }
+        }
+        return base.mux.nextTransmission(controlOnly: base.isClosed)
+    }
+
+    /// Answers Hello. The protocol version and the hub's time are filled in here.
+    ///
+    /// Throws `misuse` unless Hello is waiting for an answer, and `sessionClosed`.
+    public mutating func accept(_ welcome: WireWelcome, now: SessionTime) throws(WireFormatError) {
+        guard !base.isClosed else { throw WireFormatError(.sessionClosed, "the session ended before it was accepted") }
+        guard case .deciding(let version, _) = state else {
+            throw WireFormatError(.misuse, "no Hello is waiting for an answer")
+        }
+        var welcome = welcome
+        welcome.protocolVersion = version
+        welcome.hubTimeUnixMs = now.unixMilliseconds
+        state = .established
+        epoch = welcome.sessionEpoch
+        if welcome.offlineAfterMs > 0 {
+            silenceTimeout = .milliseconds(welcome.offlineAfterMs)
+        }
+        silenceDeadline = now.instant + silenceTimeout
+        base.send(.with { $0.welcome = welcome })
+    }
+
+    private mutating func handle(_ message: WireSessionMessage, now: SessionTime) {
+        switch (message.body, state) {
+        case (.hello(let hello), .greeting):
+            greeted(hello, now: now)
+        case (.heartbeat(let heartbeat), .established):
+            beat(heartbeat, now: now)
+        case (.botStatus(let report), .established):
+            base.deliver(.botStatus(report))
+        case (nil, .established):
+            break  // From a later version of the protocol.
+        case (nil, _):
+            base.violate(.unexpectedMessage, "the first message is not Hello")
+        case (.hello, _):
+            base.violate(.unexpectedMessage, "a second Hello")
+        case (.heartbeat, _):
+            base.violate(.unexpectedMessage, "Heartbeat before Welcome")
+        case (.botStatus, _):
+            base.violate(.unexpectedMessage, "BotStatusReport before Welcome")
+        case (.welcome, _):
+            base.violate(.unexpectedMessage, "Welcome comes from hubs only")
+        case (.heartbeatAck, _):
+            base.violate(.unexpectedMessage, "HeartbeatAck comes from hubs only")
+        }
+    }
+
+    private mutating func greeted(_ hello: WireHello, now: SessionTime) {
+        guard let version = ProtocolVersion.negotiate(hello) else {
+            let ours = ProtocolVersion.supported
+            base.close(
+                .noCommonVersion,
+                reason: "hub speaks \(ours.lowerBound) to \(ours.upperBound), "
+                    + "agent \(hello.protocolMin) to \(hello.protocolMax)"
+            )
+            return
+        }
+        state = .deciding(version: version, deadline: now.instant + configuration.decisionTimeout)
+        base.deliver(.hello(hello))
+    }
+
+    private mutating func beat(_ heartbeat: WireHeartbeat, now: SessionTime) {
+        guard heartbeat.sequence == lastSequence + 1 else {
+            base.violate(.unexpectedMessage, "Heartbeat \(heartbeat.sequence) after \(lastSequence)")
+            return
+        }
+        lastSequence = heartbeat.sequence
+        // Before the first acknowledgement the agent knows no round trip, and the sample would be off by half of one.
+        if heartbeat.linkRttUs > 0, heartbeat.linkRttUs < 3_600_000_000 {
+            offset.add(
+                remoteUnixMilliseconds: heartbeat.sentAtUnixMs,
+                localUnixMilliseconds: now.unixMilliseconds,
+                roundTrip: .microseconds(heartbeat.linkRttUs)
+            )
+        }
+        base.send(
+            .with {
+                $0.heartbeatAck = .with {
+                    $0.sequence = heartbeat.sequence
+                    $0.hubTimeUnixMs = now.unixMilliseconds
+                }
+            }
+        )
+        base.deliver(.heartbeat(heartbeat, nodeOffsetMilliseconds: offset.offsetMilliseconds))
+    }
+}

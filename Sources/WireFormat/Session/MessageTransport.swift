@@ -1,0 +1,27 @@
+/// What carries the WebSocket messages of one session. The programs implement it over their WebSocket connection.
+///
+/// `send` is called by one task at a time, and so is `receive`; `close` may come at any time. Every call must end
+/// promptly when its task is cancelled and after `close`, and `send` and `close` must have a time limit of their own.
+public protocol MessageTransport: Sendable {
+    /// Sends one binary message; returns when the connection can take the next one.
+    func send(_ message: [UInt8]) async throws
+
+    /// The next binary message, or nil when the connection ended without a close code.
+    ///
+    /// Throws `TransportClosure` when the peer closed with a code, anything else when the connection failed.
+    func receive() async throws -> [UInt8]?
+
+    /// Closes the connection with a code and a reason of at most 123 bytes; repeated calls do nothing.
+    func close(code: UInt16, reason: String) async
+}
+
+/// The peer's close frame.
+public struct TransportClosure: Error, Sendable, Equatable {
+    public let code: UInt16
+    public let reason: String
+
+    public init(code: UInt16, reason: String) {
+        self.code = code
+        self.reason = reason
+    }
+}
