@@ -1,0 +1,98 @@
+// Small helpers that change the page only where something changed, so that nothing jumps under a reader's eyes or
+// a keyboard's focus.
+
+/** Makes an element. `class`, `text` and `on` (listeners by event name) are special, other props become attributes. */
+export function h(tag, props = {}, ...children) {
+  const element = document.createElement(tag);
+  for (const [name, value] of Object.entries(props)) {
+    if (value === undefined || value === null || value === false) continue;
+    if (name === 'class') element.className = value;
+    else if (name === 'text') element.textContent = value;
+    else if (name === 'on') for (const [event, listener] of Object.entries(value)) element.addEventListener(event, listener);
+    else element.setAttribute(name, value === true ? '' : value);
+  }
+  element.append(...children.flat().filter((child) => child !== null && child !== undefined && child !== false));
+  return element;
+}
+
+export function setText(element, text) {
+  const value = text ?? '';
+  if (element.textContent !== value) element.textContent = value;
+}
+
+export function setAttribute(element, name, value) {
+  if (value === undefined || value === null || value === false) element.removeAttribute(name);
+  else if (element.getAttribute(name) !== String(value)) element.setAttribute(name, value === true ? '' : value);
+}
+
+export function show(element, visible) {
+  if (element.hidden === visible) element.hidden = !visible;
+}
+
+/** Replaces the children unless they already are these. */
+export function setChildren(element, ...children) {
+  const wanted = children.flat().filter((child) => child !== null && child !== undefined && child !== false);
+  const same = wanted.length === element.childNodes.length && wanted.every((child, index) => child === element.childNodes[index]);
+  if (!same) element.replaceChildren(...wanted);
+}
+
+const keys = new WeakMap();
+
+/** Keeps one child for each item, found again by its key. `create(item)` returns an element with an `update(item)`. */
+export function keyed(parent, items, keyOf, create) {
+  const known = new Map();
+  for (const child of parent.children) if (keys.has(child)) known.set(keys.get(child), child);
+  let position = parent.firstChild;
+  for (const item of items) {
+    const key = keyOf(item);
+    let child = known.get(key);
+    if (child) known.delete(key);
+    else {
+      child = create(item);
+      keys.set(child, key);
+    }
+    child.update(item);
+    if (child === position) position = position.nextSibling;
+    else parent.insertBefore(child, position);
+  }
+  for (const gone of known.values()) gone.remove();
+}
+
+/** Tells screen readers something that sighted people see happen. */
+export function announce(text) {
+  document.getElementById('announce').textContent = text;
+}
+
+/** A random key for requests that make something, so that sending one twice makes one thing. */
+export function randomKey() {
+  return Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, '0')).join('');
+}
+
+/** A button that puts a text on the clipboard and says so. */
+export function copyButton(textOf, label = 'Copy') {
+  const button = h('button', { type: 'button', class: 'copy', text: label });
+  button.addEventListener('click', async () => {
+    const copied = await copy(textOf());
+    button.textContent = copied ? 'Copied' : 'Select and copy by hand';
+    announce(button.textContent);
+    setTimeout(() => { button.textContent = label; }, 2000);
+  });
+  return button;
+}
+
+async function copy(text) {
+  try {
+    // Only there in a secure context; a hub on a plain LAN address has to do with the old way below.
+    if (navigator.clipboard) {
+      await navigator.clipboard.writeText(text);
+      return true;
+    }
+  } catch { /* Refused: the old way may still be allowed. */ }
+  const area = h('textarea', { class: 'visually-hidden', readonly: true });
+  area.value = text;
+  document.body.append(area);
+  area.select();
+  const copied = document.execCommand('copy');
+  area.remove();
+  return copied;
+}

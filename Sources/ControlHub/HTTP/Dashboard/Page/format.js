@@ -1,0 +1,75 @@
+// Numbers and times as people read them.
+import { h, setAttribute, setText } from './dom.js';
+
+const units = ['B', 'KiB', 'MiB', 'GiB', 'TiB', 'PiB'];
+
+export function bytes(count) {
+  if (!Number.isFinite(count)) return '–';
+  let value = count, unit = 0;
+  while (value >= 1000 && unit < units.length - 1) { value /= 1024; unit += 1; }
+  return `${unit === 0 || value >= 99.95 ? Math.round(value) : value.toFixed(1)} ${units[unit]}`;
+}
+
+export function percent(value) {
+  return Number.isFinite(value) ? `${Math.round(value)} %` : '–';
+}
+
+/** Milliseconds since 1970 of what the hub sends, or NaN. */
+export function instant(value) {
+  if (value === null || value === undefined || value === '' || value === 0) return NaN;
+  return typeof value === 'number' ? value : Date.parse(value);
+}
+
+/** A span in its one or two largest units: `4 min`, `2 h 5 min`, `3 d`. */
+export function span(milliseconds) {
+  const seconds = Math.max(0, Math.round(milliseconds / 1000));
+  if (seconds < 60) return `${seconds} s`;
+  const minutes = Math.floor(seconds / 60);
+  if (minutes < 60) return `${minutes} min`;
+  const hours = Math.floor(minutes / 60);
+  if (hours < 24) return minutes % 60 ? `${hours} h ${minutes % 60} min` : `${hours} h`;
+  const days = Math.floor(hours / 24);
+  return days < 10 && hours % 24 ? `${days} d ${hours % 24} h` : `${days} d`;
+}
+
+export function ago(at, now = Date.now()) {
+  const elapsed = now - at;
+  if (elapsed < 5000) return 'just now';
+  return `${span(elapsed)} ago`;
+}
+
+const full = new Intl.DateTimeFormat(undefined, { dateStyle: 'medium', timeStyle: 'medium' });
+const clock = new Intl.DateTimeFormat(undefined, { hour: '2-digit', minute: '2-digit', second: '2-digit', hourCycle: 'h23' });
+
+export const fullTime = (at) => full.format(at);
+export const clockTime = (at) => clock.format(at);
+
+/** A `<time>` that keeps itself current. `style` is `ago` or `for` (how long something has lasted). */
+export function timeElement(style = 'ago') {
+  const element = h('time', { 'data-live': style });
+  element.set = (value) => {
+    const at = instant(value);
+    if (Number.isNaN(at)) {
+      setText(element, '–');
+      element.removeAttribute('datetime');
+      return;
+    }
+    const iso = new Date(at).toISOString();
+    if (element.dateTime !== iso) {
+      setAttribute(element, 'datetime', iso);
+      setAttribute(element, 'title', fullTime(at));
+    }
+    refresh(element);
+  };
+  return element;
+}
+
+function refresh(element) {
+  if (!element.dateTime) return;
+  const at = Date.parse(element.dateTime);
+  setText(element, element.dataset.live === 'for' ? span(Date.now() - at) : ago(at));
+}
+
+setInterval(() => {
+  if (!document.hidden) for (const element of document.querySelectorAll('time[data-live]')) refresh(element);
+}, 1000);

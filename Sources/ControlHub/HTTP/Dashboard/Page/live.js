@@ -1,0 +1,46 @@
+// One stream of events from the hub for the whole page.
+import { session } from './api.js';
+
+const listeners = new Map();
+let source = null;
+let retryDelay = 1000;
+let seenOpen = false;
+
+/** Calls `listener(data)` for events of that name; also `open` (again, after a gap) and `state`. Returns the undo. */
+export function on(name, listener) {
+  if (!listeners.has(name)) listeners.set(name, new Set());
+  listeners.get(name).add(listener);
+  return () => listeners.get(name).delete(listener);
+}
+
+function emit(name, data) {
+  for (const listener of listeners.get(name) ?? []) listener(data);
+}
+
+const names = ['node.updated', 'bot.updated', 'message.updated', 'packet', 'missed'];
+
+export function start() {
+  source = new EventSource('/api/events');
+  source.addEventListener('open', () => {
+    retryDelay = 1000;
+    emit('state', 'live');
+    // What happened while the stream was down was not told.
+    if (seenOpen) emit('missed', {});
+    seenOpen = true;
+  });
+  source.addEventListener('error', () => {
+    emit('state', 'reconnecting');
+    if (source.readyState !== EventSource.CLOSED) return;
+    // A refusal ends an EventSource for good. If the session is over, asking for it leads to the sign-in page.
+    session().catch(() => {});
+    setTimeout(start, retryDelay);
+    retryDelay = Math.min(retryDelay * 2, 30000);
+  });
+  for (const name of names) {
+    source.addEventListener(name, (event) => emit(name, parse(event.data)));
+  }
+}
+
+export function parse(text) {
+  try { return JSON.parse(text) ?? {}; } catch { return {}; }
+}

@@ -1,0 +1,72 @@
+import Foundation
+import WireFormat
+
+/// A node as it is stored: one agent's identity and what was last known of it.
+struct Node: Sendable {
+    let id: NodeID
+    var name: String
+    let createdAt: Date
+    var revokedAt: Date?
+    /// Counts sessions; what comes from a lower one is refused.
+    var sessionEpoch: UInt64
+    var connectedAt: Date?
+    var closedAt: Date?
+    var closeReason: String?
+    var lastSeenAt: Date?
+    var remoteAddress: String?
+    /// What the agent said of itself at the start of its latest session.
+    var hello: WireHello?
+    var resources: WireNodeResources?
+    var linkRTTMicroseconds: Int64?
+    /// The node's wall clock minus the hub's; only shown.
+    var clockOffsetMilliseconds: Int64?
+}
+
+/// What became of a token an agent presented.
+enum NodeAuthentication: Equatable, Sendable {
+    case accepted(NodeID)
+    /// Never issued, or dropped.
+    case unknown
+    /// Issued, and withdrawn by an operator.
+    case revoked
+}
+
+/// What a session starts from; the Gateway builds `Welcome` of it.
+struct OpenedSession: Sendable {
+    let epoch: UInt64
+    let nodeName: String
+    let heartbeatInterval: Duration
+    let degradedAfter: Duration
+    let offlineAfter: Duration
+    /// Set where two machines seem to hold this identity: the session must be closed with this evidence. `epoch` is
+    /// then the running session's, which goes on.
+    let quarantineReason: String?
+}
+
+/// A node that was just made, with the only copy of its token.
+struct CreatedNode: Sendable {
+    let id: NodeID
+    let name: String
+    let token: String
+}
+
+/// Checks the names people give to nodes, bots and operators.
+enum NamePolicy {
+    /// Fits a table column on a phone, and a log line.
+    static let maximumCharacters = 64
+
+    /// `name` without space around it. Throws `HubError` when it is empty, too long or holds control characters.
+    static func checked(_ name: String, field: String = "name") throws -> String {
+        let trimmed = name.trimmingCharacters(in: .whitespacesAndNewlines)
+        guard !trimmed.isEmpty else {
+            throw HubError(.invalidRequest, "`\(field)` is empty. Give it 1 to \(maximumCharacters) characters.")
+        }
+        guard trimmed.count <= maximumCharacters, trimmed.utf8.count <= maximumCharacters * 4 else {
+            throw HubError(.invalidRequest, "`\(field)` is too long. Give it 1 to \(maximumCharacters) characters.")
+        }
+        guard !trimmed.unicodeScalars.contains(where: { $0.properties.generalCategory == .control }) else {
+            throw HubError(.invalidRequest, "`\(field)` holds a control character. Leave it out.")
+        }
+        return trimmed
+    }
+}

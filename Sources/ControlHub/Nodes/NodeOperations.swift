@@ -1,0 +1,161 @@
+import Foundation
+import Logging
+import WireFormat
+
+/// What can be done with nodes: made, named, withdrawn, and followed while they are connected.
+struct NodeOperations: Sendable {
+    let store: NodeStore
+    let registry: NodeRegistry
+    let events: EventFeed
+    let clock: HubClock
+    let logger: Logger
+
+    /// Every token of a node starts with this.
+    static let tokenPrefix = "edge_"
+
+    // MARK: For operators
+
+    /// Makes a node with a token that is ready to use; this is the only time the token is seen.
+    func create(name: String, by actor: Actor) async throws -> CreatedNode {
+        let name = try NamePolicy.checked(name)
+        let date = clock.date()
+        let id = NodeID.make(at: date)
+        let token = SecretBytes.token(prefix: Self.tokenPrefix)
+        try await store.create(id: id, name: name, tokenHash: SecretBytes.digest(token), at: date, by: actor)
+        announceCreated(id, name: name, at: date)
+        return CreatedNode(id: id, name: name, token: token)
+    }
+
+    /// Makes a node known that another slice has stored (an agent that redeemed a code).
+    func announceCreated(_ id: NodeID, name: String, at date: Date) {
+        registry.add(id, at: date)
+        events.publish("node.created", at: date, .object(["node_id": .string(id.rawValue), "name": .string(name)]))
+    }
+
+    func rename(_ id: NodeID, to name: String, by actor: Actor) async throws {
+        let name = try NamePolicy.checked(name)
+        let date = clock.date()
+        try await store.rename(id, to: name, at: date, by: actor)
+        events.publish("node.updated", at: date, .object(["node_id": .string(id.rawValue), "name": .string(name)]))
+    }
+
+    /// Withdraws every token of the node and ends its session.
+    func revoke(_ id: NodeID, by actor: Actor, channel: any AgentChannel) async throws {
+        let date = clock.date()
+        try await store.revoke(id, at: date, by: actor)
+        events.publish("node.revoked", at: date, .object(["node_id": .string(id.rawValue)]))
+        await channel.disconnect(id, code: 4403, reason: "revoked by an operator")
+    }
+
+    /// Forgets the node. Throws `nodeInUse` while bots are placed on it.
+    func delete(_ id: NodeID, by actor: Actor, channel: any AgentChannel) async throws {
+        let date = clock.date()
+        try await store.delete(id, at: date, by: actor)
+        registry.remove(id)
+        events.publish("node.deleted", at: date, .object(["node_id": .string(id.rawValue)]))
+        await channel.disconnect(id, code: 4401, reason: "the node was deleted")
+    }
+
+    func node(_ id: NodeID) async throws -> Node {
+        guard let node = try await store.node(id) else { throw NodeStore.notFound(id) }
+        return node
+    }
+
+    func list(after: NodeID?, limit: Int) async throws -> [Node] {
+        try await store.list(after: after, limit: limit)
+    }
+
+    // MARK: For the Gateway
+
+    /// Whose token this is. Throws only when the database cannot answer; then the agent must try again later.
+    func authenticate(token: String) async throws -> NodeAuthentication {
+        // Anything longer is none of ours and not worth a digest.
+        guard token.utf8.count <= 256 else { return .unknown }
+        let hash = SecretBytes.digest(token)
+        let (authentication, isFirstUse) = try await store.authenticate(tokenHash: hash)
+        if isFirstUse {
+            try await store.markTokenUsed(tokenHash: hash, at: clock.date())
+        }
+        return authentication
+    }
+
+    /// Counts a new session, which at once replaces any other of this node.
+    ///
+    /// Throws `notFound`, `nodeRevoked`, or a storage error. See `OpenedSession.quarantineReason`.
+    func openSession(
+        _ node: NodeID, hello: WireHello, remoteAddress: String, at date: Date
+    ) async throws -> OpenedSession {
+        let thresholds = registry.thresholds
+        if registry.conflictingMachine(node, fingerprint: hello.machineFingerprint, now: clock.now()) {
+            let stored = try await self.node(node)
+            let reason =
+                "Another machine with this identity is connected (\(stored.hello?.hostName ?? "unknown host"), "
+                + "newcomer \(hello.hostName)). Pair the newcomer again, or stop the other agent."
+            logger.warning("second machine with one identity", metadata: ["node_id": "\(node)"])
+            events.publish(
+                "node.quarantined", at: date, .object(["node_id": .string(node.rawValue), "reason": .string(reason)]))
+            return OpenedSession(
+                epoch: stored.sessionEpoch, nodeName: stored.name, heartbeatInterval: thresholds.heartbeatInterval,
+                degradedAfter: thresholds.degradedAfter, offlineAfter: thresholds.offlineAfter, quarantineReason: reason)
+        }
+        let (epoch, name) = try await store.openSession(node, hello: hello, remoteAddress: remoteAddress, at: date)
+        let transition = registry.open(
+            node, epoch: epoch, hello: hello, remoteAddress: remoteAddress, now: clock.now(), at: date)
+        events.publish(
+            "node.connected", at: date,
+            .object(["node_id": .string(node.rawValue), "remote_address": .string(remoteAddress)]))
+        publish(transition)
+        return OpenedSession(
+            epoch: epoch, nodeName: name, heartbeatInterval: thresholds.heartbeatInterval,
+            degradedAfter: thresholds.degradedAfter, offlineAfter: thresholds.offlineAfter, quarantineReason: nil)
+    }
+
+    /// Takes a heartbeat; one from a replaced session is ignored. Never waits for the disk.
+    func heartbeat(_ node: NodeID, epoch: UInt64, _ heartbeat: WireHeartbeat, at date: Date) async {
+        let (isCurrent, transition) = registry.heartbeat(node, epoch: epoch, heartbeat, now: clock.now(), at: date)
+        guard isCurrent else { return }
+        publish(transition)
+        guard heartbeat.hasResources else { return }
+        events.publish("node.resources", at: date, Self.resourcesEvent(node, heartbeat))
+    }
+
+    /// Ends a session; one that has been replaced is ignored.
+    func closeSession(_ node: NodeID, epoch: UInt64, reason: String, at date: Date) async {
+        let (isCurrent, transition) = registry.close(node, epoch: epoch, reason: reason, now: clock.now(), at: date)
+        guard isCurrent else { return }
+        events.publish(
+            "node.disconnected", at: date, .object(["node_id": .string(node.rawValue), "reason": .string(reason)]))
+        publish(transition)
+        do {
+            try await store.closeSession(node, epoch: epoch, reason: reason, at: date)
+        } catch {
+            // Only the shown closing time is lost; health is decided by the registry.
+            logger.warning("closing time not stored", metadata: ["node_id": "\(node)", "error": "\(error)"])
+        }
+    }
+
+    /// Tells listeners of a health change.
+    func publish(_ transition: NodeRegistry.Transition?) {
+        guard let transition else { return }
+        events.publish(
+            "node.health", at: transition.at,
+            .object([
+                "node_id": .string(transition.node.rawValue), "from": .string(transition.from.rawValue),
+                "health": .string(transition.to.rawValue), "reason": .string(transition.reason),
+            ]))
+    }
+
+    private static func resourcesEvent(_ node: NodeID, _ heartbeat: WireHeartbeat) -> JSONValue {
+        let resources = heartbeat.resources
+        return .object([
+            "node_id": .string(node.rawValue),
+            "cpu_percent": resources.hasCpuPercent ? .number(resources.cpuPercent) : .null,
+            "load_1m": .number(resources.load1M),
+            "memory_total_bytes": .integer(Int64(clamping: resources.memoryTotalBytes)),
+            "memory_available_bytes": .integer(Int64(clamping: resources.memoryAvailableBytes)),
+            "network_received_bytes_total": .integer(Int64(clamping: resources.networkReceivedBytesTotal)),
+            "network_transmitted_bytes_total": .integer(Int64(clamping: resources.networkTransmittedBytesTotal)),
+            "link_rtt_ms": .number(Double(heartbeat.linkRttUs) / 1000),
+        ])
+    }
+}

@@ -1,0 +1,212 @@
+import Foundation
+import Synchronization
+import WireFormat
+
+/// What is true of the nodes this moment: sessions, last heartbeats, health.
+///
+/// The database follows a little behind (`NodeLiveService` writes what changed, many nodes in one transaction); readers
+/// that want the present ask here.
+final class NodeRegistry: Sendable {
+    /// The live side of one node.
+    struct Live: Sendable {
+        var epoch: UInt64 = 0
+        var isConnected = false
+        /// When heartbeats are counted from: the session's start or the last heartbeat.
+        var heardAt: ContinuousClock.Instant?
+        var closedAt: ContinuousClock.Instant?
+        var closeReason = "not connected since the hub started"
+        var lastSeenAt: Date?
+        var linkSince: Date?
+        var remoteAddress: String?
+        var machineFingerprint = ""
+        var resources: WireNodeResources?
+        var botUsage: [WireBotUsage] = []
+        var linkRTTMicroseconds: Int64?
+        var clockOffsetMilliseconds: Int64?
+        var health: NodeHealthState = .neverSeen
+        var healthReason = "The agent has not connected yet."
+        var healthSince: Date?
+        /// Changed since it was last written to the database.
+        var isDirty = false
+    }
+
+    /// A health change that the caller must tell.
+    struct Transition: Sendable, Equatable {
+        let node: NodeID
+        let from: NodeHealthState
+        let to: NodeHealthState
+        let reason: String
+        let at: Date
+    }
+
+    private let policy: HealthPolicy
+    private let state = Mutex<[NodeID: Live]>([:])
+
+    init(thresholds: HealthThresholds) {
+        policy = HealthPolicy(thresholds: thresholds)
+    }
+
+    var thresholds: HealthThresholds { policy.thresholds }
+
+    /// Takes over what the database knows, at the start of the hub.
+    func load(_ nodes: [Node], now: ContinuousClock.Instant, date: Date) {
+        state.withLock { state in
+            for node in nodes {
+                var live = Live()
+                live.epoch = node.sessionEpoch
+                live.remoteAddress = node.remoteAddress
+                live.resources = node.resources
+                live.linkRTTMicroseconds = node.linkRTTMicroseconds
+                live.clockOffsetMilliseconds = node.clockOffsetMilliseconds
+                live.machineFingerprint = node.hello?.machineFingerprint ?? ""
+                live.healthSince = node.createdAt
+                if node.hello != nil {
+                    live.closedAt = now
+                    live.lastSeenAt = node.lastSeenAt
+                    live.linkSince = node.closedAt ?? date
+                    live.health = .degraded
+                    live.healthSince = date
+                    live.healthReason = "The connection closed and may come back: \(live.closeReason)"
+                }
+                state[node.id] = live
+            }
+        }
+    }
+
+    /// Adds a node that has just been made.
+    func add(_ node: NodeID, at date: Date) {
+        state.withLock { state in
+            guard state[node] == nil else { return }
+            var live = Live()
+            live.healthSince = date
+            state[node] = live
+        }
+    }
+
+    /// Forgets a deleted node.
+    func remove(_ node: NodeID) {
+        state.withLock { _ = $0.removeValue(forKey: node) }
+    }
+
+    /// The live side of a node; nil for one made by another process and not seen yet.
+    func live(_ node: NodeID) -> Live? {
+        state.withLock { $0[node] }
+    }
+
+    /// Whether another machine with this identity is connected and heard.
+    func conflictingMachine(_ node: NodeID, fingerprint: String, now: ContinuousClock.Instant) -> Bool {
+        state.withLock { state in
+            guard let live = state[node], live.isConnected, let heardAt = live.heardAt else { return false }
+            return !fingerprint.isEmpty && !live.machineFingerprint.isEmpty && live.machineFingerprint != fingerprint
+                && now - heardAt <= policy.thresholds.degradedAfter
+        }
+    }
+
+    /// A session began.
+    func open(
+        _ node: NodeID, epoch: UInt64, hello: WireHello, remoteAddress: String, now: ContinuousClock.Instant, at date: Date
+    ) -> Transition? {
+        state.withLock { state in
+            var live = state[node] ?? Live()
+            guard epoch >= live.epoch else { return nil }
+            live.epoch = epoch
+            live.isConnected = true
+            live.heardAt = now
+            live.closedAt = nil
+            live.lastSeenAt = date
+            live.linkSince = date
+            live.remoteAddress = remoteAddress
+            live.machineFingerprint = hello.machineFingerprint
+            if hello.sentAtUnixMs > 0 {
+                live.clockOffsetMilliseconds = Int64(clamping: hello.sentAtUnixMs) - date.unixMilliseconds
+            }
+            live.isDirty = true
+            return settle(&state, node, live, now: now, date: date)
+        }
+    }
+
+    /// A heartbeat came; false when it is from a session that has been replaced.
+    func heartbeat(
+        _ node: NodeID, epoch: UInt64, _ heartbeat: WireHeartbeat, now: ContinuousClock.Instant, at date: Date
+    ) -> (isCurrent: Bool, transition: Transition?) {
+        state.withLock { state in
+            guard var live = state[node], live.epoch == epoch, live.isConnected else { return (false, nil) }
+            live.heardAt = now
+            live.lastSeenAt = date
+            if heartbeat.hasResources { live.resources = heartbeat.resources }
+            live.botUsage = heartbeat.bots
+            if heartbeat.linkRttUs > 0 { live.linkRTTMicroseconds = Int64(clamping: heartbeat.linkRttUs) }
+            if heartbeat.sentAtUnixMs > 0 {
+                let halfTrip = (live.linkRTTMicroseconds ?? 0) / 2000
+                live.clockOffsetMilliseconds =
+                    Int64(clamping: heartbeat.sentAtUnixMs) - (date.unixMilliseconds - halfTrip)
+            }
+            live.isDirty = true
+            return (true, settle(&state, node, live, now: now, date: date))
+        }
+    }
+
+    /// A session ended; nothing happens when a newer one has replaced it.
+    func close(
+        _ node: NodeID, epoch: UInt64, reason: String, now: ContinuousClock.Instant, at date: Date
+    ) -> (isCurrent: Bool, transition: Transition?) {
+        state.withLock { state in
+            guard var live = state[node], live.epoch == epoch, live.isConnected else { return (false, nil) }
+            live.isConnected = false
+            live.closedAt = now
+            live.closeReason = reason
+            live.linkSince = date
+            return (true, settle(&state, node, live, now: now, date: date))
+        }
+    }
+
+    /// Looks at every node again and returns what changed.
+    func evaluateAll(now: ContinuousClock.Instant, at date: Date) -> [Transition] {
+        state.withLock { state in
+            state.keys.compactMap { node in
+                state[node].flatMap { settle(&state, node, $0, now: now, date: date) }
+            }
+        }
+    }
+
+    /// The nodes that changed since the last call, marked as clean.
+    func takeDirty() -> [NodeID: Live] {
+        state.withLock { state in
+            let dirty = state.filter(\.value.isDirty)
+            for node in dirty.keys { state[node]?.isDirty = false }
+            return dirty
+        }
+    }
+
+    /// Puts back what could not be written.
+    func markDirty(_ nodes: some Sequence<NodeID>) {
+        state.withLock { state in
+            for node in nodes { state[node]?.isDirty = true }
+        }
+    }
+
+    /// Stores `live` with its health worked out anew.
+    private func settle(
+        _ state: inout [NodeID: Live], _ node: NodeID, _ live: Live, now: ContinuousClock.Instant, date: Date
+    ) -> Transition? {
+        var live = live
+        let link: HealthPolicy.Link
+        if live.isConnected, let heardAt = live.heardAt {
+            link = .connected(quietFor: now - heardAt)
+        } else if let closedAt = live.closedAt {
+            link = .closed(ago: now - closedAt, reason: live.closeReason)
+        } else {
+            link = .neverSeen
+        }
+        let verdict = policy.evaluate(link)
+        let before = live.health
+        live.healthReason = verdict.reason
+        if before != verdict.state {
+            live.health = verdict.state
+            live.healthSince = date
+        }
+        state[node] = live
+        guard before != verdict.state else { return nil }
+        return Transition(node: node, from: before, to: verdict.state, reason: verdict.reason, at: date)
+    }
+}

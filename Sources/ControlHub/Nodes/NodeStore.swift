@@ -1,0 +1,204 @@
+import Foundation
+import GRDB
+import SwiftProtobuf
+import WireFormat
+
+/// The nodes' table and their tokens.
+struct NodeStore: Sendable {
+    let database: HubDatabase
+
+    func list(after: NodeID? = nil, limit: Int = .max) async throws -> [Node] {
+        try await database.read { db in
+            try Row.fetchAll(
+                db, sql: "SELECT * FROM nodes WHERE id > ? ORDER BY id LIMIT ?",
+                arguments: [after?.rawValue ?? "", limit]
+            ).map(Self.node)
+        }
+    }
+
+    func node(_ id: NodeID) async throws -> Node? {
+        try await database.read { db in try Self.find(db, id) }
+    }
+
+    /// Adds a node and its first token in the caller's transaction. The name must be free.
+    static func insert(_ db: Database, id: NodeID, name: String, tokenHash: Data, at date: Date) throws {
+        try db.execute(
+            sql: "INSERT INTO nodes (id, name, created_at) VALUES (?, ?, ?)",
+            arguments: [id.rawValue, name, date.unixMilliseconds])
+        try insertToken(db, node: id, tokenHash: tokenHash, at: date)
+    }
+
+    static func insertToken(_ db: Database, node: NodeID, tokenHash: Data, at date: Date) throws {
+        try db.execute(
+            sql: "INSERT INTO node_tokens (token_hash, node_id, created_at) VALUES (?, ?, ?)",
+            arguments: [tokenHash, node.rawValue, date.unixMilliseconds])
+    }
+
+    /// Drops the tokens of a node that nobody has used.
+    static func dropUnusedTokens(_ db: Database, node: NodeID) throws {
+        try db.execute(
+            sql: "DELETE FROM node_tokens WHERE node_id = ? AND first_used_at IS NULL", arguments: [node.rawValue])
+    }
+
+    static func find(_ db: Database, _ id: NodeID) throws -> Node? {
+        try Row.fetchOne(db, sql: "SELECT * FROM nodes WHERE id = ?", arguments: [id.rawValue]).map(node)
+    }
+
+    static func isNameTaken(_ db: Database, _ name: String, except: NodeID? = nil) throws -> Bool {
+        try Bool.fetchOne(
+            db, sql: "SELECT EXISTS (SELECT 1 FROM nodes WHERE name = ? AND id <> ?)",
+            arguments: [name, except?.rawValue ?? ""]) ?? false
+    }
+
+    /// `wanted`, or `wanted-2`, `wanted-3`, ... where that is taken.
+    static func freeName(_ db: Database, like wanted: String) throws -> String {
+        var candidate = wanted
+        var number = 2
+        while try isNameTaken(db, candidate) {
+            candidate = "\(wanted)-\(number)"
+            number += 1
+        }
+        return candidate
+    }
+
+    func create(id: NodeID, name: String, tokenHash: Data, at date: Date, by actor: Actor) async throws {
+        try await database.write { db in
+            guard try !Self.isNameTaken(db, name) else { throw Self.nameTaken(name) }
+            try Self.insert(db, id: id, name: name, tokenHash: tokenHash, at: date)
+            try AuditStore.append(db, at: date, actor: actor, action: "node.create", target: id.rawValue, detail: name)
+        }
+    }
+
+    func rename(_ id: NodeID, to name: String, at date: Date, by actor: Actor) async throws {
+        try await database.write { db in
+            guard try Self.find(db, id) != nil else { throw Self.notFound(id) }
+            guard try !Self.isNameTaken(db, name, except: id) else { throw Self.nameTaken(name) }
+            try db.execute(sql: "UPDATE nodes SET name = ? WHERE id = ?", arguments: [name, id.rawValue])
+            try AuditStore.append(db, at: date, actor: actor, action: "node.rename", target: id.rawValue, detail: name)
+        }
+    }
+
+    func revoke(_ id: NodeID, at date: Date, by actor: Actor) async throws {
+        try await database.write { db in
+            guard try Self.find(db, id) != nil else { throw Self.notFound(id) }
+            let time = date.unixMilliseconds
+            try db.execute(
+                sql: "UPDATE nodes SET revoked_at = coalesce(revoked_at, ?) WHERE id = ?", arguments: [time, id.rawValue])
+            try db.execute(
+                sql: "UPDATE node_tokens SET revoked_at = coalesce(revoked_at, ?) WHERE node_id = ?",
+                arguments: [time, id.rawValue])
+            try AuditStore.append(db, at: date, actor: actor, action: "node.revoke", target: id.rawValue)
+        }
+    }
+
+    func delete(_ id: NodeID, at date: Date, by actor: Actor) async throws {
+        try await database.write { db in
+            guard let node = try Self.find(db, id) else { throw Self.notFound(id) }
+            let bots = try Int.fetchOne(
+                db, sql: "SELECT count(*) FROM bots WHERE node_id = ? AND deleted_at IS NULL", arguments: [id.rawValue]) ?? 0
+            guard bots == 0 else {
+                throw HubError(.nodeInUse, "Node \(node.name) still holds \(bots) bot(s). Delete them first.")
+            }
+            try db.execute(sql: "DELETE FROM nodes WHERE id = ?", arguments: [id.rawValue])
+            try AuditStore.append(
+                db, at: date, actor: actor, action: "node.delete", target: id.rawValue, detail: node.name)
+        }
+    }
+
+    /// Looks a token up by its digest.
+    func authenticate(tokenHash: Data) async throws -> (authentication: NodeAuthentication, isFirstUse: Bool) {
+        try await database.read { db in
+            guard
+                let row = try Row.fetchOne(
+                    db,
+                    sql: """
+                        SELECT t.node_id, t.first_used_at, t.revoked_at AS token_revoked, n.revoked_at AS node_revoked
+                        FROM node_tokens t JOIN nodes n ON n.id = t.node_id WHERE t.token_hash = ?
+                        """, arguments: [tokenHash])
+            else { return (.unknown, false) }
+            if Date(row: row, "token_revoked") != nil || Date(row: row, "node_revoked") != nil { return (.revoked, false) }
+            return (.accepted(NodeID(rawValue: row["node_id"])), Date(row: row, "first_used_at") == nil)
+        }
+    }
+
+    func markTokenUsed(tokenHash: Data, at date: Date) async throws {
+        try await database.write { db in
+            try db.execute(
+                sql: "UPDATE node_tokens SET first_used_at = ? WHERE token_hash = ? AND first_used_at IS NULL",
+                arguments: [date.unixMilliseconds, tokenHash])
+        }
+    }
+
+    /// Counts a new session and stores what the agent said. Returns the session's epoch and the node's name.
+    func openSession(
+        _ id: NodeID, hello: WireHello, remoteAddress: String, at date: Date
+    ) async throws -> (epoch: UInt64, name: String) {
+        var stored = hello
+        stored.bots = []  // kept with the bots
+        let bytes = try stored.serializedData()
+        return try await database.write { db in
+            guard let node = try Self.find(db, id) else { throw Self.notFound(id) }
+            guard node.revokedAt == nil else {
+                throw HubError(.nodeRevoked, "Node \(node.name) was revoked. Pair the agent again.")
+            }
+            let epoch = node.sessionEpoch + 1
+            let time = date.unixMilliseconds
+            try db.execute(
+                sql: """
+                    UPDATE nodes SET session_epoch = ?, connected_at = ?, closed_at = NULL, close_reason = NULL,
+                        last_seen_at = ?, remote_address = ?, hello = ? WHERE id = ?
+                    """,
+                arguments: [Int64(clamping: epoch), time, time, remoteAddress, bytes, id.rawValue])
+            return (epoch, node.name)
+        }
+    }
+
+    func closeSession(_ id: NodeID, epoch: UInt64, reason: String, at date: Date) async throws {
+        try await database.write { db in
+            try db.execute(
+                sql: "UPDATE nodes SET closed_at = ?, close_reason = ? WHERE id = ? AND session_epoch = ?",
+                arguments: [date.unixMilliseconds, reason, id.rawValue, Int64(clamping: epoch)])
+        }
+    }
+
+    /// Writes the latest heartbeats of many nodes in one transaction.
+    func saveLive(_ nodes: [NodeID: NodeRegistry.Live]) async throws {
+        let rows = try nodes.map { id, live in
+            (id, live, try live.resources.map { try $0.serializedData() as Data })
+        }
+        try await database.write { db in
+            let statement = try db.makeStatement(
+                sql: """
+                    UPDATE nodes SET last_seen_at = ?, resources = coalesce(?, resources), link_rtt_us = ?,
+                        clock_offset_ms = ? WHERE id = ?
+                    """)
+            for (id, live, resources) in rows {
+                try statement.execute(arguments: [
+                    live.lastSeenAt?.unixMilliseconds, resources, live.linkRTTMicroseconds, live.clockOffsetMilliseconds,
+                    id.rawValue,
+                ])
+            }
+        }
+    }
+
+    static func notFound(_ id: NodeID) -> HubError {
+        HubError(.notFound, "There is no node \(id). List the nodes with GET /api/nodes.")
+    }
+
+    private static func nameTaken(_ name: String) -> HubError {
+        HubError(.nameTaken, "Another node is called \(name). Choose another name.")
+    }
+
+    private static func node(_ row: Row) throws -> Node {
+        let hello: Data? = row["hello"]
+        let resources: Data? = row["resources"]
+        return Node(
+            id: NodeID(rawValue: row["id"]), name: row["name"], createdAt: Date(unixMilliseconds: row["created_at"]),
+            revokedAt: Date(row: row, "revoked_at"), sessionEpoch: UInt64(clamping: row["session_epoch"] as Int64),
+            connectedAt: Date(row: row, "connected_at"), closedAt: Date(row: row, "closed_at"),
+            closeReason: row["close_reason"], lastSeenAt: Date(row: row, "last_seen_at"),
+            remoteAddress: row["remote_address"], hello: try hello.map { try WireHello(serializedBytes: $0) },
+            resources: try resources.map { try WireNodeResources(serializedBytes: $0) },
+            linkRTTMicroseconds: row["link_rtt_us"], clockOffsetMilliseconds: row["clock_offset_ms"])
+    }
+}

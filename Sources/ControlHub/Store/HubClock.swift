@@ -1,0 +1,61 @@
+import Foundation
+
+/// The hub's two clocks: a monotonic one that decides, and the wall clock that is only shown and stored.
+struct HubClock: Sendable {
+    /// Never jumps; health, timeouts and rate limits are counted in it.
+    let now: @Sendable () -> ContinuousClock.Instant
+    /// For people and for expiry of stored things.
+    let date: @Sendable () -> Date
+    /// Suspends until the instant. Throws `CancellationError` when the task is cancelled.
+    let sleep: @Sendable (ContinuousClock.Instant) async throws -> Void
+
+    /// The machine's clocks.
+    static let system = HubClock(
+        now: { ContinuousClock.now },
+        date: { Date() },
+        sleep: { try await ContinuousClock().sleep(until: $0, tolerance: nil) }
+    )
+}
+
+extension Date {
+    /// Milliseconds since 1970, as times are stored.
+    var unixMilliseconds: Int64 { Int64((timeIntervalSince1970 * 1000).rounded()) }
+
+    init(unixMilliseconds: Int64) {
+        self.init(timeIntervalSince1970: Double(unixMilliseconds) / 1000)
+    }
+
+    /// RFC 3339, UTC, with milliseconds.
+    var rfc3339: String {
+        let total = unixMilliseconds
+        let days = total >= 0 ? total / 86_400_000 : (total - 86_399_999) / 86_400_000
+        let rest = total - days * 86_400_000
+        // Days to a civil date, with years that start in March so that the leap day comes last.
+        let shifted = days + 719_468
+        let era = (shifted >= 0 ? shifted : shifted - 146_096) / 146_097
+        let dayOfEra = shifted - era * 146_097
+        let yearOfEra = (dayOfEra - dayOfEra / 1460 + dayOfEra / 36_524 - dayOfEra / 146_096) / 365
+        let dayOfYear = dayOfEra - (365 * yearOfEra + yearOfEra / 4 - yearOfEra / 100)
+        let monthIndex = (5 * dayOfYear + 2) / 153
+        let day = dayOfYear - (153 * monthIndex + 2) / 5 + 1
+        let month = monthIndex < 10 ? monthIndex + 3 : monthIndex - 9
+        let year = yearOfEra + era * 400 + (month <= 2 ? 1 : 0)
+        func padded(_ value: Int64, _ width: Int) -> String {
+            let text = String(value)
+            return String(repeating: "0", count: max(0, width - text.count)) + text
+        }
+        return padded(year, 4) + "-" + padded(month, 2) + "-" + padded(day, 2) + "T"
+            + padded(rest / 3_600_000, 2) + ":" + padded(rest / 60_000 % 60, 2) + ":" + padded(rest / 1000 % 60, 2)
+            + "." + padded(rest % 1000, 3) + "Z"
+    }
+}
+
+extension Duration {
+    /// The length in whole milliseconds, rounded down.
+    var milliseconds: Int64 {
+        components.seconds * 1000 + components.attoseconds / 1_000_000_000_000_000
+    }
+
+    /// The length in seconds.
+    var seconds: Double { Double(components.seconds) + Double(components.attoseconds) / 1e18 }
+}

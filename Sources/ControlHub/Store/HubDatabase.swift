@@ -1,0 +1,127 @@
+import Foundation
+import GRDB
+
+/// The hub's SQLite database: one writer, many readers, write-ahead log.
+///
+/// Every call suspends instead of blocking, and every SQLite error leaves as a `HubError`. A commit is on disk when it
+/// returns (`synchronous = FULL`): the agent deletes what the hub acknowledged.
+final class HubDatabase: Sendable {
+    /// The name of the database file in the data directory.
+    static let fileName = "hub.sqlite"
+    /// How long a writer waits for another process (`control-hub operator add` while serving).
+    private static let busyTimeoutSeconds = 5.0
+    /// Above this size the check for damage at start would keep the hub from starting promptly.
+    private static let quickCheckLimitBytes = 64 << 20
+
+    private let pool: DatabasePool
+
+    /// Opens the file, makes it when missing, and brings its schema up to date.
+    ///
+    /// Throws `HubError` with `storageCorrupt`, `storageFull` or `storageUnavailable`.
+    init(path: String) throws {
+        var configuration = Configuration()
+        configuration.busyMode = .timeout(Self.busyTimeoutSeconds)
+        configuration.maximumReaderCount = 4
+        configuration.label = "hub"
+        configuration.prepareDatabase { db in
+            try db.execute(sql: "PRAGMA synchronous = FULL")
+            try db.execute(sql: "PRAGMA foreign_keys = ON")
+        }
+        do {
+            pool = try DatabasePool(path: path, configuration: configuration)
+            try Self.check(pool, path: path)
+            try HubMigrations.migrator.migrate(pool)
+        } catch {
+            throw Self.hubError(for: error)
+        }
+    }
+
+    /// Runs `body` on a consistent snapshot.
+    func read<Value: Sendable>(_ body: @escaping @Sendable (Database) throws -> Value) async throws -> Value {
+        do {
+            return try await pool.read(body)
+        } catch {
+            throw Self.hubError(for: error)
+        }
+    }
+
+    /// Runs `body` in one transaction; when it throws nothing of it remains.
+    func write<Value: Sendable>(_ body: @escaping @Sendable (Database) throws -> Value) async throws -> Value {
+        do {
+            return try await pool.write(body)
+        } catch {
+            throw Self.hubError(for: error)
+        }
+    }
+
+    /// Copies the database, consistently and while it is used, into a new file.
+    func backup(to path: String) throws {
+        do {
+            let target = try DatabaseQueue(path: path)
+            try pool.backup(to: target)
+            try target.close()
+        } catch {
+            throw Self.hubError(for: error)
+        }
+    }
+
+    /// Moves the log into the main file and closes it. Nothing can be done with the database afterwards.
+    func close() throws {
+        try pool.close()
+    }
+
+    private static func check(_ pool: DatabasePool, path: String) throws {
+        // A missing size reads as 0: then the small check costs nothing.
+        let size = (try? FileManager.default.attributesOfItem(atPath: path)[.size] as? Int) ?? 0
+        try pool.read { db in
+            if try HubMigrations.migrator.hasBeenSuperseded(db) {
+                throw HubError(
+                    .storageUnavailable,
+                    "The database \(path) was written by a newer control-hub. Install that version or restore a backup.")
+            }
+            guard size <= quickCheckLimitBytes else { return }
+            let verdict = try String.fetchOne(db, sql: "PRAGMA quick_check(1)") ?? ""
+            if verdict != "ok" {
+                throw HubError(.storageCorrupt, corruptDetail)
+            }
+        }
+    }
+
+    private static let corruptDetail =
+        "The hub's database is damaged. Stop the hub, move hub.sqlite, hub.sqlite-wal and hub.sqlite-shm aside and "
+        + "restore a backup made by `control-hub backup`."
+
+    /// The one table from SQLite's results to the hub's errors.
+    private static func hubError(for error: any Error) -> any Error {
+        guard let error = error as? DatabaseError else { return error }
+        switch error.resultCode {
+        case .SQLITE_FULL:
+            return HubError(
+                .storageFull, "The disk that holds the hub's data directory is full. Free space; the hub goes on by itself.",
+                retryAfter: .seconds(10), cause: error)
+        case .SQLITE_CORRUPT, .SQLITE_NOTADB:
+            return HubError(.storageCorrupt, corruptDetail, cause: error)
+        case .SQLITE_CONSTRAINT:
+            return HubError(.conflict, "Another request changed the same thing. Read it again and retry.", cause: error)
+        case .SQLITE_BUSY, .SQLITE_LOCKED:
+            return HubError(
+                .storageUnavailable, "The database is locked by another program. Try again.", retryAfter: .seconds(1),
+                cause: error)
+        case .SQLITE_IOERR, .SQLITE_CANTOPEN, .SQLITE_READONLY, .SQLITE_PERM, .SQLITE_AUTH:
+            return HubError(
+                .storageUnavailable,
+                "The hub's database cannot be read or written. Check the disk and the permissions of the data directory.",
+                retryAfter: .seconds(10), cause: error)
+        default:
+            return HubError(.internalError, "The database refused a statement.", cause: error)
+        }
+    }
+}
+
+extension Date {
+    /// A stored time, or nil for SQL NULL.
+    init?(row: Row, _ column: String) {
+        guard let value: Int64 = row[column] else { return nil }
+        self.init(unixMilliseconds: value)
+    }
+}

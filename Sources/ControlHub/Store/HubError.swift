@@ -1,0 +1,54 @@
+/// Anything that goes wrong inside the hub and that somebody outside must be told about.
+///
+/// `detail` is shown to users: it says what happened, to what, and what to do next. `cause` goes to the log only.
+struct HubError: Error, Sendable, CustomStringConvertible {
+    /// A stable, machine-readable reason. The HTTP status that belongs to it stands in `ErrorRendering`.
+    struct Code: RawRepresentable, Hashable, Sendable {
+        let rawValue: String
+
+        static let invalidRequest = Code(rawValue: "invalid_request")
+        static let unauthenticated = Code(rawValue: "unauthenticated")
+        static let forbidden = Code(rawValue: "forbidden")
+        static let csrfTokenMissing = Code(rawValue: "csrf_token_missing")
+        static let notFound = Code(rawValue: "not_found")
+        static let methodNotAllowed = Code(rawValue: "method_not_allowed")
+        static let conflict = Code(rawValue: "conflict")
+        static let nameTaken = Code(rawValue: "name_taken")
+        static let nodeInUse = Code(rawValue: "node_in_use")
+        static let nodeOffline = Code(rawValue: "node_offline")
+        static let nodeRevoked = Code(rawValue: "node_revoked")
+        static let useDeploy = Code(rawValue: "use_deploy")
+        static let notCancellable = Code(rawValue: "not_cancellable")
+        static let enrollmentCodeInvalid = Code(rawValue: "enrollment_code_invalid")
+        static let enrollmentCodeExpired = Code(rawValue: "enrollment_code_expired")
+        static let enrollmentCodeUsed = Code(rawValue: "enrollment_code_used")
+        static let rateLimited = Code(rawValue: "rate_limited")
+        static let queueFull = Code(rawValue: "queue_full")
+        static let payloadTooLarge = Code(rawValue: "payload_too_large")
+        static let idempotencyKeyReused = Code(rawValue: "idempotency_key_reused")
+        static let requestInProgress = Code(rawValue: "request_in_progress")
+        static let storageFull = Code(rawValue: "storage_full")
+        static let storageUnavailable = Code(rawValue: "storage_unavailable")
+        static let storageCorrupt = Code(rawValue: "storage_corrupt")
+        static let tooManyStreams = Code(rawValue: "too_many_streams")
+        static let agentTimeout = Code(rawValue: "agent_timeout")
+        static let staleSession = Code(rawValue: "stale_session")
+        static let internalError = Code(rawValue: "internal_error")
+    }
+
+    let code: Code
+    let detail: String
+    /// When trying again makes sense, where that is known.
+    var retryAfter: Duration?
+    /// What lies beneath; for the log.
+    var cause: (any Error)?
+
+    init(_ code: Code, _ detail: String, retryAfter: Duration? = nil, cause: (any Error)? = nil) {
+        self.code = code
+        self.detail = detail
+        self.retryAfter = retryAfter
+        self.cause = cause
+    }
+
+    var description: String { "\(code.rawValue): \(detail)" + (cause.map { " (\($0))" } ?? "") }
+}
