@@ -120,9 +120,8 @@ private struct NodeUpgrader: NIOTypedHTTPServerProtocolUpgrader {
         initialResponseHeaders: HTTPHeaders
     ) -> EventLoopFuture<HTTPHeaders> {
         channel.eventLoop.makeCompletedFuture {
-            _ = try NodeRequest(upgradeRequest, remoteAddress: channel.remoteAddress)
             var headers = initialResponseHeaders
-            for (name, value) in try NodeHandshake.accept(upgradeRequest) {
+            for (name, value) in try NodeRequest.accept(upgradeRequest).fields {
                 headers.replaceOrAdd(name: name, value: value)
             }
             return headers

@@ -1,0 +1,113 @@
+import Logging
+import Synchronization
+import WireFormat
+
+/// Sends a node's commands over one session and takes their results.
+///
+/// What is still open when a session ends is sent again over the next one; the agent answers what it has done from its
+/// receipts. Commands for different bots run side by side. For one bot, starting, stopping and removing go in order,
+/// and a message waits for those before it; a message that waits for its bot does not hold up a stop.
+struct CommandPump: Sendable {
+    /// Commands under way at once on one node.
+    private static let concurrencyLimit = 32
+    /// Before a command is tried again that the agent or the database would not take.
+    private static let retryDelay = Duration.seconds(1)
+
+    let node: NodeID
+    let session: HubSession
+    let commands: CommandOperations
+    let logger: Logger
+
+    /// Runs until the session ends or the task is cancelled.
+    func run() async throws {
+        let changed = Signal()
+        let underWay = Mutex<Set<CommandID>>([])
+        try await withThrowingDiscardingTaskGroup { group in
+            group.addTask {
+                for await _ in commands.arrivals(for: node) { changed.wake() }
+            }
+            while true {
+                let ticket = changed.ticket
+                let busy = underWay.withLock { $0 }
+                let startable = Self.startable(try await commands.outstanding(for: node), busy: busy)
+                for command in startable.prefix(Self.concurrencyLimit - busy.count) {
+                    underWay.withLock { _ = $0.insert(command.id) }
+                    group.addTask {
+                        await carry(command)
+                        underWay.withLock { _ = $0.remove(command.id) }
+                        changed.wake()
+                    }
+                }
+                try await changed.wait(after: ticket)
+            }
+        }
+    }
+
+    /// Which commands may be sent now.
+    ///
+    /// - Parameters:
+    ///   - outstanding: everything unfinished, oldest first.
+    ///   - busy: those already under way.
+    static func startable(_ outstanding: [QueuedCommand], busy: Set<CommandID>) -> [QueuedCommand] {
+        var changing: Set<BotID> = []
+        var talking: Set<BotID> = []
+        return outstanding.filter { command in
+            guard let bot = command.botID else { return !busy.contains(command.id) }
+            defer {
+                if command.isMessage { talking.insert(bot) } else { changing.insert(bot) }
+            }
+            if busy.contains(command.id) || changing.contains(bot) { return false }
+            return !(command.isMessage && talking.contains(bot))
+        }
+    }
+
+    private func carry(_ command: QueuedCommand) async {
+        do {
+            try await commands.markDelivered(command.id)
+            let stream = try session.openCommandStream(command.command)
+            guard let result = try await stream.receive(WireCommandResult.self) else {
+                throw WireFormatError(.streamFinished, "the agent answered nothing")
+            }
+            try await commands.finish(result)
+        } catch is CancellationError {
+            return
+        } catch let error as WireFormatError where error.resetCode == .unsupported {
+            await fail(command, "command_unknown", "the node's agent is too old for this command; upgrade it")
+        } catch let error as WireFormatError where error.code == .messageTooLarge {
+            await fail(command, "command_too_large", error.message)
+        } catch let error as WireFormatError where error.code == .sessionClosed {
+            return
+        } catch {
+            logger.warning(
+                "a command could not be carried out, will try again",
+                metadata: ["command_id": "\(command.id)", "reason": "\(error)"]
+            )
+            // Cut short only when the session ends.
+            try? await Task.sleep(for: Self.retryDelay)
+        }
+    }
+
+    private func fail(_ command: QueuedCommand, _ code: String, _ message: String) async {
+        do {
+            try await commands.finish(
+                WireCommandResult.with {
+                    $0.commandID = command.id.rawValue
+                    $0.outcome = .failed
+                    $0.errorCode = code
+                    $0.message = message
+                }
+            )
+        } catch {
+            logger.warning(
+                "a command's failure could not be stored",
+                metadata: ["command_id": "\(command.id)", "reason": "\(error)"]
+            )
+        }
+    }
+}
+
+extension QueuedCommand {
+    fileprivate var isMessage: Bool {
+        if case .deliverMessage = command.body { true } else { false }
+    }
+}

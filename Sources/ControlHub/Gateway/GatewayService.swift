@@ -1,0 +1,221 @@
+import Foundation
+import Logging
+import NIOCore
+import ServiceLifecycle
+import WebSocketKitLite
+import WireFormat
+
+/// The hub's end of every node's connection.
+///
+/// Judges tokens, opens sessions, and moves what nodes and slices have for each other: heartbeats and states in,
+/// packets in and acknowledgements out, commands out and results in, logs on request.
+struct GatewayService: Service, AgentChannel {
+    /// What a session is offered; the node shows it, the operator may have changed the intervals.
+    private static let limits = WireLimits.with {
+        $0.maxMessageBytes = 4 << 20
+        $0.maxStreams = 256
+        $0.maxUnacknowledgedPackets = 2048
+    }
+
+    let nodes: NodeOperations
+    let bots: BotOperations
+    let commands: CommandOperations
+    let packets: MonitorPacketOperations
+    let hubVersion: String
+    let logger: Logger
+    private let live = LiveSessions()
+    private let clock = SessionClock(unixMilliseconds: { UInt64(max(0, Date().timeIntervalSince1970 * 1000)) })
+
+    init(
+        nodes: NodeOperations,
+        bots: BotOperations,
+        commands: CommandOperations,
+        packets: MonitorPacketOperations,
+        hubVersion: String,
+        logger: Logger
+    ) {
+        self.nodes = nodes
+        self.bots = bots
+        self.commands = commands
+        self.packets = packets
+        self.hubVersion = hubVersion
+        self.logger = logger
+    }
+
+    /// Waits for the end of the hub and then sends the nodes away, to come back when it is up again.
+    func run() async throws {
+        // Ends by graceful shutdown or by cancellation; the sessions are to be closed either way.
+        try? await gracefulShutdown()
+        for session in live.all {
+            session.close(.hubRestarting, reason: "the hub is restarting")
+        }
+    }
+
+    // MARK: - For the server
+
+    /// Runs the session on one upgraded connection until it ends.
+    func serve(_ channel: NIOAsyncChannel<WebSocketInbound, WebSocketOutbound>, _ request: NodeRequest) async {
+        do {
+            try await channel.executeThenClose { inbound, outbound in
+                let transport = ChannelTransport(channel: channel.channel, inbound: inbound, outbound: outbound)
+                let session = HubSession(transport: transport, clock: clock)
+                await serve(session, request)
+                // Lets the closing handshake end before the connection is cut; it has its own time limit.
+                outbound.finish()
+                try await channel.channel.closeFuture.get()
+            }
+        } catch {
+            logger.debug("node connection failed", metadata: ["remote": "\(request.remoteAddress)", "reason": "\(error)"])
+        }
+    }
+
+    private func serve(_ session: HubSession, _ request: NodeRequest) async {
+        await withTaskGroup(of: SessionEnding?.self) { group in
+            group.addTask { await session.run() }
+            group.addTask {
+                await greet(session, request)
+                return nil
+            }
+            for await ending in group where ending != nil {
+                group.cancelAll()
+            }
+        }
+    }
+
+    /// Takes the first event, which is the node's Hello, and goes on with the session if the token is good.
+    private func greet(_ session: HubSession, _ request: NodeRequest) async {
+        do {
+            var events = session.events.makeAsyncIterator()
+            guard case .hello(let hello) = try await events.next() else { return }
+            switch try await nodes.authenticate(token: request.token) {
+            case .unknown:
+                session.refuse(.tokenNotAccepted, reason: "unknown token")
+            case .revoked:
+                session.refuse(.revoked, reason: "revoked")
+            case .accepted(let node):
+                try await attend(node, session, hello, request, &events)
+            }
+        } catch is CancellationError {
+            return
+        } catch {
+            logger.error(
+                "a node's session could not be opened",
+                metadata: ["remote": "\(request.remoteAddress)", "reason": "\(error)"]
+            )
+            session.close(.hubRestarting, reason: "the hub could not look up the node; try again")
+        }
+    }
+
+    private func attend(
+        _ node: NodeID,
+        _ session: HubSession,
+        _ hello: WireHello,
+        _ request: NodeRequest,
+        _ events: inout SessionEvents<HubSessionEvent>.AsyncIterator
+    ) async throws {
+        let opened = try await nodes.openSession(node, hello: hello, remoteAddress: request.remoteAddress, at: Date())
+        let entry = LiveSession(node: node, epoch: opened.epoch, session: session)
+        if let old = live.enter(entry) {
+            old.session.close(.replaced, reason: "a newer session took over")
+            if old.epoch == entry.epoch { return }
+        }
+        var metadata = logger
+        metadata[metadataKey: "node_id"] = "\(node)"
+        metadata[metadataKey: "session_epoch"] = "\(opened.epoch)"
+        metadata.info("node connected", metadata: ["remote": "\(request.remoteAddress)", "agent": "\(hello.agentVersion)"])
+
+        var failure: (any Error)?
+        do {
+            try await bots.apply(hello.bots, from: node)
+            let cursors = try await packets.cursors(journal: hello.journalID, from: node)
+            try session.accept(welcome(node, opened, cursors))
+            try await exchange(entry, journal: hello.journalID, &events, logger: metadata)
+        } catch is CancellationError {
+        } catch let error as WireFormatError where error.code == .sessionClosed {
+        } catch {
+            failure = error
+            session.close(.hubRestarting, reason: "the hub has a problem with its database; try again")
+        }
+        live.leave(entry)
+        let reason = failure.map { "\($0)" } ?? session.ending?.description ?? "the hub is stopping"
+        metadata.info("node disconnected", metadata: ["reason": "\(reason)"])
+        await nodes.closeSession(node, epoch: opened.epoch, reason: reason, at: Date())
+    }
+
+    private func welcome(_ node: NodeID, _ opened: OpenedSession, _ cursors: [WirePacketCursor]) -> WireWelcome {
+        .with {
+            $0.nodeID = node.rawValue
+            $0.nodeName = opened.nodeName
+            $0.sessionEpoch = opened.epoch
+            $0.heartbeatIntervalMs = opened.thresholds.heartbeatInterval.wireMilliseconds
+            $0.degradedAfterMs = opened.thresholds.degradedAfter.wireMilliseconds
+            $0.offlineAfterMs = opened.thresholds.offlineAfter.wireMilliseconds
+            $0.hubVersion = hubVersion
+            $0.limits = Self.limits
+            $0.packetCursors = cursors
+        }
+    }
+
+    /// The life of an accepted session.
+    private func exchange(
+        _ entry: LiveSession,
+        journal: String,
+        _ events: inout SessionEvents<HubSessionEvent>.AsyncIterator,
+        logger: Logger
+    ) async throws {
+        let pump = CommandPump(node: entry.node, session: entry.session, commands: commands, logger: logger)
+        try await withThrowingDiscardingTaskGroup { group in
+            group.addTask { try await pump.run() }
+            while let event = try await events.next() {
+                switch event {
+                case .heartbeat(let heartbeat, _):
+                    await nodes.heartbeat(entry.node, epoch: entry.epoch, heartbeat, at: Date())
+                case .botStatus(let report):
+                    try await bots.apply(report.bots, from: entry.node)
+                case .packets(let header, let stream):
+                    group.addTask { try await ingest(header.journalID, stream, from: entry.node) }
+                case .goAway, .hello:
+                    break
+                }
+            }
+            group.cancelAll()
+        }
+    }
+
+    /// Commits packets and acknowledges them, in this order.
+    private func ingest(_ journal: String, _ stream: SessionStream, from node: NodeID) async throws {
+        while let batch = try await stream.receive(WirePacketBatch.self) {
+            let cursors = try await packets.ingest(batch.packets, journal: journal, from: node)
+            try await stream.send(message: WirePacketAck.with { $0.cursors = cursors })
+        }
+        stream.finish()
+    }
+
+    // MARK: - AgentChannel
+
+    func logs(_ request: WireLogRequest, on node: NodeID) async throws -> LogSubscription {
+        guard let session = live[node] else {
+            throw HubError(.nodeOffline, "The node is not connected. Start its agent and try again.")
+        }
+        let stream = try session.openLogStream(request)
+        return LogSubscription(
+            next: { try await stream.receive(WireLogChunk.self) },
+            cancel: { stream.reset(.cancelled, reason: "nobody reads any more") }
+        )
+    }
+
+    func isConnected(_ node: NodeID) async -> Bool {
+        live[node] != nil
+    }
+
+    func disconnect(_ node: NodeID, code: UInt16, reason: String) async {
+        live[node]?.close(SessionCloseCode(rawValue: code), reason: reason)
+    }
+}
+
+extension Duration {
+    /// Whole milliseconds, as the wire has them.
+    fileprivate var wireMilliseconds: UInt32 {
+        UInt32(clamping: components.seconds * 1000 + components.attoseconds / 1_000_000_000_000_000)
+    }
+}

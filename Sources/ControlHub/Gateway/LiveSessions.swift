@@ -1,0 +1,39 @@
+import Synchronization
+import WireFormat
+
+/// A session that was accepted and has not ended.
+struct LiveSession: Sendable {
+    let node: NodeID
+    let epoch: UInt64
+    let session: HubSession
+}
+
+/// The one session each connected node has.
+final class LiveSessions: Sendable {
+    private let sessions = Mutex<[NodeID: LiveSession]>([:])
+
+    /// The newest session wins at once, so a takeover can neither wait for the old one nor be undone by it.
+    ///
+    /// - Returns: the session that was replaced, for the caller to close; the given one where a newer is already there.
+    func enter(_ session: LiveSession) -> LiveSession? {
+        sessions.withLock { sessions in
+            if let present = sessions[session.node], present.epoch > session.epoch { return session }
+            return sessions.updateValue(session, forKey: session.node)
+        }
+    }
+
+    /// Removes the session unless a newer one has taken its place.
+    func leave(_ session: LiveSession) {
+        sessions.withLock { sessions in
+            if sessions[session.node]?.epoch == session.epoch { sessions[session.node] = nil }
+        }
+    }
+
+    subscript(_ node: NodeID) -> HubSession? {
+        sessions.withLock { $0[node]?.session }
+    }
+
+    var all: [HubSession] {
+        sessions.withLock { $0.values.map(\.session) }
+    }
+}

@@ -1,0 +1,124 @@
+import Logging
+import ServiceLifecycle
+import WireFormat
+
+/// Carries out what the hub asks for, each command once, whatever becomes of the link meanwhile.
+///
+/// A command is noted in the journal before it is begun and its result before it is told. One that was begun and has no
+/// result (the agent died) is begun again: starting, stopping and removing a bot are wishes for a state and can be
+/// repeated, and a delivery has its own record of what reached the bot.
+actor CommandExecutor: CommandHandler, Service {
+    /// Commands waiting for their turn; far more than the hub keeps under way at once.
+    private static let queueLimit = 256
+    /// Results also kept in memory, for when the journal could not take them.
+    private static let recentLimit = 256
+
+    private let journal: Journal
+    private let bots: BotFleet
+    private let logger: Logger
+    private let queue: AsyncStream<WireCommand>
+    private let enqueue: AsyncStream<WireCommand>.Continuation
+    private nonisolated let finished = Signal()
+    private var running: Set<String> = []
+    private var recent: [String: WireCommandResult] = [:]
+    private var recentOrder: [String] = []
+
+    init(journal: Journal, bots: BotFleet, logger: Logger) {
+        self.journal = journal
+        self.bots = bots
+        self.logger = logger
+        (queue, enqueue) = AsyncStream.makeStream(bufferingPolicy: .bufferingOldest(Self.queueLimit))
+    }
+
+    /// Runs commands side by side until the agent stops; those under way are finished first.
+    func run() async throws {
+        await withGracefulShutdownHandler {
+            await withDiscardingTaskGroup { group in
+                for await command in queue {
+                    group.addTask { await self.execute(command) }
+                }
+            }
+        } onGracefulShutdown: {
+            self.enqueue.finish()
+        }
+    }
+
+    func handle(_ command: WireCommand) async throws -> WireCommandResult {
+        let id = command.commandID
+        while true {
+            let ticket = finished.ticket
+            if let result = recent[id] { return result }
+            if running.insert(id).inserted, let result = await begin(command) {
+                running.remove(id)
+                return result
+            }
+            try await finished.wait(after: ticket)
+        }
+    }
+
+    /// - Returns: the result where there is one already; nil where the command is on its way.
+    private func begin(_ command: WireCommand) async -> WireCommandResult? {
+        do {
+            if case .finished(let result) = try await journal.beginCommand(command) { return result }
+        } catch {
+            return .failure(command, "journal_unavailable", "the node could not note the command: \(error)")
+        }
+        if case .enqueued = enqueue.yield(command) { return nil }
+        return .failure(command, "agent_busy", "the node has too many commands waiting, or is stopping; try again")
+    }
+
+    private func execute(_ command: WireCommand) async {
+        var result = await perform(command)
+        result.commandID = command.commandID
+        do {
+            try await journal.finishCommand(command.commandID, result)
+        } catch {
+            logger.error(
+                "the result of a command could not be kept",
+                metadata: ["command_id": "\(command.commandID)", "reason": "\(error)"]
+            )
+        }
+        remember(result)
+        running.remove(command.commandID)
+        finished.wake()
+    }
+
+    private func remember(_ result: WireCommandResult) {
+        recent[result.commandID] = result
+        recentOrder.append(result.commandID)
+        if recentOrder.count > Self.recentLimit { recent[recentOrder.removeFirst()] = nil }
+    }
+
+    private func perform(_ command: WireCommand) async -> WireCommandResult {
+        let startedAt = Journal.wallClock()
+        var result: WireCommandResult
+        do {
+            switch command.body {
+            case .startBot(let start): result = try await bots.start(start.bot)
+            case .stopBot(let stop): result = try await bots.stop(stop.botID, graceMilliseconds: stop.graceMs)
+            case .removeBot(let remove): result = try await bots.remove(remove.botID, keepWorkspace: remove.keepWorkspace)
+            case .deliverMessage(let message): result = await bots.deliver(message)
+            case nil:
+                result = .failure(
+                    command, "command_unknown", "this agent (\(AgentVersion.current)) does not know the command; upgrade it"
+                )
+            }
+        } catch {
+            result = .failure(command, error.code, error.message)
+        }
+        result.startedAtUnixMs = startedAt
+        result.finishedAtUnixMs = Journal.wallClock()
+        return result
+    }
+}
+
+extension WireCommandResult {
+    static func failure(_ command: WireCommand, _ code: String, _ message: String) -> WireCommandResult {
+        .with {
+            $0.commandID = command.commandID
+            $0.outcome = .failed
+            $0.errorCode = code
+            $0.message = message
+        }
+    }
+}

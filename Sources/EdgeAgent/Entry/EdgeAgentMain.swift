@@ -1,0 +1,72 @@
+import ArgumentParser
+import Glibc
+
+/// The program's first instructions.
+///
+/// `supervise` is handled before anything else is set up: a supervisor is one process a bot, so it must not pay for
+/// argument parsing, logging or the concurrency runtime.
+@main
+enum EdgeAgentMain {
+    static func main() {
+        let arguments = CommandLine.arguments.dropFirst()
+        if arguments.first == Supervisor.commandName, let directory = arguments.dropFirst().first {
+            exit(Supervisor.main(botDirectory: directory))
+        }
+        // The one bridge from this synchronous start to the concurrent program; it ends the process.
+        Task {
+            exit(await EdgeAgentCommand.runToExitCode(Array(arguments)))
+        }
+        dispatchMain()
+    }
+}
+
+struct EdgeAgentCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "edge-agent",
+        abstract: "Runs bots on this machine for a ControlHub, over a connection that it makes itself.",
+        discussion: """
+            Pair this machine once with `edge-agent enroll --hub URL --code CODE`, using a code from the hub's page or \
+            from `control-hub enrollment create`; then keep `edge-agent run` running. No inbound port is needed.
+
+            Every option can also be given as an environment variable (EDGE_ and the option's name, as in \
+            EDGE_STATE_DIR) or as a key in /etc/edge-agent/agent.json.
+            """,
+        version: AgentVersion.current,
+        subcommands: [RunCommand.self, EnrollCommand.self, VersionCommand.self]
+    )
+
+    /// Parses and runs, and turns every failure into one line on stderr and an exit code of `sysexits.h`.
+    static func runToExitCode(_ arguments: [String]) async -> Int32 {
+        do {
+            var command = try parseAsRoot(arguments)
+            if var asynchronous = command as? any AsyncParsableCommand {
+                try await asynchronous.run()
+            } else {
+                try command.run()
+            }
+            return 0
+        } catch let error as AgentError {
+            Terminal.writeError("edge-agent: \(error.message)")
+            return error.code.rawValue
+        } catch {
+            let code = exitCode(for: error).rawValue
+            let text = fullMessage(for: error)
+            if !text.isEmpty {
+                if code == 0 { print(text) } else { Terminal.writeError(text) }
+            }
+            return code
+        }
+    }
+}
+
+struct VersionCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(commandName: "version", abstract: "Prints the version.")
+
+    func run() {
+        print(AgentVersion.current)
+    }
+}
+
+enum AgentVersion {
+    static let current = "0.1.0"
+}

@@ -1,0 +1,103 @@
+import Logging
+import ServiceLifecycle
+import WebSocketKitLite
+import WireFormat
+
+/// Keeps the node connected to its hub: dials, runs one session after the other, waits in between.
+///
+/// ```
+/// connecting ──► connected ──► waiting ──► connecting …
+///      └──────────────┴──► credential problem (slow retries; bots run on)
+/// ```
+struct LinkService<Logs: LogSource>: Service {
+    /// How often a credential that was refused is tried again: an operator may have undone the revocation.
+    private static var credentialRetryInterval: Duration { .seconds(300) }
+
+    let endpoint: Endpoint
+    let token: Secret
+    let dialer: Dialer
+    let session: LinkSession<Logs>
+    let status: LinkStatus
+    let logger: Logger
+
+    func run() async throws {
+        await cancelWhenGracefulShutdown {
+            var backoff = ReconnectBackoff()
+            var random = SystemRandomNumberGenerator()
+            while !Task.isCancelled {
+                let pause = await connectOnce(&backoff, &random)
+                // Ends early only because the agent stops, which the loop then sees.
+                try? await Task.sleep(for: pause)
+            }
+        }
+    }
+
+    /// One connection from dialing to its end.
+    ///
+    /// - Returns: how long to wait before the next.
+    private func connectOnce(_ backoff: inout ReconnectBackoff, _ random: inout SystemRandomNumberGenerator) async -> Duration {
+        if !hasCredentialProblem { status.enter(.connecting) }
+        let connection: WebSocketConnection
+        do {
+            connection = try await WebSocketClient.connect(to: endpoint, configuration: clientConfiguration, dialer: dialer)
+        } catch {
+            if error.code == .cancelled { return .zero }
+            if error.httpFailure?.status == 401 { return credentialProblem(.unknown, "\(error)") }
+            backoff.connectionFailed(retryAfter: error.httpFailure?.retryAfter)
+            let delay = backoff.nextDelay(using: &random)
+            waiting(delay, reason: error.message)
+            return delay
+        }
+        let ending = await session.run(WebSocketTransport(connection: connection)) { welcome in
+            status.enter(.connected(epoch: welcome.sessionEpoch))
+            logger.info(
+                "connected",
+                metadata: [
+                    "hub": "\(endpoint.authority)", "node_id": "\(welcome.nodeID)", "node_name": "\(welcome.nodeName)",
+                    "session_epoch": "\(welcome.sessionEpoch)",
+                ]
+            )
+        }
+        if ending.cause == .cancelled { return .zero }
+        if let problem = ending.credentialProblem { return credentialProblem(problem, ending.reason) }
+        backoff.sessionEnded(ending)
+        let delay = backoff.nextDelay(using: &random)
+        waiting(delay, reason: "\(ending)")
+        return delay
+    }
+
+    /// Said once, not with every retry.
+    private var hasCredentialProblem: Bool {
+        if case .credentialProblem = status.snapshot.phase { true } else { false }
+    }
+
+    private var clientConfiguration: ClientConfiguration {
+        var configuration = ClientConfiguration()
+        configuration.headers = ["Authorization": "Bearer \(token.reveal())"]
+        configuration.subprotocols = ["edge.v1"]
+        return configuration
+    }
+
+    private func waiting(_ delay: Duration, reason: String) {
+        status.enter(.waiting(reason: reason))
+        logger.warning(
+            "not connected, will try again",
+            metadata: ["hub": "\(endpoint.authority)", "in": "\(delay)", "reason": "\(reason)"]
+        )
+    }
+
+    private func credentialProblem(_ problem: CredentialProblem, _ reason: String) -> Duration {
+        let what =
+            switch problem {
+            case .unknown: "the hub does not accept this node's token"
+            case .expired: "this node's token has expired"
+            case .revoked: "this node was revoked on the hub"
+            }
+        let line = "\(what); its bots run on. Get a new code from the hub and run: edge-agent enroll --again --hub … --code …"
+        if !hasCredentialProblem {
+            logger.error("\(line)", metadata: ["hub": "\(endpoint.authority)", "reason": "\(reason)"])
+        }
+        status.enter(.credentialProblem(reason: line))
+        return Self.credentialRetryInterval
+    }
+}

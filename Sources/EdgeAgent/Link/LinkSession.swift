@@ -1,0 +1,116 @@
+import Logging
+import WebSocketKitLite
+import WireFormat
+
+/// What happens during one session with the hub: packets and bot states go up, commands and log requests come down.
+struct LinkSession<Logs: LogSource>: Sendable {
+    let clock: SessionClock
+    /// Made anew for each session, because it carries the bots' present state.
+    let hello: @Sendable () async -> WireHello
+    let heartbeat: @Sendable () async -> WireHeartbeat
+    let bots: BotFleet
+    let commands: any CommandHandler
+    let packets: PacketUplink
+    let logs: LogUplink<Logs>
+    let journalID: String
+    let logger: Logger
+
+    /// Runs one session over an open connection until it ends.
+    ///
+    /// - Parameter onWelcome: called once, when the hub has accepted.
+    func run(_ transport: some MessageTransport, onWelcome: @Sendable (WireWelcome) -> Void) async -> SessionEnding {
+        // Taken before the states are, so that a change in between is reported.
+        let ticket = bots.changed.ticket
+        let session = AgentSession(
+            transport: transport, hello: await hello(), clock: clock, heartbeat: heartbeat
+        )
+        return await withTaskGroup(of: SessionEnding?.self) { group in
+            group.addTask { await session.run() }
+            group.addTask {
+                await consume(session, reportingAfter: ticket, onWelcome: onWelcome)
+                return nil
+            }
+            var ending: SessionEnding?
+            for await result in group {
+                guard let result else { continue }
+                ending = result
+                group.cancelAll()
+            }
+            // The first task always brings one.
+            return ending ?? SessionEnding(cause: .cancelled, closeCode: nil, reason: "")
+        }
+    }
+
+    private func consume(
+        _ session: AgentSession,
+        reportingAfter ticket: UInt64,
+        onWelcome: @Sendable (WireWelcome) -> Void
+    ) async {
+        await withDiscardingTaskGroup { group in
+            do {
+                for try await event in session.events {
+                    switch event {
+                    case .welcomed(let welcome):
+                        onWelcome(welcome)
+                        group.addTask { await uplinkPackets(session, welcome) }
+                        group.addTask { await reportBots(session, after: ticket) }
+                    case .command(let command, let stream):
+                        group.addTask { await answer(command, on: stream) }
+                    case .logs(let request, let stream):
+                        group.addTask { await logs.run(request, on: stream) }
+                    case .goAway(_, let reason):
+                        logger.info("the hub asks to reconnect", metadata: ["reason": "\(reason)"])
+                        session.close(.normal, reason: "drained")
+                    case .heartbeatAcknowledged(let roundTrip, let offset):
+                        logger.trace(
+                            "heartbeat acknowledged",
+                            metadata: ["rtt": "\(roundTrip)", "hub_clock_offset_ms": "\(offset ?? 0)"]
+                        )
+                    }
+                }
+            } catch {
+                // Cancelled: the session has ended, and with it everything below.
+            }
+            group.cancelAll()
+        }
+    }
+
+    private func uplinkPackets(_ session: AgentSession, _ welcome: WireWelcome) async {
+        do {
+            try await packets.run(try session.openPacketStream(journalID: journalID), welcome: welcome)
+        } catch is CancellationError {
+            return
+        } catch let error as WireFormatError where error.code == .sessionClosed {
+            return
+        } catch {
+            // Without this stream packets would only pile up, so begin again with a new session.
+            logger.error("packets cannot be sent", metadata: ["reason": "\(error)"])
+            session.close(.goingAway, reason: "the packet stream failed")
+        }
+    }
+
+    /// Tells every state once more as soon as any changed; states are few and small, and the hub keeps the latest.
+    private func reportBots(_ session: AgentSession, after first: UInt64) async {
+        var ticket = first
+        do {
+            while true {
+                try await bots.changed.wait(after: ticket)
+                ticket = bots.changed.ticket
+                let states = await bots.statuses()
+                try await session.report(WireBotStatusReport.with { $0.bots = states })
+            }
+        } catch {
+            // The session has ended; the next one begins with all states in its Hello.
+        }
+    }
+
+    private func answer(_ command: WireCommand, on stream: SessionStream) async {
+        do {
+            let result = try await commands.handle(command)
+            try await stream.send(message: result)
+            stream.finish()
+        } catch {
+            // The session has ended. The command goes on; the hub asks again and is answered from the receipt.
+        }
+    }
+}

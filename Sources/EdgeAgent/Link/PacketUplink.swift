@@ -1,0 +1,109 @@
+import Logging
+import Synchronization
+import WireFormat
+
+/// Brings the journal's packets to the hub over one session, and takes its acknowledgements.
+///
+/// A packet leaves the journal only when the hub has committed it; what was sent and not acknowledged when the session
+/// ends is sent again over the next one, and the hub drops what it has.
+struct PacketUplink: Sendable {
+    /// One batch is a few frames of the link, so that a command never waits long behind it.
+    private static let batchBytes = 64 << 10
+    /// Where the hub names no limit.
+    private static let defaultWindow = 2048
+
+    let journal: Journal
+    let logger: Logger
+
+    /// Runs until the session ends or the task is cancelled.
+    func run(_ stream: SessionStream, welcome: WireWelcome) async throws {
+        try await journal.acknowledge(welcome.packetCursors)
+        let limit = Int(welcome.limits.maxUnacknowledgedPackets)
+        let window = PacketWindow(limit: limit > 0 ? limit : Self.defaultWindow, committed: welcome.packetCursors)
+        try await withThrowingTaskGroup { group in
+            group.addTask { try await send(stream, window) }
+            group.addTask { try await receive(stream, window) }
+            try await group.next()
+            group.cancelAll()
+        }
+    }
+
+    private func send(_ stream: SessionStream, _ window: PacketWindow) async throws {
+        while true {
+            let room = try await window.waitForRoom()
+            let ticket = journal.newPackets.ticket
+            let found = try await journal.unacknowledged(after: window.sent, maxBytes: Self.batchBytes)
+            if found.isEmpty {
+                try await journal.newPackets.wait(after: ticket)
+            } else {
+                let packets = Array(found.prefix(room))
+                try await stream.send(message: WirePacketBatch.with { $0.packets = packets })
+                window.sending(packets)
+            }
+        }
+    }
+
+    private func receive(_ stream: SessionStream, _ window: PacketWindow) async throws {
+        while let ack = try await stream.receive(WirePacketAck.self) {
+            try await journal.acknowledge(ack.cursors)
+            window.acknowledged(ack.cursors)
+        }
+        logger.debug("the hub ended the packet stream")
+    }
+}
+
+/// How far each bot's packets were sent and acknowledged in this session.
+final class PacketWindow: Sendable {
+    private struct State {
+        var sent: [String: UInt64] = [:]
+        var acknowledged: [String: UInt64] = [:]
+
+        var unacknowledgedCount: Int {
+            sent.reduce(0) { $0 + Int($1.value - min($1.value, acknowledged[$1.key] ?? 0)) }
+        }
+    }
+
+    private let limit: Int
+    private let state: Mutex<State>
+    private let roomMade = Signal()
+
+    /// - Parameters:
+    ///   - limit: most packets under way at once.
+    ///   - cursors: what the hub has already committed.
+    init(limit: Int, committed cursors: [WirePacketCursor]) {
+        let through = Dictionary(cursors.map { ($0.botID, $0.throughSequence) }, uniquingKeysWith: max)
+        self.limit = limit
+        state = Mutex(State(sent: through, acknowledged: through))
+    }
+
+    /// Per bot the last number sent.
+    var sent: [String: UInt64] { state.withLock { $0.sent } }
+
+    func sending(_ packets: [WireMonitorPacket]) {
+        state.withLock { state in
+            for packet in packets {
+                if state.acknowledged[packet.botID] == nil { state.acknowledged[packet.botID] = packet.sequence - 1 }
+                state.sent[packet.botID] = packet.sequence
+            }
+        }
+    }
+
+    func acknowledged(_ cursors: [WirePacketCursor]) {
+        state.withLock { state in
+            for cursor in cursors {
+                state.acknowledged[cursor.botID] = max(state.acknowledged[cursor.botID] ?? 0, cursor.throughSequence)
+            }
+        }
+        roomMade.wake()
+    }
+
+    /// How many packets may be sent now, at least one; suspends while there is no room.
+    func waitForRoom() async throws -> Int {
+        while true {
+            let ticket = roomMade.ticket
+            let room = state.withLock { limit - $0.unacknowledgedCount }
+            if room > 0 { return room }
+            try await roomMade.wait(after: ticket)
+        }
+    }
+}
