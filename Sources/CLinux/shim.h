@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
+#include <spawn.h>
 #include <stdint.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
@@ -112,5 +113,20 @@ static inline int CLinux_close_from(unsigned int first) { return (int)syscall(SY
 // How a process ended, from the status that waitpid gave.
 static inline int CLinux_exit_signal(int status) { return WIFSIGNALED(status) ? WTERMSIG(status) : 0; }
 static inline int CLinux_exit_code(int status) { return WIFEXITED(status) ? WEXITSTATUS(status) : 0; }
+
+// The GNU additions to posix_spawn that Debian 12 has and Swift's Glibc module does not show.
+extern int posix_spawn_file_actions_addchdir_np(posix_spawn_file_actions_t *__restrict, const char *__restrict);
+
+static inline int CLinux_spawn_in_directory(posix_spawn_file_actions_t *actions, const char *path) {
+    return posix_spawn_file_actions_addchdir_np(actions, path);
+}
+
+// The spawned process leads a session and a process group of its own.
+static inline int CLinux_spawn_new_session(posix_spawnattr_t *attributes) {
+    return posix_spawnattr_setflags(attributes, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF | 0x80 /* SETSID */);
+}
+
+// A pipe whose ends are not passed on to other programs.
+static inline int CLinux_pipe(int ends[2]) { return (int)syscall(SYS_pipe2, ends, O_CLOEXEC); }
 
 #endif

@@ -1,0 +1,163 @@
+import Glibc
+
+/// Where a record of a bot's log came from.
+///
+/// A bot's log is a sequence of segment files `logs/<20-digit start offset>.log`. Every line of them is one record in
+/// the log format of the Container Runtime Interface:
+///
+/// ```
+/// 2026-01-31T12:00:00.123456789Z stdout F text\n
+/// ```
+/// `F` is a whole line. `P` is a line that was longer than the limit: its beginning, the rest was dropped and counted.
+/// A record's offset is its position in the concatenation of all segments ever written, so it survives rotation.
+enum LogStream: UInt8, Sendable, CaseIterable {
+    case stdout
+    case stderr
+    /// A monitor packet: a stdout line that began with the launch's packet prefix, which is removed.
+    case packet
+    /// One JSON object a line: what the supervisor itself has to say, see `SupervisorEvent`.
+    case supervisor
+
+    var name: StaticString {
+        switch self {
+        case .stdout: "stdout"
+        case .stderr: "stderr"
+        case .packet: "packet"
+        case .supervisor: "supervisor"
+        }
+    }
+
+    init?(name: some Collection<UInt8>) {
+        for stream in Self.allCases where stream.name.withUTF8Buffer({ name.elementsEqual($0) }) {
+            self = stream
+            return
+        }
+        return nil
+    }
+}
+
+/// One record read back from a log.
+struct LogRecord: Sendable, Equatable {
+    /// Position of the record's first byte in the bot's whole log.
+    let offset: UInt64
+    /// Position just after the record.
+    let endOffset: UInt64
+    let atUnixMilliseconds: UInt64
+    let stream: LogStream
+    /// The line was longer than the limit; `text` is its beginning.
+    let isTruncated: Bool
+    /// Without the newline; any bytes but a newline.
+    let text: [UInt8]
+
+    /// Reads one record.
+    ///
+    /// - Parameter line: the record without its newline.
+    /// - Returns: nil where the bytes are no record; the log was damaged by someone else then.
+    init?(line: ArraySlice<UInt8>, offset: UInt64) {
+        let space = UInt8(ascii: " ")
+        guard let timeEnd = line.firstIndex(of: space),
+            let streamEnd = line[(timeEnd + 1)...].firstIndex(of: space),
+            line.endIndex - streamEnd >= 3, line[streamEnd + 2] == space,
+            let time = LogTimestamp.unixMilliseconds(line[..<timeEnd]),
+            let stream = LogStream(name: line[(timeEnd + 1)..<streamEnd])
+        else { return nil }
+        switch line[streamEnd + 1] {
+        case UInt8(ascii: "F"): isTruncated = false
+        case UInt8(ascii: "P"): isTruncated = true
+        default: return nil
+        }
+        self.offset = offset
+        endOffset = offset + UInt64(line.count) + 1
+        atUnixMilliseconds = time
+        self.stream = stream
+        text = Array(line[(streamEnd + 3)...])
+    }
+
+    /// Appends one record to `buffer`.
+    ///
+    /// - Parameters:
+    ///   - timestamp: as `LogTimestamp.text` gives it.
+    ///   - text: one line without its newline.
+    static func write(
+        to buffer: inout [UInt8], timestamp: [UInt8], stream: LogStream, isTruncated: Bool, text: UnsafeRawBufferPointer
+    ) {
+        buffer += timestamp
+        stream.name.withUTF8Buffer { name in
+            buffer.append(UInt8(ascii: " "))
+            buffer += name
+        }
+        buffer.append(UInt8(ascii: " "))
+        buffer.append(isTruncated ? UInt8(ascii: "P") : UInt8(ascii: "F"))
+        buffer.append(UInt8(ascii: " "))
+        buffer += text
+        buffer.append(UInt8(ascii: "\n"))
+    }
+}
+
+/// The time in front of each record: RFC 3339 in UTC with nanoseconds, always 30 bytes.
+enum LogTimestamp {
+    /// The wall clock now.
+    static func now() -> timespec {
+        var time = timespec()
+        clock_gettime(CLOCK_REALTIME, &time)
+        return time
+    }
+
+    static func text(_ time: timespec) -> [UInt8] {
+        var seconds = time.tv_sec
+        var parts = tm()
+        gmtime_r(&seconds, &parts)
+        var result: [UInt8] = []
+        result.reserveCapacity(30)
+        func digits(_ value: Int, _ count: Int) {
+            var divisor = 1
+            for _ in 1..<count { divisor *= 10 }
+            while divisor > 0 {
+                result.append(UInt8(ascii: "0") + UInt8(value / divisor % 10))
+                divisor /= 10
+            }
+        }
+        digits(Int(parts.tm_year) + 1900, 4)
+        result.append(UInt8(ascii: "-"))
+        digits(Int(parts.tm_mon) + 1, 2)
+        result.append(UInt8(ascii: "-"))
+        digits(Int(parts.tm_mday), 2)
+        result.append(UInt8(ascii: "T"))
+        digits(Int(parts.tm_hour), 2)
+        result.append(UInt8(ascii: ":"))
+        digits(Int(parts.tm_min), 2)
+        result.append(UInt8(ascii: ":"))
+        digits(Int(parts.tm_sec), 2)
+        result.append(UInt8(ascii: "."))
+        digits(time.tv_nsec, 9)
+        result.append(UInt8(ascii: "Z"))
+        return result
+    }
+
+    /// Milliseconds since 1970, or nil where the bytes are not such a time.
+    static func unixMilliseconds(_ text: ArraySlice<UInt8>) -> UInt64? {
+        guard text.count == 30 else { return nil }
+        let start = text.startIndex
+        func number(_ from: Int, _ count: Int) -> Int? {
+            var value = 0
+            for byte in text[(start + from)..<(start + from + count)] {
+                guard byte >= 0x30, byte <= 0x39 else { return nil }
+                value = value * 10 + Int(byte - 0x30)
+            }
+            return value
+        }
+        guard let year = number(0, 4), let month = number(5, 2), let day = number(8, 2), let hour = number(11, 2),
+            let minute = number(14, 2), let second = number(17, 2), let fraction = number(20, 3), year >= 1970
+        else { return nil }
+        // Days since 1970 in the proleptic Gregorian calendar, counting years from March so that the leap day is last.
+        let shifted = month > 2 ? year : year - 1
+        let era = shifted / 400
+        let yearOfEra = shifted - era * 400
+        let dayOfYear = (153 * (month + (month > 2 ? -3 : 9)) + 2) / 5 + day - 1
+        let dayOfEra = yearOfEra * 365 + yearOfEra / 4 - yearOfEra / 100 + dayOfYear
+        let days = era * 146_097 + dayOfEra - 719_468
+        let seconds = days * 86_400 + hour * 3_600 + minute * 60 + second
+        guard seconds >= 0 else { return nil }
+        return UInt64(seconds) * 1_000 + UInt64(fraction)
+    }
+}

@@ -1,0 +1,164 @@
+import FoundationEssentials
+import Glibc
+import WireFormat
+
+/// What the journal keeps about one bot: what should be, and what its log has told so far.
+///
+/// It is saved before anything is done, and together with the packets and the log cursor it was derived from.
+struct BotRecord: Codable, Sendable, Equatable {
+    var name = ""
+    var profile = ""
+    var placementEpoch: UInt64 = 0
+    /// The bot is meant to run.
+    var shouldRun = false
+    /// Kept for the bot over all its launches; 0 before the first.
+    var chatPort: UInt16 = 0
+    var restartCount: UInt32 = 0
+    var quickFailures = 0
+    /// Why it will not be started again by itself.
+    var failure: String?
+    /// The current or the last launch.
+    var launch: Launch?
+    var lastExit: Exit?
+
+    struct Launch: Codable, Sendable, Equatable {
+        var launchID: String
+        /// Known once the log says so.
+        var bot: ProcessIdentity?
+        /// Of the `ready` packet; nil before it.
+        var ready: Ready?
+        /// Of the `fatal` packet.
+        var fatal: String?
+        /// The bot's own last packet number.
+        var lastSequence: UInt64 = 0
+        var hasEnded = false
+        /// What follows from its end is decided and stands in this record.
+        var isSettled = false
+
+        init(launchID: String) {
+            self.launchID = launchID
+        }
+    }
+
+    struct Ready: Codable, Sendable, Equatable {
+        var chatURL: String?
+        /// Counts announcements: a bot may restart itself in place.
+        var count: Int
+    }
+
+    struct Exit: Codable, Sendable, Equatable {
+        var launchID: String
+        var code: Int32
+        var signal: Int32
+        var atUnixMilliseconds: UInt64
+        var lastStderr: String
+        var wasRequested: Bool
+        var lifetimeMilliseconds: UInt64
+        var launchError: String?
+        var isLost: Bool
+
+        /// In words, for a status.
+        var summary: String {
+            if let launchError { return launchError }
+            if isLost { return "its supervisor was killed, and the bot with it" }
+            return signal != 0 ? "ended by signal \(signal)" : "exited with status \(code)"
+        }
+    }
+
+    init() {}
+
+    init?(_ bytes: [UInt8]) {
+        guard let record = try? JSONDecoder().decode(Self.self, from: Data(bytes)) else { return nil }
+        self = record
+    }
+
+    func encoded() throws -> [UInt8] {
+        Array(try JSONEncoder().encode(self))
+    }
+}
+
+extension BotRecord {
+    /// Takes what a stretch of the bot's log says.
+    ///
+    /// - Parameter missingBytes: log that was rotated away before it was read; told by a packet of type `gap`.
+    /// - Returns: the monitor packets in it, in order.
+    mutating func ingest(_ records: [LogRecord], missingBytes: UInt64 = 0, at offset: UInt64 = 0) -> [Journal.NewPacket] {
+        var packets: [Journal.NewPacket] = []
+        if missingBytes > 0 {
+            packets.append(
+                gap(
+                    #""reason":"log_rotated","missing_bytes":\#(missingBytes),"next_offset":\#(offset)"#,
+                    at: records.first?.atUnixMilliseconds ?? 0))
+        }
+        for record in records {
+            switch record.stream {
+            case .stdout, .stderr: break
+            case .packet: ingestPacket(record, &packets)
+            case .supervisor: ingestEvent(record)
+            }
+        }
+        return packets
+    }
+
+    private mutating func ingestPacket(_ record: LogRecord, _ packets: inout [Journal.NewPacket]) {
+        // What is no JSON object is a line of the log and stays one.
+        guard !record.isTruncated, let fields = PacketFields(record.text) else { return }
+        let last = launch?.lastSequence ?? 0
+        if fields.type == "ready" {
+            let count = (launch?.ready?.count ?? 0) + 1
+            launch?.ready = Ready(chatURL: fields.chatURL, count: count)
+        } else if fields.type == "fatal" {
+            launch?.fatal = fields.error ?? "the bot gave no reason"
+        }
+        // A number that goes back means that the bot restarted itself in place.
+        if fields.sequence > last + 1 {
+            packets.append(
+                gap(
+                    #""reason":"bot_sequence","from_seq":\#(last + 1),"to_seq":\#(fields.sequence - 1)"#,
+                    at: record.atUnixMilliseconds))
+        }
+        if fields.sequence > 0 { launch?.lastSequence = fields.sequence }
+        packets.append(
+            Journal.NewPacket(
+                launchID: launch?.launchID ?? "",
+                botSequence: fields.sequence,
+                type: fields.type,
+                conversationID: fields.conversationID,
+                messageID: fields.messageID,
+                turnID: fields.turnID,
+                botTimeUnixMilliseconds: fields.timeUnixMilliseconds,
+                receivedAtUnixMilliseconds: record.atUnixMilliseconds,
+                json: record.text
+            ))
+    }
+
+    private mutating func ingestEvent(_ record: LogRecord) {
+        guard let event = SupervisorEvent(record.text), let launchID = event.launchID else { return }
+        switch event.event {
+        case SupervisorEvent.Name.started:
+            if launch?.launchID != launchID { launch = Launch(launchID: launchID) }
+            if let pid = event.pid { launch?.bot = ProcessIdentity(pid: pid, startTime: event.startTime ?? 0) }
+        case SupervisorEvent.Name.exited:
+            if launch?.launchID == launchID { launch?.hasEnded = true }
+            lastExit = Exit(
+                launchID: launchID,
+                code: event.code ?? 0,
+                signal: event.signal ?? 0,
+                atUnixMilliseconds: record.atUnixMilliseconds,
+                lastStderr: event.lastStderr ?? "",
+                wasRequested: event.requested ?? false,
+                lifetimeMilliseconds: event.lifetimeMilliseconds ?? 0,
+                launchError: event.launchError,
+                isLost: event.lost ?? false
+            )
+        default: break
+        }
+    }
+
+    private func gap(_ fields: String, at time: UInt64) -> Journal.NewPacket {
+        Journal.NewPacket(
+            launchID: launch?.launchID ?? "", botSequence: 0, type: "gap", conversationID: "", messageID: "", turnID: "",
+            botTimeUnixMilliseconds: 0, receivedAtUnixMilliseconds: time,
+            json: Array(#"{"v":1,"type":"gap",\#(fields)}"#.utf8))
+    }
+}

@@ -1,0 +1,103 @@
+import FoundationEssentials
+import Glibc
+
+/// One bot's directory on the node: `<state>/bots/<bot id>/`, mode 0700, also the bot's working directory and home.
+struct BotDirectory: Sendable {
+    let botID: String
+    let path: String
+
+    /// - Throws: `RuntimeError.invalidBotID` for an id that could name anything but a plain directory entry.
+    init(root: String, botID: String) throws(RuntimeError) {
+        guard Self.isValid(botID) else {
+            throw RuntimeError(.invalidBotID, "a bot id is 1 to 64 of A-Z a-z 0-9 _ -; this is none: \(botID.prefix(80))")
+        }
+        self.botID = botID
+        path = root + "/" + botID
+    }
+
+    static func isValid(_ botID: String) -> Bool {
+        (1...64).contains(botID.utf8.count)
+            && botID.utf8.allSatisfy {
+                ($0 >= 0x30 && $0 <= 0x39) || ($0 >= 0x41 && $0 <= 0x5A) || ($0 >= 0x61 && $0 <= 0x7A)
+                    || $0 == UInt8(ascii: "_") || $0 == UInt8(ascii: "-")
+            }
+    }
+
+    var config: String { path + "/config.json" }
+    var workspace: String { path + "/workspace" }
+    var logs: String { path + "/logs" }
+    var lock: String { path + "/" + SupervisorState.lockName }
+    var launch: String { path + "/" + LaunchPlan.fileName }
+    var supervisorErrors: String { path + "/" + SupervisorState.errorFileName }
+    var supervisorState: String { path + "/" + SupervisorState.fileName }
+    var grace: String { path + "/" + SupervisorState.graceFileName }
+
+    func make() throws(RuntimeError) {
+        do {
+            for directory in [path, workspace, logs] { try Files.makeDirectory(directory, mode: 0o700) }
+        } catch {
+            throw RuntimeError(.storageFailed, "the directory of bot \(botID) cannot be made: \(error.reason)")
+        }
+    }
+
+    /// Whether a supervisor holds the lock.
+    var isSupervised: Bool {
+        guard let held = takeLock() else { return access(lock, F_OK) == 0 }
+        close(held)
+        return false
+    }
+
+    /// Takes the supervisor's lock; nil where a supervisor holds it. The caller closes the descriptor.
+    func takeLock() -> Int32? {
+        let descriptor = open(lock, O_RDWR | O_CREAT | O_CLOEXEC, 0o600)
+        guard descriptor >= 0 else { return nil }
+        guard flock(descriptor, LOCK_EX | LOCK_NB) == 0 else {
+            close(descriptor)
+            return nil
+        }
+        return descriptor
+    }
+
+    func readPlan() -> LaunchPlan? { Self.decode(LaunchPlan.self, launch) }
+    func readSupervisorState() -> SupervisorState? { Self.decode(SupervisorState.self, supervisorState) }
+
+    private static func decode<Value: Decodable>(_ type: Value.Type, _ path: String) -> Value? {
+        // An unreadable or damaged file is as good as none: it only ever describes the launch before.
+        guard let bytes = try? Files.read(path) else { return nil }
+        return try? JSONDecoder().decode(type, from: Data(bytes))
+    }
+
+    /// Removes the bot's files, the workspace only if asked. Never follows a symbolic link.
+    func remove(keepWorkspace: Bool) throws(RuntimeError) {
+        let kept: Set<String> = keepWorkspace ? ["workspace"] : []
+        guard Self.removeContents(AT_FDCWD, path, keeping: kept) else {
+            throw RuntimeError(.storageFailed, "\(path) could not be removed: \(String(errno: errno))")
+        }
+        if !keepWorkspace { rmdir(path) }
+    }
+
+    private static func removeContents(_ parent: Int32, _ name: String, keeping kept: Set<String>) -> Bool {
+        let descriptor = openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)
+        guard descriptor >= 0 else { return errno == ENOENT }
+        guard let stream = fdopendir(descriptor) else {
+            close(descriptor)
+            return false
+        }
+        defer { closedir(stream) }
+        var isComplete = true
+        while let entry = readdir(stream) {
+            let child = withUnsafePointer(to: &entry.pointee.d_name) {
+                $0.withMemoryRebound(to: CChar.self, capacity: 256) { String(cString: $0) }
+            }
+            if child == "." || child == ".." || kept.contains(child) { continue }
+            if unlinkat(descriptor, child, 0) == 0 { continue }
+            if errno == EISDIR || errno == EPERM {
+                isComplete = removeContents(descriptor, child, keeping: []) && isComplete
+                isComplete = unlinkat(descriptor, child, AT_REMOVEDIR) == 0 && isComplete
+            } else {
+                isComplete = false
+            }
+        }
+        return isComplete
+    }
+}

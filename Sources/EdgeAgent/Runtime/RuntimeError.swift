@@ -1,0 +1,40 @@
+/// Why a bot could not be started, stopped, reached or read.
+struct RuntimeError: Error, Sendable, Equatable, CustomStringConvertible {
+    /// Why, stable and machine-readable.
+    enum Code: String, Sendable {
+        case invalidBotID = "invalid_bot_id"
+        case botNotFound = "bot_not_found"
+        case profileNotFound = "profile_not_found"
+        case profileNotUsable = "profile_not_usable"
+        case configurationNotJSON = "config_not_json"
+        case olderEpoch = "placement_epoch_too_old"
+        case launchFailed = "launch_failed"
+        case stopFailed = "stop_failed"
+        case botNotRunning = "bot_not_running"
+        case botNotReady = "bot_not_ready"
+        case messageRefused = "message_refused"
+        case deliveryFailed = "delivery_failed"
+        case storageFailed = "storage_failed"
+    }
+
+    /// Goes into `WireCommandResult.error_code`.
+    let code: String
+    /// What happened, to what, and what to do next; one line.
+    let message: String
+
+    init(_ code: Code, _ message: String) {
+        self.code = code.rawValue
+        self.message = message
+    }
+
+    var description: String { message }
+
+    /// Anything thrown, as an error with a code.
+    static func wrapping(_ error: any Error) -> RuntimeError {
+        switch error {
+        case let error as RuntimeError: error
+        case let error as Files.Failure: RuntimeError(.storageFailed, error.reason)
+        default: RuntimeError(.storageFailed, "\(error)")
+        }
+    }
+}

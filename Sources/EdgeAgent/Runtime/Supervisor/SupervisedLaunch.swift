@@ -1,0 +1,366 @@
+import CLinux
+import Glibc
+
+/// One launch: spawns the bot, captures its output, stops it, and writes down how it ended. Single-threaded.
+struct SupervisedLaunch: ~Copyable {
+    /// Once the bot's own process has ended, what it started gets SIGTERM and this long before SIGKILL.
+    private static let orphanGraceMilliseconds: UInt64 = 1_000
+    /// A process that cannot be killed (another user's, stuck in the kernel) is waited for this long.
+    private static let sweepLimitMilliseconds: UInt64 = 10_000
+    private static let readBytes = 64 << 10
+    private static let lastStderrBytes = 4 << 10
+
+    private let plan: LaunchPlan
+    private let directory: String
+    private let prefix: [UInt8]
+    private var log: LogSegmentWriter
+    private var output = Capture(stream: .stdout)
+    private var errors = Capture(stream: .stderr)
+    private var signals: Int32 = -1
+    private var bot: pid_t = 0
+    private var startedAt: UInt64 = 0
+    private var status: Int32?
+    private var isStopRequested = false
+    private var killAt: UInt64?
+    private var batch: [UInt8] = []
+    private var batchRecords = 0
+    private var lastStderr: [UInt8] = []
+    private let readBuffer = UnsafeMutableRawBufferPointer.allocate(byteCount: readBytes, alignment: 16)
+
+    /// One of the bot's two output streams.
+    private struct Capture {
+        let stream: LogStream
+        var descriptor: Int32 = -1
+        var lines = LineSplitter()
+    }
+
+    init(plan: LaunchPlan, directory: String) {
+        self.plan = plan
+        self.directory = directory
+        prefix = Array(plan.packetPrefix.utf8)
+        mkdir("logs", 0o700)
+        log = LogSegmentWriter(
+            directory: directory + "/logs",
+            limits: .init(segmentBytes: plan.segmentBytes, segmentCount: plan.segmentCount)
+        )
+    }
+
+    deinit {
+        readBuffer.deallocate()
+    }
+
+    mutating func run() {
+        signal(SIGPIPE, SIG_IGN)
+        signal(SIGHUP, SIG_IGN)
+        CLinux_set_child_subreaper()
+        signals = CLinux_signalfd_create([SIGTERM, SIGINT, SIGCHLD, 0])
+        startedAt = Self.monotonicMilliseconds()
+        if let problem = spawn() {
+            var event = SupervisorEvent(event: SupervisorEvent.Name.exited)
+            event.launchID = plan.launchID
+            event.code = 127
+            event.signal = 0
+            event.requested = false
+            event.lifetimeMilliseconds = 0
+            event.launchError = problem
+            record(event)
+            log.flush()
+            return
+        }
+        announce()
+        capture()
+        sweep()
+        drain()
+        conclude()
+    }
+
+    // MARK: Spawning
+
+    /// - Returns: what went wrong, or nil.
+    private mutating func spawn() -> String? {
+        var outputPipe: [Int32] = [-1, -1]
+        var errorPipe: [Int32] = [-1, -1]
+        guard CLinux_pipe(&outputPipe) == 0, CLinux_pipe(&errorPipe) == 0 else {
+            return "no pipe for the bot's output: \(String(errno: errno))"
+        }
+        defer {
+            close(outputPipe[1])
+            close(errorPipe[1])
+        }
+        // Only the reading ends: the bot's own ends stay blocking, as programs expect.
+        _ = fcntl(outputPipe[0], F_SETFL, O_NONBLOCK)
+        _ = fcntl(errorPipe[0], F_SETFL, O_NONBLOCK)
+        output.descriptor = outputPipe[0]
+        errors.descriptor = errorPipe[0]
+
+        var actions = posix_spawn_file_actions_t()
+        posix_spawn_file_actions_init(&actions)
+        defer { posix_spawn_file_actions_destroy(&actions) }
+        posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0)
+        posix_spawn_file_actions_adddup2(&actions, outputPipe[1], 1)
+        posix_spawn_file_actions_adddup2(&actions, errorPipe[1], 2)
+        CLinux_spawn_in_directory(&actions, plan.workingDirectory)
+
+        var attributes = posix_spawnattr_t()
+        posix_spawnattr_init(&attributes)
+        defer { posix_spawnattr_destroy(&attributes) }
+        var none = sigset_t()
+        sigemptyset(&none)
+        var all = sigset_t()
+        sigfillset(&all)
+        posix_spawnattr_setsigmask(&attributes, &none)
+        posix_spawnattr_setsigdefault(&attributes, &all)
+        CLinux_spawn_new_session(&attributes)
+
+        let environment = plan.environment.map { "\($0.key)=\($0.value)" }
+        let code = CStringArray.with(plan.arguments) { arguments in
+            CStringArray.with(environment) { environment in
+                posix_spawn(&bot, plan.executable, &actions, &attributes, arguments, environment)
+            }
+        }
+        guard code == 0 else { return "\(plan.executable) could not be started: \(String(errno: code))" }
+        return nil
+    }
+
+    private mutating func announce() {
+        let start = ProcessIdentity.current(bot)?.startTime ?? 0
+        var event = SupervisorEvent(event: SupervisorEvent.Name.started)
+        event.launchID = plan.launchID
+        event.pid = bot
+        event.startTime = start
+        record(event)
+        let own = ProcessIdentity.current(getpid())?.startTime ?? 0
+        let state = #"{"launch_id":\#(JSONText.quoted(plan.launchID)),"#
+            + #""supervisor":{"pid":\#(getpid()),"start_time":\#(own)},"bot":{"pid":\#(bot),"start_time":\#(start)}}"#
+        // For people and for `edge-agent status`; what must not be lost stands in the log.
+        try? Files.replace(SupervisorState.fileName, with: Array(state.utf8), mode: 0o600)
+    }
+
+    // MARK: Running
+
+    private mutating func capture() {
+        while status == nil {
+            var wanted = [
+                pollfd(fd: signals, events: Int16(POLLIN), revents: 0),
+                pollfd(fd: output.descriptor, events: Int16(POLLIN), revents: 0),
+                pollfd(fd: errors.descriptor, events: Int16(POLLIN), revents: 0),
+            ]
+            let ready = poll(&wanted, nfds_t(wanted.count), timeout(until: killAt))
+            if ready < 0, errno != EINTR { break }
+            if wanted[1].revents != 0 { read(.stdout) }
+            if wanted[2].revents != 0 { read(.stderr) }
+            writeBatch()
+            if wanted[0].revents != 0 { handleSignals() }
+            if let due = killAt, Self.monotonicMilliseconds() >= due { killEverything() }
+        }
+    }
+
+    private mutating func handleSignals() {
+        while true {
+            let number = CLinux_signalfd_read(signals)
+            if number < 0 { break }
+            if number == SIGTERM || number == SIGINT { requestStop() }
+        }
+        reap()
+    }
+
+    private mutating func requestStop() {
+        guard !isStopRequested else { return }
+        isStopRequested = true
+        var grace = UInt64(clamping: plan.graceMilliseconds)
+        if let bytes = try? Files.read(SupervisorState.graceFileName),
+            let asked = UInt64(String(decoding: bytes, as: UTF8.self))
+        {
+            grace = asked
+        }
+        killAt = Self.monotonicMilliseconds() + grace
+        // The bot leads its session and group and is not reaped yet, so the number is still its own.
+        if status == nil { kill(-bot, SIGTERM) }
+    }
+
+    private mutating func killEverything() {
+        if status == nil { kill(-bot, SIGKILL) }
+        for process in SystemProcesses.descendants(of: getpid()) { process.identity.signal(SIGKILL) }
+        // Again shortly: a process may have been made while we walked.
+        killAt = Self.monotonicMilliseconds() + 50
+    }
+
+    private mutating func reap() {
+        while true {
+            var ended: Int32 = 0
+            let pid = waitpid(-1, &ended, WNOHANG)
+            guard pid > 0 else { return }
+            if pid == bot { status = ended }
+        }
+    }
+
+    // MARK: The end
+
+    /// The bot's own process has ended: end everything else it started, and go on reading meanwhile.
+    private mutating func sweep() {
+        let begin = Self.monotonicMilliseconds()
+        // After the grace of a stop that was asked for there is none left.
+        var killAfter = begin + Self.orphanGraceMilliseconds
+        if isStopRequested, let due = killAt { killAfter = min(killAfter, due) }
+        var isAsked = false
+        while true {
+            reap()
+            let left = SystemProcesses.descendants(of: getpid()).filter { !$0.isZombie }
+            if left.isEmpty { break }
+            let now = Self.monotonicMilliseconds()
+            if now >= begin + Self.sweepLimitMilliseconds { break }
+            if now >= killAfter {
+                for process in left { process.identity.signal(SIGKILL) }
+            } else if !isAsked {
+                for process in left { process.identity.signal(SIGTERM) }
+                isAsked = true
+            }
+            var wanted = [
+                pollfd(fd: signals, events: Int16(POLLIN), revents: 0),
+                pollfd(fd: output.descriptor, events: Int16(POLLIN), revents: 0),
+                pollfd(fd: errors.descriptor, events: Int16(POLLIN), revents: 0),
+            ]
+            poll(&wanted, nfds_t(wanted.count), 20)
+            if wanted[1].revents != 0 { read(.stdout) }
+            if wanted[2].revents != 0 { read(.stderr) }
+            writeBatch()
+            if wanted[0].revents != 0 { handleSignals() }
+        }
+    }
+
+    /// Takes what is still in the pipes. Nobody who could write is left, so this ends.
+    private mutating func drain() {
+        while read(.stdout) { writeBatch() }
+        while read(.stderr) { writeBatch() }
+        finish(.stdout)
+        finish(.stderr)
+        writeBatch()
+    }
+
+    private mutating func conclude() {
+        let ended = status ?? 0
+        var event = SupervisorEvent(event: SupervisorEvent.Name.exited)
+        event.launchID = plan.launchID
+        event.pid = bot
+        event.code = CLinux_exit_code(ended)
+        event.signal = CLinux_exit_signal(ended)
+        event.requested = isStopRequested
+        event.lifetimeMilliseconds = Self.monotonicMilliseconds() - startedAt
+        event.lastStderr = String(decoding: lastStderr, as: UTF8.self)
+        record(event)
+        log.flush()
+    }
+
+    // MARK: Output
+
+    /// Reads once. False where there is nothing more to read, now or ever.
+    @discardableResult
+    private mutating func read(_ stream: LogStream) -> Bool {
+        // Taken out for the time of the call: what comes out of it goes into other parts of this struct.
+        var capture = take(stream)
+        defer { put(capture) }
+        guard capture.descriptor >= 0 else { return false }
+        let count = Glibc.read(capture.descriptor, readBuffer.baseAddress, readBuffer.count)
+        if count < 0 { return errno == EINTR }
+        guard count > 0 else {
+            close(capture.descriptor)
+            capture.descriptor = -1
+            return false
+        }
+        let timestamp = LogTimestamp.text(LogTimestamp.now())
+        capture.lines.feed(UnsafeRawBufferPointer(rebasing: readBuffer[..<count])) {
+            add($0, stream: stream, timestamp: timestamp)
+        }
+        return true
+    }
+
+    private mutating func finish(_ stream: LogStream) {
+        var capture = take(stream)
+        let timestamp = LogTimestamp.text(LogTimestamp.now())
+        capture.lines.end { add($0, stream: stream, timestamp: timestamp) }
+    }
+
+    private mutating func take(_ stream: LogStream) -> Capture {
+        var taken = Capture(stream: stream)
+        if stream == .stdout { swap(&taken, &output) } else { swap(&taken, &errors) }
+        return taken
+    }
+
+    private mutating func put(_ capture: Capture) {
+        if capture.stream == .stdout { output = capture } else { errors = capture }
+    }
+
+    private mutating func add(_ piece: LineSplitter.Piece, stream: LogStream, timestamp: [UInt8]) {
+        let text: UnsafeRawBufferPointer
+        var isTruncated = false
+        switch piece {
+        case .line(let line): text = line
+        case .beginning(let line):
+            text = line
+            isTruncated = true
+        case .cut(let droppedBytes):
+            let note = #"{"event":"line_cut","stream":"\#(stream.name)","dropped_bytes":\#(droppedBytes)}"#
+            Array(note.utf8).withUnsafeBytes {
+                LogRecord.write(
+                    to: &batch, timestamp: timestamp, stream: .supervisor, isTruncated: false, text: $0)
+            }
+            batchRecords += 1
+            return
+        }
+        batchRecords += 1
+        if stream == .stdout, isPacket(text) {
+            LogRecord.write(
+                to: &batch, timestamp: timestamp, stream: .packet, isTruncated: isTruncated,
+                text: UnsafeRawBufferPointer(rebasing: text[prefix.count...]))
+            return
+        }
+        if stream == .stderr { remember(text) }
+        LogRecord.write(to: &batch, timestamp: timestamp, stream: stream, isTruncated: isTruncated, text: text)
+    }
+
+    private func isPacket(_ line: UnsafeRawBufferPointer) -> Bool {
+        guard !prefix.isEmpty, line.count >= prefix.count, let base = line.baseAddress else { return false }
+        return prefix.withUnsafeBytes { known in
+            known.baseAddress.map { memcmp(base, $0, known.count) == 0 } ?? false
+        }
+    }
+
+    private mutating func remember(_ line: UnsafeRawBufferPointer) {
+        lastStderr += line.suffix(Self.lastStderrBytes)
+        lastStderr.append(UInt8(ascii: "\n"))
+        guard lastStderr.count > Self.lastStderrBytes else { return }
+        lastStderr.removeFirst(lastStderr.count - Self.lastStderrBytes)
+        // Begin with a whole line where there is one.
+        if let newline = lastStderr.dropLast().firstIndex(of: UInt8(ascii: "\n")) {
+            lastStderr.removeFirst(newline + 1)
+        }
+    }
+
+    private mutating func record(_ event: SupervisorEvent) {
+        let timestamp = LogTimestamp.text(LogTimestamp.now())
+        event.line.withUnsafeBytes {
+            LogRecord.write(to: &batch, timestamp: timestamp, stream: .supervisor, isTruncated: false, text: $0)
+        }
+        batchRecords += 1
+        writeBatch()
+    }
+
+    private mutating func writeBatch() {
+        guard batchRecords > 0 else { return }
+        log.append(batch, count: batchRecords)
+        batch.removeAll(keepingCapacity: batch.capacity <= 256 << 10)
+        batchRecords = 0
+    }
+
+    private func timeout(until due: UInt64?) -> Int32 {
+        guard let due else { return -1 }
+        let now = Self.monotonicMilliseconds()
+        return due > now ? Int32(clamping: due - now) : 0
+    }
+
+    private static func monotonicMilliseconds() -> UInt64 {
+        var time = timespec()
+        clock_gettime(CLOCK_MONOTONIC, &time)
+        return UInt64(time.tv_sec) * 1_000 + UInt64(time.tv_nsec) / 1_000_000
+    }
+}
