@@ -1,0 +1,74 @@
+#!/usr/bin/env bash
+# One table: what the agent's I/O costs as an epoll loop of our own and as SwiftNIO channels, beside plain C.
+# RUNS=5 repeats of each measurement, the median is shown. Builds release programs, static and stripped.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")"
+
+runs=${RUNS:-5} rounds=${ROUNDS:-20000} blocks=${BLOCKS:-16384}
+build=(swift build -c release --static-swift-stdlib --scratch-path "${SCRATCH:-.build}")
+for product in NIOAgentIO EpollAgentIO; do "${build[@]}" --product "$product" >&2; done
+bin=$("${build[@]}" --show-bin-path)
+
+work=$(mktemp -d)
+trap 'exec 3>&-; rm -rf "$work"' EXIT
+cc -O2 -Wall -o "$work/c" peer/peer.c -lssl -lcrypto -lpthread
+strip "$work/c"
+strip -o "$work/epoll" "$bin/EpollAgentIO"
+strip -o "$work/nio" "$bin/NIOAgentIO"
+openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=localhost \
+    -addext subjectAltName=DNS:localhost,IP:127.0.0.1 -keyout "$work/key" -out "$work/ca" 2>/dev/null
+
+# The peer serves until its stdin closes.
+mkfifo "$work/stdin"
+"$work/c" serve "$work/ca" "$work/key" <"$work/stdin" >"$work/port" &
+exec 3>"$work/stdin"
+until [[ -s $work/port ]]; do sleep 0.1; done
+port=$(<"$work/port")
+
+value() { sed -n "s/.*\b$1=\([0-9.]*\).*/\1/p"; }
+median() { sort -g | awk '{ v[NR] = $1 } END { print v[int((NR + 1) / 2)] }'; }
+repeat() { for ((run = 0; run < runs; run++)); do "$@"; done; }
+# Lines that are neither blank nor only comment.
+lines() { cat "$@" | grep -vcE '^\s*(//|$)'; }
+
+idle() { # program -> "rss_kib pss_kib threads cpu_ms_in_10_s"
+    "$1" idle "$port" "$work/ca" 1 >"$work/idle" &
+    local pid=$!
+    until [[ -s $work/idle ]]; do sleep 0.1; done
+    sleep 1
+    local before after
+    before=$(awk '{ print $14 + $15 }' "/proc/$pid/stat")
+    sleep 10
+    after=$(awk '{ print $14 + $15 }' "/proc/$pid/stat")
+    awk -v threads="$(ls "/proc/$pid/task" | wc -l)" -v ms="$(((after - before) * 10))" \
+        '/^Rss:/ { r = $2 } /^Pss:/ { p = $2 } END { print r, p, threads, ms }' "/proc/$pid/smaps_rollup"
+    kill "$pid"
+    wait "$pid" 2>/dev/null || true
+    : >"$work/idle"
+}
+
+kit=../../Sources/WebSocketKit-Lite
+printf 'machine: %s, %s cores, kernel %s, %s, load %s\n' "$(awk -F': ' '/model name/ { print $2; exit }' /proc/cpuinfo)" \
+    "$(nproc)" "$(uname -r)" "$(openssl version | cut -d' ' -f1,2)" "$(cut -d' ' -f1 /proc/loadavg)"
+printf 'runs: median of %s; echo %s x 128 B; transfer %s x 64 KiB\n\n' "$runs" "$rounds" "$blocks"
+printf '| | %s |\n' "binary MB | idle RSS MB | idle PSS MB | threads | CPU ms in 10 s idle | echo p50 us | echo p99 us | write MB/s | read MB/s | lines"
+printf '|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|\n'
+for side in c epoll nio; do
+    program=$work/$side
+    read -r rss pss threads cpu < <(idle "$program")
+    # Every run of a scenario before the next scenario; sides one after the other under the same load.
+    repeat "$program" echo "$port" "$work/ca" "$rounds" >"$work/echo"
+    repeat "$program" write "$port" "$work/ca" "$blocks" >"$work/write"
+    repeat "$program" read "$port" "$work/ca" "$blocks" >"$work/read"
+    case $side in
+    c) loc=- ;;
+    epoll) loc=$(lines $kit/Transport/{EpollLoop,OwnedThread,SocketHandle,ByteStream,TLSStream}.swift \
+        $kit/TLS/{TLSSession,TLSContext,OpenSSLError}.swift) ;;
+    nio) loc=$(lines Sources/NIOAgentIO/{OpenSSLClientHandler,NIOConnection}.swift) ;;
+    esac
+    awk -v side="$side" -v size="$(stat -c %s "$program")" -v rss="$rss" -v pss="$pss" -v threads="$threads" -v cpu="$cpu" \
+        -v p50="$(value p50_us <"$work/echo" | median)" -v p99="$(value p99_us <"$work/echo" | median)" \
+        -v w="$(value mb_per_s <"$work/write" | median)" -v r="$(value mb_per_s <"$work/read" | median)" -v loc="$loc" \
+        'BEGIN { printf "| %s | %.1f | %.1f | %.1f | %d | %d | %s | %s | %d | %d | %s |\n", side, size / 1e6, rss / 1024,
+            pss / 1024, threads, cpu, p50, p99, w, r, loc }'
+done

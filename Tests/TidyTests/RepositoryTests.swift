@@ -1,0 +1,47 @@
+import Testing
+
+/// The rules, applied to what is there.
+@Suite("The repository keeps its own rules")
+struct RepositoryTests {
+    /// Judges every file under the folders that was not generated, and reports each violation by itself.
+    private func check(_ folders: String..., by judge: (SourceFile) -> [Violation]) throws {
+        for folder in folders {
+            let files = try Repository.files(under: folder)
+            try #require(!files.isEmpty, "no Swift files under \(folder): the rule would pass by looking at nothing")
+            for file in files where !file.isGenerated {
+                for violation in judge(file) { Issue.record("\(violation)") }
+            }
+        }
+    }
+
+    @Test("Imports follow the arrows between the folders")
+    func imports() throws {
+        try check("Sources", by: ImportRules.violations)
+    }
+
+    @Test("No file is longer than it can be read in one go")
+    func length() throws {
+        try check("Sources", "Tests", "Benchmarks", by: TextRules.length)
+    }
+
+    @Test("Nothing ends the process because the outside world misbehaved")
+    func crashes() throws {
+        try check("Sources", by: TextRules.crashes)
+    }
+
+    @Test("Unstructured tasks and unchecked promises say why they are right")
+    func unexplained() throws {
+        try check("Sources", by: TextRules.unexplained)
+    }
+
+    @Test("Tests wait for events, not for time to pass")
+    func sleeps() throws {
+        // The rules' own tests quote what they look for.
+        try check("Tests") { $0.path.contains("/TidyTests/") ? [] : TextRules.sleeps($0) }
+    }
+
+    @Test("Nothing called done is unfinished")
+    func unfinished() throws {
+        try check("Sources", "Tests", "Benchmarks", by: TextRules.unfinished)
+    }
+}

@@ -1,0 +1,115 @@
+import Testing
+
+/// Each rule finds what it is there to find, and nothing else.
+@Suite("The rules can fail")
+struct RuleTests {
+    private func file(_ path: String, _ text: String) -> SourceFile { SourceFile(path: path, text: text) }
+
+    @Test(
+        "An import against the arrows is found",
+        arguments: [
+            ("Sources/EdgeAgent/Link/A.swift", "import Foundation"),
+            ("Sources/EdgeAgent/Link/A.swift", "public import struct Foundation.URL"),
+            ("Sources/EdgeAgent/Link/A.swift", "import NIOCore"),
+            ("Sources/EdgeAgent/Link/A.swift", "import GRDB"),
+            ("Sources/EdgeAgent/Link/A.swift", "import COpenSSL"),
+            ("Sources/EdgeAgent/Link/A.swift", "import CSQLite"),
+            ("Sources/EdgeAgent/Link/A.swift", "@testable import ControlHub"),
+            ("Sources/WireFormat/A.swift", "import FoundationEssentials"),
+            ("Sources/WireFormat/A.swift", "import WebSocketKitLite"),
+            ("Sources/WebSocketKit-Lite/Codec/A.swift", "import COpenSSL"),
+            ("Sources/WebSocketKit-Lite/TLS/A.swift", "import CZlib"),
+            ("Sources/WebSocketKit-Lite/Codec/A.swift", "import WireFormat"),
+            ("Sources/ControlHub/Nodes/A.swift", "internal import EdgeAgent"),
+            ("Sources/ControlHub/Nodes/NodeOperations.swift", "import GRDB"),
+            ("Sources/ControlHub/Nodes/A.swift", "import HummingbirdCore"),
+        ]
+    )
+    func badImport(path: String, text: String) {
+        #expect(!ImportRules.violations(in: file(path, "\n" + text + "\n")).isEmpty)
+    }
+
+    @Test(
+        "An import along the arrows is left alone",
+        arguments: [
+            ("Sources/EdgeAgent/Link/A.swift", "import FoundationEssentials"),
+            ("Sources/EdgeAgent/Link/A.swift", "import WebSocketKitLite"),
+            ("Sources/EdgeAgent/Journal/A.swift", "import CSQLite"),
+            ("Sources/WebSocketKit-Lite/TLS/A.swift", "import COpenSSL"),
+            ("Sources/WebSocketKit-Lite/Deflate/A.swift", "import CZlib"),
+            ("Sources/WireFormat/A.swift", "public import SwiftProtobuf"),
+            ("Sources/ControlHub/Nodes/NodeStore.swift", "import GRDB"),
+            ("Sources/ControlHub/Store/A.swift", "import GRDB"),
+            ("Sources/ControlHub/HTTP/API/A.swift", "import Hummingbird"),
+            ("Sources/ControlHub/Nodes/A.swift", "// import EdgeAgent"),
+            ("Tests/EndToEndTests/A.swift", "@testable import EdgeAgent"),
+        ]
+    )
+    func goodImport(path: String, text: String) {
+        #expect(ImportRules.violations(in: file(path, text)) == [])
+    }
+
+    @Test("A violation names the file, the line and the module")
+    func message() {
+        let found = ImportRules.violations(in: file("Sources/WireFormat/A.swift", "\n\nimport Foundation"))
+        #expect(found.map(\.description) == ["Sources/WireFormat/A.swift:3: imports Foundation: the node protocol is pure"])
+    }
+
+    @Test("The line after the longest allowed is found; a final newline is not a line")
+    func length() {
+        let longest = String(repeating: "x\n", count: TextRules.mostLines)
+        #expect(TextRules.length(file("A.swift", longest)) == [])
+        #expect(!TextRules.length(file("A.swift", longest + "x")).isEmpty)
+    }
+
+    @Test("What ends the process is found", arguments: ["let a = try! b()", "fatalError(\"no\")", "(a as! B).c()"])
+    func crash(text: String) {
+        #expect(TextRules.crashes(file("A.swift", text)).map(\.line) == [1])
+    }
+
+    @Test(
+        "Prose and look-alikes do not end the process",
+        arguments: ["// never try! here", "let a = \"fatalError(\"", "a.myfatalError()", "if has! {}"]
+    )
+    func noCrash(text: String) {
+        #expect(TextRules.crashes(file("A.swift", text)) == [])
+    }
+
+    @Test(
+        "An unexplained construct is found",
+        arguments: [
+            "Task {", "    let a = Task { await b() }", "Task(priority: .high) {", "Task.detached {", "_ = Task<Void, Never> {",
+            "final class A: @unchecked Sendable {", "nonisolated(unsafe) var a = 1",
+            "// a reason, but too far away\n\nTask {",
+        ]
+    )
+    func unexplained(text: String) {
+        #expect(TextRules.unexplained(file("A.swift", text)).count == 1)
+    }
+
+    @Test(
+        "A reason above or beside is enough, and a type is no task",
+        arguments: [
+            "// Bridges the signal handler.\nTask {", "Task {  // ends with the loop", "/// Guarded by the lock.\n@usableFromInline\nnonisolated(unsafe) var a = 1",
+            "let task: Task<Void, Never>", "func run(_ task: Task<Void, Never>) {", "withTaskGroup { group in",
+            "group.addTask { await a() }", "try Task.checkCancellation()", "myTask {",
+        ]
+    )
+    func explained(text: String) {
+        #expect(TextRules.unexplained(file("A.swift", text)) == [])
+    }
+
+    @Test("A sleep is found unless it says why", arguments: ["Thread.sleep(1)", "usleep(5)", "try await Task.sleep(for: a)"])
+    func sleeps(text: String) {
+        #expect(TextRules.sleeps(file("A.swift", text)).count == 1)
+        #expect(TextRules.sleeps(file("A.swift", text + "  // allow-sleep: the pause is the subject")) == [])
+        #expect(TextRules.sleeps(file("A.swift", "// allow-sleep: polls another process\n" + text)) == [])
+        #expect(TextRules.sleeps(file("A.swift", text + "  // allow-sleep")).count == 1)
+    }
+
+    @Test("Unfinished work is found")
+    func unfinished() {
+        #expect(TextRules.unfinished(file("A.swift", "// TO" + "DO: later")).map(\.line) == [1])
+        #expect(TextRules.unfinished(file("A.swift", "// the to-do list")) == [])
+    }
+}

@@ -1,0 +1,107 @@
+/// Rules about single files that the compiler and the formatter do not check.
+enum TextRules {
+    static let mostLines = 500
+
+    static func length(_ file: SourceFile) -> [Violation] {
+        let count = file.lines.last?.isEmpty == true ? file.lines.count - 1 : file.lines.count
+        guard count > mostLines else { return [] }
+        return [Violation(path: file.path, line: count, message: "\(count) lines; split it, \(mostLines) are enough")]
+    }
+
+    /// What ends the process when the outside world misbehaves.
+    static func crashes(_ file: SourceFile) -> [Violation] {
+        each(file) { code in
+            ["try!", "fatalError(", "as!"].first { contains($0, in: code) }
+                .map { "\($0) ends the process; throw instead" }
+        }
+    }
+
+    /// Work outside structured concurrency, and promises the compiler cannot check, say why they are right.
+    static func unexplained(_ file: SourceFile) -> [Violation] {
+        file.lines.indices.compactMap { index in
+            let code = SourceFile.code(of: file.lines[index])
+            guard let construct = constructToExplain(in: code), !isExplained(index, in: file) else { return nil }
+            return Violation(
+                path: file.path,
+                line: index + 1,
+                message: "\(construct) without a comment on or above it that says why it is right"
+            )
+        }
+    }
+
+    private static func constructToExplain(in code: String) -> String? {
+        if ["Task {", "Task(", "Task<"].contains(where: { contains($0, in: code) && startsTask(code) }) { return "Task" }
+        return ["Task.detached", "@unchecked Sendable", "nonisolated(unsafe)"].first { contains($0, in: code) }
+    }
+
+    /// A mention of the type, such as `let task: Task<Void, Never>`, starts nothing.
+    private static func startsTask(_ code: String) -> Bool {
+        guard let brace = code.firstIndex(of: "{") else { return false }
+        let before = code[..<brace]
+        guard let start = before.firstRange(of: "Task")?.lowerBound else { return false }
+        let rest = before[start...]
+        return !rest.contains("->") && !before.contains("func ") && !before.contains("extension ")
+    }
+
+    /// A comment on the same line or directly above; attributes may stand between.
+    private static func isExplained(_ index: Int, in file: SourceFile) -> Bool {
+        if SourceFile.code(of: file.lines[index]).count < file.lines[index].count,
+            file.lines[index].contains("//")
+        {
+            return true
+        }
+        var above = index - 1
+        while above >= 0 {
+            let line = file.lines[above].drop { $0 == " " }
+            if line.hasPrefix("//") { return true }
+            guard line.hasPrefix("@") else { return false }
+            above -= 1
+        }
+        return false
+    }
+
+    /// Tests wait for events, never for time to pass. A wait that is the subject itself says `allow-sleep:` and why.
+    static func sleeps(_ file: SourceFile) -> [Violation] {
+        file.lines.indices.compactMap { index in
+            let code = SourceFile.code(of: file.lines[index])
+            guard let call = ["Thread.sleep", "usleep(", "Task.sleep", "nanosleep("].first(where: { contains($0, in: code) })
+            else { return nil }
+            let near = file.lines[max(0, index - 1)...index]
+            guard !near.contains(where: { $0.contains("allow-sleep: ") }) else { return nil }
+            return Violation(path: file.path, line: index + 1, message: "\(call): wait for the event, or say allow-sleep: and why")
+        }
+    }
+
+    static func unfinished(_ file: SourceFile) -> [Violation] {
+        let marks = ["TO" + "DO", "FIX" + "ME"]
+        return file.lines.indices.compactMap { index in
+            guard let mark = marks.first(where: { file.lines[index].contains($0) }) else { return nil }
+            return Violation(path: file.path, line: index + 1, message: "\(mark): finish it or take it out")
+        }
+    }
+
+    private static func each(_ file: SourceFile, _ judge: (String) -> String?) -> [Violation] {
+        file.lines.indices.compactMap { index in
+            judge(SourceFile.code(of: file.lines[index])).map {
+                Violation(path: file.path, line: index + 1, message: $0)
+            }
+        }
+    }
+
+    /// Whether `text` occurs as a word of its own, so that `as!` is not found in `class!`.
+    private static func contains(_ text: String, in code: String) -> Bool {
+        // Most lines hold none of the words; bytes are compared faster than characters.
+        guard code.utf8.count >= text.utf8.count, code.utf8.firstRange(of: text.utf8) != nil else { return false }
+        var from = code.startIndex
+        while let range = code[from...].firstRange(of: text) {
+            let isWord = range.lowerBound == code.startIndex || !isPartOfName(code[code.index(before: range.lowerBound)])
+            if isWord { return true }
+            from = range.upperBound
+        }
+        return false
+    }
+
+    private static func isPartOfName(_ character: Character) -> Bool {
+        character.isLetter || character.isNumber || character == "_"
+    }
+}
