@@ -1,0 +1,271 @@
+// Talking to a bot. Progress and tool calls of a turn fold into the answer they led to.
+import { announce, h, keyed, randomKey, setAttribute, setText, show } from './dom.js';
+import { get, list, post } from './api.js';
+import { clockTime, fullTime, instant } from './format.js';
+import { on } from './live.js';
+import { problem } from './parts.js';
+import { bots, subscribe } from './store.js';
+
+const refetchMilliseconds = 150;
+const done = new Set(['done', 'complete', 'completed', 'answered', 'final', '']);
+const failed = new Set(['failed', 'expired', 'cancelled', 'error', 'timed_out']);
+
+export function chatPanel(container, { id, path, signal }) {
+  const picker = h('select', { id: 'conversation' });
+  const fresh = h('button', { type: 'button', class: 'plain', text: 'New conversation' });
+  const bar = h('div', { class: 'chat-bar' }, h('label', { for: 'conversation', text: 'Conversation' }), picker, fresh);
+  const messages = h('ol', { class: 'messages' });
+  const hint = h('p', { class: 'chat-hint muted' });
+  const scroller = h('div', { class: 'scroller', tabindex: '0', role: 'region', 'aria-label': 'Messages' }, hint, messages);
+  const toEnd = h('button', { type: 'button', class: 'to-end', text: 'Newest messages ↓' });
+  toEnd.hidden = true;
+  const failure = problem();
+  const input = h('textarea', { id: 'message', rows: '1', 'aria-label': 'Message', placeholder: 'Write a message', maxlength: '100000' });
+  const send = h('button', { type: 'submit', class: 'primary', text: 'Send' });
+  const form = h('form', { class: 'composer' }, input, send);
+  const note = h('p', { class: 'help chat-note' });
+  container.append(h('section', { class: 'card chat' }, bar, h('div', { class: 'scroll-frame' }, scroller, toEnd), failure, form, note));
+
+  let conversations = [];
+  let conversation = null;
+  let items = [];
+  let pending = [];
+  let loadTimer = null;
+  let loading = false, again = false;
+
+  const atEnd = () => scroller.scrollHeight - scroller.scrollTop - scroller.clientHeight < 48;
+  const scrollToEnd = () => { scroller.scrollTop = scroller.scrollHeight; };
+  scroller.addEventListener('scroll', () => { if (atEnd()) show(toEnd, false); });
+  toEnd.addEventListener('click', scrollToEnd);
+
+  function render() {
+    const stick = atEnd();
+    const known = new Set(items.map((item) => item.message_id));
+    pending = pending.filter((item) => !known.has(item.message_id));
+    const shown = [...items, ...pending];
+    const waitsFor = waiting(shown);
+    const before = messages.childElementCount;
+    keyed(messages, waitsFor ? [...shown, waitsFor] : shown, keyOf, () => messageElement(id));
+    show(hint, shown.length === 0);
+    setText(hint, 'Nothing said yet. Write below; what the bot does on the way to its answer shows up here as it happens.');
+    if (stick) scrollToEnd();
+    else if (messages.childElementCount > before) show(toEnd, true);
+  }
+
+  const keyOf = (item) => item.key ?? `${item.role}:${item.message_id}:${item.turn_id ?? ''}`;
+
+  // Between a question and the first sign of its answer.
+  function waiting(shown) {
+    const last = shown.at(-1);
+    if (!last || last.role !== 'user' || last.problem || failed.has(last.state) || last.state === 'done') return null;
+    return { role: 'assistant', key: `wait:${last.message_id ?? last.key}`, state: 'waiting', text: '', steps: [] };
+  }
+
+  function fillPicker() {
+    const options = conversations.map((item) => ({ value: item.conversation_id, text: conversationText(item) }));
+    if (conversation && !conversations.some((item) => item.conversation_id === conversation)) options.unshift({ value: conversation, text: 'This conversation' });
+    if (!conversation) options.unshift({ value: '', text: 'New conversation' });
+    const description = JSON.stringify(options);
+    if (picker.dataset.options !== description) {
+      picker.dataset.options = description;
+      picker.replaceChildren(...options.map((option) => h('option', option.value === '' ? { value: '', text: option.text } : option)));
+    }
+    picker.value = conversation ?? '';
+    show(bar, conversations.length > 0);
+  }
+
+  async function loadConversations() {
+    conversations = await list(`${path}/conversations`, { signal });
+    conversations.sort((one, other) => (instant(other.last_message_at) || 0) - (instant(one.last_message_at) || 0));
+  }
+
+  async function load() {
+    if (loading) {
+      again = true;
+      return;
+    }
+    loading = true;
+    try {
+      const wanted = conversation;
+      if (wanted) {
+        const answer = await get(`${path}/conversations/${encodeURIComponent(wanted)}`, { signal });
+        if (wanted === conversation) {
+          tellNews(answer.items);
+          items = answer.items;
+        }
+      } else items = [];
+      render();
+    } catch (error) {
+      failure.set(error);
+    } finally {
+      loading = false;
+      if (again && !signal.aborted) {
+        again = false;
+        load();
+      }
+    }
+  }
+
+  function tellNews(news) {
+    const before = new Map(items.map((item) => [keyOf(item), item]));
+    const answer = news.findLast((item) => item.role === 'assistant' && item.text);
+    if (answer && items.length > 0 && before.get(keyOf(answer))?.text !== answer.text) announce(`Answer: ${answer.text.slice(0, 400)}`);
+  }
+
+  function soon() {
+    loadTimer ??= setTimeout(() => {
+      loadTimer = null;
+      if (!signal.aborted) load();
+    }, refetchMilliseconds);
+  }
+
+  const concerns = (data) => (!data.bot_id || data.bot_id === id) && (!data.conversation_id || !conversation || data.conversation_id === conversation);
+  const undo = [
+    on('message.updated', (data) => {
+      if (!concerns(data)) return;
+      soon();
+      if (data.bot_id === id && data.conversation_id && !conversations.some((item) => item.conversation_id === data.conversation_id)) {
+        loadConversations().then(fillPicker).catch(() => {});
+      }
+    }),
+    on('packet', (data) => { if (concerns(data) && data.bot_id === id) soon(); }),
+    on('missed', soon),
+  ];
+  signal.addEventListener('abort', () => {
+    clearTimeout(loadTimer);
+    undo.forEach((each) => each());
+  });
+
+  picker.addEventListener('change', () => select(picker.value || null));
+  fresh.addEventListener('click', () => {
+    select(null);
+    input.focus();
+  });
+
+  function select(value) {
+    conversation = value;
+    items = [];
+    pending = [];
+    failure.set(null);
+    messages.replaceChildren();
+    show(toEnd, false);
+    fillPicker();
+    load().then(scrollToEnd);
+  }
+
+  form.addEventListener('submit', async (event) => {
+    event.preventDefault();
+    const text = input.value.trim();
+    if (!text) return;
+    failure.set(null);
+    const item = { key: `pending:${randomKey()}`, role: 'user', text, state: 'sending', at: Date.now(), steps: [] };
+    pending.push(item);
+    input.value = '';
+    grow();
+    render();
+    scrollToEnd();
+    try {
+      const answer = await post(`${path}/messages`, conversation ? { text, conversation_id: conversation } : { text }, { signal, idempotencyKey: item.key.slice(8) });
+      item.message_id = answer.message_id;
+      item.state = 'accepted';
+      if (conversation !== answer.conversation_id) {
+        conversation = answer.conversation_id;
+        loadConversations().then(fillPicker).catch(() => {});
+      }
+      await load();
+    } catch (error) {
+      if (signal.aborted) return;
+      // The words go back to where they can be sent again.
+      pending = pending.filter((other) => other !== item);
+      if (!input.value) input.value = text;
+      grow();
+      failure.set(error);
+      render();
+    }
+  });
+
+  input.addEventListener('keydown', (event) => {
+    if (event.key !== 'Enter' || event.shiftKey || event.isComposing) return;
+    event.preventDefault();
+    form.requestSubmit();
+  });
+  input.addEventListener('input', grow);
+  function grow() {
+    input.style.height = 'auto';
+    input.style.height = `${Math.min(input.scrollHeight + 2, 200)}px`;
+  }
+
+  signal.addEventListener('abort', subscribe(() => {
+    const bot = bots.get(id);
+    const notes = {
+      stopped: 'The bot is stopped. Start it to get an answer.',
+      failed: 'The bot has failed and does not answer. Its log tells why; then start it again.',
+      starting: 'The bot is starting.', stopping: 'The bot is stopping.', backoff: 'The bot ended by itself and is started again soon.',
+    };
+    setText(note, notes[bot?.phase] ?? 'Enter sends, Shift+Enter starts a new line.');
+  }));
+
+  loadConversations().then(() => {
+    conversation ??= conversations[0]?.conversation_id ?? null;
+    fillPicker();
+    return load();
+  }).then(scrollToEnd).catch((error) => failure.set(error));
+}
+
+function conversationText(item) {
+  const at = instant(item.last_message_at);
+  const count = item.message_count === 1 ? '1 message' : `${item.message_count ?? 0} messages`;
+  return `${Number.isNaN(at) ? item.conversation_id : fullTime(at)} · ${count}`;
+}
+
+const stateWords = {
+  sending: 'Sending…', accepted: 'Accepted', queued: 'Queued until the node takes it', delivering: 'On its way', delivered: 'Delivered',
+  running: 'Working…', waiting: 'Waiting for an answer…', streaming: 'Writing…', failed: 'Failed', expired: 'Expired', cancelled: 'Cancelled',
+};
+
+function messageElement(botID) {
+  const author = h('strong');
+  const time = h('time', { class: 'muted' });
+  const state = h('span', { class: 'message-state' });
+  const summary = h('summary');
+  const steps = h('ol');
+  const fold = h('details', { class: 'steps' }, summary, steps);
+  const text = h('div', { class: 'text' });
+  const element = h('li', { class: 'message' }, h('div', { class: 'message-head' }, author, time, state), fold, text);
+  element.update = (item) => {
+    const isUser = item.role === 'user';
+    const state_ = item.state ?? '';
+    const isOver = done.has(state_) || failed.has(state_);
+    setAttribute(element, 'data-role', isUser ? 'user' : 'assistant');
+    setText(author, isUser ? 'You' : bots.get(botID)?.name ?? 'Bot');
+    const at = instant(item.at);
+    setText(time, Number.isNaN(at) ? '' : clockTime(at));
+    setAttribute(time, 'title', Number.isNaN(at) ? null : fullTime(at));
+    setText(state, done.has(state_) || (isUser && state_ === 'delivered') ? '' : stateWords[state_] ?? state_);
+    setAttribute(state, 'data-tone', failed.has(state_) ? 'bad' : isUser || isOver ? null : 'busy');
+    const all = item.steps ?? [];
+    show(fold, all.length > 0);
+    const count = all.length === 1 ? '1 step' : `${all.length} steps`;
+    setText(summary, isOver || item.text ? count : `${count} · ${oneLine(all.at(-1)?.text)}`);
+    keyed(steps, all.map((step, index) => ({ ...step, index })), (step) => step.index, stepElement);
+    setText(text, item.text ?? '');
+    show(text, Boolean(item.text));
+  };
+  return element;
+}
+
+const oneLine = (text) => (text ?? '').replace(/\s+/g, ' ').slice(0, 120);
+
+function stepElement() {
+  const kind = h('span', { class: 'step-kind' });
+  const text = h('span', { class: 'step-text' });
+  const time = h('time', { class: 'muted' });
+  const element = h('li', {}, kind, text, time);
+  element.update = (step) => {
+    setText(kind, step.type === 'tool' ? 'Tool' : 'Progress');
+    setText(text, step.text);
+    const at = instant(step.at);
+    setText(time, Number.isNaN(at) ? '' : clockTime(at));
+  };
+  return element;
+}
