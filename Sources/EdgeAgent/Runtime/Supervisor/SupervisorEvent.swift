@@ -60,10 +60,10 @@ struct SupervisorEvent: Sendable, Codable, Equatable {
             if let value { text += ",\"\(key.rawValue)\":\(value)" }
         }
         add(.launchID, launchID.map(JSONText.quoted))
-        add(.pid, pid.map(String.init))
+        add(.pid, pid.map { String($0) })
         add(.startTime, startTime.map { String($0) })
-        add(.code, code.map(String.init))
-        add(.signal, signal.map(String.init))
+        add(.code, code.map { String($0) })
+        add(.signal, signal.map { String($0) })
         add(.requested, requested.map { $0 ? "true" : "false" })
         add(.lifetimeMilliseconds, lifetimeMilliseconds.map { String($0) })
         add(.launchError, launchError.map(JSONText.quoted))
