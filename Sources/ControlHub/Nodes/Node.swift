@@ -35,9 +35,7 @@ enum NodeAuthentication: Equatable, Sendable {
 struct OpenedSession: Sendable {
     let epoch: UInt64
     let nodeName: String
-    let heartbeatInterval: Duration
-    let degradedAfter: Duration
-    let offlineAfter: Duration
+    let thresholds: HealthThresholds
     /// Set where two machines seem to hold this identity: the session must be closed with this evidence. `epoch` is
     /// then the running session's, which goes on.
     let quarantineReason: String?

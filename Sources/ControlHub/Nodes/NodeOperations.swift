@@ -29,21 +29,21 @@ struct NodeOperations: Sendable {
     /// Makes a node known that another slice has stored (an agent that redeemed a code).
     func announceCreated(_ id: NodeID, name: String, at date: Date) {
         registry.add(id, at: date)
-        events.publish("node.created", at: date, .object(["node_id": .string(id.rawValue), "name": .string(name)]))
+        events.publish("node.updated", at: date, .object(["change": .string("created"), "node_id": .string(id.rawValue), "name": .string(name)]))
     }
 
     func rename(_ id: NodeID, to name: String, by actor: Actor) async throws {
         let name = try NamePolicy.checked(name)
         let date = clock.date()
         try await store.rename(id, to: name, at: date, by: actor)
-        events.publish("node.updated", at: date, .object(["node_id": .string(id.rawValue), "name": .string(name)]))
+        events.publish("node.updated", at: date, .object(["change": .string("name"), "node_id": .string(id.rawValue), "name": .string(name)]))
     }
 
     /// Withdraws every token of the node and ends its session.
     func revoke(_ id: NodeID, by actor: Actor, channel: any AgentChannel) async throws {
         let date = clock.date()
         try await store.revoke(id, at: date, by: actor)
-        events.publish("node.revoked", at: date, .object(["node_id": .string(id.rawValue)]))
+        events.publish("node.updated", at: date, .object(["change": .string("revoked"), "node_id": .string(id.rawValue)]))
         await channel.disconnect(id, code: 4403, reason: "revoked by an operator")
     }
 
@@ -52,7 +52,7 @@ struct NodeOperations: Sendable {
         let date = clock.date()
         try await store.delete(id, at: date, by: actor)
         registry.remove(id)
-        events.publish("node.deleted", at: date, .object(["node_id": .string(id.rawValue)]))
+        events.publish("node.updated", at: date, .object(["change": .string("deleted"), "node_id": .string(id.rawValue)]))
         await channel.disconnect(id, code: 4401, reason: "the node was deleted")
     }
 
@@ -93,21 +93,19 @@ struct NodeOperations: Sendable {
                 + "newcomer \(hello.hostName)). Pair the newcomer again, or stop the other agent."
             logger.warning("second machine with one identity", metadata: ["node_id": "\(node)"])
             events.publish(
-                "node.quarantined", at: date, .object(["node_id": .string(node.rawValue), "reason": .string(reason)]))
+                "node.updated", at: date, .object(["change": .string("quarantined"), "node_id": .string(node.rawValue), "reason": .string(reason)]))
             return OpenedSession(
-                epoch: stored.sessionEpoch, nodeName: stored.name, heartbeatInterval: thresholds.heartbeatInterval,
-                degradedAfter: thresholds.degradedAfter, offlineAfter: thresholds.offlineAfter, quarantineReason: reason)
+                epoch: stored.sessionEpoch, nodeName: stored.name, thresholds: thresholds, quarantineReason: reason)
         }
         let (epoch, name) = try await store.openSession(node, hello: hello, remoteAddress: remoteAddress, at: date)
         let transition = registry.open(
             node, epoch: epoch, hello: hello, remoteAddress: remoteAddress, now: clock.now(), at: date)
         events.publish(
-            "node.connected", at: date,
-            .object(["node_id": .string(node.rawValue), "remote_address": .string(remoteAddress)]))
+            "node.updated", at: date,
+            .object(["change": .string("connected"), "node_id": .string(node.rawValue), "remote_address": .string(remoteAddress)]))
         publish(transition)
         return OpenedSession(
-            epoch: epoch, nodeName: name, heartbeatInterval: thresholds.heartbeatInterval,
-            degradedAfter: thresholds.degradedAfter, offlineAfter: thresholds.offlineAfter, quarantineReason: nil)
+            epoch: epoch, nodeName: name, thresholds: thresholds, quarantineReason: nil)
     }
 
     /// Takes a heartbeat; one from a replaced session is ignored. Never waits for the disk.
@@ -116,7 +114,7 @@ struct NodeOperations: Sendable {
         guard isCurrent else { return }
         publish(transition)
         guard heartbeat.hasResources else { return }
-        events.publish("node.resources", at: date, Self.resourcesEvent(node, heartbeat))
+        events.publish("node.updated", at: date, Self.resourcesEvent(node, heartbeat))
     }
 
     /// Ends a session; one that has been replaced is ignored.
@@ -124,7 +122,7 @@ struct NodeOperations: Sendable {
         let (isCurrent, transition) = registry.close(node, epoch: epoch, reason: reason, now: clock.now(), at: date)
         guard isCurrent else { return }
         events.publish(
-            "node.disconnected", at: date, .object(["node_id": .string(node.rawValue), "reason": .string(reason)]))
+            "node.updated", at: date, .object(["change": .string("disconnected"), "node_id": .string(node.rawValue), "reason": .string(reason)]))
         publish(transition)
         do {
             try await store.closeSession(node, epoch: epoch, reason: reason, at: date)
@@ -138,8 +136,9 @@ struct NodeOperations: Sendable {
     func publish(_ transition: NodeRegistry.Transition?) {
         guard let transition else { return }
         events.publish(
-            "node.health", at: transition.at,
+            "node.updated", at: transition.at,
             .object([
+                "change": .string("health"),
                 "node_id": .string(transition.node.rawValue), "from": .string(transition.from.rawValue),
                 "health": .string(transition.to.rawValue), "reason": .string(transition.reason),
             ]))
@@ -148,6 +147,7 @@ struct NodeOperations: Sendable {
     private static func resourcesEvent(_ node: NodeID, _ heartbeat: WireHeartbeat) -> JSONValue {
         let resources = heartbeat.resources
         return .object([
+            "change": .string("resources"),
             "node_id": .string(node.rawValue),
             "cpu_percent": resources.hasCpuPercent ? .number(resources.cpuPercent) : .null,
             "load_1m": .number(resources.load1M),

@@ -1,0 +1,110 @@
+import Foundation
+import WireFormat
+
+/// What a bot is: made, named, configured, and what its node says of it.
+struct BotOperations: Sendable {
+    let database: HubDatabase
+    let events: EventFeed
+    let clock: HubClock
+
+    /// The profile of a node that has only one.
+    static let defaultProfile = "default"
+    /// A config.json larger than this does not belong there.
+    static let maximumConfigBytes = 256 << 10
+
+    var store: BotStore { BotStore(database: database) }
+
+    /// Makes a stopped bot on a node.
+    ///
+    /// Without a profile the node's only usable one is taken, or the one called `default`.
+    func create(
+        name: String, node: NodeID, runtimeProfile: String?, config: JSONValue?, by actor: Actor
+    ) async throws -> BotID {
+        let name = try NamePolicy.checked(name)
+        let date = clock.date()
+        let id = BotID.make(at: date)
+        let profile = try await profile(runtimeProfile, on: node)
+        let text = try Self.checked(config ?? .object([:]))
+        try await store.create(
+            id: id, name: name, node: node, runtimeProfile: profile, config: text, at: date, by: actor)
+        publish(id, change: "created", at: date)
+        return id
+    }
+
+    func update(_ id: BotID, name: String?, config: JSONValue?, by actor: Actor) async throws {
+        let date = clock.date()
+        try await store.update(
+            id, name: try name.map { try NamePolicy.checked($0) }, config: try config.map(Self.checked), at: date,
+            by: actor)
+        publish(id, change: "configuration", at: date)
+    }
+
+    /// Takes what a node says of its bots; what it says of others' is ignored.
+    func apply(_ statuses: [WireBotStatus], from node: NodeID) async throws {
+        guard !statuses.isEmpty else { return }
+        let date = clock.date()
+        let (changed, messages) = try await database.write { db in
+            var changed: [WireBotStatus] = []
+            var messages: [MessageChange] = []
+            for status in statuses {
+                let outcome = try BotStore.apply(db, status, from: node, at: date)
+                if outcome.isChanged { changed.append(status) }
+                messages += outcome.messages
+            }
+            return (changed, messages)
+        }
+        for status in changed { publish(status, at: date) }
+        publish(messages, at: date)
+    }
+
+    // MARK: Events
+
+    func publish(_ id: BotID, change: String, at date: Date) {
+        events.publish(
+            "bot.updated", at: date, .object(["change": .string(change), "bot_id": .string(id.rawValue)]))
+    }
+
+    func publish(_ status: WireBotStatus, at date: Date) {
+        events.publish(
+            "bot.updated", at: date,
+            .object([
+                "change": .string("status"), "bot_id": .string(status.botID), "phase": .string(status.phase.name),
+                "reason": .string(status.reason), "launch_id": .string(status.launchID),
+            ]))
+    }
+
+    func publish(_ messages: [MessageChange], at date: Date) {
+        for message in messages {
+            events.publish(
+                "message.updated", at: date,
+                .object([
+                    "message_id": .string(message.message.rawValue), "bot_id": .string(message.bot.rawValue),
+                    "conversation_id": .string(message.conversation.rawValue), "state": .string(message.state.rawValue),
+                    "reason": message.reason.map(JSONValue.string) ?? .null,
+                ]))
+        }
+    }
+
+    // MARK: Rules
+
+    private func profile(_ wanted: String?, on node: NodeID) async throws -> String {
+        if let wanted { return try NamePolicy.checked(wanted, field: "runtime_profile") }
+        let usable = try await NodeStore(database: database).node(node)?.hello?.runtimeProfiles.filter(\.usable) ?? []
+        if usable.count == 1, let only = usable.first { return only.name }
+        return Self.defaultProfile
+    }
+
+    private static func checked(_ config: JSONValue) throws -> String {
+        guard case .object = config else {
+            throw HubError(.invalidRequest, "`config` must be a JSON object: it becomes the bot's config.json.")
+        }
+        let encoder = JSONEncoder()
+        encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
+        let data = try encoder.encode(config)
+        guard data.count <= maximumConfigBytes else {
+            throw HubError(
+                .payloadTooLarge, "`config` is \(data.count) bytes; at most \(maximumConfigBytes) are possible.")
+        }
+        return String(decoding: data, as: UTF8.self)
+    }
+}

@@ -1,0 +1,232 @@
+import Foundation
+import WireFormat
+
+/// Durable commands: queued per node, sent once, and ended in one of the final states.
+struct CommandOperations: Sendable {
+    let database: HubDatabase
+    let bots: BotOperations
+    let arrivalSignals: CommandArrivals
+    let events: EventFeed
+    let clock: HubClock
+
+    /// How long each kind of wish stays worth fulfilling while its node is away.
+    enum TimeToLive {
+        static let control = Duration.seconds(24 * 3600)
+        static let message = Duration.seconds(24 * 3600)
+        /// What was deleted must not come back with a node that was away for long.
+        static let remove = Duration.seconds(365 * 24 * 3600)
+    }
+
+    /// The longest text of a message; with the rest it stays below the bots' limit of 1 MiB.
+    static let maximumTextBytes = 512 << 10
+
+    var store: CommandStore { CommandStore(database: database) }
+
+    // MARK: For the Gateway
+
+    /// Queues a command. Throws `notFound` for an unknown node, `queueFull`, or a storage error.
+    func enqueue(
+        _ body: WireCommand.OneOf_Body, for node: NodeID, bot: BotID?, timeToLive: Duration, repeatable: Bool,
+        actor: Actor = .hub
+    ) async throws -> CommandID {
+        let date = clock.date()
+        let new = NewCommand(
+            id: .make(at: date), node: node, bot: bot, messageID: nil, body: body, isRepeatable: repeatable,
+            timeToLive: timeToLive, actor: actor)
+        try await database.write { db in
+            guard try NodeStore.find(db, node) != nil else { throw NodeStore.notFound(node) }
+            try CommandStore.insert(db, new, at: date)
+        }
+        queued(new, at: date)
+        return new.id
+    }
+
+    /// What the node must still carry out or answer, in the order it was asked for.
+    func outstanding(for node: NodeID) async throws -> [QueuedCommand] {
+        try await store.outstanding(node, at: clock.date())
+    }
+
+    /// To be called, and awaited, before a command is sent. False: it was cancelled or has expired meanwhile and must
+    /// not be sent.
+    @discardableResult
+    func markDelivered(_ id: CommandID) async throws -> Bool {
+        try await store.markDelivered(id, at: clock.date())
+    }
+
+    /// Takes a result. A repeated one, and one from a node the command was not for, changes nothing.
+    func finish(_ result: WireCommandResult, from node: NodeID? = nil) async throws {
+        let date = clock.date()
+        guard let outcome = try await store.finish(result, from: node, at: date) else { return }
+        publish(outcome.command, at: date)
+        if outcome.isBotChanged { bots.publish(result.botStatus, at: date) }
+        bots.publish(outcome.messages, at: date)
+        if outcome.command.state == .queued { arrivalSignals.notify(outcome.command.nodeID) }
+    }
+
+    /// Fires when something was queued for the node; merges what nobody has taken yet.
+    func arrivals(for node: NodeID) -> AsyncStream<Void> {
+        arrivalSignals.signals(for: node)
+    }
+
+    // MARK: For operators
+
+    /// Starts the bot, whatever waits for it now.
+    func start(_ bot: BotID, by actor: Actor) async throws -> CommandID {
+        try await control(bot, .running, action: "bot.start", by: actor) { bot in [try Self.startBody(bot)] }
+    }
+
+    func stop(_ bot: BotID, by actor: Actor) async throws -> CommandID {
+        try await control(bot, .stopped, action: "bot.stop", by: actor) { bot in [Self.stopBody(bot)] }
+    }
+
+    /// Stops and starts the bot; the start's command is returned.
+    func restart(_ bot: BotID, by actor: Actor) async throws -> CommandID {
+        try await control(bot, .running, action: "bot.restart", by: actor) { bot in
+            [Self.stopBody(bot), try Self.startBody(bot)]
+        }
+    }
+
+    /// Forgets the bot here and removes it from its node.
+    func delete(_ bot: BotID, keepWorkspace: Bool, by actor: Actor) async throws -> CommandID {
+        try await control(
+            bot, .stopped, action: "bot.delete", timeToLive: TimeToLive.remove, isDeleting: true, by: actor
+        ) { bot in
+            var body = WireRemoveBot()
+            body.botID = bot.id.rawValue
+            body.keepWorkspace = keepWorkspace
+            return [.removeBot(body)]
+        }
+    }
+
+    /// A message that was accepted.
+    struct SentMessage: Sendable {
+        let message: MessageID
+        let conversation: ConversationID
+        let command: CommandID
+    }
+
+    /// Stores a message and the command that delivers it, in one transaction.
+    func send(_ text: String, to bot: BotID, in conversation: ConversationID?, by actor: Actor) async throws -> SentMessage {
+        guard !text.isEmpty else { throw HubError(.invalidRequest, "`text` is empty. Say something.") }
+        guard text.utf8.count <= Self.maximumTextBytes else {
+            throw HubError(
+                .payloadTooLarge, "`text` is \(text.utf8.count) bytes; at most \(Self.maximumTextBytes) are possible.")
+        }
+        if let conversation {
+            guard (1...200).contains(conversation.rawValue.utf8.count) else {
+                throw HubError(.invalidRequest, "`conversation_id` must have 1 to 200 bytes.")
+            }
+        }
+        let date = clock.date()
+        let message = MessageID.make(at: date)
+        let conversation = conversation ?? .make(at: date)
+        let new = try await database.write { db in
+            let stored = try BotStore.required(db, bot)
+            var body = WireDeliverMessage()
+            body.botID = bot.rawValue
+            body.messageID = message.rawValue
+            body.conversationID = conversation.rawValue
+            body.sender = actor.name
+            body.text = text
+            let new = NewCommand(
+                id: .make(at: date), node: stored.nodeID, bot: bot, messageID: message, body: .deliverMessage(body),
+                isRepeatable: false, timeToLive: TimeToLive.message, actor: actor)
+            try MessageStore.insert(
+                db, id: message, bot: bot, conversation: conversation, sender: actor.name, text: text, at: date)
+            try CommandStore.insert(db, new, at: date)
+            try AuditStore.append(
+                db, at: date, actor: actor, action: "message.send", target: bot.rawValue, detail: message.rawValue)
+            return new
+        }
+        bots.publish(
+            [MessageChange(message: message, bot: bot, conversation: conversation, state: .queued, reason: nil)], at: date)
+        queued(new, at: date)
+        return SentMessage(message: message, conversation: conversation, command: new.id)
+    }
+
+    /// Cancels a command that is still queued; `notCancellable` otherwise.
+    func cancel(_ id: CommandID, by actor: Actor) async throws -> Command {
+        let date = clock.date()
+        let outcome = try await store.cancel(id, at: date, by: actor)
+        publish(outcome.command, at: date)
+        bots.publish(outcome.messages, at: date)
+        return outcome.command
+    }
+
+    /// Ends what waited too long.
+    func expire() async throws {
+        let date = clock.date()
+        for outcome in try await store.expire(at: date) {
+            publish(outcome.command, at: date)
+            bots.publish(outcome.messages, at: date)
+        }
+    }
+
+    // MARK: Parts
+
+    private func control(
+        _ id: BotID, _ desired: DesiredState, action: String, timeToLive: Duration = TimeToLive.control,
+        isDeleting: Bool = false, by actor: Actor, _ bodies: @escaping @Sendable (Bot) throws -> [WireCommand.OneOf_Body]
+    ) async throws -> CommandID {
+        let date = clock.date()
+        let created = try await database.write { db in
+            let bot = try BotStore.required(db, id)
+            _ = try CommandStore.supersede(db, bot: id, at: date)
+            let new = try bodies(bot).map { body in
+                NewCommand(
+                    id: .make(at: date), node: bot.nodeID, bot: id, messageID: nil, body: body, isRepeatable: true,
+                    timeToLive: timeToLive, actor: actor)
+            }
+            for command in new { try CommandStore.insert(db, command, at: date) }
+            if isDeleting {
+                try BotStore.markDeleted(db, id, at: date)
+            } else {
+                try BotStore.setDesired(db, id, desired)
+            }
+            try AuditStore.append(db, at: date, actor: actor, action: action, target: id.rawValue, detail: bot.name)
+            return new
+        }
+        bots.publish(id, change: isDeleting ? "deleted" : "desired_state", at: date)
+        for command in created { queued(command, at: date) }
+        guard let last = created.last else { throw HubError(.internalError, "No command was made.") }
+        return last.id
+    }
+
+    private func queued(_ new: NewCommand, at date: Date) {
+        events.publish(
+            "command.updated", at: date,
+            .object([
+                "command_id": .string(new.id.rawValue), "node_id": .string(new.node.rawValue), "kind": .string(new.kind),
+                "state": .string(CommandState.queued.rawValue),
+            ]))
+        arrivalSignals.notify(new.node)
+    }
+
+    private func publish(_ command: Command, at date: Date) {
+        events.publish(
+            "command.updated", at: date,
+            .object([
+                "command_id": .string(command.id.rawValue), "node_id": .string(command.nodeID.rawValue),
+                "kind": .string(command.kind), "state": .string(command.state.rawValue),
+                "message": command.message.map(JSONValue.string) ?? .null,
+            ]))
+    }
+
+    private static func startBody(_ bot: Bot) throws -> WireCommand.OneOf_Body {
+        var specification = WireBotSpecification()
+        specification.botID = bot.id.rawValue
+        specification.name = bot.name
+        specification.runtimeProfile = bot.runtimeProfile
+        specification.placementEpoch = bot.placementEpoch
+        specification.configJson = try JSONEncoder().encode(bot.config)
+        var body = WireStartBot()
+        body.bot = specification
+        return .startBot(body)
+    }
+
+    private static func stopBody(_ bot: Bot) -> WireCommand.OneOf_Body {
+        var body = WireStopBot()
+        body.botID = bot.id.rawValue
+        return .stopBot(body)
+    }
+}

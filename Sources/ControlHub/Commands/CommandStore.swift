@@ -1,0 +1,245 @@
+import Foundation
+import GRDB
+import SwiftProtobuf
+import WireFormat
+
+/// The commands' table. Each state change is one statement that names the states it may start from.
+struct CommandStore: Sendable {
+    let database: HubDatabase
+
+    /// More unfinished commands of one node than this mean that it is away for good or that a script runs wild.
+    static let maximumOpenPerNode = 1000
+
+    /// Adds a command in the caller's transaction. Throws `queueFull`.
+    static func insert(_ db: Database, _ new: NewCommand, at date: Date) throws {
+        let open =
+            try Int.fetchOne(
+                db,
+                sql: "SELECT count(*) FROM commands WHERE node_id = ? AND state IN ('queued', 'delivered', 'running')",
+                arguments: [new.node.rawValue]) ?? 0
+        guard open < maximumOpenPerNode else {
+            throw HubError(
+                .queueFull, "Node \(new.node) has \(open) unfinished commands. Wait until it has caught up, or cancel some.",
+                retryAfter: .seconds(30))
+        }
+        try db.execute(
+            sql: """
+                INSERT INTO commands (id, node_id, bot_id, message_id, kind, body, repeatable, actor, state, created_at,
+                    expires_at)
+                VALUES (?, ?, ?, ?, ?, ?, ?, ?, 'queued', ?, ?)
+                """,
+            arguments: [
+                new.id.rawValue, new.node.rawValue, new.bot?.rawValue, new.messageID?.rawValue, new.kind,
+                try new.wire.serializedData() as Data, new.isRepeatable, new.actor.name, date.unixMilliseconds,
+                date.unixMilliseconds + new.timeToLive.milliseconds,
+            ])
+    }
+
+    /// Replaces waiting starts and stops of a bot, which a newer wish has made pointless.
+    static func supersede(_ db: Database, bot: BotID, at date: Date) throws -> [CommandID] {
+        try String.fetchAll(
+            db,
+            sql: """
+                UPDATE commands SET state = 'superseded', finished_at = ?
+                WHERE bot_id = ? AND state = 'queued' AND kind IN ('start_bot', 'stop_bot') RETURNING id
+                """, arguments: [date.unixMilliseconds, bot.rawValue]
+        ).map(CommandID.init(rawValue:))
+    }
+
+    func outstanding(_ node: NodeID, at date: Date) async throws -> [QueuedCommand] {
+        try await database.read { db in
+            try Row.fetchAll(
+                db,
+                sql: """
+                    SELECT id, bot_id, body, state FROM commands WHERE node_id = ?
+                        AND (state IN ('delivered', 'running') OR (state = 'queued' AND expires_at > ?))
+                    ORDER BY position
+                    """, arguments: [node.rawValue, date.unixMilliseconds]
+            ).map { row in
+                QueuedCommand(
+                    id: CommandID(rawValue: row["id"]), botID: (row["bot_id"] as String?).map(BotID.init(rawValue:)),
+                    wasDelivered: row["state"] != "queued", command: try WireCommand(serializedBytes: row["body"] as Data))
+            }
+        }
+    }
+
+    /// False when the command is no longer to be sent.
+    func markDelivered(_ id: CommandID, at date: Date) async throws -> Bool {
+        try await database.write { db in
+            try db.execute(
+                sql: """
+                    UPDATE commands SET state = 'delivered', delivered_at = ?
+                    WHERE id = ? AND state = 'queued' AND expires_at > ?
+                    """, arguments: [date.unixMilliseconds, id.rawValue, date.unixMilliseconds])
+            if db.changesCount > 0 { return true }
+            return try Bool.fetchOne(
+                db, sql: "SELECT EXISTS (SELECT 1 FROM commands WHERE id = ? AND state IN ('delivered', 'running'))",
+                arguments: [id.rawValue]) ?? false
+        }
+    }
+
+    /// What came of a command, and of the message it carried.
+    struct Outcome: Sendable {
+        var command: Command
+        var isBotChanged = false
+        var messages: [MessageChange] = []
+    }
+
+    /// Stores a result once; a repeated or unknown one changes nothing and gives nil.
+    func finish(_ result: WireCommandResult, from node: NodeID?, at date: Date) async throws -> Outcome? {
+        try await database.write { db in
+            let id = CommandID(rawValue: result.commandID)
+            guard let command = try Self.find(db, id), node == nil || command.nodeID == node,
+                [.queued, .delivered, .running].contains(command.state)
+            else { return nil }
+            let messages: [MessageChange]
+            switch result.outcome {
+            case .done:
+                try Self.end(db, id, .done, result, at: date)
+                messages = try Self.delivered(db, command, result, at: date)
+            case .unknown where command.isRepeatable:
+                // Declared safe to run again, and the agent cannot tell how far it came.
+                try db.execute(
+                    sql: "UPDATE commands SET state = 'queued', delivered_at = NULL, running_at = NULL WHERE id = ?",
+                    arguments: [id.rawValue])
+                messages = []
+            case .unknown, .failed, .unspecified, .UNRECOGNIZED:
+                var result = result
+                if result.errorCode.isEmpty {
+                    result.errorCode = result.outcome == .unknown ? "outcome_unknown" : "failed"
+                }
+                if result.message.isEmpty {
+                    result.message =
+                        result.outcome == .unknown
+                        ? "The agent stopped while it ran this and cannot tell the outcome." : "The agent gave no reason."
+                }
+                try Self.end(db, id, .failed, result, at: date)
+                messages =
+                    try command.messageID.map { try MessageStore.fail(db, $0, reason: result.message, at: date) } ?? []
+            }
+            var outcome = Outcome(command: try Self.find(db, id) ?? command, messages: messages)
+            if result.hasBotStatus {
+                let applied = try BotStore.apply(db, result.botStatus, from: command.nodeID, at: date)
+                outcome.isBotChanged = applied.isChanged
+                outcome.messages += applied.messages
+            }
+            return outcome
+        }
+    }
+
+    /// Ends commands that waited too long, with the messages they carried.
+    func expire(at date: Date) async throws -> [Outcome] {
+        let isAnythingDue = try await database.read { db in
+            try Bool.fetchOne(
+                db, sql: "SELECT EXISTS (SELECT 1 FROM commands WHERE state = 'queued' AND expires_at <= ?)",
+                arguments: [date.unixMilliseconds]) ?? false
+        }
+        guard isAnythingDue else { return [] }
+        return try await database.write { db in
+            let ids = try String.fetchAll(
+                db,
+                sql: """
+                    UPDATE commands SET state = 'expired', finished_at = ?, error_code = 'expired',
+                        message = 'The node did not fetch it in time.'
+                    WHERE state = 'queued' AND expires_at <= ? RETURNING id
+                    """, arguments: [date.unixMilliseconds, date.unixMilliseconds])
+            return try ids.compactMap { text in
+                guard let command = try Self.find(db, CommandID(rawValue: text)) else { return nil }
+                let messages =
+                    try command.messageID.map {
+                        try MessageStore.fail(db, $0, reason: "The node did not fetch the message in time.", at: date)
+                    } ?? []
+                return Outcome(command: command, messages: messages)
+            }
+        }
+    }
+
+    func cancel(_ id: CommandID, at date: Date, by actor: Actor) async throws -> Outcome {
+        try await database.write { db in
+            let command = try Self.required(db, id)
+            guard command.state == .queued else {
+                throw HubError(
+                    .notCancellable, "Command \(id) is \(command.state.rawValue); only a queued one can be cancelled.")
+            }
+            try db.execute(
+                sql: "UPDATE commands SET state = 'cancelled', finished_at = ? WHERE id = ?",
+                arguments: [date.unixMilliseconds, id.rawValue])
+            try AuditStore.append(
+                db, at: date, actor: actor, action: "command.cancel", target: id.rawValue, detail: command.kind)
+            let messages =
+                try command.messageID.map {
+                    try MessageStore.fail(db, $0, reason: "Cancelled before it was delivered.", at: date)
+                } ?? []
+            return Outcome(command: try Self.required(db, id), messages: messages)
+        }
+    }
+
+    func command(_ id: CommandID) async throws -> Command {
+        try await database.read { db in try Self.required(db, id) }
+    }
+
+    /// Commands, newest first.
+    func list(node: NodeID?, bot: BotID?, state: CommandState?, before: Int64?, limit: Int) async throws -> [Command] {
+        try await database.read { db in
+            try Row.fetchAll(
+                db,
+                sql: """
+                    SELECT * FROM commands WHERE position < ? AND (? IS NULL OR node_id = ?) AND (? IS NULL OR bot_id = ?)
+                        AND (? IS NULL OR state = ?) ORDER BY position DESC LIMIT ?
+                    """,
+                arguments: [
+                    before ?? Int64.max, node?.rawValue, node?.rawValue, bot?.rawValue, bot?.rawValue, state?.rawValue,
+                    state?.rawValue, limit,
+                ]
+            ).map(Self.command)
+        }
+    }
+
+    private static func end(
+        _ db: Database, _ id: CommandID, _ state: CommandState, _ result: WireCommandResult, at date: Date
+    ) throws {
+        try db.execute(
+            sql: """
+                UPDATE commands SET state = ?, finished_at = ?, delivered_at = coalesce(delivered_at, ?),
+                    running_at = ?, error_code = ?, message = ? WHERE id = ?
+                """,
+            arguments: [
+                state.rawValue, date.unixMilliseconds, date.unixMilliseconds,
+                result.startedAtUnixMs > 0 ? Int64(clamping: result.startedAtUnixMs) : nil,
+                result.errorCode.isEmpty ? nil : result.errorCode, result.message.isEmpty ? nil : result.message,
+                id.rawValue,
+            ])
+    }
+
+    private static func delivered(
+        _ db: Database, _ command: Command, _ result: WireCommandResult, at date: Date
+    ) throws -> [MessageChange] {
+        guard let message = command.messageID, let bot = command.botID else { return [] }
+        let launch =
+            result.hasBotStatus && !result.botStatus.launchID.isEmpty
+            ? result.botStatus.launchID : try BotStore.launchID(db, bot)
+        return try MessageStore.markDelivered(db, message, launch: launch, at: date)
+    }
+
+    private static func find(_ db: Database, _ id: CommandID) throws -> Command? {
+        try Row.fetchOne(db, sql: "SELECT * FROM commands WHERE id = ?", arguments: [id.rawValue]).map(command)
+    }
+
+    private static func required(_ db: Database, _ id: CommandID) throws -> Command {
+        guard let command = try find(db, id) else {
+            throw HubError(.notFound, "There is no command \(id). List them with GET /api/commands.")
+        }
+        return command
+    }
+
+    private static func command(_ row: Row) -> Command {
+        Command(
+            position: row["position"], id: CommandID(rawValue: row["id"]), nodeID: NodeID(rawValue: row["node_id"]),
+            botID: (row["bot_id"] as String?).map(BotID.init(rawValue:)),
+            messageID: (row["message_id"] as String?).map(MessageID.init(rawValue:)), kind: row["kind"],
+            state: CommandState(rawValue: row["state"]) ?? .failed, isRepeatable: row["repeatable"], actor: row["actor"],
+            createdAt: Date(unixMilliseconds: row["created_at"]), expiresAt: Date(unixMilliseconds: row["expires_at"]),
+            deliveredAt: Date(row: row, "delivered_at"), runningAt: Date(row: row, "running_at"),
+            finishedAt: Date(row: row, "finished_at"), errorCode: row["error_code"], message: row["message"])
+    }
+}

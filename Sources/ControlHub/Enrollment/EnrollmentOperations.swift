@@ -1,0 +1,61 @@
+import Foundation
+
+/// Pairs agents with the hub by one-time codes.
+struct EnrollmentOperations: Sendable {
+    let store: EnrollmentStore
+    let nodes: NodeOperations
+    let key: HubKey
+    let limiter: EnrollmentLimiter
+    let clock: HubClock
+
+    static let defaultLifetime = Duration.seconds(15 * 60)
+    /// A code that lives longer than a day is a password.
+    static let maximumLifetime = Duration.seconds(24 * 3600)
+
+    /// Makes a code. This is the only time it is seen.
+    func create(name: String?, lifetime: Duration, by actor: Actor) async throws -> (Enrollment, EnrollmentCode) {
+        guard lifetime >= .seconds(1), lifetime <= Self.maximumLifetime else {
+            throw HubError(.invalidRequest, "A code can live from 1 second to 24 hours.")
+        }
+        let date = clock.date()
+        let code = EnrollmentCode.random()
+        let enrollment = Enrollment(
+            id: .make(at: date), name: try name.map { try NamePolicy.checked($0) }, createdBy: actor.name, createdAt: date,
+            expiresAt: date.addingTimeInterval(lifetime.seconds), redeemedAt: nil, nodeID: nil)
+        try await store.create(enrollment, codeHash: key.enrollmentHash(code.canonical), by: actor)
+        return (enrollment, code)
+    }
+
+    func list(before: EnrollmentID?, limit: Int) async throws -> [Enrollment] {
+        try await store.list(before: before, limit: limit)
+    }
+
+    func delete(_ id: EnrollmentID, by actor: Actor) async throws {
+        try await store.delete(id, at: clock.date(), by: actor)
+    }
+
+    /// Redeems a code.
+    ///
+    /// The agent that redeemed it may ask again with the same request id while the code lives: it gets the same node
+    /// with a new token, and a token that was never used is dropped. Throws `rateLimited`, `enrollmentCodeInvalid`,
+    /// `enrollmentCodeExpired`, `enrollmentCodeUsed`.
+    func redeem(_ request: EnrollmentRequest, from address: String) async throws -> Redeemed {
+        try limiter.admit(address, now: clock.now())
+        guard (8...128).contains(request.requestId.utf8.count) else {
+            throw HubError(.invalidRequest, "`request_id` must have 8 to 128 bytes.")
+        }
+        guard let code = EnrollmentCode(request.code) else {
+            throw HubError(
+                .enrollmentCodeInvalid, "This is no enrollment code. It looks like XXXX-XXXX-XXXX; copy it again.")
+        }
+        let wishes = [request.name, request.hostName, "node"].compactMap { $0 }.filter { !$0.isEmpty }
+        let wanted = try NamePolicy.checked(wishes[0])
+        let date = clock.date()
+        let token = SecretBytes.token(prefix: NodeOperations.tokenPrefix)
+        let (node, name, isNew) = try await store.redeem(
+            codeHash: key.enrollmentHash(code.canonical), requestID: request.requestId, wantedName: wanted,
+            newNode: .make(at: date), tokenHash: SecretBytes.digest(token), at: date)
+        if isNew { nodes.announceCreated(node, name: name, at: date) }
+        return Redeemed(nodeID: node, nodeName: name, token: token, isNew: isNew)
+    }
+}

@@ -1,0 +1,6 @@
+import ArgumentParser
+
+@main
+struct HubCommand: AsyncParsableCommand {
+    func run() async throws {}
+}

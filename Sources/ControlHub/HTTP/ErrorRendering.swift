@@ -1,0 +1,87 @@
+import Foundation
+import HTTPTypes
+import Hummingbird
+import Logging
+
+/// Turns every error into `application/problem+json` (RFC 9457). The one table from the hub's errors to HTTP.
+enum ErrorRendering {
+    private struct Problem: Encodable {
+        let type = "about:blank"
+        let title: String
+        let status: Int
+        let detail: String
+        let code: String
+    }
+
+    static func response(for error: any Error, logger: Logger) -> Response {
+        let hubError: HubError
+        switch error {
+        case let error as HubError:
+            hubError = error
+        case let error as HTTPError:
+            hubError = Self.hubError(for: error)
+        default:
+            hubError = HubError(.internalError, "The hub has a fault; its log says more.", cause: error)
+        }
+        let (status, title) = status(of: hubError.code)
+        if status.code >= 500 {
+            logger.error("request failed", metadata: ["error": "\(hubError)"])
+        }
+        var headers: HTTPFields = [:]
+        if let retryAfter = hubError.retryAfter {
+            headers[.retryAfter] = String(max(1, Int(retryAfter.seconds.rounded(.up))))
+        }
+        if hubError.code == .unauthenticated {
+            headers[.wwwAuthenticate] = "Bearer realm=\"control-hub\""
+        }
+        let problem = Problem(
+            title: title, status: status.code, detail: hubError.detail, code: hubError.code.rawValue)
+        // `try?`: five plain texts always encode; an empty body would still carry the status.
+        let body = (try? JSONCoding.encode(problem)) ?? Data()
+        return JSONCoding.raw(body, status: status, type: "application/problem+json", headers: headers)
+    }
+
+    private static func hubError(for error: HTTPError) -> HubError {
+        switch error.status {
+        case .notFound: HubError(.notFound, "There is nothing at this address. The API lies under /api.")
+        case .methodNotAllowed: HubError(.methodNotAllowed, "This address does not take this method.")
+        case .contentTooLarge: HubError(.payloadTooLarge, "The request's body is too large.")
+        case let status where status.code < 500:
+            HubError(.invalidRequest, error.body ?? "The request cannot be understood.")
+        default: HubError(.internalError, "The hub has a fault; its log says more.", cause: error)
+        }
+    }
+
+    static func status(of code: HubError.Code) -> (HTTPResponse.Status, String) {
+        switch code {
+        case .invalidRequest: (.unprocessableContent, "The request is not valid")
+        case .unauthenticated: (.unauthorized, "Not signed in")
+        case .forbidden: (.forbidden, "Not allowed")
+        case .csrfTokenMissing: (.forbidden, "CSRF token missing or wrong")
+        case .notFound: (.notFound, "Not found")
+        case .methodNotAllowed: (.methodNotAllowed, "Method not allowed")
+        case .conflict: (.conflict, "Changed meanwhile")
+        case .nameTaken: (.conflict, "Name taken")
+        case .nodeInUse: (.conflict, "Node in use")
+        case .nodeOffline: (.conflict, "Node offline")
+        case .nodeRevoked: (.forbidden, "Node revoked")
+        case .useDeploy: (.unprocessableContent, "Deploy to change this")
+        case .notCancellable: (.conflict, "Too late to cancel")
+        case .enrollmentCodeInvalid: (.notFound, "Enrollment code not known")
+        case .enrollmentCodeExpired: (.gone, "Enrollment code expired")
+        case .enrollmentCodeUsed: (.conflict, "Enrollment code used")
+        case .rateLimited: (.tooManyRequests, "Too many requests")
+        case .queueFull: (.serviceUnavailable, "Queue full")
+        case .payloadTooLarge: (.contentTooLarge, "Too large")
+        case .idempotencyKeyReused: (.unprocessableContent, "Idempotency key used for another request")
+        case .requestInProgress: (.conflict, "The same request is in progress")
+        case .storageFull: (HTTPResponse.Status(code: 507, reasonPhrase: "Insufficient Storage"), "Disk full")
+        case .storageUnavailable: (.serviceUnavailable, "Database not available")
+        case .storageCorrupt: (.internalServerError, "Database damaged")
+        case .tooManyStreams: (.serviceUnavailable, "Too many open streams")
+        case .agentTimeout: (.gatewayTimeout, "The agent did not answer")
+        case .staleSession: (.conflict, "Session replaced")
+        default: (.internalServerError, "Internal error")
+        }
+    }
+}

@@ -1,0 +1,133 @@
+import Foundation
+import HTTPTypes
+import Hummingbird
+import NIOCore
+
+/// The API's JSON: snake_case members, RFC 3339 times in UTC with milliseconds.
+enum JSONCoding {
+    /// Enough for every body but messages and configurations.
+    static let smallBodyBytes = 64 << 10
+    static let largeBodyBytes = 1 << 20
+
+    static func encode(_ value: some Encodable) throws -> Data {
+        let encoder = JSONEncoder()
+        encoder.keyEncodingStrategy = .convertToSnakeCase
+        encoder.outputFormatting = [.withoutEscapingSlashes, .sortedKeys]
+        encoder.dateEncodingStrategy = .custom { date, encoder in
+            var container = encoder.singleValueContainer()
+            try container.encode(date.rfc3339)
+        }
+        return try encoder.encode(value)
+    }
+
+    static func response(
+        _ value: some Encodable, status: HTTPResponse.Status = .ok, headers: HTTPFields = [:]
+    ) throws -> Response {
+        raw(try encode(value), status: status, headers: headers)
+    }
+
+    static func raw(
+        _ data: Data, status: HTTPResponse.Status, type: String = "application/json", headers: HTTPFields = [:]
+    ) -> Response {
+        var headers = headers
+        headers[.contentType] = type
+        headers[.cacheControl] = "no-store"
+        return Response(status: status, headers: headers, body: ResponseBody(byteBuffer: ByteBuffer(bytes: data)))
+    }
+
+    /// The body of a request, at most `limit` bytes. Throws `payloadTooLarge`.
+    static func body(_ request: Request, limit: Int) async throws -> Data {
+        var data = Data()
+        for try await part in request.body {
+            guard data.count + part.readableBytes <= limit else {
+                throw HubError(.payloadTooLarge, "The request's body is larger than \(limit) bytes.")
+            }
+            data.append(contentsOf: part.readableBytesView)
+        }
+        return data
+    }
+
+    /// Reads a body as JSON; an empty one counts as `{}`. Throws `invalidRequest` naming the member that is wrong.
+    static func decode<Value: Decodable>(_ type: Value.Type, from data: Data) throws -> Value {
+        let decoder = JSONDecoder()
+        decoder.keyDecodingStrategy = .convertFromSnakeCase
+        do {
+            return try decoder.decode(type, from: data.isEmpty ? Data("{}".utf8) : data)
+        } catch let error as DecodingError {
+            throw HubError(.invalidRequest, describe(error), cause: error)
+        }
+    }
+
+    private static func describe(_ error: DecodingError) -> String {
+        func path(_ context: DecodingError.Context, _ last: String? = nil) -> String {
+            let names = context.codingPath.map(\.stringValue) + (last.map { [$0] } ?? [])
+            return names.map(snakeCase).joined(separator: ".")
+        }
+        switch error {
+        case .keyNotFound(let key, let context): return "`\(path(context, key.stringValue))` is missing."
+        case .typeMismatch(_, let context) where !context.codingPath.isEmpty,
+            .valueNotFound(_, let context) where !context.codingPath.isEmpty:
+            return "`\(path(context))` has the wrong type."
+        case .dataCorrupted(let context) where !context.codingPath.isEmpty:
+            return "`\(path(context))` has a value that is not possible here."
+        default: return "The request's body is not a JSON object."
+        }
+    }
+
+    private static func snakeCase(_ name: String) -> String {
+        name.reduce(into: "") { text, character in
+            text += character.isUppercase ? "_" + character.lowercased() : String(character)
+        }
+    }
+}
+
+/// One page of a list.
+struct Page<Item: Encodable>: Encodable {
+    let items: [Item]
+    /// Ask for it with `cursor` to get the next page; null on the last.
+    let nextCursor: String?
+
+    private enum CodingKeys: String, CodingKey {
+        case items, nextCursor
+    }
+
+    func encode(to encoder: any Encoder) throws {
+        var container = encoder.container(keyedBy: CodingKeys.self)
+        try container.encode(items, forKey: .items)
+        try container.encode(nextCursor, forKey: .nextCursor)
+    }
+
+    /// Makes a page of `rows`, which were asked for with one more than `limit`.
+    init<Row>(_ rows: [Row], limit: Int, cursor: (Row) -> String, item: (Row) -> Item) {
+        let shown = rows.prefix(limit)
+        items = shown.map(item)
+        nextCursor = rows.count > limit ? shown.last.map(cursor) : nil
+    }
+}
+
+extension Request {
+    /// A query parameter, percent-decoded.
+    func query(_ name: String) -> String? {
+        uri.queryParameters.get(name)
+    }
+
+    /// A whole number in the query. Throws `invalidRequest` for anything else and for what lies outside `range`.
+    func number(_ name: String, in range: ClosedRange<Int64>) throws -> Int64? {
+        guard let text = query(name) else { return nil }
+        guard let value = Int64(text), range.contains(value) else {
+            throw HubError(
+                .invalidRequest, "`\(name)` must be a whole number from \(range.lowerBound) to \(range.upperBound).")
+        }
+        return value
+    }
+
+    /// Items a page shows: 100 unless asked, at most 500.
+    func pageLimit() throws -> Int {
+        Int(try number("limit", in: 1...500) ?? 100)
+    }
+
+    /// A list's `cursor` that is a position.
+    func positionCursor() throws -> Int64? {
+        try number("cursor", in: 0...Int64.max)
+    }
+}

@@ -1,0 +1,114 @@
+import Foundation
+import HTTPTypes
+import Hummingbird
+import NIOCore
+import ServiceLifecycle
+import Synchronization
+
+/// One event of a `text/event-stream`.
+struct ServerSentEvent: Sendable {
+    var id: String?
+    var name: String?
+    var data: Data
+
+    /// As the HTML standard has it. `data` is one line of JSON.
+    var text: String {
+        var text = ""
+        if let id { text += "id: \(id)\n" }
+        if let name { text += "event: \(name)\n" }
+        return text + "data: \(String(decoding: data, as: UTF8.self))\n\n"
+    }
+}
+
+/// Writes event streams: pulls for events, keeps quiet connections alive, and ends with the hub.
+final class ServerSentEvents: Sendable {
+    /// A stream costs a connection and a task; more than this is a fault of some script.
+    static let maximumStreams = 256
+    /// Below what common proxies cut (30 to 60 s); also how soon a vanished reader is noticed.
+    static let keepAlive = Duration.seconds(10)
+
+    private let open = Mutex(0)
+
+    private enum Step: Sendable {
+        case events([ServerSentEvent]?)
+        case quiet
+        case shutdown
+    }
+
+    /// Answers with a stream.
+    ///
+    /// - Parameters:
+    ///   - next: the next events; nil ends the stream. It is asked again only after its events were written, so a slow
+    ///     reader slows the source. Must return promptly when its task is cancelled.
+    ///   - onEnd: releases the source; called once.
+    func response(
+        next: @escaping @Sendable () async throws -> [ServerSentEvent]?, onEnd: @escaping @Sendable () -> Void = {}
+    ) throws -> Response {
+        let isAdmitted = open.withLock { open in
+            guard open < Self.maximumStreams else { return false }
+            open += 1
+            return true
+        }
+        guard isAdmitted else {
+            onEnd()
+            throw HubError(
+                .tooManyStreams, "\(Self.maximumStreams) streams are open already. Close some.", retryAfter: .seconds(5))
+        }
+        let lease = Lease { [self] in
+            open.withLock { $0 -= 1 }
+            onEnd()
+        }
+        let body = ResponseBody { writer in
+            defer { lease.release() }
+            try await writer.write(ByteBuffer(string: "retry: 2000\n\n"))
+            try await withThrowingTaskGroup(of: Step.self) { group in
+                defer { group.cancelAll() }
+                group.addTask { .events(try await next()) }
+                group.addTask { try await Self.pause() }
+                group.addTask {
+                    try await gracefulShutdown()
+                    return .shutdown
+                }
+                while let step = try await group.next() {
+                    switch step {
+                    case .events(nil), .shutdown:
+                        return
+                    case .events(let events?):
+                        if !events.isEmpty {
+                            try await writer.write(ByteBuffer(string: events.map(\.text).joined()))
+                        }
+                        group.addTask { .events(try await next()) }
+                    case .quiet:
+                        try await writer.write(ByteBuffer(string: ": still here\n\n"))
+                        group.addTask { try await Self.pause() }
+                    }
+                }
+            }
+            try await writer.finish(nil)
+        }
+        return Response(
+            status: .ok, headers: [.contentType: "text/event-stream", .cacheControl: "no-store"], body: body)
+    }
+
+    private static func pause() async throws -> Step {
+        try await Task.sleep(for: keepAlive)
+        return .quiet
+    }
+
+    /// Released when the stream ends, or when the response is dropped before it was ever written.
+    private final class Lease: Sendable {
+        private let action: Mutex<(@Sendable () -> Void)?>
+
+        init(_ action: @escaping @Sendable () -> Void) { self.action = Mutex(action) }
+
+        func release() {
+            let action = action.withLock { action in
+                defer { action = nil }
+                return action
+            }
+            action?()
+        }
+
+        deinit { release() }
+    }
+}

@@ -1,0 +1,160 @@
+import Foundation
+import GRDB
+import WireFormat
+
+/// The packets' table and how far each journal has been committed.
+struct MonitorPacketStore: Sendable {
+    let database: HubDatabase
+
+    /// What an ingested batch changed.
+    struct Ingested: Sendable {
+        var cursors: [WirePacketCursor] = []
+        var stored: [StoredPacket] = []
+        var messages: [MessageChange] = []
+    }
+
+    /// Stores a batch in one transaction. A packet that is already there, and its effects, are skipped.
+    func ingest(
+        _ packets: [(wire: WireMonitorPacket, json: JSONValue)], journal: String, from node: NodeID, at date: Date
+    ) async throws -> Ingested {
+        try await database.write { db in
+            var result = Ingested()
+            var touched: [String] = []
+            for (packet, json) in packets {
+                if !touched.contains(packet.botID) { touched.append(packet.botID) }
+                let bot = BotID(rawValue: packet.botID)
+                // What a node says of bots that were never placed on it is not kept, only acknowledged.
+                let placement = try BotStore.placement(db, bot)
+                guard placement == nil || placement == node else { continue }
+                guard let stored = try Self.insert(db, packet, json, journal: journal, node: node, at: date) else { continue }
+                result.stored.append(stored)
+                guard placement != nil else { continue }
+                result.messages += try Self.applyToTurn(db, bot, packet, json, at: date)
+            }
+            for bot in touched {
+                let seen = packets.filter { $0.wire.botID == bot }.map { Int64(clamping: $0.wire.sequence) }
+                result.cursors.append(try Self.advance(db, bot: bot, journal: journal, node: node, seen: seen))
+            }
+            return result
+        }
+    }
+
+    func cursors(journal: String, node: NodeID) async throws -> [WirePacketCursor] {
+        try await database.read { db in
+            try Row.fetchAll(
+                db, sql: "SELECT bot_id, through_sequence FROM packet_cursors WHERE journal_id = ? AND node_id = ?",
+                arguments: [journal, node.rawValue]
+            ).map { Self.cursor(bot: $0["bot_id"], through: $0["through_sequence"]) }
+        }
+    }
+
+    /// Packets of a bot after a position, oldest first.
+    func list(_ bot: BotID, after: Int64, type: String?, limit: Int) async throws -> [StoredPacket] {
+        try await database.read { db in
+            _ = try BotStore.required(db, bot)
+            return try Row.fetchAll(
+                db,
+                sql: """
+                    SELECT * FROM packets WHERE bot_id = ? AND position > ? AND (? IS NULL OR type = ?)
+                    ORDER BY position LIMIT ?
+                    """, arguments: [bot.rawValue, after, type, type, limit]
+            ).map(Self.packet)
+        }
+    }
+
+    /// The newest packets of one conversation, oldest first.
+    func list(_ bot: BotID, conversation: ConversationID, limit: Int) async throws -> [StoredPacket] {
+        try await database.read { db in
+            try Row.fetchAll(
+                db,
+                sql: """
+                    SELECT * FROM packets WHERE bot_id = ? AND conversation_id = ? ORDER BY position DESC LIMIT ?
+                    """, arguments: [bot.rawValue, conversation.rawValue, limit]
+            ).map(Self.packet).reversed()
+        }
+    }
+
+    private static func insert(
+        _ db: Database, _ packet: WireMonitorPacket, _ json: JSONValue, journal: String, node: NodeID, at date: Date
+    ) throws -> StoredPacket? {
+        func optional(_ text: String) -> String? { text.isEmpty ? nil : text }
+        let row = try Row.fetchOne(
+            db,
+            sql: """
+                INSERT OR IGNORE INTO packets (journal_id, bot_id, sequence, node_id, launch_id, bot_sequence, type,
+                    conversation_id, message_id, turn_id, bot_time, received_at, stored_at, json)
+                VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING *
+                """,
+            arguments: [
+                journal, packet.botID, Int64(clamping: packet.sequence), node.rawValue, packet.launchID,
+                Int64(clamping: packet.botSequence), packet.type, optional(packet.conversationID),
+                optional(packet.messageID), optional(packet.turnID), Int64(clamping: packet.botTimeUnixMs),
+                Int64(clamping: packet.receivedAtUnixMs), date.unixMilliseconds, packet.json,
+            ])
+        return try row.map(Self.packet)
+    }
+
+    private static func applyToTurn(
+        _ db: Database, _ bot: BotID, _ packet: WireMonitorPacket, _ json: JSONValue, at date: Date
+    ) throws -> [MessageChange] {
+        let conversation = packet.conversationID.isEmpty ? nil : ConversationID(rawValue: packet.conversationID)
+        if let conversation { try MessageStore.touchConversation(db, bot: bot, conversation, at: date) }
+        switch TurnEffect(type: packet.type, json: json) {
+        case .none:
+            return []
+        case .answered where !packet.messageID.isEmpty:
+            return try MessageStore.answer(db, bot: bot, MessageID(rawValue: packet.messageID), at: date)
+        case .answered:
+            return try MessageStore.answerOldest(db, bot: bot, conversation: conversation, at: date)
+        case .failed(let reason):
+            return try MessageStore.failDelivered(db, bot: bot, reason: reason, at: date)
+        case .interrupted(let reason):
+            return try MessageStore.interrupt(
+                db, bot: bot, endedLaunch: packet.launchID, reason: reason, at: date)
+        }
+    }
+
+    /// Moves the cursor over everything that is there without a hole.
+    private static func advance(
+        _ db: Database, bot: String, journal: String, node: NodeID, seen: [Int64]
+    ) throws -> WirePacketCursor {
+        var through =
+            try Int64.fetchOne(
+                db, sql: "SELECT through_sequence FROM packet_cursors WHERE journal_id = ? AND bot_id = ?",
+                arguments: [journal, bot]) ?? 0
+        // Packets of this batch that were refused count as seen; the rest is looked up, because an earlier batch may
+        // have come after a hole that this one fills.
+        for sequence in seen.sorted() where sequence == through + 1 { through = sequence }
+        let beyond = try Int64.fetchAll(
+            db, sql: "SELECT sequence FROM packets WHERE journal_id = ? AND bot_id = ? AND sequence > ? ORDER BY sequence",
+            arguments: [journal, bot, through])
+        for sequence in beyond {
+            guard sequence == through + 1 else { break }
+            through = sequence
+        }
+        try db.execute(
+            sql: """
+                INSERT INTO packet_cursors (journal_id, bot_id, node_id, through_sequence) VALUES (?, ?, ?, ?)
+                ON CONFLICT (journal_id, bot_id) DO UPDATE SET through_sequence = excluded.through_sequence
+                """, arguments: [journal, bot, node.rawValue, through])
+        return cursor(bot: bot, through: through)
+    }
+
+    private static func cursor(bot: String, through: Int64) -> WirePacketCursor {
+        var cursor = WirePacketCursor()
+        cursor.botID = bot
+        cursor.throughSequence = UInt64(clamping: through)
+        return cursor
+    }
+
+    private static func packet(_ row: Row) throws -> StoredPacket {
+        let json: Data = row["json"]
+        return StoredPacket(
+            position: row["position"], botID: BotID(rawValue: row["bot_id"]), journalID: row["journal_id"],
+            sequence: row["sequence"], launchID: row["launch_id"], botSequence: row["bot_sequence"], type: row["type"],
+            conversationID: row["conversation_id"], messageID: row["message_id"], turnID: row["turn_id"],
+            botTime: Date(unixMilliseconds: row["bot_time"]), receivedAt: Date(unixMilliseconds: row["received_at"]),
+            storedAt: Date(unixMilliseconds: row["stored_at"]),
+            json: MonitorPacketOperations.parse(json))
+    }
+}
