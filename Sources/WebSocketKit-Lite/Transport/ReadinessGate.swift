@@ -51,7 +51,9 @@ final class ReadinessGate: @unchecked Sendable {
         nextWaiterID += 1
         let id = nextWaiterID
         try await withTaskCancellationHandler {
-            try await withCheckedThrowingContinuation { (continuation: CheckedContinuation<Void, any Error>) in
+            // A closure is isolated like the function around it only if it captures the isolation.
+            _ = isolation
+            return try await withCheckedThrowingContinuation { (continuation: CheckedContinuation<Void, any Error>) in
                 guard !Task.isCancelled else {
                     continuation.resume(throwing: CancellationError())
                     return

@@ -49,7 +49,9 @@ enum Resolver {
         var timer: EpollLoop.TimerID?
         defer { timer.map(loop.cancel) }
         return try await withTaskCancellationHandler {
-            try await withCheckedThrowingContinuation { (continuation: CheckedContinuation<[SocketAddress], any Error>) in
+            // A closure is isolated like the function around it only if it captures the isolation.
+            _ = isolation
+            return try await withCheckedThrowingContinuation { (continuation: CheckedContinuation<[SocketAddress], any Error>) in
                 let lookup = Lookup(continuation)
                 let isCancelled = cancellation.withLock { state in
                     state.lookup = lookup
