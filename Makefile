@@ -22,7 +22,7 @@ deps: ## Installs the Debian packages that are missing, and says which
 	@scripts/install-deps.sh
 
 demo: deps ## Hub, paired agent and a bot on this machine; ARGS=--once ends by itself
-	@scripts/demo.sh $(ARGS)
+	@scripts/demo.py $(ARGS)
 
 test: deps ## Every test that needs no special hardware
 	@scripts/test.sh $(BUILD_FLAGS)
