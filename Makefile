@@ -31,6 +31,7 @@ check: deps ## Format, repository rules, and no warning in our own code
 	swift format lint --strict --parallel --recursive $(OURS)
 	@scripts/check-warnings.sh $(BUILD_FLAGS)
 	swift test $(BUILD_FLAGS) --disable-xctest --filter TidyTests
+	@scripts/check-deploy.sh
 
 fmt: ## Formats our Swift in place
 	swift format --in-place --parallel --recursive $(OURS)
