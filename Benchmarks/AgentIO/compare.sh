@@ -27,14 +27,16 @@ port=$(<"$work/port")
 
 value() { sed -n "s/.*\b$1=\([0-9.]*\).*/\1/p"; }
 median() { sort -g | awk '{ v[NR] = $1 } END { print v[int((NR + 1) / 2)] }'; }
-repeat() { for ((run = 0; run < runs; run++)); do "$@"; done; }
+# A hanging program fails the run instead of holding it up.
+limited() { timeout 120 "$@"; }
 # Lines that are neither blank nor only comment.
 lines() { cat "$@" | grep -vcE '^\s*(//|$)'; }
 
 idle() { # program -> "rss_kib pss_kib threads cpu_ms_in_10_s"
     "$1" idle "$port" "$work/ca" 1 >"$work/idle" &
     local pid=$!
-    until [[ -s $work/idle ]]; do sleep 0.1; done
+    for ((try = 0; try < 100; try++)); do [[ -s $work/idle ]] && break || sleep 0.1; done
+    [[ -s $work/idle ]] || { echo "compare: $1 did not connect" >&2; exit 1; }
     sleep 1
     local before after
     before=$(awk '{ print $14 + $15 }' "/proc/$pid/stat")
@@ -53,22 +55,27 @@ printf 'machine: %s, %s cores, kernel %s, %s, load %s\n' "$(awk -F': ' '/model n
 printf 'runs: median of %s; echo %s x 128 B; transfer %s x 64 KiB\n\n' "$runs" "$rounds" "$blocks"
 printf '| | %s |\n' "binary MB | idle RSS MB | idle PSS MB | threads | CPU ms in 10 s idle | echo p50 us | echo p99 us | write MB/s | read MB/s | lines"
 printf '|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|\n'
+# The sides take turns within each round, so that whatever else the machine does falls on all of them alike.
+for ((run = 0; run < runs; run++)); do
+    for side in c epoll nio; do
+        limited "$work/$side" echo "$port" "$work/ca" "$rounds" >>"$work/$side.echo"
+        limited "$work/$side" write "$port" "$work/ca" "$blocks" >>"$work/$side.write"
+        limited "$work/$side" read "$port" "$work/ca" "$blocks" >>"$work/$side.read"
+    done
+done
 for side in c epoll nio; do
-    program=$work/$side
-    read -r rss pss threads cpu < <(idle "$program")
-    # Every run of a scenario before the next scenario; sides one after the other under the same load.
-    repeat "$program" echo "$port" "$work/ca" "$rounds" >"$work/echo"
-    repeat "$program" write "$port" "$work/ca" "$blocks" >"$work/write"
-    repeat "$program" read "$port" "$work/ca" "$blocks" >"$work/read"
+    idle "$work/$side" >"$work/$side.idle"
+    read -r rss pss threads cpu <"$work/$side.idle"
     case $side in
     c) loc=- ;;
-    epoll) loc=$(lines $kit/Transport/{EpollLoop,OwnedThread,SocketHandle,ByteStream,TLSStream}.swift \
+    epoll) loc=$(lines $kit/Transport/{EpollLoop,OwnedThread,ReadinessGate,SocketHandle,ByteStream,TLSStream}.swift \
         $kit/TLS/{TLSSession,TLSContext,OpenSSLError}.swift) ;;
     nio) loc=$(lines Sources/NIOAgentIO/{OpenSSLClientHandler,NIOConnection}.swift) ;;
     esac
-    awk -v side="$side" -v size="$(stat -c %s "$program")" -v rss="$rss" -v pss="$pss" -v threads="$threads" -v cpu="$cpu" \
-        -v p50="$(value p50_us <"$work/echo" | median)" -v p99="$(value p99_us <"$work/echo" | median)" \
-        -v w="$(value mb_per_s <"$work/write" | median)" -v r="$(value mb_per_s <"$work/read" | median)" -v loc="$loc" \
+    awk -v side="$side" -v size="$(stat -c %s "$work/$side")" -v rss="$rss" -v pss="$pss" -v threads="$threads" \
+        -v cpu="$cpu" -v p50="$(value p50_us <"$work/$side.echo" | median)" \
+        -v p99="$(value p99_us <"$work/$side.echo" | median)" -v w="$(value mb_per_s <"$work/$side.write" | median)" \
+        -v r="$(value mb_per_s <"$work/$side.read" | median)" -v loc="$loc" \
         'BEGIN { printf "| %s | %.1f | %.1f | %.1f | %d | %d | %s | %s | %d | %d | %s |\n", side, size / 1e6, rss / 1024,
             pss / 1024, threads, cpu, p50, p99, w, r, loc }'
 done

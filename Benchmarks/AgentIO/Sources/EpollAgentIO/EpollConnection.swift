@@ -6,9 +6,9 @@ struct EpollConnection: ByteConnection {
     /// Every read and write gets this time limit, as in the agent; none when nil.
     let limit: Duration?
 
-    func block(_ bytes: [UInt8]) -> [UInt8] { bytes }
+    func block(_ bytes: [UInt8]) -> ArraySlice<UInt8> { bytes[...] }
 
-    nonisolated(nonsending) mutating func send(_ block: [UInt8]) async throws {
+    nonisolated(nonsending) mutating func send(_ block: ArraySlice<UInt8>) async throws {
         try await stream.write(block, deadline: limit.map { .now + $0 })
     }
 
