@@ -9,11 +9,18 @@ export class ApiError extends Error {
 }
 
 let csrfToken = null;
+let role = null;
+
+const roles = ['viewer', 'operator', 'admin'];
+
+/** Whether the hub lets this operator do what needs `wanted`. The hub decides; this only hides what it would refuse. */
+export const allowed = (wanted) => roles.indexOf(role) >= roles.indexOf(wanted);
 
 /** Who is signed in: `{operator: {name, role}, csrf_token}`. Leaves for the sign-in page where nobody is. */
 export async function session() {
   const current = await request('GET', '/api/session');
   csrfToken = current.csrf_token;
+  role = current.operator?.role ?? 'admin';
   return current;
 }
 

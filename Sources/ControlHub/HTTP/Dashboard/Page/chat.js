@@ -1,14 +1,14 @@
 // Talking to a bot. Progress and tool calls of a turn fold into the answer they led to.
 import { announce, h, keyed, randomKey, setAttribute, setText, show } from './dom.js';
-import { get, list, post } from './api.js';
+import { allowed, get, list, post } from './api.js';
 import { clockTime, fullTime, instant } from './format.js';
 import { on } from './live.js';
 import { problem } from './parts.js';
 import { bots, subscribe } from './store.js';
 
 const refetchMilliseconds = 150;
-const done = new Set(['done', 'complete', 'completed', 'answered', 'final', '']);
-const failed = new Set(['failed', 'expired', 'cancelled', 'error', 'timed_out']);
+const done = new Set(['answered', 'done', '']);
+const failed = new Set(['failed', 'interrupted', 'expired', 'cancelled']);
 
 export function chatPanel(container, { id, path, signal }) {
   const picker = h('select', { id: 'conversation' });
@@ -20,11 +20,13 @@ export function chatPanel(container, { id, path, signal }) {
   const toEnd = h('button', { type: 'button', class: 'to-end', text: 'Newest messages ↓' });
   toEnd.hidden = true;
   const failure = problem();
+  const mayTalk = allowed('operator');
   const input = h('textarea', { id: 'message', rows: '1', 'aria-label': 'Message', placeholder: 'Write a message', maxlength: '100000' });
   const send = h('button', { type: 'submit', class: 'primary', text: 'Send' });
   const form = h('form', { class: 'composer' }, input, send);
   const note = h('p', { class: 'help chat-note' });
   container.append(h('section', { class: 'card chat' }, bar, h('div', { class: 'scroll-frame' }, scroller, toEnd), failure, form, note));
+  show(form, mayTalk);
 
   let conversations = [];
   let conversation = null;
@@ -57,7 +59,7 @@ export function chatPanel(container, { id, path, signal }) {
   // Between a question and the first sign of its answer.
   function waiting(shown) {
     const last = shown.at(-1);
-    if (!last || last.role !== 'user' || last.problem || failed.has(last.state) || last.state === 'done') return null;
+    if (!last || last.role !== 'user' || last.state === 'queued' || failed.has(last.state) || done.has(last.state)) return null;
     return { role: 'assistant', key: `wait:${last.message_id ?? last.key}`, state: 'waiting', text: '', steps: [] };
   }
 
@@ -202,7 +204,7 @@ export function chatPanel(container, { id, path, signal }) {
       failed: 'The bot has failed and does not answer. Its log tells why; then start it again.',
       starting: 'The bot is starting.', stopping: 'The bot is stopping.', backoff: 'The bot ended by itself and is started again soon.',
     };
-    setText(note, notes[bot?.phase] ?? 'Enter sends, Shift+Enter starts a new line.');
+    setText(note, !mayTalk ? 'Your role lets you read. An operator can write.' : notes[bot?.phase] ?? 'Enter sends, Shift+Enter starts a new line.');
   }));
 
   loadConversations().then(() => {
@@ -220,7 +222,7 @@ function conversationText(item) {
 
 const stateWords = {
   sending: 'Sending…', accepted: 'Accepted', queued: 'Queued until the node takes it', delivering: 'On its way', delivered: 'Delivered',
-  running: 'Working…', waiting: 'Waiting for an answer…', streaming: 'Writing…', failed: 'Failed', expired: 'Expired', cancelled: 'Cancelled',
+  running: 'Working…', waiting: 'Waiting for an answer…', streaming: 'Writing…', failed: 'Failed', interrupted: 'Interrupted', expired: 'Expired', cancelled: 'Cancelled',
 };
 
 function messageElement(botID) {
@@ -231,7 +233,8 @@ function messageElement(botID) {
   const steps = h('ol');
   const fold = h('details', { class: 'steps' }, summary, steps);
   const text = h('div', { class: 'text' });
-  const element = h('li', { class: 'message' }, h('div', { class: 'message-head' }, author, time, state), fold, text);
+  const reason = h('p', { class: 'small muted' });
+  const element = h('li', { class: 'message' }, h('div', { class: 'message-head' }, author, time, state), fold, text, reason);
   element.update = (item) => {
     const isUser = item.role === 'user';
     const state_ = item.state ?? '';
@@ -250,6 +253,8 @@ function messageElement(botID) {
     keyed(steps, all.map((step, index) => ({ ...step, index })), (step) => step.index, stepElement);
     setText(text, item.text ?? '');
     show(text, Boolean(item.text));
+    setText(reason, item.reason ?? '');
+    show(reason, Boolean(item.reason));
   };
   return element;
 }

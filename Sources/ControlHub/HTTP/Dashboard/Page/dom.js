@@ -11,6 +11,7 @@ export function h(tag, props = {}, ...children) {
     else if (name === 'on') for (const [event, listener] of Object.entries(value)) element.addEventListener(event, listener);
     else element.setAttribute(name, value === true ? '' : value);
   }
+  // What is not there is left out, so that callers can write `condition && element`.
   element.append(...children.flat().filter((child) => child !== null && child !== undefined && child !== false));
   return element;
 }

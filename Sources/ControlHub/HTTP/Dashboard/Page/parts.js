@@ -6,8 +6,8 @@ const words = {
   online: ['Online', 'ok'], degraded: ['Degraded', 'warn'], offline: ['Offline', 'bad'], never_seen: ['Never seen', 'idle'],
   stopped: ['Stopped', 'idle'], starting: ['Starting', 'busy'], ready: ['Ready', 'ok'], stopping: ['Stopping', 'busy'],
   backoff: ['Restarting soon', 'warn'], failed: ['Failed', 'bad'], unknown: ['Unknown', 'idle'],
-  connected: ['Connected', 'ok'], disconnected: ['Disconnected', 'bad'], ok: ['OK', 'ok'], running: ['Running', 'ok'],
-  idle: ['Idle', 'idle'], none: ['None', 'idle'], healthy: ['Healthy', 'ok'], up: ['Up', 'ok'], down: ['Down', 'bad'],
+  up: ['Connected', 'ok'], down: ['Not connected', 'bad'], never: ['Not connected yet', 'idle'],
+  ok: ['OK', 'ok'], running: ['Running', 'ok'], silent: ['Silent', 'bad'], revoked: ['Revoked', 'bad'], idle: ['Idle', 'idle'],
 };
 
 export const word = (state) => words[state]?.[0] ?? sentence(state ?? 'unknown');
@@ -64,26 +64,33 @@ export function meter(label) {
 }
 
 /** The three figures of a node that matter at a glance. */
-export function nodeFigures() {
+export function nodeFigures({ brief = false } = {}) {
   const cpu = meter('CPU'), memory = meter('Memory'), disk = meter('Disk');
   const element = h('div', { class: 'figures' }, cpu, memory, disk);
   element.set = (node) => {
     const resources = node.resources ?? {};
     cpu.set(resources.cpu_percent ?? NaN, percent(resources.cpu_percent),
       resources.cpu_count ? `${resources.cpu_count} ${resources.cpu_count === 1 ? 'core' : 'cores'}` : '');
-    setUsage(memory, resources.memory_total_bytes, resources.memory_available_bytes);
+    setUsage(memory, resources.memory_total_bytes, resources.memory_available_bytes, '', brief);
     // The disk most likely to be the next to fill up.
-    const fullest = [...(resources.disks ?? [])].sort((one, other) => usedShare(other) - usedShare(one))[0];
-    setUsage(disk, fullest?.total_bytes, fullest?.available_bytes, fullest && fullest.mount_point !== '/' ? fullest.mount_point : '');
+    const fullest = fullestDisk(resources);
+    setUsage(disk, fullest?.total_bytes, fullest?.available_bytes, resources.disks?.length > 1 ? fullest.mount_point : '', brief);
   };
   return element;
 }
 
+/** Of a node's disks the one with the smallest part free, or undefined. */
+export function fullestDisk(resources) {
+  return [...(resources.disks ?? [])].sort((one, other) => usedShare(other) - usedShare(one))[0];
+}
+
 const usedShare = (disk) => (disk.total_bytes ? 1 - disk.available_bytes / disk.total_bytes : 0);
 
-export function setUsage(element, total, available, note = '') {
+export function setUsage(element, total, available, note = '', brief = false) {
   const share = total ? 100 * (1 - available / total) : NaN;
-  element.set(share, percent(share), total ? `${bytes(available)} free of ${bytes(total)}${note ? ` · ${note}` : ''}` : '');
+  const free = brief ? `${bytes(available)} free` : `${bytes(available)} free of ${bytes(total)}`;
+  element.set(share, percent(share), total ? `${free}${note ? ` · ${note}` : ''}` : '');
+  setAttribute(element, 'title', total ? `${bytes(available)} free of ${bytes(total)}` : null);
 }
 
 /** A list of terms and values; `set(term, node or text)` fills in, an empty value hides the row. */
@@ -124,7 +131,7 @@ export function empty(title, ...content) {
 
 export function pageHead(title, ...actions) {
   const heading = h('h1', { tabindex: '-1', text: title });
-  const element = h('div', { class: 'page-head' }, heading, h('div', { class: 'actions' }, ...actions));
+  const element = h('div', { class: 'page-head' }, heading, h('div', { class: 'actions' }, ...actions.filter(Boolean)));
   element.heading = heading;
   return element;
 }

@@ -89,7 +89,8 @@ function showTicket(place, enrollment, signal, createAnother) {
     asking = true;
     try {
       const own = (await list('/api/enrollments', { signal: watch.signal })).find((item) => item.id === enrollment.id);
-      if (own?.redeemed_node_id) welcome(own.redeemed_node_id);
+      const id = own?.redeemed_node_id ?? own?.node_id;
+      if (id) welcome(id);
     } catch { /* The next try follows in a moment; the page's head shows when the hub is out of reach. */ } finally {
       asking = false;
     }

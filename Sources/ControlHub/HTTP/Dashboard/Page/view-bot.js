@@ -1,9 +1,9 @@
 // One bot: its state, what can be done with it, and talk, log, packets and configuration below.
 import { announce, h, setAttribute, setText, show } from './dom.js';
-import { post } from './api.js';
+import { allowed, post } from './api.js';
 import { timeElement } from './format.js';
 import { facts, link, pageHead, problem, stateLine, word } from './parts.js';
-import { bots, nodes, put, status, subscribe } from './store.js';
+import { bots, nodes, status, subscribe } from './store.js';
 import { chatPanel } from './chat.js';
 import { logPanel } from './log.js';
 import { packetsPanel } from './packets.js';
@@ -42,8 +42,7 @@ export function botView(container, { id, part, signal, setTitle }) {
       pending = action;
       arrange();
       try {
-        const answer = await post(`${path}/${action}`, {}, { signal });
-        put(bots, answer?.phase ? answer : answer?.bot);
+        await post(`${path}/${action}`, {}, { signal });
         announce(`${button.textContent} requested.`);
       } catch (error) {
         failure.set(error);
@@ -60,7 +59,7 @@ export function botView(container, { id, part, signal, setTitle }) {
     show(body, Boolean(bot));
     show(place, Boolean(bot));
     show(state, Boolean(bot));
-    for (const button of Object.values(actions)) show(button, Boolean(bot));
+    for (const button of Object.values(actions)) show(button, Boolean(bot) && allowed('operator'));
     if (!bot) return;
     setTitle(bot.name);
     setText(head.heading, bot.name);
@@ -114,7 +113,7 @@ function detailsPanel(container, { id, signal }) {
     list.set('Restarts', Number.isFinite(bot.restart_count) ? bot.restart_count : '');
     const last = bot.last_exit;
     setText(exitText, exitWords(last));
-    exited.set(last?.at ?? last?.at_unix_ms);
+    exited.set(last?.at);
     list.set('Last exit', last ? exit : '');
     setText(errors, last?.last_stderr ?? '');
     show(errorPart, Boolean(last?.last_stderr));

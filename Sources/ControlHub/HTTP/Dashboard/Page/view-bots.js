@@ -1,11 +1,12 @@
 // All bots, whatever node they are on.
+import { allowed } from './api.js';
 import { h, keyed, setAttribute, setText, show } from './dom.js';
 import { byName, empty, link, pageHead, problem, stateLine } from './parts.js';
 import { bots, nodes, status, subscribe } from './store.js';
 
 export function botsView(container, { signal, setTitle }) {
   setTitle('Bots');
-  const head = pageHead('Bots', link('#/add-bot', 'New bot', 'button primary'));
+  const head = pageHead('Bots', allowed('operator') && link('#/add-bot', 'New bot', 'button primary'));
   const failure = problem();
   const loading = h('p', { class: 'muted', text: 'Loading…' });
   const explanation = h('p', { text: 'A bot is a long-running program on one of your nodes. It keeps running when this page or the link to its node is gone.' });
@@ -20,6 +21,7 @@ export function botsView(container, { signal, setTitle }) {
     show(nothing, status.loaded && bots.size === 0);
     show(rows, bots.size > 0);
     const wanted = nodes.size > 0 ? '#/add-bot' : '#/add-node';
+    show(nextStep, allowed(nodes.size > 0 ? 'operator' : 'admin'));
     if (nextStep.firstChild?.getAttribute('href') !== wanted) {
       nextStep.replaceChildren(link(wanted, nodes.size > 0 ? 'Create your first bot' : 'First add a node to run it', 'button primary'));
     }

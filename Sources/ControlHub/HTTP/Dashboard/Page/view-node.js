@@ -1,7 +1,8 @@
 // One node: what it is, how it is, and what runs on it.
+import { allowed } from './api.js';
 import { h, keyed, setAttribute, setText, show } from './dom.js';
 import { bytes, span, timeElement } from './format.js';
-import { badge, botLine, byName, facts, link, meter, nodeFigures, pageHead, problem, setUsage, stateLine } from './parts.js';
+import { badge, botLine, byName, facts, fullestDisk, link, meter, nodeFigures, pageHead, problem, setUsage, stateLine } from './parts.js';
 import { bots, nodes, status, subscribe } from './store.js';
 
 export function nodeView(container, { id, signal, setTitle }) {
@@ -20,12 +21,12 @@ export function nodeView(container, { id, signal, setTitle }) {
 
   const figures = nodeFigures();
   const disks = h('div', { class: 'disks' });
-  const more = facts(['Load', 'Swap', 'Network', 'Running since', 'Agent memory']);
+  const more = facts(['Load', 'Swap', 'Network', 'Started', 'Agent memory']);
   const since = timeElement('ago');
 
   const botList = h('ul', { class: 'rows' });
-  const noBots = h('p', { class: 'muted' }, 'Nothing is deployed here yet. ',
-    link(`#/add-bot?node=${encodeURIComponent(id)}`, 'Create a bot on this node'));
+  const noBots = h('p', { class: 'muted' }, 'Nothing runs here yet. ',
+    allowed('operator') && link(`#/add-bot?node=${encodeURIComponent(id)}`, 'Create a bot on this node'));
 
   const profiles = h('ul', { class: 'rows' });
   const noProfiles = h('p', { class: 'muted', text: 'The node has not told yet what it can run. It does so when it connects.' });
@@ -46,7 +47,7 @@ export function nodeView(container, { id, signal, setTitle }) {
     failure.set(status.error);
     show(gone, status.loaded && !node);
     show(body, Boolean(node));
-    show(newBot, Boolean(node));
+    show(newBot, Boolean(node) && allowed('operator'));
     show(health, Boolean(node));
     if (!node) return;
     const name = node.name || node.host_name || node.id;
@@ -55,21 +56,21 @@ export function nodeView(container, { id, signal, setTitle }) {
     health.set(node.health, node.health_reason, node.health_since);
     linkState.set(node.link?.state, node.link?.reason, node.link?.since);
     agentState.set(node.agent?.state, node.agent?.reason, node.agent?.since);
-    workloadState.set(node.workload?.state, workloadText(node.workload), node.workload?.since);
+    workloadState.set(node.workload?.state, node.workload?.reason, node.workload?.since);
 
     const resources = node.resources ?? {};
     figures.set(node);
     const allDisks = resources.disks ?? [];
-    keyed(disks, allDisks.length > 1 ? allDisks : [], (disk) => disk.mount_point, diskMeter);
+    const fullest = fullestDisk(resources);
+    keyed(disks, allDisks.filter((disk) => disk !== fullest), (disk) => disk.mount_point, diskMeter);
     more.set('Load', Number.isFinite(resources.load_1m)
       ? [resources.load_1m, resources.load_5m, resources.load_15m].map((load) => Number(load ?? 0).toFixed(2)).join('  ') : '');
     more.set('Swap', resources.swap_total_bytes
       ? `${bytes(resources.swap_total_bytes - (resources.swap_free_bytes ?? 0))} of ${bytes(resources.swap_total_bytes)} used` : '');
     more.set('Network', Number.isFinite(resources.network_received_bytes_total)
       ? `${bytes(resources.network_received_bytes_total)} in, ${bytes(resources.network_transmitted_bytes_total)} out since boot` : '');
-    const boot = resources.boot_time_at ?? resources.boot_time ?? resources.boot_time_unix_ms;
-    since.set(boot);
-    more.set('Running since', boot ? since : '');
+    since.set(resources.boot_at);
+    more.set('Started', resources.boot_at ? since : '');
     more.set('Agent memory', resources.agent_rss_bytes ? bytes(resources.agent_rss_bytes) : '');
 
     const own = [...bots.values()].filter((bot) => bot.node_id === id).sort(byName);
@@ -98,12 +99,6 @@ export function nodeView(container, { id, signal, setTitle }) {
 
 export function section(title, ...content) {
   return h('section', { class: 'card' }, h('h2', { text: title }), ...content);
-}
-
-function workloadText(workload) {
-  if (!workload) return '';
-  const count = Number.isFinite(workload.bots_total) ? `${workload.bots_running ?? 0} of ${workload.bots_total} running` : '';
-  return [count, workload.reason].filter(Boolean).join('. ');
 }
 
 function clockText(offset) {

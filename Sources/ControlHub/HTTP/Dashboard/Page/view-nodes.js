@@ -1,18 +1,20 @@
 // All nodes at a glance.
 import { h, keyed, setAttribute, setText, show } from './dom.js';
 import { timeElement } from './format.js';
+import { allowed } from './api.js';
 import { botLine, byName, empty, link, nodeFigures, pageHead, problem, stateLine } from './parts.js';
 import { bots, nodes, status, subscribe } from './store.js';
 
 export function nodesView(container, { signal, setTitle }) {
   setTitle('Nodes');
-  const head = pageHead('Nodes', link('#/add-node', 'Add node', 'button primary'));
+  const mayAdd = allowed('admin');
+  const head = pageHead('Nodes', mayAdd && link('#/add-node', 'Add node', 'button primary'));
   const summary = h('p', { class: 'summary muted' });
   const failure = problem();
   const loading = h('p', { class: 'muted', text: 'Loading…' });
   const nothing = empty('No nodes yet',
     h('p', { text: 'A node is a machine that runs bots. It dials out to this hub, so it needs no open port and no public address.' }),
-    h('p', {}, link('#/add-node', 'Add your first node', 'button primary')));
+    h('p', {}, mayAdd ? link('#/add-node', 'Add your first node', 'button primary') : 'An administrator can add one.'));
   const cards = h('ul', { class: 'cards' });
   container.append(head, summary, failure, loading, nothing, cards);
 
@@ -38,7 +40,7 @@ function nodeCard(node) {
   const name = h('a', { href: `#/nodes/${encodeURIComponent(node.id)}` });
   const state = stateLine();
   const seen = timeElement('ago');
-  const figures = nodeFigures();
+  const figures = nodeFigures({ brief: true });
   const list = h('ul', { class: 'bot-lines' });
   const noBots = h('p', { class: 'muted small' });
   const card = h('li', { class: 'card node-card' },
