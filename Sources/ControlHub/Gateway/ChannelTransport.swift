@@ -30,7 +30,7 @@ struct ChannelTransport: MessageTransport {
             await close(code: SessionCloseCode.protocolError.rawValue, reason: "text messages are not allowed here")
             throw TextMessage()
         case .closed(let status):
-            guard status.initiator == .peer, status.code.isAllowedOnWire else { return nil }
+            guard status.initiator == .remote, status.code.isAllowedOnWire else { return nil }
             throw TransportClosure(code: status.code.rawValue, reason: status.reason)
         case nil:
             return nil

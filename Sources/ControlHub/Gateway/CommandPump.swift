@@ -1,4 +1,5 @@
 import Logging
+import SwiftProtobuf
 import Synchronization
 import WireFormat
 

@@ -2,6 +2,7 @@ import Foundation
 import Logging
 import NIOCore
 import ServiceLifecycle
+import SwiftProtobuf
 import WebSocketKitLite
 import WireFormat
 
@@ -86,7 +87,7 @@ struct GatewayService: Service, AgentChannel {
     private func greet(_ session: HubSession, _ request: NodeRequest) async {
         do {
             var events = session.events.makeAsyncIterator()
-            guard case .hello(let hello) = try await events.next() else { return }
+            guard case .hello(let hello) = await events.next() else { return }
             switch try await nodes.authenticate(token: request.token) {
             case .unknown:
                 session.refuse(.tokenNotAccepted, reason: "unknown token")
@@ -166,7 +167,7 @@ struct GatewayService: Service, AgentChannel {
         let pump = CommandPump(node: entry.node, session: entry.session, commands: commands, logger: logger)
         try await withThrowingDiscardingTaskGroup { group in
             group.addTask { try await pump.run() }
-            while let event = try await events.next() {
+            while let event = await events.next() {
                 switch event {
                 case .heartbeat(let heartbeat, _):
                     await nodes.heartbeat(entry.node, epoch: entry.epoch, heartbeat, at: Date())

@@ -1,5 +1,6 @@
 import Logging
 import ServiceLifecycle
+import SwiftProtobuf
 import WireFormat
 
 /// Carries out what the hub asks for, each command once, whatever becomes of the link meanwhile.

@@ -1,4 +1,5 @@
 import ArgumentParser
+import Dispatch
 import Glibc
 
 /// The program's first instructions.
@@ -9,8 +10,8 @@ import Glibc
 enum EdgeAgentMain {
     static func main() {
         let arguments = CommandLine.arguments.dropFirst()
-        if arguments.first == Supervisor.commandName, let directory = arguments.dropFirst().first {
-            exit(Supervisor.main(botDirectory: directory))
+        if arguments.first == "supervise", let directory = arguments.dropFirst().first {
+            Supervisor.main(botDirectory: directory)
         }
         // The one bridge from this synchronous start to the concurrent program; it ends the process.
         Task {

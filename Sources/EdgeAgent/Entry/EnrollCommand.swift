@@ -1,5 +1,6 @@
 import ArgumentParser
 import FoundationEssentials
+import Glibc
 
 struct EnrollCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(

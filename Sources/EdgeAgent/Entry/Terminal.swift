@@ -3,7 +3,9 @@ import Glibc
 /// What the agent says to the person or script that started it.
 enum Terminal {
     static func writeError(_ line: String) {
-        fputs(line + "\n", stderr)
+        let bytes = Array((line + "\n").utf8)
+        // There is nobody else to tell that telling failed.
+        _ = write(STDERR_FILENO, bytes, bytes.count)
     }
 
     static var errorIsTerminal: Bool { isatty(STDERR_FILENO) == 1 }

@@ -64,7 +64,7 @@ enum Files {
         unlink(temporary)
         let descriptor = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode)
         guard descriptor >= 0 else { throw Failure(temporary) }
-        do {
+        do throws(Failure) {
             try writeAll(descriptor, bytes, path: temporary)
             guard fsync(descriptor) == 0 else { throw Failure(temporary) }
         } catch {
@@ -102,7 +102,10 @@ extension String {
     /// What the operating system calls this error.
     init(errno code: Int32) {
         var buffer = [CChar](repeating: 0, count: 256)
-        let text = strerror_r(code, &buffer, buffer.count)
-        self = text.map { String(cString: $0) } ?? "error \(code)"
+        guard strerror_r(code, &buffer, buffer.count) == 0 else {
+            self = "error \(code)"
+            return
+        }
+        self = String(decoding: buffer.prefix { $0 != 0 }.map(UInt8.init(bitPattern:)), as: UTF8.self)
     }
 }

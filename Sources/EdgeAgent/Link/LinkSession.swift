@@ -1,4 +1,5 @@
 import Logging
+import SwiftProtobuf
 import WebSocketKitLite
 import WireFormat
 
@@ -18,7 +19,10 @@ struct LinkSession<Logs: LogSource>: Sendable {
     /// Runs one session over an open connection until it ends.
     ///
     /// - Parameter onWelcome: called once, when the hub has accepted.
-    func run(_ transport: some MessageTransport, onWelcome: @Sendable (WireWelcome) -> Void) async -> SessionEnding {
+    func run(
+        _ transport: some MessageTransport,
+        onWelcome: @escaping @Sendable (WireWelcome) -> Void
+    ) async -> SessionEnding {
         // Taken before the states are, so that a change in between is reported.
         let ticket = bots.changed.ticket
         let session = AgentSession(
@@ -44,33 +48,30 @@ struct LinkSession<Logs: LogSource>: Sendable {
     private func consume(
         _ session: AgentSession,
         reportingAfter ticket: UInt64,
-        onWelcome: @Sendable (WireWelcome) -> Void
+        onWelcome: @escaping @Sendable (WireWelcome) -> Void
     ) async {
         await withDiscardingTaskGroup { group in
-            do {
-                for try await event in session.events {
-                    switch event {
-                    case .welcomed(let welcome):
-                        onWelcome(welcome)
-                        group.addTask { await uplinkPackets(session, welcome) }
-                        group.addTask { await reportBots(session, after: ticket) }
-                    case .command(let command, let stream):
-                        group.addTask { await answer(command, on: stream) }
-                    case .logs(let request, let stream):
-                        group.addTask { await logs.run(request, on: stream) }
-                    case .goAway(_, let reason):
-                        logger.info("the hub asks to reconnect", metadata: ["reason": "\(reason)"])
-                        session.close(.normal, reason: "drained")
-                    case .heartbeatAcknowledged(let roundTrip, let offset):
-                        logger.trace(
-                            "heartbeat acknowledged",
-                            metadata: ["rtt": "\(roundTrip)", "hub_clock_offset_ms": "\(offset ?? 0)"]
-                        )
-                    }
+            for await event in session.events {
+                switch event {
+                case .welcomed(let welcome):
+                    onWelcome(welcome)
+                    group.addTask { await uplinkPackets(session, welcome) }
+                    group.addTask { await reportBots(session, after: ticket) }
+                case .command(let command, let stream):
+                    group.addTask { await answer(command, on: stream) }
+                case .logs(let request, let stream):
+                    group.addTask { await logs.run(request, on: stream) }
+                case .goAway(_, let reason):
+                    logger.info("the hub asks to reconnect", metadata: ["reason": "\(reason)"])
+                    session.close(.normal, reason: "drained")
+                case .heartbeatAcknowledged(let roundTrip, let offset):
+                    logger.trace(
+                        "heartbeat acknowledged",
+                        metadata: ["rtt": "\(roundTrip)", "hub_clock_offset_ms": "\(offset ?? 0)"]
+                    )
                 }
-            } catch {
-                // Cancelled: the session has ended, and with it everything below.
             }
+            // The session has ended, and with it everything above.
             group.cancelAll()
         }
     }

@@ -36,7 +36,7 @@ struct WebSocketTransport: MessageTransport {
     }
 
     private static func toldByPeer(_ status: CloseStatus) -> TransportClosure? {
-        guard status.initiator == .peer, status.code.isAllowedOnWire else { return nil }
+        guard status.initiator == .remote, status.code.isAllowedOnWire else { return nil }
         return TransportClosure(code: status.code.rawValue, reason: status.reason)
     }
 }

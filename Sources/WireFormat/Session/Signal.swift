@@ -4,7 +4,7 @@ import Synchronization
 ///
 /// Take a `ticket`, look at the state, and if it is not as wanted `wait(after:)` that ticket: a change in between is
 /// never missed. A wake-up says only that something may have changed.
-final class Signal: Sendable {
+public final class Signal: Sendable {
     private struct State {
         var generation: UInt64 = 0
         var waiters: [UInt64: CheckedContinuation<Void, any Error>] = [:]
@@ -13,11 +13,14 @@ final class Signal: Sendable {
 
     private let state = Mutex(State())
 
+    /// A signal nobody has given yet.
+    public init() {}
+
     /// The number of changes so far.
-    var ticket: UInt64 { state.withLock { $0.generation } }
+    public var ticket: UInt64 { state.withLock { $0.generation } }
 
     /// Wakes everyone who waits.
-    func wake() {
+    public func wake() {
         let waiters = state.withLock { state in
             state.generation += 1
             defer { state.waiters = [:] }
@@ -29,7 +32,7 @@ final class Signal: Sendable {
     }
 
     /// Returns once `wake` has been called since `ticket` was taken. Throws `CancellationError` when cancelled.
-    func wait(after ticket: UInt64) async throws {
+    public func wait(after ticket: UInt64) async throws {
         let waiter = state.withLock { state in
             state.nextWaiter += 1
             return state.nextWaiter

@@ -1,0 +1,143 @@
+import FoundationEssentials
+import Logging
+import ServiceLifecycle
+import UnixSignals
+import WebSocketKitLite
+import WireFormat
+
+/// Puts the agent together: the only place that names concrete types.
+struct AgentAssembly: Sendable {
+    private let lock: Int32
+    private let services: [any Service]
+    private let logger: Logger
+
+    /// Opens everything the agent stands on.
+    ///
+    /// - Throws: `AgentError` where it cannot start at all. A hub that cannot be reached is no such reason.
+    init(_ configuration: AgentConfiguration, logger: Logger) async throws(AgentError) {
+        let directory = try StateDirectory(path: configuration.stateDirectory)
+        let lock = try directory.lock()
+        let credential = try Credential(configuration, IdentityStore(directory: directory))
+        let journal = try Self.openJournal(directory)
+        let loop = try Self.startLoop()
+        let hub = try HubConnection(
+            url: credential.hubURL,
+            authorityFile: credential.authorityFile,
+            pinSHA256: credential.pinSHA256,
+            allowInsecure: configuration.insecure,
+            loop: loop
+        )
+        let bots = try Self.makeFleet(configuration, directory, journal, logger)
+        let telemetry = TelemetrySampler(logger: logger)
+        let commands = CommandExecutor(journal: journal, bots: bots, logger: logger)
+        let introduction = Introduction(journalID: journal.journalID, nodeID: credential.nodeID, bots: bots)
+        let session = LinkSession(
+            clock: SessionClock(unixMilliseconds: Journal.wallClock),
+            hello: { await introduction.hello() },
+            heartbeat: { await Self.heartbeat(telemetry, bots) },
+            bots: bots,
+            commands: commands,
+            packets: PacketUplink(journal: journal, logger: logger),
+            logs: LogUplink(source: bots, logger: logger),
+            journalID: journal.journalID,
+            logger: logger
+        )
+        let link = LinkService(
+            endpoint: hub.webSocket,
+            token: credential.token,
+            dialer: hub.dialer,
+            session: session,
+            status: LinkStatus(),
+            logger: logger
+        )
+        self.lock = lock
+        self.logger = logger
+        // The link goes first when the agent stops, so that no command comes in any more.
+        services = [FleetService(bots: bots), commands, link]
+    }
+
+    /// Runs until SIGTERM or SIGINT.
+    func run() async throws(AgentError) {
+        var configuration = ServiceGroupConfiguration(
+            services: services,
+            gracefulShutdownSignals: [.sigterm, .sigint],
+            logger: logger
+        )
+        configuration.maximumGracefulShutdownDuration = .seconds(15)
+        logger.info("agent started", metadata: ["version": "\(AgentVersion.current)"])
+        do {
+            try await ServiceGroup(configuration: configuration).run()
+        } catch {
+            throw AgentError(.software, "the agent stopped: \(error)")
+        }
+        logger.info("agent stopped, bots run on")
+    }
+
+    private static func openJournal(_ directory: StateDirectory) throws(AgentError) -> Journal {
+        do {
+            return try Journal(path: directory.file("journal.sqlite"))
+        } catch {
+            throw .stateDirectory(directory.path, "cannot be used: \(error)")
+        }
+    }
+
+    private static func startLoop() throws(AgentError) -> EpollLoop {
+        do {
+            return try EpollLoop.start()
+        } catch {
+            throw AgentError(.unavailable, error.message)
+        }
+    }
+
+    private static func makeFleet(
+        _ configuration: AgentConfiguration,
+        _ directory: StateDirectory,
+        _ journal: Journal,
+        _ logger: Logger
+    ) throws(AgentError) -> BotFleet {
+        let executor = QueueExecutor(label: "edge-agent.bots")
+        do {
+            var profiles: [RuntimeProfile] = []
+            if let command = configuration.nativeCommand {
+                profiles.append(RuntimeProfile(name: "default", command: try CommandTemplate(parsing: command)))
+            }
+            return BotFleet(
+                backend: NativeRuntimeBackend(
+                    botsDirectory: directory.file("bots"),
+                    environment: ProcessInfo.processInfo.environment,
+                    executor: executor
+                ),
+                profiles: profiles,
+                journal: journal,
+                executor: executor,
+                notifier: try FileChangeNotifier(),
+                logger: logger
+            )
+        } catch {
+            throw AgentError(.configuration, error.message)
+        }
+    }
+
+    private static func heartbeat(_ telemetry: TelemetrySampler, _ bots: BotFleet) async -> WireHeartbeat {
+        let roots = await bots.processes().map {
+            BotProcessRoot(botID: $0.key, pid: $0.value.pid, startTicks: $0.value.startTime)
+        }
+        let sample = await telemetry.sample(bots: roots)
+        var heartbeat = WireHeartbeat()
+        heartbeat.uptimeSeconds = sample.uptimeSeconds
+        heartbeat.resources = sample.resources
+        heartbeat.bots = sample.bots
+        return heartbeat
+    }
+}
+
+/// Keeps the bots for as long as the agent runs.
+private struct FleetService: Service {
+    let bots: BotFleet
+
+    func run() async throws {
+        try await cancelWhenGracefulShutdown { try await bots.run() }
+    }
+}
+
+extension BotFleet: LogSource {}

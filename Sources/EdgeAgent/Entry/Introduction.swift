@@ -1,0 +1,41 @@
+import WebSocketKitLite
+import WireFormat
+
+/// What the agent says of itself at the beginning of each session.
+struct Introduction: Sendable {
+    /// Makes the fingerprint useless to anybody who has the machine id for another purpose (machine-id(5)).
+    private static let fingerprintKey = Array("edge-agent machine fingerprint 1".utf8)
+
+    private let journalID: String
+    private let nodeID: String
+    private let bots: BotFleet
+    private let instanceID = RandomText.hex(bytes: 16)
+    private let facts: NodeFacts
+
+    init(journalID: String, nodeID: String, bots: BotFleet) {
+        self.journalID = journalID
+        self.nodeID = nodeID
+        self.bots = bots
+        facts = NodeFacts.read { id in
+            let digest = MessageAuthentication.hmacSHA256(Array(id), key: Self.fingerprintKey) ?? []
+            return digest.prefix(16).map { byte in
+                let text = String(byte, radix: 16)
+                return text.count == 1 ? "0" + text : text
+            }.joined()
+        }
+    }
+
+    func hello() async -> WireHello {
+        var hello = WireHello()
+        facts.fill(&hello)
+        hello.nodeID = nodeID
+        hello.instanceID = instanceID
+        hello.agentVersion = AgentVersion.current
+        hello.journalID = journalID
+        hello.runtimeProfiles = await bots.runtimeProfiles()
+        hello.bots = await bots.statuses()
+        let native = hello.runtimeProfiles.contains { $0.backend == "native" && $0.usable }
+        hello.capabilities = ["runtime.native": native ? "true" : "false", "logs.follow": "true"]
+        return hello
+    }
+}
