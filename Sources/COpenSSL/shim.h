@@ -19,6 +19,11 @@ static inline int COpenSSL_set_minimum_version_tls12(SSL_CTX *context) {
     return (int)SSL_CTX_set_min_proto_version(context, TLS1_2_VERSION);
 }
 
+// No renegotiation and no compression: nothing here needs them, and both have been ways to attack.
+static inline void COpenSSL_set_safe_options(SSL_CTX *context) {
+    SSL_CTX_set_options(context, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION);
+}
+
 // Partial writes: a record written is progress reported. Moving buffer: a retried write may come from other memory.
 // Release buffers: an idle connection gives its record buffers back.
 static inline void COpenSSL_set_nonblocking_modes(SSL_CTX *context) {

@@ -195,6 +195,8 @@ actor ConnectionDriver {
     private func write(_ bytes: [UInt8]) async throws {
         var rest = bytes[...]
         while !rest.isEmpty {
+            // A peer that was given up meanwhile is not worth the rest of a long message.
+            guard machine.closeStatus?.isPeerLost != true else { throw StreamError.closed }
             let piece = rest.prefix(Self.maxWriteBytes)
             try await stream.write(piece, deadline: .now + configuration.writeTimeout)
             rest = rest.dropFirst(piece.count)

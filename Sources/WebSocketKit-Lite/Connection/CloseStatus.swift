@@ -40,6 +40,14 @@ public struct CloseStatus: Hashable, Sendable, CustomStringConvertible {
     /// Whether both sides said Close (RFC 6455 §7.1.4).
     public var isClean: Bool { failure == nil }
 
+    /// Whether the connection ended because the peer could not be reached any more.
+    var isPeerLost: Bool {
+        switch failure {
+        case .readTimeout, .closeTimeout, .transportEnded: true
+        case .protocolViolation, nil: false
+        }
+    }
+
     /// One line for logs.
     public var description: String {
         let who = initiator == .local ? "closed by this side" : "closed by the peer"

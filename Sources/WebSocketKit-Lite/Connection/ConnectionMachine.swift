@@ -361,6 +361,8 @@ public struct ConnectionMachine: Sendable {
 
     private mutating func end(_ status: CloseStatus?) {
         if let status {
+            // The peer is gone or not to be waited for, so what it was to be told is not worth waiting for either.
+            outgoing = []
             report(status)
         }
         state = .ended

@@ -40,6 +40,7 @@ public final class TLSContext: @unchecked Sendable {
         serverName = configuration.serverName
 
         COpenSSL_set_nonblocking_modes(pointer)
+        COpenSSL_set_safe_options(pointer)
         SSL_CTX_set_verify(pointer, SSL_VERIFY_PEER, nil)
         guard COpenSSL_set_minimum_version_tls12(pointer) == 1 else {
             throw WebSocketError(.tlsConfiguration, "this OpenSSL does not offer TLS 1.2")

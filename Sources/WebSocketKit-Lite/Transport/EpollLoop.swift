@@ -35,7 +35,6 @@ public final class EpollLoop: SerialExecutor, @unchecked Sendable {
         var queue: [Work] = []
         var isSleeping = false
         var isStopping = false
-        var thread: pthread_t?
     }
 
     private struct Timer {
@@ -60,6 +59,8 @@ public final class EpollLoop: SerialExecutor, @unchecked Sendable {
     private let wakeUp: Int32
     private let timer: Int32
     private let shared = Mutex(Shared())
+    /// The thread, or zero before it runs.
+    private let thread = Atomic<pthread_t>(0)
 
     // Loop thread only, from here on.
     private var sockets: [UInt64: WeakSocket] = [:]
@@ -104,7 +105,7 @@ public final class EpollLoop: SerialExecutor, @unchecked Sendable {
 
     private func startThread() throws(WebSocketError) {
         try OwnedThread.start(name: "epoll-loop") { [self] in
-            shared.withLock { $0.thread = pthread_self() }
+            thread.store(pthread_self(), ordering: .relaxed)
             run()
         }
     }
@@ -129,7 +130,8 @@ public final class EpollLoop: SerialExecutor, @unchecked Sendable {
 
     /// Whether the caller is on the loop's thread.
     public var isCurrent: Bool {
-        shared.withLock { $0.thread.map { pthread_equal($0, pthread_self()) != 0 } ?? false }
+        // Relaxed is enough: a thread compares with itself, and only the loop's own thread can find itself here.
+        thread.load(ordering: .relaxed) == pthread_self()
     }
 
     /// Lets `assumeIsolated` work from the loop's own callbacks.
