@@ -64,12 +64,13 @@ struct CommandPump: Sendable {
 
     private func carry(_ command: QueuedCommand) async {
         do {
-            try await commands.markDelivered(command.id)
+            // Cancelled or expired in the meantime: then it is not to be sent.
+            guard try await commands.markDelivered(command.id) else { return }
             let stream = try session.openCommandStream(command.command)
             guard let result = try await stream.receive(WireCommandResult.self) else {
                 throw WireFormatError(.streamFinished, "the agent answered nothing")
             }
-            try await commands.finish(result)
+            try await commands.finish(result, from: node)
         } catch is CancellationError {
             return
         } catch let error as WireFormatError where error.resetCode == .unsupported {
@@ -96,7 +97,8 @@ struct CommandPump: Sendable {
                     $0.outcome = .failed
                     $0.errorCode = code
                     $0.message = message
-                }
+                },
+                from: node
             )
         } catch {
             logger.warning(

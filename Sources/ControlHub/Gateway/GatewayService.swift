@@ -115,6 +115,11 @@ struct GatewayService: Service, AgentChannel {
         _ events: inout SessionEvents<HubSessionEvent>.AsyncIterator
     ) async throws {
         let opened = try await nodes.openSession(node, hello: hello, remoteAddress: request.remoteAddress, at: Date())
+        if let evidence = opened.quarantineReason {
+            logger.error("a node was quarantined", metadata: ["node_id": "\(node)", "reason": "\(evidence)"])
+            session.refuse(.replaced, reason: "quarantined: \(evidence)")
+            return
+        }
         let entry = LiveSession(node: node, epoch: opened.epoch, session: session)
         if let old = live.enter(entry) {
             old.session.close(.replaced, reason: "a newer session took over")

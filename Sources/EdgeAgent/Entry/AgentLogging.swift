@@ -34,7 +34,7 @@ struct JSONLogHandler: LogHandler {
 
     func log(event: LogEvent) {
         var fields = [
-            "time": Date.now.formatted(.iso8601.year().month().day().time(includingFractionalSeconds: true)),
+            "time": String(decoding: LogTimestamp.text(LogTimestamp.now()), as: UTF8.self),
             "level": event.level.rawValue,
             "logger": label,
             "message": event.message.description,

@@ -1,0 +1,65 @@
+import Foundation
+import Testing
+
+@testable import EdgeAgent
+
+@Suite("Where settings come from")
+struct AgentConfigurationTests {
+    private func file(_ content: String) throws -> String {
+        let path = FileManager.default.temporaryDirectory.appending(path: "agent-\(UUID().uuidString).json").path
+        try Data(content.utf8).write(to: URL(fileURLWithPath: path))
+        return path
+    }
+
+    private func message(_ body: () throws -> AgentConfiguration) -> String {
+        do {
+            _ = try body()
+            return ""
+        } catch {
+            return "\(error)"
+        }
+    }
+
+    @Test("a flag wins over the environment, and that over the file")
+    func precedence() throws {
+        let path = try file(#"{"hub_url": "https://file", "ca_file": "/file.pem", "insecure": true, "log_level": "debug"}"#)
+        let configuration = try AgentConfiguration(
+            flags: [.hubURL: "https://flag"],
+            file: path,
+            environment: ["EDGE_HUB_URL": "https://environment", "EDGE_LOG_LEVEL": "trace", "HUB_URL": "https://other"]
+        )
+        #expect(configuration.hubURL == "https://flag")
+        #expect(configuration.logLevel == "trace")
+        #expect(configuration.authorityFile == "/file.pem")
+        #expect(configuration.insecure)
+    }
+
+    @Test("an unknown key, a missing file and a file that is no object are each named")
+    func badFiles() throws {
+        let unknown = try file(#"{"hub": "https://x"}"#)
+        #expect(message { try AgentConfiguration(flags: [:], file: unknown, environment: [:]) }.contains("\"hub\""))
+        let broken = try file("hub_url: https://x")
+        #expect(message { try AgentConfiguration(flags: [:], file: broken, environment: [:]) }.contains(broken))
+        #expect(message { try AgentConfiguration(flags: [:], file: "/none.json", environment: [:]) }.contains("/none.json"))
+        let flag = message { try AgentConfiguration(flags: [:], file: nil, environment: ["EDGE_INSECURE": "maybe"]) }
+        #expect(flag.contains("maybe"))
+    }
+
+    @Test("a token comes from a file without its newline, and never shows")
+    func tokenFile() throws {
+        let path = try file("nt_secret\n")
+        let configuration = try AgentConfiguration(flags: [.tokenFile: path], file: nil, environment: [:])
+        #expect(configuration.token?.reveal() == "nt_secret")
+        #expect(!"\(configuration)".contains("nt_secret"))
+        let empty = try file("\n")
+        #expect(message { try AgentConfiguration(flags: [.tokenFile: empty], file: nil, environment: [:]) }.contains("empty"))
+    }
+
+    @Test("the state directory is systemd's where there is one")
+    func stateDirectory() throws {
+        let given = try AgentConfiguration(flags: [:], file: nil, environment: ["STATE_DIRECTORY": "/var/lib/x"])
+        #expect(given.stateDirectory == "/var/lib/x")
+        let flag = try AgentConfiguration(flags: [.stateDirectory: "/y"], file: nil, environment: ["STATE_DIRECTORY": "/x"])
+        #expect(flag.stateDirectory == "/y")
+    }
+}
