@@ -22,6 +22,9 @@ final class SessionChannel<Machine: SessionMachine>: StreamHost, Sendable {
     /// A message that the transport has not taken by then means a dead link.
     private static var writeTimeout: Duration { .seconds(10) }
 
+    /// After a failed send the peer's close frame may still be unread, and with it the reason.
+    private static var closeFrameTimeout: Duration { .seconds(1) }
+
     private struct State {
         var machine: Machine
         var isStarted = false
@@ -29,6 +32,7 @@ final class SessionChannel<Machine: SessionMachine>: StreamHost, Sendable {
         var signals: [UInt32: Signal] = [:]
         var isFillWanted = false
         var writeDeadline: ContinuousClock.Instant?
+        var writeFailure: String?
         var timerTarget: ContinuousClock.Instant?
         var establishedAt: ContinuousClock.Instant?
         var closing: (code: SessionCloseCode, reason: String)?
@@ -197,11 +201,19 @@ final class SessionChannel<Machine: SessionMachine>: StreamHost, Sendable {
             }
             end(cause: .transportLost, code: nil, reason: "the connection ended without a close code")
         } catch let closure as TransportClosure {
-            end(cause: .closedByPeer, code: SessionCloseCode(rawValue: closure.code), reason: closure.reason)
+            end(with: closure)
         } catch is CancellationError {
             return
         } catch {
             end(cause: .transportLost, code: nil, reason: "\(error)")
+        }
+    }
+
+    private func end(with closure: TransportClosure) {
+        switch closure.code {
+        // RFC 6455 §7.4.1: these stand for the absence of a close frame or of a code in it.
+        case 1005, 1006, 1015: end(cause: .transportLost, code: nil, reason: closure.reason)
+        default: end(cause: .closedByPeer, code: SessionCloseCode(rawValue: closure.code), reason: closure.reason)
         }
     }
 
@@ -237,9 +249,24 @@ final class SessionChannel<Machine: SessionMachine>: StreamHost, Sendable {
         } catch is CancellationError {
             return
         } catch let closure as TransportClosure {
-            end(cause: .closedByPeer, code: SessionCloseCode(rawValue: closure.code), reason: closure.reason)
+            end(with: closure)
         } catch {
-            end(cause: .transportLost, code: nil, reason: "\(error)")
+            await leaveLastWordToReader("\(error)")
+        }
+    }
+
+    /// A send fails as soon as the peer has closed; why it closed is in what the reader has yet to read.
+    private func leaveLastWordToReader(_ failure: String) async {
+        state.withLock { $0.writeFailure = failure }
+        setWriteDeadline(clock.now.instant + Self.closeFrameTimeout)
+        do {
+            while true {
+                let ticket = writerSignal.ticket
+                if ending != nil { return }
+                try await writerSignal.wait(after: ticket)
+            }
+        } catch {
+            // Cancelled: the session is over.
         }
     }
 
@@ -265,9 +292,13 @@ final class SessionChannel<Machine: SessionMachine>: StreamHost, Sendable {
                 } else {
                     try await timerSignal.wait(after: ticket)
                 }
-                let isStuck = state.withLock { state in
-                    guard let writeDeadline = state.writeDeadline else { return false }
-                    return clock.now.instant >= writeDeadline
+                let (isStuck, failure) = state.withLock { state in
+                    guard let writeDeadline = state.writeDeadline else { return (false, nil as String?) }
+                    return (clock.now.instant >= writeDeadline, state.writeFailure)
+                }
+                if isStuck, let failure {
+                    end(cause: .transportLost, code: nil, reason: failure)
+                    return
                 }
                 if isStuck {
                     end(cause: .closedHere, code: .timedOut, reason: "the link took no message for \(Self.writeTimeout)")
