@@ -52,8 +52,9 @@ function open(key, view, parameters, first) {
   window.scrollTo(0, 0);
   const setTitle = (title) => { document.title = title ? `${title} · ControlHub` : 'ControlHub'; };
   current = { controller, key, update: view(container, { ...parameters, signal: controller.signal, setTitle }) };
-  // A screen reader starts at the new view's heading; on the first load the browser's own order is right.
-  if (!first) container.querySelector('h1')?.focus({ preventScroll: true });
+  // A screen reader starts at the new view's heading, unless the view has put the focus into its form. On the first
+  // load the browser's own order is right.
+  if (!first && !container.contains(document.activeElement)) container.querySelector('h1')?.focus({ preventScroll: true });
 }
 
 const linkState = document.getElementById('link');

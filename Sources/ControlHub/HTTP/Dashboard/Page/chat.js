@@ -15,8 +15,10 @@ export function chatPanel(container, { id, path, signal }) {
   const fresh = h('button', { type: 'button', class: 'plain', text: 'New conversation' });
   const bar = h('div', { class: 'chat-bar' }, h('label', { for: 'conversation', text: 'Conversation' }), picker, fresh);
   const messages = h('ol', { class: 'messages' });
+  const earlier = h('button', { type: 'button', class: 'earlier', text: 'Show earlier messages' });
+  earlier.hidden = true;
   const hint = h('p', { class: 'chat-hint muted' });
-  const scroller = h('div', { class: 'scroller', tabindex: '0', role: 'region', 'aria-label': 'Messages' }, hint, messages);
+  const scroller = h('div', { class: 'scroller', tabindex: '0', role: 'region', 'aria-label': 'Messages' }, hint, earlier, messages);
   const toEnd = h('button', { type: 'button', class: 'to-end', text: 'Newest messages ↓' });
   toEnd.hidden = true;
   const failure = problem();
@@ -31,6 +33,7 @@ export function chatPanel(container, { id, path, signal }) {
   let conversations = [];
   let conversation = null;
   let items = [];
+  let earlierCursor = null;
   let pending = [];
   let loadTimer = null;
   let loading = false, again = false;
@@ -47,20 +50,19 @@ export function chatPanel(container, { id, path, signal }) {
     const shown = [...items, ...pending];
     const waitsFor = waiting(shown);
     const before = messages.childElementCount;
-    keyed(messages, waitsFor ? [...shown, waitsFor] : shown, keyOf, () => messageElement(id));
+    keyed(messages, withKeys(waitsFor ? [...shown, waitsFor] : shown), (item) => item.key, () => messageElement(id));
     show(hint, shown.length === 0);
     setText(hint, 'Nothing said yet. Write below; what the bot does on the way to its answer shows up here as it happens.');
     if (stick) scrollToEnd();
     else if (messages.childElementCount > before) show(toEnd, true);
   }
 
-  const keyOf = (item) => item.key ?? `${item.role}:${item.message_id}:${item.turn_id ?? ''}`;
 
   // Between a question and the first sign of its answer.
   function waiting(shown) {
     const last = shown.at(-1);
     if (!last || last.role !== 'user' || last.state === 'queued' || failed.has(last.state) || done.has(last.state)) return null;
-    return { role: 'assistant', key: `wait:${last.message_id ?? last.key}`, state: 'waiting', text: '', steps: [] };
+    return { role: 'assistant', message_id: last.message_id, turn_id: last.key, state: 'waiting', text: '', steps: [] };
   }
 
   function fillPicker() {
@@ -93,9 +95,11 @@ export function chatPanel(container, { id, path, signal }) {
         const answer = await get(`${path}/conversations/${encodeURIComponent(wanted)}`, { signal });
         if (wanted === conversation) {
           tellNews(answer.items);
-          items = answer.items;
+          if (items.length === 0) earlierCursor = answer.next_cursor ?? null;
+          items = joined(items, answer.items);
         }
       } else items = [];
+      show(earlier, Boolean(earlierCursor));
       render();
     } catch (error) {
       failure.set(error);
@@ -109,10 +113,30 @@ export function chatPanel(container, { id, path, signal }) {
   }
 
   function tellNews(news) {
-    const before = new Map(items.map((item) => [keyOf(item), item]));
     const answer = news.findLast((item) => item.role === 'assistant' && item.text);
-    if (answer && items.length > 0 && before.get(keyOf(answer))?.text !== answer.text) announce(`Answer: ${answer.text.slice(0, 400)}`);
+    if (answer && items.length > 0 && !items.some((item) => item.text === answer.text && item.at === answer.at)) {
+      announce(`Answer: ${answer.text.slice(0, 400)}`);
+    }
   }
+
+  earlier.addEventListener('click', async () => {
+    earlier.disabled = true;
+    try {
+      const page = await get(`${path}/conversations/${encodeURIComponent(conversation)}?cursor=${encodeURIComponent(earlierCursor)}`, { signal });
+      earlierCursor = page.next_cursor ?? null;
+      items = joined(page.items, items);
+      // The line being read stays where it is.
+      const fromEnd = scroller.scrollHeight - scroller.scrollTop;
+      show(earlier, Boolean(earlierCursor));
+      render();
+      scroller.scrollTop = scroller.scrollHeight - fromEnd;
+      show(toEnd, false);
+    } catch (error) {
+      failure.set(error);
+    } finally {
+      earlier.disabled = false;
+    }
+  });
 
   function soon() {
     loadTimer ??= setTimeout(() => {
@@ -147,6 +171,7 @@ export function chatPanel(container, { id, path, signal }) {
   function select(value) {
     conversation = value;
     items = [];
+    earlierCursor = null;
     pending = [];
     failure.set(null);
     messages.replaceChildren();
@@ -212,6 +237,28 @@ export function chatPanel(container, { id, path, signal }) {
     fillPicker();
     return load();
   }).then(scrollToEnd).catch((error) => failure.set(error));
+}
+
+/** A page of a conversation and what was known before it; of what both have, the newer counts. */
+function joined(earlier, later) {
+  const known = new Set(later.map((item) => item.message_id));
+  const start = instant(later[0]?.at);
+  return [...earlier.filter((item) => !known.has(item.message_id) && !(instant(item.at) > start)), ...later];
+}
+
+/**
+ * Names each entry by the message it belongs to and its place there, so that the sign of waiting, the progress and the
+ * answer are one element after the other's words, and what a reader has unfolded stays unfolded.
+ */
+function withKeys(entries) {
+  const counts = new Map();
+  return entries.map((item) => {
+    if (item.key) return item;
+    const base = `${item.role === 'user' ? 'user' : 'answer'}:${item.message_id ?? item.turn_id}`;
+    const count = counts.get(base) ?? 0;
+    counts.set(base, count + 1);
+    return { ...item, key: `${base}:${count}` };
+  });
 }
 
 function conversationText(item) {

@@ -5,6 +5,11 @@ const listeners = new Map();
 let source = null;
 let retryDelay = 1000;
 let seenOpen = false;
+let retryTimer = null;
+let restTimer = null;
+
+/** A tab nobody looks at gives its connection back after this time, of which a browser has few for one server. */
+const restMilliseconds = 30000;
 
 /** Calls `listener(data)` for events of that name; also `open` (again, after a gap) and `state`. Returns the undo. */
 export function on(name, listener) {
@@ -20,6 +25,8 @@ function emit(name, data) {
 const names = ['node.updated', 'bot.updated', 'message.updated', 'packet', 'missed'];
 
 export function start() {
+  clearTimeout(retryTimer);
+  source?.close();
   source = new EventSource('/api/events');
   source.addEventListener('open', () => {
     retryDelay = 1000;
@@ -33,13 +40,24 @@ export function start() {
     if (source.readyState !== EventSource.CLOSED) return;
     // A refusal ends an EventSource for good. If the session is over, asking for it leads to the sign-in page.
     session().catch(() => {});
-    setTimeout(start, retryDelay);
+    retryTimer = setTimeout(start, retryDelay);
     retryDelay = Math.min(retryDelay * 2, 30000);
   });
   for (const name of names) {
     source.addEventListener(name, (event) => emit(name, parse(event.data)));
   }
 }
+
+document.addEventListener('visibilitychange', () => {
+  clearTimeout(restTimer);
+  if (!source) return;
+  if (document.hidden) {
+    restTimer = setTimeout(() => {
+      clearTimeout(retryTimer);
+      source.close();
+    }, restMilliseconds);
+  } else if (source.readyState === EventSource.CLOSED) start();
+});
 
 export function parse(text) {
   try { return JSON.parse(text) ?? {}; } catch { return {}; }

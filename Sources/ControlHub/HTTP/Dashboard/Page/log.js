@@ -29,6 +29,7 @@ export function logPanel(container, { path, signal }) {
   let held = [];
   let missed = 0;
   let lastOffset = -1;
+  let nextOffset = null;
   let queue = [];
   let frame = null;
   let ownScroll = false;
@@ -107,7 +108,8 @@ export function logPanel(container, { path, signal }) {
   let retryDelay = 1000;
   let retryTimer = null;
   function connect() {
-    source = new EventSource(`${path}/logs?follow=true&tail=${tailLines}`);
+    const start = nextOffset === null ? `tail=${tailLines}` : `offset=${nextOffset}`;
+    source = new EventSource(`${path}/logs?follow=true&${start}`);
     source.addEventListener('open', () => {
       retryDelay = 1000;
       setText(state, 'Following');
@@ -115,17 +117,10 @@ export function logPanel(container, { path, signal }) {
     });
     const receive = (event) => {
       const data = parse(event.data);
-      for (const line of data.lines ?? [data]) if (typeof line.text === 'string') take(line);
+      for (const line of data.lines ?? []) take(line);
+      nextOffset = data.next_offset ?? nextOffset;
     };
-    for (const name of ['message', 'line', 'log', 'lines']) source.addEventListener(name, receive);
-    // The hub says in words why it cannot show the log, for example that the node is offline.
-    for (const name of ['problem', 'gap', 'status']) {
-      source.addEventListener(name, (event) => {
-        const data = parse(event.data);
-        if (name === 'problem') failure.set(new Error(data.detail ?? data.message ?? data.title));
-        else if (data.message || data.detail) take({ source: 'supervisor', text: data.message ?? data.detail, at: data.at });
-      });
-    }
+    source.addEventListener('message', receive);
     source.addEventListener('error', async () => {
       if (signal.aborted) return;
       setText(state, 'Interrupted, trying again…');
@@ -138,6 +133,12 @@ export function logPanel(container, { path, signal }) {
     });
   }
   connect();
+  // A browser has few connections for one server; a tab nobody looks at gives this one back.
+  document.addEventListener('visibilitychange', () => {
+    source.close();
+    clearTimeout(retryTimer);
+    if (!document.hidden) connect();
+  }, { signal });
   signal.addEventListener('abort', () => {
     source.close();
     clearTimeout(retryTimer);
@@ -145,15 +146,17 @@ export function logPanel(container, { path, signal }) {
   });
 }
 
+// Plain output, the usual case, needs no word.
+const sourceWords = { stderr: 'err', supervisor: 'agent' };
+
 function lineElement(line) {
   const at = instant(line.at);
   const time = h('span', { class: 'log-time', text: Number.isNaN(at) ? '' : clockTime(at), title: Number.isNaN(at) ? null : fullTime(at) });
   const source = line.source ?? 'stdout';
   return h('div', { class: 'log-line', 'data-source': source }, time,
-    source === 'stdout' ? null : h('span', { class: 'log-source', text: source === 'stderr' ? 'err' : source === 'supervisor' ? 'agent' : '' }),
-    h('span', { class: 'log-text', text: readable(line.text) }));
+    h('span', { class: 'log-source', text: sourceWords[source] ?? '' }),
+    h('span', { class: 'log-text', text: readable(line.text) + (line.truncated ? ' … (line cut)' : '') }));
 }
 
 // Colours and cursor moves for terminals, and other control characters but the tab.
-// eslint-disable-next-line no-control-regex
 const readable = (text) => text.replace(/\u001b\[[0-9;?]*[A-Za-z]/g, '').replace(/\u001b\][^\u0007\u001b]*(?:\u0007|\u001b\\)/g, '').replace(/[\u0000-\u0008\u000b-\u001f\u007f]/g, '');

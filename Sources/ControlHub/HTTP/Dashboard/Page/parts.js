@@ -74,7 +74,7 @@ export function nodeFigures({ brief = false } = {}) {
     setUsage(memory, resources.memory_total_bytes, resources.memory_available_bytes, '', brief);
     // The disk most likely to be the next to fill up.
     const fullest = fullestDisk(resources);
-    setUsage(disk, fullest?.total_bytes, fullest?.available_bytes, resources.disks?.length > 1 ? fullest.mount_point : '', brief);
+    setUsage(disk, fullest?.total_bytes, fullest?.available_bytes, resources.disks?.length > 1 && !(brief && fullest.mount_point === '/') ? fullest.mount_point : '', brief);
   };
   return element;
 }
