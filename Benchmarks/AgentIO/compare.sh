@@ -53,19 +53,12 @@ kit=../../Sources/WebSocketKit-Lite
 printf 'machine: %s, %s cores, kernel %s, %s, load %s\n' "$(awk -F': ' '/model name/ { print $2; exit }' /proc/cpuinfo)" \
     "$(nproc)" "$(uname -r)" "$(openssl version | cut -d' ' -f1,2)" "$(cut -d' ' -f1 /proc/loadavg)"
 printf 'runs: median of %s; echo %s x 128 B; transfer %s x 64 KiB\n\n' "$runs" "$rounds" "$blocks"
-printf '| | %s |\n' "binary MB | idle RSS MB | idle PSS MB | threads | CPU ms in 10 s idle | echo p50 us | echo p99 us | write MB/s | read MB/s | lines"
-printf '|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|\n'
-# The sides take turns within each round, so that whatever else the machine does falls on all of them alike.
-for ((run = 0; run < runs; run++)); do
-    for side in c epoll nio; do
-        limited "$work/$side" echo "$port" "$work/ca" "$rounds" >>"$work/$side.echo"
-        limited "$work/$side" write "$port" "$work/ca" "$blocks" >>"$work/$side.write"
-        limited "$work/$side" read "$port" "$work/ca" "$blocks" >>"$work/$side.read"
-    done
-done
+cat <<'TABLE'
+| | binary MB | idle RSS MB | idle PSS MB | threads | CPU ms in 10 s idle | lines |
+|---|--:|--:|--:|--:|--:|--:|
+TABLE
 for side in c epoll nio; do
-    idle "$work/$side" >"$work/$side.idle"
-    read -r rss pss threads cpu <"$work/$side.idle"
+    read -r rss pss threads cpu < <(idle "$work/$side")
     case $side in
     c) loc=- ;;
     epoll) loc=$(lines $kit/Transport/{EpollLoop,OwnedThread,ReadinessGate,SocketHandle,ByteStream,TLSStream}.swift \
@@ -73,9 +66,31 @@ for side in c epoll nio; do
     nio) loc=$(lines Sources/NIOAgentIO/{OpenSSLClientHandler,NIOConnection}.swift) ;;
     esac
     awk -v side="$side" -v size="$(stat -c %s "$work/$side")" -v rss="$rss" -v pss="$pss" -v threads="$threads" \
-        -v cpu="$cpu" -v p50="$(value p50_us <"$work/$side.echo" | median)" \
-        -v p99="$(value p99_us <"$work/$side.echo" | median)" -v w="$(value mb_per_s <"$work/$side.write" | median)" \
-        -v r="$(value mb_per_s <"$work/$side.read" | median)" -v loc="$loc" \
-        'BEGIN { printf "| %s | %.1f | %.1f | %.1f | %d | %d | %s | %s | %d | %d | %s |\n", side, size / 1e6, rss / 1024,
-            pss / 1024, threads, cpu, p50, p99, w, r, loc }'
+        -v cpu="$cpu" -v loc="$loc" 'BEGIN {
+            printf "| %s | %.2f | %.1f | %.1f | %d | %d | %s |\n", side, size / 1e6, rss / 1024, pss / 1024, threads, cpu, loc }'
+done
+
+# The sides take turns within each round, so that whatever else the machine does falls on all of them alike.
+# "epoll+limits" gives every read and write a deadline, as the agent does.
+sides=(c epoll epoll+limits nio)
+for ((run = 0; run < runs; run++)); do
+    for side in "${sides[@]}"; do
+        unset LIMITED
+        [[ $side != *+limits ]] || export LIMITED=1
+        for scenario in echo write read; do
+            count=$blocks
+            [[ $scenario != echo ]] || count=$rounds
+            limited "$work/${side%+limits}" $scenario "$port" "$work/ca" "$count" >>"$work/$side.$scenario"
+        done
+    done
+done
+of() { value "$1" <"$work/$side.$2" | median; }
+cat <<'TABLE'
+
+| | echo p50 us | echo p99 us | CPU us per echo | write MB/s | CPU ms per GB written | read MB/s | CPU ms per GB read |
+|---|--:|--:|--:|--:|--:|--:|--:|
+TABLE
+for side in "${sides[@]}"; do
+    echo "| $side | $(of p50_us echo) | $(of p99_us echo) | $(of cpu_us echo) | $(of mb_per_s write) | $(of cpu_ms write)" \
+        "| $(of mb_per_s read) | $(of cpu_ms read) |"
 done

@@ -36,6 +36,7 @@ public struct Scenario: Sendable {
         case "idle", "echo":
             let rounds = name == "idle" ? 1 : count
             try await connection.send(connection.block(hello(mode: "E", count: rounds)))
+            let cpu = Self.cpuSeconds()
             let small = connection.block(Self.frame([UInt8](repeating: 0, count: 128)))
             var each: [Double] = []
             each.reserveCapacity(rounds)
@@ -46,17 +47,21 @@ public struct Scenario: Sendable {
                 each.append((Self.seconds() - sent) * 1e6)
             }
             each.sort()
-            report("p50_us=\(Self.rounded(each[rounds / 2])) p99_us=\(Self.rounded(each[rounds * 99 / 100]))")
+            let cpuEach = (Self.cpuSeconds() - cpu) * 1e6 / Double(rounds)
+            report(
+                "p50_us=\(Self.rounded(each[rounds / 2])) p99_us=\(Self.rounded(each[rounds * 99 / 100])) "
+                    + "cpu_us=\(Self.rounded(cpuEach))"
+            )
             if name == "idle" { _ = try await connection.receive() }
         case "write":
             try await connection.send(connection.block(hello(mode: "W", count: count)))
-            let start = Self.seconds()
+            let start = (Self.seconds(), Self.cpuSeconds())
             for _ in 0..<count { try await connection.send(block) }
             try await receive(12, &connection)
             report(rate(since: start))
         case "read":
             try await connection.send(connection.block(hello(mode: "R", count: count)))
-            let start = Self.seconds()
+            let start = (Self.seconds(), Self.cpuSeconds())
             try await receive(count * (64 * 1024 + 4), &connection)
             report(rate(since: start))
         default:
@@ -79,8 +84,10 @@ public struct Scenario: Sendable {
         return Self.frame([mode.asciiValue ?? 0] + bigEndian)
     }
 
-    private func rate(since start: Double) -> String {
-        "mb_per_s=\(Int(Double(count * 64 * 1024) / 1e6 / (Self.seconds() - start)))"
+    private func rate(since start: (wall: Double, cpu: Double)) -> String {
+        let gigabytes = Double(count * 64 * 1024) / 1e9
+        let cpu = (Self.cpuSeconds() - start.cpu) * 1000 / gigabytes
+        return "mb_per_s=\(Int(gigabytes * 1000 / (Self.seconds() - start.wall))) cpu_ms=\(Int(cpu))"
     }
 
     private func report(_ line: String) {
@@ -93,6 +100,13 @@ public struct Scenario: Sendable {
     }
 
     private static func rounded(_ value: Double) -> Double { (value * 10).rounded() / 10 }
+
+    /// Processor time of all threads; unlike the wall's, hardly touched by what else the machine does.
+    private static func cpuSeconds() -> Double {
+        var used = timespec()
+        clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &used)
+        return Double(used.tv_sec) + Double(used.tv_nsec) / 1e9
+    }
 
     private static func seconds() -> Double {
         var now = timespec()
