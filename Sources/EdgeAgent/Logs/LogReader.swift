@@ -100,11 +100,15 @@ struct LogReader: ~Copyable {
     }
 
     private mutating func fill(from position: UInt64, _ wanted: Int) -> Int {
-        if block.count != wanted { block = [UInt8](repeating: 0, count: wanted) }
+        // No more than there is: a reader of a quiet log costs next to nothing.
+        var status = stat()
+        guard fstat(descriptor, &status) == 0, UInt64(status.st_size) > position else { return 0 }
+        let available = min(wanted, Int(UInt64(status.st_size) - position))
+        if block.count < available { block = [UInt8](repeating: 0, count: available) }
         var filled = 0
-        while filled < wanted {
+        while filled < available {
             let count = block.withUnsafeMutableBytes {
-                pread(descriptor, $0.baseAddress.map { $0 + filled }, wanted - filled, off_t(position) + off_t(filled))
+                pread(descriptor, $0.baseAddress.map { $0 + filled }, available - filled, off_t(position) + off_t(filled))
             }
             if count < 0, errno == EINTR { continue }
             if count <= 0 { break }

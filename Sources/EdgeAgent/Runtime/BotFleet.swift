@@ -307,8 +307,11 @@ actor BotFleet {
     /// Starts one launch and waits until its log says that it runs.
     private func launch(_ bot: Bot, _ profile: RuntimeProfile) async throws {
         setPhase(bot, .starting, "waiting for other bots to finish starting")
-        guard await wait(nil, until: { self.freeSlots > 0 }) else {
-            throw RuntimeError(.launchFailed, "the agent is stopping; the bot is started when it runs again")
+        // In a loop, because another start may take the slot between the wake and our turn.
+        while freeSlots <= 0 {
+            guard await wait(nil, until: { self.freeSlots > 0 }) else {
+                throw RuntimeError(.launchFailed, "the agent is stopping; the bot is started when it runs again")
+            }
         }
         freeSlots -= 1
         bot.holdsSlot = true
@@ -553,7 +556,6 @@ actor BotFleet {
             let profile = try profile(bot.record.profile)
             try await backend.prepare(botID: bot.botID, configuration: [])
             try await launch(bot, profile)
-            if bot.handle == nil { await settle(bot) }
         } catch {
             guard !Task.isCancelled else { return }
             bot.record.failure = RuntimeError.wrapping(error).message
@@ -677,7 +679,10 @@ actor BotFleet {
             busy.remove(botID)
             changed.wake()
         }
-        return await body()
+        let value = await body()
+        // A launch that ended during the operation was left to it; now nobody waits for it any longer.
+        if let bot = bots[botID], bot.handle == nil, bot.record.launch?.hasEnded == true { await settle(bot) }
+        return value
     }
 
     private func waitIgnoringCancellation(after ticket: UInt64) async {

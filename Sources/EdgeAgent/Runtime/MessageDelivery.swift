@@ -24,6 +24,8 @@ struct MessageDelivery: Sendable {
     func run() async -> Outcome {
         do {
             return try await attemptUntilLimit()
+        } catch is CancellationError {
+            return .unknown("the agent was stopped while the message was being handed over")
         } catch {
             return .failed(.wrapping(error))
         }

@@ -96,6 +96,7 @@ actor NativeRuntimeBackend: EdgeRuntimeBackend {
 
     // MARK: Files
 
+    @discardableResult
     func prepare(botID: String, configuration: [UInt8]) throws(RuntimeError) -> Bool {
         let directory = try BotDirectory(root: root, botID: botID)
         var wanted = configuration

@@ -128,12 +128,12 @@ struct SupervisedLaunch: ~Copyable {
         event.launchID = plan.launchID
         event.pid = bot
         event.startTime = start
-        record(event)
         let own = ProcessIdentity.current(getpid())?.startTime ?? 0
         let state = #"{"launch_id":\#(JSONText.quoted(plan.launchID)),"#
             + #""supervisor":{"pid":\#(getpid()),"start_time":\#(own)},"bot":{"pid":\#(bot),"start_time":\#(start)}}"#
         // For people and for `edge-agent status`; what must not be lost stands in the log.
         try? Files.replace(SupervisorState.fileName, with: Array(state.utf8), mode: 0o600)
+        record(event)
     }
 
     // MARK: Running

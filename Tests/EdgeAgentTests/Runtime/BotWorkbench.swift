@@ -1,0 +1,174 @@
+import FoundationEssentials
+import Glibc
+import Logging
+import Testing
+import WireFormat
+
+@testable import EdgeAgent
+
+/// A state directory, a journal and a fleet with real processes, for one test.
+///
+/// Bots are small shell or Python scripts. The supervisor is the built `edge-agent` beside the test program.
+final class BotWorkbench: Sendable {
+    let path: String
+    let executor = QueueExecutor(label: "test.files")
+
+    init() throws {
+        var template = Array("/tmp/edge-agent-test-XXXXXX".utf8CString)
+        path = try mkdtemp(&template).map { String(cString: $0) } ?? { throw NotReached(description: "no temporary directory") }()
+        try Files.makeDirectory(bots, mode: 0o700)
+    }
+
+    var bots: String { path + "/bots" }
+    func directory(_ botID: String) -> String { bots + "/" + botID }
+    func logs(_ botID: String) -> String { directory(botID) + "/logs" }
+
+    /// Ends whatever the test left running and removes its files. Call it last.
+    func cleanUp() {
+        for botID in ["a", "b", "c"] {
+            guard let bytes = try? Files.read(directory(botID) + "/launch.json"),
+                let plan = try? JSONDecoder().decode(LaunchPlan.self, from: Data(bytes))
+            else { continue }
+            if let state = try? Files.read(directory(botID) + "/supervisor.json"),
+                let known = try? JSONDecoder().decode(SupervisorState.self, from: Data(state))
+            {
+                known.supervisor.signal(SIGKILL)
+            }
+            for entry in SystemProcesses.carrying("BOT_PACKET_PREFIX=\(plan.packetPrefix)") {
+                entry.identity.signal(SIGKILL)
+            }
+        }
+        _ = try? BotDirectory(root: path, botID: "bots").remove(keepWorkspace: false)
+        for name in ["journal.sqlite", "journal.sqlite-wal", "journal.sqlite-shm"] { unlink(path + "/" + name) }
+        rmdir(path)
+    }
+
+    /// The built `edge-agent`, beside the test program.
+    static var supervisorExecutable: String {
+        var buffer = [CChar](repeating: 0, count: 4096)
+        let count = readlink("/proc/self/exe", &buffer, buffer.count)
+        let program = String(decoding: buffer[..<max(0, count)].map { UInt8(bitPattern: $0) }, as: UTF8.self)
+        let beside = program[..<(program.lastIndex(of: "/") ?? program.startIndex)] + "/edge-agent"
+        if access(String(beside), X_OK) == 0 { return String(beside) }
+        // Some versions of the test runner load the bundle into a helper; its path stands among the arguments.
+        for argument in CommandLine.arguments where argument.hasSuffix(".xctest") {
+            let beside = argument[..<(argument.lastIndex(of: "/") ?? argument.startIndex)] + "/edge-agent"
+            if access(String(beside), X_OK) == 0 { return String(beside) }
+        }
+        return ".build/debug/edge-agent"
+    }
+
+    func shell(_ script: String, name: String = "default") -> RuntimeProfile {
+        RuntimeProfile(name: name, command: CommandTemplate(words: ["/bin/sh", "-c", script, "bot"]))
+    }
+
+    /// The sample bot of this repository.
+    func sample(name: String = "default") -> RuntimeProfile {
+        let root = #filePath.split(separator: "/").dropLast(4).joined(separator: "/")
+        return RuntimeProfile(
+            name: name,
+            command: CommandTemplate(words: [
+                "python3", "/\(root)/samples/bot/sample-bot", "--config", "{config}", "--workspace", "{workspace}",
+            ])
+        )
+    }
+
+    func journal() throws -> Journal {
+        try Journal(path: path + "/journal.sqlite")
+    }
+
+    func backend(transport: any BotChatTransport = LoopbackHTTPTransport()) -> NativeRuntimeBackend {
+        NativeRuntimeBackend(
+            botsDirectory: bots,
+            supervisorExecutable: Self.supervisorExecutable,
+            transport: transport,
+            environment: ["PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", "SECRET_OF_THE_AGENT": "1"],
+            executor: executor
+        )
+    }
+
+    func fleet(
+        _ profiles: [RuntimeProfile], journal: Journal, policy: RestartPolicy = RestartPolicy(),
+        timing: BotFleet.Timing = BotFleet.Timing(), transport: any BotChatTransport = LoopbackHTTPTransport()
+    ) throws -> BotFleet {
+        BotFleet(
+            backend: backend(transport: transport), profiles: profiles, journal: journal, executor: executor,
+            notifier: try FileChangeNotifier(), policy: policy, timing: timing, startsAtOnce: 4,
+            logger: Logger(label: "test", factory: { _ in SwiftLogNoOpLogHandler() })
+        )
+    }
+
+    static func specification(_ botID: String = "a", epoch: UInt64 = 1, config: String = "{}") -> WireBotSpecification {
+        filled(WireBotSpecification()) {
+            $0.botID = botID
+            $0.name = "Bot \(botID)"
+            $0.runtimeProfile = "default"
+            $0.placementEpoch = epoch
+            $0.configJson = Data(config.utf8)
+        }
+    }
+
+    /// Every record of a bot's log.
+    func records(_ botID: String = "a") -> [LogRecord] {
+        var reader = LogReader(directory: logs(botID))
+        var records: [LogRecord] = []
+        var offset: UInt64 = 0
+        while true {
+            let batch = reader.read(from: offset)
+            records += batch.records
+            if batch.reachedEnd { return records }
+            offset = batch.nextOffset
+        }
+    }
+}
+
+/// Runs a fleet for the time of `body`, as the agent does; after that the bots are left alone.
+func running<Value: Sendable>(_ fleet: BotFleet, _ body: () async throws -> Value) async throws -> Value {
+    try await fleet.recover()
+    return try await withThrowingTaskGroup(of: Void.self) { group in
+        group.addTask { try await fleet.run() }
+        defer { group.cancelAll() }
+        return try await body()
+    }
+}
+
+/// Waits for a change after which the condition holds.
+func eventually(
+    _ fleet: BotFleet, _ botID: String = "a", within limit: Duration = .seconds(20),
+    _ condition: @escaping @Sendable (WireBotStatus) async -> Bool
+) async throws -> WireBotStatus {
+    try await withThrowingTaskGroup(of: WireBotStatus?.self) { group in
+        group.addTask {
+            while true {
+                let ticket = fleet.changed.ticket
+                if let status = await fleet.statuses().first(where: { $0.botID == botID }), await condition(status) {
+                    return status
+                }
+                try await fleet.changed.wait(after: ticket)
+            }
+        }
+        group.addTask {
+            try await Task.sleep(for: limit)
+            return nil
+        }
+        defer { group.cancelAll() }
+        if case let status?? = try await group.next() { return status }
+        let last = await fleet.statuses().first { $0.botID == botID }
+        throw NotReached(description: "not reached within \(limit); last status: \(String(describing: last))")
+    }
+}
+
+struct NotReached: Error, CustomStringConvertible {
+    let description: String
+}
+
+/// A message with fields set.
+func filled<Message>(_ message: Message, _ fill: (inout Message) -> Void) -> Message {
+    var message = message
+    fill(&message)
+    return message
+}
+
+extension LogRecord {
+    var string: String { String(decoding: text, as: UTF8.self) }
+}
