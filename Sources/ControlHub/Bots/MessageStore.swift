@@ -7,7 +7,7 @@ struct MessageStore: Sendable {
 
     // MARK: Reading
 
-    func conversations(_ bot: BotID, limit: Int) async throws -> [Conversation] {
+    func conversations(_ bot: BotID, offset: Int, limit: Int) async throws -> [Conversation] {
         try await database.read { db in
             _ = try BotStore.required(db, bot)
             return try Row.fetchAll(
@@ -17,8 +17,8 @@ struct MessageStore: Sendable {
                         AS message_count,
                         (SELECT text FROM messages m WHERE m.bot_id = c.bot_id AND m.conversation_id = c.id
                             ORDER BY position DESC LIMIT 1) AS last_text
-                    FROM conversations c WHERE c.bot_id = ? ORDER BY c.updated_at DESC, c.id LIMIT ?
-                    """, arguments: [bot.rawValue, limit]
+                    FROM conversations c WHERE c.bot_id = ? ORDER BY c.updated_at DESC, c.id LIMIT ? OFFSET ?
+                    """, arguments: [bot.rawValue, limit, offset]
             ).map { row in
                 Conversation(
                     id: ConversationID(rawValue: row["id"]), botID: bot,

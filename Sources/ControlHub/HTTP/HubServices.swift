@@ -7,6 +7,9 @@ struct HubServices: Sendable {
     let bots: BotOperations
     let commands: CommandOperations
     let packets: MonitorPacketOperations
+    let messages: MessageStore
+    let logs: LogOperations
+    let streams: ServerSentEvents
     let enrollments: EnrollmentOperations
     let operators: OperatorOperations
     let audit: AuditStore
@@ -14,11 +17,13 @@ struct HubServices: Sendable {
     let channel: any AgentChannel
     let idempotency: IdempotencyStore
     let clock: HubClock
-    let site: Site
+    let siteInformation: SiteInformation
     let logger: Logger
 
+    var site: Site { siteInformation.current }
+
     /// How the hub is reached and called.
-    struct Site: Sendable {
+    struct Site: Sendable, Codable {
         var hubName: String
         /// Behind which pages and agents find the hub, without a slash at the end.
         var publicURL: String

@@ -48,15 +48,17 @@ struct MonitorPacketStore: Sendable {
         }
     }
 
-    /// Packets of a bot after a position, oldest first.
-    func list(_ bot: BotID, after: Int64, type: String?, limit: Int) async throws -> [StoredPacket] {
+    /// Packets of a bot after a position, oldest first unless asked otherwise.
+    func list(
+        _ bot: BotID, after: Int64, type: String?, isNewestFirst: Bool = false, limit: Int
+    ) async throws -> [StoredPacket] {
         try await database.read { db in
             _ = try BotStore.required(db, bot)
             return try Row.fetchAll(
                 db,
                 sql: """
                     SELECT * FROM packets WHERE bot_id = ? AND position > ? AND (? IS NULL OR type = ?)
-                    ORDER BY position LIMIT ?
+                    ORDER BY position \(isNewestFirst ? "DESC" : "ASC") LIMIT ?
                     """, arguments: [bot.rawValue, after, type, type, limit]
             ).map(Self.packet)
         }

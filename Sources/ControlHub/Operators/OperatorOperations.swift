@@ -54,6 +54,16 @@ struct OperatorOperations: Sendable {
         return (found, token, expiresAt)
     }
 
+    /// A login token for the first administrator: made with it in an empty database, and made anew at each start until
+    /// somebody has signed in. Nil on a hub that is in use.
+    func firstAdministratorToken() async throws -> String? {
+        if try await store.isEmpty() {
+            return try await add(name: "admin", role: .admin, withToken: false, by: .hub).loginToken
+        }
+        guard let untouched = try await store.takeUntouchedAdministrator() else { return nil }
+        return try await makeLoginToken(name: untouched.name, by: .hub).token
+    }
+
     func list() async throws -> [Operator] { try await store.list() }
 
     /// Whose bearer token this is; nil for nobody's.

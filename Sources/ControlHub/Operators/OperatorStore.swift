@@ -37,6 +37,29 @@ struct OperatorStore: Sendable {
         }
     }
 
+    /// The only operator there is, when nobody has ever signed in as it or made it a token; its unused login tokens are
+    /// dropped. This is the first administrator of a hub whose login link was lost before it was used.
+    func takeUntouchedAdministrator() async throws -> Operator? {
+        try await database.write { db in
+            let all = try Row.fetchAll(db, sql: "SELECT * FROM operators LIMIT 2").map(Self.operator)
+            guard let only = all.first, all.count == 1, only.role == .admin else { return nil }
+            let isTouched =
+                try Bool.fetchOne(
+                    db,
+                    sql: """
+                        SELECT EXISTS (SELECT 1 FROM operator_tokens WHERE operator_id = ? AND kind <> 'login')
+                            OR EXISTS (SELECT 1 FROM audit WHERE action = 'session.start' AND target = ?)
+                        """, arguments: [only.id.rawValue, only.id.rawValue]) ?? true
+            guard !isTouched else { return nil }
+            try db.execute(sql: "DELETE FROM operator_tokens WHERE operator_id = ?", arguments: [only.id.rawValue])
+            return only
+        }
+    }
+
+    func isEmpty() async throws -> Bool {
+        try await database.read { db in try Int.fetchOne(db, sql: "SELECT count(*) FROM operators") == 0 }
+    }
+
     func find(name: String) async throws -> Operator? {
         try await database.read { db in
             try Row.fetchOne(db, sql: "SELECT * FROM operators WHERE name = ?", arguments: [name]).map(Self.operator)

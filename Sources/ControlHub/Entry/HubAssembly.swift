@@ -1,0 +1,175 @@
+import Foundation
+import Glibc
+import Hummingbird
+import HummingbirdCore
+import HummingbirdTLS
+import Logging
+import NIOCore
+import NIOSSL
+import ServiceLifecycle
+import UnixSignals
+import WebSocketKitLite
+
+/// Puts the hub together. The only place that names concrete types.
+struct HubAssembly {
+    let configuration: HubConfiguration
+    let directory: DataDirectory
+    let logger: Logger
+
+    /// How long open requests and streams may take to end after SIGTERM.
+    static let shutdownLimit = Duration.seconds(5)
+
+    /// Serves until SIGTERM or SIGINT. Throws `StartFailure` when it cannot start.
+    func serve(announce: @escaping @Sendable (Announcement) -> Void) async throws {
+        try directory.lock()
+        unlink(directory.file("hub.address"))
+        guard !configuration.insecureHTTP || configuration.isLoopback || configuration.publicURL != nil else {
+            throw StartFailure(
+                .configuration,
+                "plain HTTP on \(configuration.listenHost) would send tokens in the clear. Listen on 127.0.0.1, or name the "
+                    + "proxy in front with --public-url https://…")
+        }
+        let tls = configuration.insecureHTTP ? nil : try tlsMaterial()
+        let key = try directory.key()
+        let clock = HubClock.system
+        let database = try HubDatabase(path: directory.file(HubDatabase.fileName))
+        let operators = OperatorOperations(store: OperatorStore(database: database), clock: clock)
+        let site = SiteInformation(
+            HubServices.Site(
+                hubName: configuration.hubName, publicURL: configuration.publicURL ?? "", isTLS: tls != nil,
+                caFile: tls?.caFile, pin: tls?.caFile == nil ? nil : tls?.pin))
+        let parts = HubParts(
+            database: database, key: key, thresholds: configuration.thresholds, clock: clock, site: site, logger: logger)
+        try await parts.loadRegistry()
+        let loginToken = try await operators.firstAdministratorToken()
+
+        let gateway = makeGateway(parts)
+        let services = parts.services(channel: gateway.channel)
+        let builder = try makeServer(tls: try tls.map(nioConfiguration), gateway: gateway)
+        var application = Application(
+            router: HubRouter.make(services), server: builder,
+            configuration: ApplicationConfiguration(
+                address: .hostname(configuration.listenHost, port: configuration.listenPort), serverName: nil),
+            onServerRunning: { channel in
+                await listening(on: channel, site: site, tls: tls, loginToken: loginToken, announce: announce)
+            }, logger: logger)
+        application.logger.logLevel = max(logger.logLevel, .notice)
+
+        var group = ServiceGroupConfiguration(
+            services: [
+                .init(service: NodeLiveService(operations: parts.nodes, thresholds: configuration.thresholds)),
+                .init(service: CommandExpiryService(operations: parts.commands, logger: logger)),
+                .init(service: application),
+            ] + gateway.services.map { .init(service: $0) }, gracefulShutdownSignals: [.sigterm, .sigint], logger: logger)
+        group.maximumGracefulShutdownDuration = Self.shutdownLimit
+        do {
+            try await ServiceGroup(configuration: group).run()
+        } catch let error as IOError {
+            throw bindFailure(error)
+        } catch is CancellationError {
+            // The limit for a graceful end was reached; what was committed is on disk.
+        }
+        try database.close()
+        unlink(directory.file("hub.address"))
+    }
+
+    /// What a person is told when the hub is ready.
+    struct Announcement: Sendable {
+        let address: String
+        let site: HubServices.Site
+        let loginToken: String?
+        let dataDirectory: String
+    }
+
+    // MARK: The nodes' endpoint
+
+    /// The way to the agents and what runs it.
+    struct Gateway: Sendable {
+        let channel: any AgentChannel
+        let services: [any Service]
+        /// Wraps the HTTP responder into the channel of one connection.
+        let builder: HTTPServerBuilder
+    }
+
+    private func makeGateway(_ parts: HubParts) -> Gateway {
+        let service = GatewayService(
+            nodes: parts.nodes, bots: parts.bots, commands: parts.commands, packets: parts.packets,
+            hubVersion: HubVersion.version, logger: logger)
+        let builder = HTTPServerBuilder { responder in
+            WebSocketUpgradeChannel(
+                responder: responder, webSocketConfiguration: ConnectionConfiguration(),
+                serveNode: { await service.serve($0, $1) })
+        }
+        return Gateway(channel: service, services: [service], builder: builder)
+    }
+
+    private func makeServer(tls: TLSConfiguration?, gateway: Gateway) throws -> HTTPServerBuilder {
+        guard let tls else { return gateway.builder }
+        return try .tls(gateway.builder, tlsConfiguration: tls)
+    }
+
+    // MARK: Parts
+
+    private func tlsMaterial() throws -> TLSMaterial {
+        if let certificate = configuration.tlsCertificate, let key = configuration.tlsKey {
+            return try TLSMaterial.given(certificate: certificate, key: key)
+        }
+        return try TLSMaterial.prepare(
+            in: directory, names: [HubConfiguration.machineName] + configuration.hostnames, at: Date())
+    }
+
+    private func nioConfiguration(_ material: TLSMaterial) throws -> TLSConfiguration {
+        do {
+            let chain = try NIOSSLCertificate.fromPEMFile(material.certificateFile).map {
+                NIOSSLCertificateSource.certificate($0)
+            }
+            let key = try NIOSSLPrivateKey(file: material.keyFile, format: .pem)
+            var configuration = TLSConfiguration.makeServerConfiguration(certificateChain: chain, privateKey: .privateKey(key))
+            configuration.minimumTLSVersion = .tlsv12
+            configuration.applicationProtocols = ["http/1.1"]
+            return configuration
+        } catch {
+            throw StartFailure(
+                .dataError, "the certificate \(material.certificateFile) or its key \(material.keyFile) cannot be used.")
+        }
+    }
+
+    private func listening(
+        on channel: any Channel, site: SiteInformation, tls: TLSMaterial?, loginToken: String?,
+        announce: @Sendable (Announcement) -> Void
+    ) async {
+        let port = channel.localAddress?.port ?? configuration.listenPort
+        let host = configuration.listenHost.contains(":") ? "[\(configuration.listenHost)]" : configuration.listenHost
+        let address = "\(host):\(port)"
+        if configuration.publicURL == nil {
+            let isAny = ["0.0.0.0", "::"].contains(configuration.listenHost)
+            let name = isAny ? configuration.hostnames.first ?? HubConfiguration.machineName : host
+            site.current.publicURL = "\(tls == nil ? "http" : "https")://\(name):\(port)"
+        }
+        do {
+            try directory.write(try JSONEncoder().encode(site.current), to: "hub.json")
+            try directory.write(Data((address + "\n").utf8), to: "hub.address", mode: 0o644)
+        } catch {
+            // The hub serves all the same; only other commands do not learn where.
+            logger.error("hub.address not written", metadata: ["error": "\(error)"])
+        }
+        announce(
+            Announcement(address: address, site: site.current, loginToken: loginToken, dataDirectory: directory.path))
+    }
+
+    private func bindFailure(_ error: IOError) -> StartFailure {
+        let address = "\(configuration.listenHost):\(configuration.listenPort)"
+        switch error.errnoCode {
+        case EADDRINUSE:
+            return StartFailure(
+                .unavailable,
+                "cannot listen on \(address): the address is already in use. Stop the other program or choose another --listen.")
+        case EACCES:
+            return StartFailure(
+                .unavailable, "cannot listen on \(address): not permitted. Choose a port above 1023 or grant the right.")
+        default:
+            return StartFailure(
+                .unavailable, "cannot listen on \(address): \(String(cString: strerror(error.errnoCode))).")
+        }
+    }
+}

@@ -1,0 +1,209 @@
+import Configuration
+import Foundation
+import Glibc
+import Logging
+import Yams
+
+/// What a hub is told at its start. Flags win over `HUB_…` environment variables, those over the configuration file.
+struct HubConfiguration: Sendable {
+    /// An option's name in the file; upper case with `HUB_` before it, it is the variable; with hyphens, the flag.
+    enum Option: String, CaseIterable, Sendable {
+        case listen, hostname
+        case dataDirectory = "data_dir"
+        case tlsCertificate = "tls_cert"
+        case tlsKey = "tls_key"
+        case publicURL = "public_url"
+        case hubName = "hub_name"
+        case logLevel = "log_level"
+        case logFormat = "log_format"
+        case insecureHTTP = "insecure_http"
+        case heartbeatInterval = "heartbeat_interval"
+        case degradedAfter = "degraded_after"
+        case offlineAfter = "offline_after"
+        case closedGrace = "closed_grace"
+
+        var key: ConfigKey { ConfigKey([rawValue]) }
+    }
+
+    var listenHost: String
+    var listenPort: Int
+    var dataDirectory: String
+    var tlsCertificate: String?
+    var tlsKey: String?
+    var hostnames: [String]
+    var publicURL: String?
+    var hubName: String
+    var logLevel: Logger.Level
+    /// `text`, `json`, or by whether standard error is a terminal.
+    var logFormat: String?
+    var insecureHTTP: Bool
+    var thresholds: HealthThresholds
+
+    /// Reads the three sources. Throws `StartFailure` naming the option that is wrong.
+    ///
+    /// - Parameters:
+    ///   - flags: what stood on the command line; lists joined by commas.
+    ///   - environment: all variables.
+    ///   - file: path of the configuration file; where nil, `HUB_CONFIG` names it.
+    init(flags: [Option: String], environment: [String: String], file: String?) throws {
+        var values: [AbsoluteConfigKey: ConfigValue] = [:]
+        for (option, value) in flags {
+            let content: ConfigContent =
+                option == .hostname ? .stringArray(Self.list(value)) : .string(value)
+            values[AbsoluteConfigKey([option.rawValue])] = ConfigValue(content, isSecret: false)
+        }
+        var variables: [String: String] = [:]
+        for (name, value) in environment where name.hasPrefix("HUB_") && !value.isEmpty {
+            variables[String(name.dropFirst(4))] = value
+        }
+        var providers: [any ConfigProvider] = [
+            InMemoryProvider(name: "command line", values: values),
+            EnvironmentVariablesProvider(environmentVariables: variables),
+        ]
+        if let file = file ?? variables["CONFIG"] {
+            providers.append(InMemoryProvider(name: file, values: try Self.readFile(file)))
+        }
+        try self.init(ConfigReader(providers: providers))
+    }
+
+    private init(_ reader: ConfigReader) throws {
+        func text(_ option: Option) -> String? { reader.string(forKey: option.key) }
+        (listenHost, listenPort) = try Self.parseListen(text(.listen) ?? "127.0.0.1:8443")
+        dataDirectory = Self.absolute(text(.dataDirectory) ?? Self.defaultDataDirectory)
+        tlsCertificate = text(.tlsCertificate)
+        tlsKey = text(.tlsKey)
+        guard (tlsCertificate == nil) == (tlsKey == nil) else {
+            throw StartFailure(.configuration, "tls_cert and tls_key belong together. Give both or neither.")
+        }
+        hostnames = reader.stringArray(forKey: Option.hostname.key) ?? []
+        publicURL = try text(.publicURL).map(Self.parseURL)
+        hubName = text(.hubName) ?? Self.machineName
+        let level = text(.logLevel) ?? "info"
+        guard let logLevel = Logger.Level(rawValue: level.lowercased()) else {
+            throw StartFailure(
+                .configuration, "log_level \"\(level)\" is not known. Give trace, debug, info, notice, warning or error.")
+        }
+        self.logLevel = logLevel
+        logFormat = text(.logFormat)
+        if let logFormat, !["text", "json"].contains(logFormat) {
+            throw StartFailure(.configuration, "log_format \"\(logFormat)\" is not known. Give text or json.")
+        }
+        insecureHTTP = try Self.parseBool(text(.insecureHTTP) ?? "false", .insecureHTTP)
+        func duration(_ option: Option) throws -> Duration? {
+            try text(option).map { try Self.parseDuration($0, name: option.rawValue) }
+        }
+        thresholds = HealthThresholds(
+            heartbeatInterval: try duration(.heartbeatInterval) ?? .seconds(15),
+            degradedAfter: try duration(.degradedAfter), offlineAfter: try duration(.offlineAfter),
+            closedGrace: try duration(.closedGrace) ?? .seconds(10))
+        guard thresholds.heartbeatInterval >= .milliseconds(100), thresholds.heartbeatInterval <= .seconds(3600) else {
+            throw StartFailure(.configuration, "heartbeat_interval must lie between 100ms and 1h.")
+        }
+        guard thresholds.heartbeatInterval < thresholds.degradedAfter, thresholds.degradedAfter < thresholds.offlineAfter
+        else {
+            throw StartFailure(
+                .configuration, "heartbeat_interval, degraded_after and offline_after must grow in this order.")
+        }
+    }
+
+    var isLoopback: Bool {
+        listenHost == "localhost" || listenHost == "::1" || listenHost.hasPrefix("127.")
+    }
+
+    static var machineName: String {
+        var buffer = [CChar](repeating: 0, count: 256)
+        let isKnown = gethostname(&buffer, buffer.count - 1) == 0
+        let name = String(decoding: buffer.prefix { $0 != 0 }.map(UInt8.init(bitPattern:)), as: UTF8.self)
+        return isKnown && !name.isEmpty ? name : "hub"
+    }
+
+    private static var defaultDataDirectory: String {
+        if getuid() == 0 { return "/var/lib/control-hub" }
+        let home = ProcessInfo.processInfo.environment["HOME"] ?? "."
+        return home + "/.local/state/control-hub"
+    }
+
+    // MARK: Parsing
+
+    private static func readFile(_ path: String) throws -> [AbsoluteConfigKey: ConfigValue] {
+        guard let data = FileManager.default.contents(atPath: path) else {
+            throw StartFailure(.configuration, "the configuration file \(path) cannot be read.")
+        }
+        let loaded: Any?
+        do {
+            loaded = try Yams.load(yaml: String(decoding: data, as: UTF8.self))
+        } catch {
+            throw StartFailure(.configuration, "the configuration file \(path) is not YAML: \(firstLine(error)).")
+        }
+        guard let loaded else { return [:] }
+        guard let members = loaded as? [String: Any] else {
+            throw StartFailure(.configuration, "the configuration file \(path) must hold `key: value` lines.")
+        }
+        var values: [AbsoluteConfigKey: ConfigValue] = [:]
+        for (name, value) in members {
+            guard let option = Option(rawValue: name.replacingOccurrences(of: "-", with: "_")) else {
+                let known = Option.allCases.map(\.rawValue).sorted().joined(separator: ", ")
+                throw StartFailure(.configuration, "\(path): the key \"\(name)\" is not known. Known are \(known).")
+            }
+            let content: ConfigContent
+            switch value {
+            case let list as [Any] where option == .hostname: content = .stringArray(list.map { "\($0)" })
+            case let text as String: content = option == .hostname ? .stringArray(Self.list(text)) : .string(text)
+            case let number as Int: content = .string(String(number))
+            case let truth as Bool: content = .string(truth ? "true" : "false")
+            default:
+                throw StartFailure(.configuration, "\(path): the value of \"\(name)\" has the wrong type.")
+            }
+            values[AbsoluteConfigKey([option.rawValue])] = ConfigValue(content, isSecret: false)
+        }
+        return values
+    }
+
+    private static func firstLine(_ error: any Error) -> String {
+        "\(error)".split(separator: "\n").first.map(String.init) ?? "unknown fault"
+    }
+
+    private static func list(_ text: String) -> [String] {
+        text.split(separator: ",").map { $0.trimmingCharacters(in: .whitespaces) }.filter { !$0.isEmpty }
+    }
+
+    private static func parseListen(_ text: String) throws -> (String, Int) {
+        guard let colon = text.lastIndex(of: ":"), let port = Int(text[text.index(after: colon)...]),
+            (0...65535).contains(port)
+        else {
+            throw StartFailure(.configuration, "listen \"\(text)\" must be an address and a port, like 127.0.0.1:8443.")
+        }
+        let host = text[..<colon].trimmingCharacters(in: CharacterSet(charactersIn: "[]"))
+        return (host.isEmpty ? "0.0.0.0" : host, port)
+    }
+
+    private static func parseURL(_ text: String) throws -> String {
+        guard let url = URL(string: text), let scheme = url.scheme, ["http", "https"].contains(scheme), url.host() != nil else {
+            throw StartFailure(.configuration, "public_url \"\(text)\" must look like https://hub.example.")
+        }
+        return text.hasSuffix("/") ? String(text.dropLast()) : text
+    }
+
+    private static func parseBool(_ text: String, _ option: Option) throws -> Bool {
+        switch text.lowercased() {
+        case "true", "yes", "1", "on": return true
+        case "false", "no", "0", "off": return false
+        default: throw StartFailure(.configuration, "\(option.rawValue) must be true or false, not \"\(text)\".")
+        }
+    }
+
+    /// Reads 500ms, 15s, 10m, 24h; a bare number counts seconds.
+    static func parseDuration(_ text: String, name: String) throws -> Duration {
+        let digits = text.prefix { $0.isASCII && $0.isNumber }
+        let factors: [String: Int64] = ["ms": 1, "": 1000, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000]
+        guard let number = Int64(digits), number <= 1_000_000_000, let factor = factors[String(text.dropFirst(digits.count))]
+        else {
+            throw StartFailure(.configuration, "\(name) \"\(text)\" must be a time like 500ms, 15s, 10m or 24h.")
+        }
+        return .milliseconds(number * factor)
+    }
+
+    private static func absolute(_ path: String) -> String {
+        URL(fileURLWithPath: path).standardizedFileURL.path
+    }
+}

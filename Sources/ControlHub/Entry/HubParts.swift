@@ -1,0 +1,53 @@
+import Logging
+
+/// The hub's slices, joined over one database. Used by the server and by the commands beside it.
+struct HubParts: Sendable {
+    let database: HubDatabase
+    let clock: HubClock
+    let events = EventFeed()
+    let site: SiteInformation
+    let logger: Logger
+    let registry: NodeRegistry
+    let nodes: NodeOperations
+    let bots: BotOperations
+    let commands: CommandOperations
+    let packets: MonitorPacketOperations
+    let enrollments: EnrollmentOperations
+    let operators: OperatorOperations
+    let idempotency: IdempotencyStore
+
+    init(
+        database: HubDatabase, key: HubKey, thresholds: HealthThresholds, clock: HubClock, site: SiteInformation,
+        logger: Logger, enrollmentLimiter: EnrollmentLimiter? = nil
+    ) {
+        self.database = database
+        self.clock = clock
+        self.site = site
+        self.logger = logger
+        registry = NodeRegistry(thresholds: thresholds)
+        nodes = NodeOperations(
+            store: NodeStore(database: database), registry: registry, events: events, clock: clock, logger: logger)
+        bots = BotOperations(database: database, events: events, clock: clock)
+        commands = CommandOperations(
+            database: database, bots: bots, arrivalSignals: CommandArrivals(), events: events, clock: clock)
+        packets = MonitorPacketOperations(database: database, bots: bots, events: events, clock: clock)
+        enrollments = EnrollmentOperations(
+            store: EnrollmentStore(database: database), nodes: nodes, key: key,
+            limiter: enrollmentLimiter ?? EnrollmentLimiter(now: clock.now()), clock: clock)
+        operators = OperatorOperations(store: OperatorStore(database: database), clock: clock)
+        idempotency = IdempotencyStore(database: database, key: key)
+    }
+
+    /// Takes over the nodes that the database knows.
+    func loadRegistry() async throws {
+        registry.load(try await nodes.store.list(), now: clock.now(), date: clock.date())
+    }
+
+    func services(channel: any AgentChannel) -> HubServices {
+        HubServices(
+            nodes: nodes, bots: bots, commands: commands, packets: packets, messages: MessageStore(database: database),
+            logs: LogOperations(bots: bots, channel: channel, clock: clock), streams: ServerSentEvents(),
+            enrollments: enrollments, operators: operators, audit: AuditStore(database: database), events: events,
+            channel: channel, idempotency: idempotency, clock: clock, siteInformation: site, logger: logger)
+    }
+}

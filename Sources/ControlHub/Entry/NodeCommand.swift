@@ -1,0 +1,70 @@
+import ArgumentParser
+import Foundation
+
+/// `control-hub node …`.
+struct NodeCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "node", abstract: "Manage nodes.", subcommands: [Create.self])
+
+    struct Create: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(
+            abstract: "Register a node; prints a token that is ready for `edge-agent run`, once.")
+
+        @OptionGroup var common: CommonOptions
+        @Argument(help: "The node's name.") var name: String
+        @Flag(help: "Print JSON.") var json = false
+
+        func run() async throws {
+            let parts = try common.open()
+            let created = try await parts.nodes.create(name: name, by: .commandLine)
+            let command = parts.site.current.runCommand(token: created.token)
+            if json {
+                try Output.json([
+                    "id": .string(created.id.rawValue), "name": .string(created.name), "token": .string(created.token),
+                    "command": .string(command),
+                ])
+            } else {
+                print(
+                    """
+                    Node \(created.name) (\(created.id)) is registered. Its token is shown once:
+
+                      \(created.token)
+
+                    On the node (or give the token as EDGE_TOKEN, where other users cannot see it):
+
+                      \(command)
+                    """)
+            }
+        }
+    }
+}
+
+/// `control-hub backup`.
+struct BackupCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "backup", abstract: "Copy the database into a new file, also while the hub serves.",
+        discussion: "Keep hub.key and tls/ of the data directory beside it: they are not in the database.")
+
+    @OptionGroup var common: CommonOptions
+    @Argument(help: "The file to make.") var file: String
+    @Flag(help: "Print JSON.") var json = false
+
+    func run() async throws {
+        guard !FileManager.default.fileExists(atPath: file) else {
+            throw StartFailure(.cannotCreate, "\(file) exists already. Name a new file.")
+        }
+        let parts = try common.open()
+        do {
+            try parts.database.backup(to: file)
+        } catch {
+            // A part of a backup is worse than none. `try?`: there may be nothing to remove.
+            try? FileManager.default.removeItem(atPath: file)
+            throw StartFailure(error, dataDirectory: file)
+        }
+        if json {
+            try Output.json(["file": .string(file)])
+        } else {
+            print("The database is copied to \(file).")
+        }
+    }
+}

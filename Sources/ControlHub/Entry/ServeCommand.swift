@@ -1,0 +1,153 @@
+import ArgumentParser
+import Foundation
+import Glibc
+import Logging
+
+/// `control-hub serve`.
+struct ServeCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "serve", abstract: "Run the hub.",
+        discussion: """
+            Every option can also be given as an environment variable (--data-dir is HUB_DATA_DIR) and in the \
+            configuration file (data_dir: …). Flags win over variables, variables over the file.
+
+            Ends with 64 for a wrong command line, 65 for a damaged certificate or database, 69 for an address that \
+            cannot be listened on, 73 for a data directory that cannot be used, 74 for a full disk, 75 when another hub \
+            uses the data directory, 78 for a wrong configuration.
+            """)
+
+    @OptionGroup var common: CommonOptions
+
+    @Option(help: "Address and port to listen on; port 0 takes a free one. (default: 127.0.0.1:8443)")
+    var listen: String?
+
+    @Option(help: "Certificate chain in PEM form. Without it the hub makes a private authority and a certificate.")
+    var tlsCert: String?
+
+    @Option(help: "The certificate's private key in PEM form.")
+    var tlsKey: String?
+
+    @Option(help: "A further name or address the hub is reached by; goes into its certificate. Can be repeated.")
+    var hostname: [String] = []
+
+    @Option(help: "Where operators and agents reach the hub, for example https://hub.example.")
+    var publicUrl: String?
+
+    @Option(help: "What the hub calls itself. (default: the machine's name)")
+    var hubName: String?
+
+    @Option(help: "trace, debug, info, notice, warning or error. (default: info)")
+    var logLevel: String?
+
+    @Option(help: "text or json. (default: text on a terminal, json otherwise)")
+    var logFormat: String?
+
+    @Flag(help: "Serve plain HTTP, for a proxy on this machine that does TLS.")
+    var insecureHttp = false
+
+    @Option(help: "How often agents report. (default: 15s)")
+    var heartbeatInterval: String?
+
+    @Option(help: "Silence after which a node is degraded. (default: 2 intervals)")
+    var degradedAfter: String?
+
+    @Option(help: "Silence after which a node is offline. (default: 3 intervals)")
+    var offlineAfter: String?
+
+    @Option(help: "How long a closed connection may take to come back before the node is offline. (default: 10s)")
+    var closedGrace: String?
+
+    func run() async throws {
+        var flags = common.flags
+        flags[.listen] = listen
+        flags[.tlsCertificate] = tlsCert
+        flags[.tlsKey] = tlsKey
+        flags[.hostname] = hostname.isEmpty ? nil : hostname.joined(separator: ",")
+        flags[.publicURL] = publicUrl
+        flags[.hubName] = hubName
+        flags[.logLevel] = logLevel
+        flags[.logFormat] = logFormat
+        flags[.insecureHTTP] = insecureHttp ? "true" : nil
+        flags[.heartbeatInterval] = heartbeatInterval
+        flags[.degradedAfter] = degradedAfter
+        flags[.offlineAfter] = offlineAfter
+        flags[.closedGrace] = closedGrace
+        let configuration = try common.read(flags)
+        HubLogHandler.bootstrap(level: configuration.logLevel, format: configuration.logFormat)
+        let directory = try DataDirectory(path: configuration.dataDirectory)
+        do {
+            try await HubAssembly(configuration: configuration, directory: directory, logger: Logger(label: "hub"))
+                .serve(announce: Self.announce)
+        } catch {
+            throw StartFailure(error, dataDirectory: directory.path)
+        }
+    }
+
+    private static func announce(_ announcement: HubAssembly.Announcement) {
+        let isTerminal = isatty(STDOUT_FILENO) == 1
+        func strong(_ text: String) -> String { isTerminal ? "\u{1B}[1m\(text)\u{1B}[0m" : text }
+        let site = announcement.site
+        var lines = [
+            strong("ControlHub \(HubVersion.version) is ready."),
+            "  address      \(announcement.address)",
+            "  dashboard    \(site.publicURL)/",
+            "  data         \(announcement.dataDirectory)",
+        ]
+        if let caFile = site.caFile, let pin = site.pin {
+            lines += ["  authority    \(caFile)", "  pin-sha256   \(pin)"]
+        }
+        if let token = announcement.loginToken {
+            lines += [
+                "", "Sign in as admin with this link; it works once, within 24 hours:",
+                "  " + strong("\(site.publicURL)/login#\(token)"),
+            ]
+        }
+        lines += [
+            "", "Add a node:   control-hub enrollment create --data-dir \(announcement.dataDirectory)",
+            "Add a person: control-hub operator add NAME --role operator --data-dir \(announcement.dataDirectory)", "",
+        ]
+        FileHandle.standardOutput.write(Data(lines.joined(separator: "\n").utf8))
+    }
+}
+
+/// What every command that touches the data directory takes.
+struct CommonOptions: ParsableArguments {
+    @Option(help: "Configuration file (YAML).")
+    var config: String?
+
+    @Option(help: "Directory of the hub's data. (default: /var/lib/control-hub for root, else ~/.local/state/control-hub)")
+    var dataDir: String?
+
+    var flags: [HubConfiguration.Option: String] {
+        var flags: [HubConfiguration.Option: String] = [:]
+        flags[.dataDirectory] = dataDir
+        return flags
+    }
+
+    func read(_ flags: [HubConfiguration.Option: String]) throws -> HubConfiguration {
+        try HubConfiguration(flags: flags, environment: ProcessInfo.processInfo.environment, file: config)
+    }
+
+    /// Opens the hub's data beside a hub that may be serving.
+    func open() throws -> HubParts {
+        let configuration = try read(flags)
+        let directory = try DataDirectory(path: configuration.dataDirectory)
+        do {
+            let site: HubServices.Site
+            if let data = FileManager.default.contents(atPath: directory.file("hub.json")),
+                let stored = try? JSONDecoder().decode(HubServices.Site.self, from: data)  // `try?`: the fallback follows
+            {
+                site = stored
+            } else {
+                site = HubServices.Site(
+                    hubName: configuration.hubName, publicURL: configuration.publicURL ?? "https://HUB:8443", isTLS: true)
+            }
+            return HubParts(
+                database: try HubDatabase(path: directory.file(HubDatabase.fileName)), key: try directory.key(),
+                thresholds: configuration.thresholds, clock: .system, site: SiteInformation(site),
+                logger: Logger(label: "hub"))
+        } catch {
+            throw StartFailure(error, dataDirectory: directory.path)
+        }
+    }
+}

@@ -1,0 +1,209 @@
+import Foundation
+import WireFormat
+
+/// A node as the API shows it.
+struct NodeDocument: Encodable {
+    struct Fact: Encodable {
+        let state: String
+        let reason: String
+        let since: Date?
+    }
+
+    struct Workload: Encodable {
+        let state: String
+        let reason: String
+        let since: Date?
+        let botsRunning: Int
+        let botsTotal: Int
+    }
+
+    struct Profile: Encodable {
+        let name: String
+        let backend: String
+        let description: String
+        let usable: Bool
+        let reason: String
+        let engine: String
+        let engineVersion: String
+    }
+
+    let id: String
+    let name: String
+    let health: String
+    let healthReason: String
+    let healthSince: Date?
+    let link: Fact
+    let agent: Fact
+    let workload: Workload
+    let lastSeenAt: Date?
+    let connectedAt: Date?
+    let remoteAddress: String?
+    let agentVersion: String?
+    let os: String?
+    let osVersion: String?
+    let architecture: String?
+    let kernel: String?
+    let hostName: String?
+    let capabilities: [String: String]
+    let runtimeProfiles: [Profile]
+    let resources: ResourcesDocument?
+    let linkRttMs: Double?
+    let clockOffsetMs: Int64?
+    let createdAt: Date
+    let revokedAt: Date?
+    let sessionEpoch: UInt64
+
+    init(_ node: Node, live: NodeRegistry.Live?, bots: [Bot]) {
+        let live = live ?? NodeRegistry.Live()
+        let hello = node.hello
+        id = node.id.rawValue
+        name = node.name
+        health = live.health.rawValue
+        healthReason = live.healthReason
+        healthSince = live.healthSince ?? node.createdAt
+        link = Self.link(node, live)
+        agent = Self.agent(node, live)
+        workload = Self.workload(live, bots)
+        lastSeenAt = live.lastSeenAt ?? node.lastSeenAt
+        connectedAt = live.isConnected ? node.connectedAt : nil
+        remoteAddress = live.remoteAddress ?? node.remoteAddress
+        agentVersion = hello?.agentVersion
+        os = hello?.os
+        osVersion = hello?.osVersion
+        architecture = hello?.architecture
+        kernel = hello?.kernel
+        hostName = hello?.hostName
+        capabilities = hello?.capabilities ?? [:]
+        runtimeProfiles = (hello?.runtimeProfiles ?? []).map {
+            Profile(
+                name: $0.name, backend: $0.backend, description: $0.description_p, usable: $0.usable, reason: $0.reason,
+                engine: $0.engine, engineVersion: $0.engineVersion)
+        }
+        resources = (live.resources ?? node.resources).map(ResourcesDocument.init)
+        linkRttMs = (live.linkRTTMicroseconds ?? node.linkRTTMicroseconds).map { Double($0) / 1000 }
+        clockOffsetMs = live.clockOffsetMilliseconds ?? node.clockOffsetMilliseconds
+        createdAt = node.createdAt
+        revokedAt = node.revokedAt
+        sessionEpoch = max(node.sessionEpoch, live.epoch)
+    }
+
+    private static func link(_ node: Node, _ live: NodeRegistry.Live) -> Fact {
+        if live.isConnected {
+            return Fact(state: "up", reason: "Connected from \(live.remoteAddress ?? "an unknown address").", since: live.linkSince)
+        }
+        guard node.hello != nil else {
+            return Fact(state: "never", reason: "The agent has not connected yet.", since: node.createdAt)
+        }
+        return Fact(state: "down", reason: node.closeReason ?? live.closeReason, since: live.linkSince ?? node.closedAt)
+    }
+
+    private static func agent(_ node: Node, _ live: NodeRegistry.Live) -> Fact {
+        if let revokedAt = node.revokedAt {
+            return Fact(state: "revoked", reason: "An operator revoked this node. Pair it again.", since: revokedAt)
+        }
+        switch live.health {
+        case .online: return Fact(state: "running", reason: "Heartbeats arrive.", since: live.healthSince)
+        case .degraded where live.isConnected, .offline where live.isConnected:
+            return Fact(state: "silent", reason: live.healthReason, since: live.healthSince)
+        case .degraded, .offline:
+            return Fact(
+                state: "unknown", reason: "Without a connection nothing is known; bots go on without the hub.",
+                since: live.healthSince)
+        case .neverSeen: return Fact(state: "never_seen", reason: live.healthReason, since: node.createdAt)
+        }
+    }
+
+    private static func workload(_ live: NodeRegistry.Live, _ bots: [Bot]) -> Workload {
+        let running = bots.filter { [.ready, .starting].contains($0.status?.phase ?? .unspecified) }.count
+        let troubled = bots.filter { [.failed, .backoff].contains($0.status?.phase ?? .unspecified) }
+        let since = bots.compactMap { $0.status?.sinceUnixMs }.max().map { Date(unixMilliseconds: Int64(clamping: $0)) }
+        let (state, reason): (String, String)
+        if bots.isEmpty {
+            (state, reason) = ("idle", "No bots are placed here.")
+        } else if live.health == .offline || live.health == .neverSeen {
+            (state, reason) = ("unknown", "The node is not connected; this is what it last said.")
+        } else if let first = troubled.first {
+            (state, reason) = (
+                "degraded", "\(first.name) is in \(first.status?.phase.name ?? "trouble"): \(first.status?.reason ?? "")")
+        } else {
+            (state, reason) = ("ok", "\(running) of \(bots.count) bots run.")
+        }
+        return Workload(state: state, reason: reason, since: since, botsRunning: running, botsTotal: bots.count)
+    }
+}
+
+/// What a node has and uses, as the API shows it.
+struct ResourcesDocument: Encodable {
+    struct Disk: Encodable {
+        let mountPoint: String
+        let device: String
+        let fileSystem: String
+        let totalBytes: UInt64
+        let availableBytes: UInt64
+    }
+
+    struct Times: Encodable {
+        let user: Double
+        let nice: Double
+        let system: Double
+        let idle: Double
+        let iowait: Double
+        let irq: Double
+        let softirq: Double
+        let steal: Double
+    }
+
+    let cpuCount: UInt32
+    let cpuPercent: Double?
+    let load1m: Double
+    let load5m: Double
+    let load15m: Double
+    let memoryTotalBytes: UInt64
+    let memoryAvailableBytes: UInt64
+    let swapTotalBytes: UInt64
+    let swapFreeBytes: UInt64
+    let disks: [Disk]
+    let networkReceivedBytesTotal: UInt64
+    let networkTransmittedBytesTotal: UInt64
+    let bootAt: Date?
+    let cpuTimes: Times?
+    let agentRssBytes: UInt64
+
+    private enum CodingKeys: String, CodingKey {
+        case cpuCount, cpuPercent
+        // The strategy for names splits before capitals only.
+        case load1m = "load_1m"
+        case load5m = "load_5m"
+        case load15m = "load_15m"
+        case memoryTotalBytes, memoryAvailableBytes, swapTotalBytes, swapFreeBytes, disks, networkReceivedBytesTotal
+        case networkTransmittedBytesTotal, bootAt, cpuTimes, agentRssBytes
+    }
+
+    init(_ resources: WireNodeResources) {
+        cpuCount = resources.cpuCount
+        cpuPercent = resources.hasCpuPercent ? resources.cpuPercent : nil
+        load1m = resources.load1M
+        load5m = resources.load5M
+        load15m = resources.load15M
+        memoryTotalBytes = resources.memoryTotalBytes
+        memoryAvailableBytes = resources.memoryAvailableBytes
+        swapTotalBytes = resources.swapTotalBytes
+        swapFreeBytes = resources.swapFreeBytes
+        disks = resources.disks.map {
+            Disk(
+                mountPoint: $0.mountPoint, device: $0.device, fileSystem: $0.fileSystem, totalBytes: $0.totalBytes,
+                availableBytes: $0.availableBytes)
+        }
+        networkReceivedBytesTotal = resources.networkReceivedBytesTotal
+        networkTransmittedBytesTotal = resources.networkTransmittedBytesTotal
+        bootAt =
+            resources.bootTimeUnixMs > 0 ? Date(unixMilliseconds: Int64(clamping: resources.bootTimeUnixMs)) : nil
+        cpuTimes =
+            resources.hasCpuTimes
+            ? Times(
+                user: resources.cpuTimes.user, nice: resources.cpuTimes.nice, system: resources.cpuTimes.system,
+                idle: resources.cpuTimes.idle, iowait: resources.cpuTimes.iowait, irq: resources.cpuTimes.irq,
+                softirq: resources.cpuTimes.softirq, steal: resources.cpuTimes.steal) : nil
+        agentRssBytes = resources.agentRssBytes
+    }
+}

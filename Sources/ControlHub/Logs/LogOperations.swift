@@ -1,0 +1,91 @@
+import Foundation
+import Synchronization
+import WireFormat
+
+/// Reads bots' logs, which lie on their nodes.
+struct LogOperations: Sendable {
+    let bots: BotOperations
+    let channel: any AgentChannel
+    let clock: HubClock
+
+    /// What a reader wants of a log.
+    struct Query: Sendable {
+        enum Start: Sendable {
+            case tail(lines: UInt32)
+            case offset(UInt64)
+        }
+
+        var start: Start
+        var since: Date?
+    }
+
+    /// One answer that is not a stream.
+    struct Lines: Sendable {
+        var lines: [WireLogLine]
+        var nextOffset: UInt64
+    }
+
+    /// A page holds at most this; the next one starts at `next_offset`.
+    static let maximumPageBytes = 2 << 20
+    static let maximumPageLines = 5000
+    /// How long an agent may take for a page; an interactive reader does not wait longer.
+    static let pageTimeout = Duration.seconds(15)
+
+    /// Opens a log that goes on. Throws `notFound`, `nodeOffline`.
+    func follow(_ id: BotID, _ query: Query) async throws -> LogSubscription {
+        let bot = try await bots.store.bot(id)
+        return try await channel.logs(request(bot, query, follow: true), on: bot.nodeID)
+    }
+
+    /// Reads what is there now. Throws `notFound`, `nodeOffline`, `agentTimeout`.
+    func page(_ id: BotID, _ query: Query) async throws -> Lines {
+        let bot = try await bots.store.bot(id)
+        let subscription = try await channel.logs(request(bot, query, follow: false), on: bot.nodeID)
+        defer { subscription.cancel() }
+        let start: UInt64 = if case .offset(let offset) = query.start { offset } else { 0 }
+        return try await withThrowingTaskGroup(of: Lines?.self) { group in
+            group.addTask { try await Self.collect(subscription, from: start) }
+            group.addTask {
+                try await clock.sleep(clock.now() + Self.pageTimeout)
+                return nil
+            }
+            defer { group.cancelAll() }
+            guard let first = try await group.next(), let lines = first else {
+                throw HubError(
+                    .agentTimeout, "The node did not send the log within \(Int(Self.pageTimeout.seconds)) s. Try again.",
+                    retryAfter: .seconds(5))
+            }
+            return lines
+        }
+    }
+
+    private static func collect(_ subscription: LogSubscription, from start: UInt64) async throws -> Lines {
+        var page = Lines(lines: [], nextOffset: start)
+        var bytes = 0
+        for try await chunk in subscription {
+            for (index, line) in chunk.lines.enumerated() {
+                guard page.lines.count < maximumPageLines, bytes < maximumPageBytes else {
+                    // The rest of this chunk is asked for again.
+                    page.nextOffset = chunk.lines[index].offset
+                    return page
+                }
+                bytes += line.text.count
+                page.lines.append(line)
+            }
+            page.nextOffset = max(page.nextOffset, chunk.nextOffset)
+        }
+        return page
+    }
+
+    private func request(_ bot: Bot, _ query: Query, follow: Bool) -> WireLogRequest {
+        var request = WireLogRequest()
+        request.botID = bot.id.rawValue
+        request.follow = follow
+        switch query.start {
+        case .tail(let lines): request.start = .tailLines(lines)
+        case .offset(let offset): request.start = .fromOffset(offset)
+        }
+        if let since = query.since { request.sinceUnixMs = UInt64(max(0, since.unixMilliseconds)) }
+        return request
+    }
+}
