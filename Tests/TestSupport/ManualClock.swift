@@ -5,7 +5,9 @@ import Synchronization
 /// Its instants are those of `ContinuousClock`, so values go straight into machines that take
 /// `ContinuousClock.Instant`. Wait for `nextSleeper()` before `advance(by:)`, or the sleeper may register too late.
 public final class ManualClock: Clock, Sendable {
+    /// Lengths of time.
     public typealias Duration = Swift.Duration
+    /// Points in time.
     public typealias Instant = ContinuousClock.Instant
 
     private struct Sleeper {

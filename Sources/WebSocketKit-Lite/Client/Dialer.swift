@@ -85,7 +85,12 @@ public actor Dialer {
                 deadline: .now + configuration.dnsTimeout
             )
         } catch {
-            throw WebSocketError(wrapping: error, phase: .dns, doing: "looking up \(endpoint.host)", advice: "try again")
+            throw WebSocketError(
+                wrapping: error,
+                phase: .dns,
+                doing: "looking up \(endpoint.host)",
+                advice: "try again"
+            )
         }
         if !endpoint.isSecure, !configuration.allowInsecure {
             // A name that means this machine may still be made to resolve elsewhere.

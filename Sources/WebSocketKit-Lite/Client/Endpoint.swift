@@ -65,9 +65,12 @@ public struct Endpoint: Hashable, Sendable, CustomStringConvertible {
             hostBytes = authority[..<colon]
             portBytes = authority[colon...].dropFirst()
             guard !portBytes.contains(UInt8(ascii: ":")) else { throw invalid("an IPv6 address needs brackets") }
-            guard hostBytes.count <= 253, hostBytes.allSatisfy({
-                ASCII.isAlphanumeric($0) || $0 == UInt8(ascii: "-") || $0 == UInt8(ascii: ".") || $0 == UInt8(ascii: "_")
-            }) else { throw invalid("the host name has characters a host name cannot have") }
+            guard hostBytes.count <= 253,
+                hostBytes.allSatisfy({
+                    ASCII.isAlphanumeric($0) || $0 == UInt8(ascii: "-") || $0 == UInt8(ascii: ".")
+                        || $0 == UInt8(ascii: "_")
+                })
+            else { throw invalid("the host name has characters a host name cannot have") }
         }
         guard !hostBytes.isEmpty else { throw invalid("the host is missing") }
 

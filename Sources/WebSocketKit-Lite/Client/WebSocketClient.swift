@@ -134,7 +134,8 @@ extension WebSocketError {
         let retryAfter = head.headers["Retry-After"].flatMap { ASCII.decimal($0) }
         return WebSocketError(
             .httpStatus,
-            "\(endpoint.authority) answered \(head.status) \(head.reason)" + (firstLine.isEmpty ? "" : ": \(firstLine)"),
+            "\(endpoint.authority) answered \(head.status) \(head.reason)"
+                + (firstLine.isEmpty ? "" : ": \(firstLine)"),
             httpFailure: HTTPFailure(
                 status: head.status,
                 bodyPrefix: prefix,

@@ -51,13 +51,12 @@ public final class WebSocketConnection: Sendable {
     ///
     /// A code that may not be sent, or a reason longer than 123 bytes, closes with 1000 and no reason.
     public func close(code: CloseCode = .normalClosure, reason: String = "") async {
-        do {
+        do throws(WebSocketError) {
             try await driver.close(code: code, reason: reason)
-        } catch where error.code == .misuse {
-            // Whoever closes wants an end above all; it must not fail over how that is worded.
-            try? await driver.close(code: .normalClosure, reason: "")
         } catch {
-            // Cancelled: the closing handshake has begun and has its own time limit.
+            // Whoever closes wants an end above all; it must not fail over how that is worded. A cancelled close has
+            // begun already, and this does not begin it again.
+            try? await driver.close(code: .normalClosure, reason: "")
         }
     }
 

@@ -22,7 +22,8 @@ enum FrameSerializer {
         output.append(contentsOf: payload)
         if let maskingKey {
             output.withUnsafeMutableBytes { bytes in
-                Masking.apply(maskingKey, offset: 0, to: UnsafeMutableRawBufferPointer(rebasing: bytes[payloadStart...]))
+                let masked = UnsafeMutableRawBufferPointer(rebasing: bytes[payloadStart...])
+                Masking.apply(maskingKey, offset: 0, to: masked)
             }
         }
     }

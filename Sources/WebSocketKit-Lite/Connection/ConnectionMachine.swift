@@ -123,19 +123,23 @@ public struct ConnectionMachine: Sendable {
     public mutating func receiveEOF(now: Instant) {
         switch state {
         case .open:
-            end(CloseStatus(
-                code: .abnormalClosure,
-                reason: "the connection ended without a Close frame",
-                initiator: .remote,
-                failure: .transportEnded
-            ))
+            end(
+                CloseStatus(
+                    code: .abnormalClosure,
+                    reason: "the connection ended without a Close frame",
+                    initiator: .remote,
+                    failure: .transportEnded
+                )
+            )
         case .closing:
-            end(CloseStatus(
-                code: .abnormalClosure,
-                reason: "the connection ended before the peer answered Close",
-                initiator: .local,
-                failure: .transportEnded
-            ))
+            end(
+                CloseStatus(
+                    code: .abnormalClosure,
+                    reason: "the connection ended before the peer answered Close",
+                    initiator: .local,
+                    failure: .transportEnded
+                )
+            )
         case .draining:
             end(nil)
         case .ended:
@@ -174,24 +178,28 @@ public struct ConnectionMachine: Sendable {
         switch state {
         case .open:
             if let deadline = keepalive.readDeadline, now >= deadline {
-                end(CloseStatus(
-                    code: .abnormalClosure,
-                    reason: "nothing received in time, not even answers to pings",
-                    initiator: .local,
-                    failure: .readTimeout
-                ))
+                end(
+                    CloseStatus(
+                        code: .abnormalClosure,
+                        reason: "nothing received in time, not even answers to pings",
+                        initiator: .local,
+                        failure: .readTimeout
+                    )
+                )
             } else if let due = keepalive.nextPing, now >= due {
                 let payload = keepalive.ping(now: now)
                 payload.withUnsafeBytes { queueFrame(.ping, $0) }
             }
         case .closing(let deadline):
             if now >= deadline {
-                end(CloseStatus(
-                    code: .abnormalClosure,
-                    reason: "the peer did not answer Close in time",
-                    initiator: .local,
-                    failure: .closeTimeout
-                ))
+                end(
+                    CloseStatus(
+                        code: .abnormalClosure,
+                        reason: "the peer did not answer Close in time",
+                        initiator: .local,
+                        failure: .closeTimeout
+                    )
+                )
             }
         case .draining(let deadline):
             if now >= deadline {

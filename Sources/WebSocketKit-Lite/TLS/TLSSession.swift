@@ -37,7 +37,8 @@ final class TLSSession {
         } else {
             let parameters = SSL_get0_param(pointer)
             X509_VERIFY_PARAM_set_hostflags(parameters, UInt32(X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS))
-            isReady = isReady
+            isReady =
+                isReady
                 && (isAddress
                     ? X509_VERIFY_PARAM_set1_ip_asc(parameters, name)
                     : X509_VERIFY_PARAM_set1_host(parameters, name, 0)) == 1

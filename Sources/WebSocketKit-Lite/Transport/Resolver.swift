@@ -51,7 +51,8 @@ enum Resolver {
         return try await withTaskCancellationHandler {
             // A closure is isolated like the function around it only if it captures the isolation.
             _ = isolation
-            return try await withCheckedThrowingContinuation { (continuation: CheckedContinuation<[SocketAddress], any Error>) in
+            return try await withCheckedThrowingContinuation {
+                (continuation: CheckedContinuation<[SocketAddress], any Error>) in
                 let lookup = Lookup(continuation)
                 let isCancelled = cancellation.withLock { state in
                     state.lookup = lookup
@@ -61,10 +62,14 @@ enum Resolver {
                     lookup.finish(.failure(CancellationError()))
                 }
                 timer = loop.schedule(at: deadline) {
-                    lookup.finish(.failure(WebSocketError.timeout(
-                        .dns,
-                        "looking up \(host) took too long; check this machine's DNS"
-                    )))
+                    lookup.finish(
+                        .failure(
+                            WebSocketError.timeout(
+                                .dns,
+                                "looking up \(host) took too long; check this machine's DNS"
+                            )
+                        )
+                    )
                 }
                 do throws(WebSocketError) {
                     try OwnedThread.start(name: "dns-lookup") {
@@ -95,15 +100,19 @@ enum Resolver {
         defer { list.map { freeaddrinfo($0) } }
         guard failure == 0 else {
             let reason = gai_strerror(failure).map { String(cString: $0) } ?? "error \(failure)"
-            return .failure(WebSocketError(
-                .dns,
-                "the name \(host) could not be resolved (\(reason)); check the name and this machine's DNS"
-            ))
+            return .failure(
+                WebSocketError(
+                    .dns,
+                    "the name \(host) could not be resolved (\(reason)); check the name and this machine's DNS"
+                )
+            )
         }
         var addresses: [SocketAddress] = []
         var entry = list
         while let current = entry {
-            if let address = current.pointee.ai_addr.flatMap({ SocketAddress($0, byteCount: current.pointee.ai_addrlen) }) {
+            if let address = current.pointee.ai_addr.flatMap({
+                SocketAddress($0, byteCount: current.pointee.ai_addrlen)
+            }) {
                 addresses.append(address)
             }
             entry = current.pointee.ai_next

@@ -97,7 +97,9 @@ struct WebSocketClientTests {
         let endpoint = Endpoint(scheme: .wss, host: "localhost", port: server.port, target: "/edge")
         // The server needs a moment before it listens and does not say when.
         for _ in 0..<500 {
-            let error = await webSocketError { try await dialer.dial(Endpoint(scheme: .ws, host: "127.0.0.1", port: server.port)).close() }
+            let error = await webSocketError {
+                try await dialer.dial(Endpoint(scheme: .ws, host: "127.0.0.1", port: server.port)).close()
+            }
             if error == nil { break }
             #expect(error?.code == .tcpRefused)
             try await Task.sleep(for: .milliseconds(10))
@@ -188,7 +190,9 @@ struct WebSocketClientTests {
     func dialErrors() async throws {
         let dialer = try makeDialer()
         let port = try TestListener().port
-        let refused = await webSocketError { try await dialer.dial(Endpoint(scheme: .ws, host: "127.0.0.1", port: port)) }
+        let refused = await webSocketError {
+            try await dialer.dial(Endpoint(scheme: .ws, host: "127.0.0.1", port: port))
+        }
         #expect(refused?.code == .tcpRefused)
         let unknown = await webSocketError { try await dialer.dial(Endpoint("wss://no-such-host.invalid/")) }
         #expect(unknown?.code == .dns)

@@ -44,25 +44,38 @@ struct FrameParserTests {
     func examples() throws {
         let hello = Array("Hello".utf8)
         let text = FrameHeader(isFinal: true, opcode: .text, payloadBytes: 5)
-        #expect(try Self.parse([hex("81 05 48 65 6c 6c 6f")[...]], expectsMask: false) == [
-            Frame(header: text, payload: hello)
-        ])
+        #expect(
+            try Self.parse([hex("81 05 48 65 6c 6c 6f")[...]], expectsMask: false) == [
+                Frame(header: text, payload: hello)
+            ]
+        )
         var masked = text
         masked.maskingKey = 0x37FA_213D
-        #expect(try Self.parse([hex("81 85 37 fa 21 3d 7f 9f 4d 51 58")[...]], expectsMask: true) == [
-            Frame(header: masked, payload: hello)
-        ])
-        #expect(try Self.parse([hex("01 03 48 65 6c 80 02 6c 6f")[...]], expectsMask: false) == [
-            Frame(header: FrameHeader(isFinal: false, opcode: .text, payloadBytes: 3), payload: Array("Hel".utf8)),
-            Frame(header: FrameHeader(isFinal: true, opcode: .continuation, payloadBytes: 2), payload: Array("lo".utf8)),
-        ])
-        #expect(try Self.parse([hex("89 05 48 65 6c 6c 6f")[...]], expectsMask: false) == [
-            Frame(header: FrameHeader(isFinal: true, opcode: .ping, payloadBytes: 5), payload: hello)
-        ])
+        #expect(
+            try Self.parse([hex("81 85 37 fa 21 3d 7f 9f 4d 51 58")[...]], expectsMask: true) == [
+                Frame(header: masked, payload: hello)
+            ]
+        )
+        #expect(
+            try Self.parse([hex("01 03 48 65 6c 80 02 6c 6f")[...]], expectsMask: false) == [
+                Frame(header: FrameHeader(isFinal: false, opcode: .text, payloadBytes: 3), payload: Array("Hel".utf8)),
+                Frame(
+                    header: FrameHeader(isFinal: true, opcode: .continuation, payloadBytes: 2),
+                    payload: Array("lo".utf8)
+                ),
+            ]
+        )
+        #expect(
+            try Self.parse([hex("89 05 48 65 6c 6c 6f")[...]], expectsMask: false) == [
+                Frame(header: FrameHeader(isFinal: true, opcode: .ping, payloadBytes: 5), payload: hello)
+            ]
+        )
         masked.opcode = .pong
-        #expect(try Self.parse([hex("8a 85 37 fa 21 3d 7f 9f 4d 51 58")[...]], expectsMask: true) == [
-            Frame(header: masked, payload: hello)
-        ])
+        #expect(
+            try Self.parse([hex("8a 85 37 fa 21 3d 7f 9f 4d 51 58")[...]], expectsMask: true) == [
+                Frame(header: masked, payload: hello)
+            ]
+        )
         let long = [UInt8](repeating: 7, count: 256)
         #expect(try Self.parse([(hex("82 7E 0100") + long)[...]], expectsMask: false).first?.payload == long)
         let longer = [UInt8](repeating: 9, count: 65536)
@@ -93,17 +106,19 @@ struct FrameParserTests {
             let payload = (0..<length).map { _ in UInt8.random(in: 0...255, using: &random) }
             for key in [nil, UInt32.random(in: 0 ... .max, using: &random)] {
                 let frames = try Self.parse([frame(.binary, payload, key: key)[...]], expectsMask: key != nil)
-                #expect(frames == [
-                    Frame(
-                        header: FrameHeader(
-                            isFinal: true,
-                            opcode: .binary,
-                            maskingKey: key,
-                            payloadBytes: length
-                        ),
-                        payload: payload
-                    )
-                ])
+                #expect(
+                    frames == [
+                        Frame(
+                            header: FrameHeader(
+                                isFinal: true,
+                                opcode: .binary,
+                                maskingKey: key,
+                                payloadBytes: length
+                            ),
+                            payload: payload
+                        )
+                    ]
+                )
             }
         }
     }
@@ -147,12 +162,17 @@ struct FrameParserTests {
     func negotiatedBit() throws {
         var parser = FrameParser(expectsMask: false, allowedReservedBits: .first)
         var data = hex("c1 00")[...]
-        #expect(try parser.next(&data) == .header(FrameHeader(
-            isFinal: true,
-            reservedBits: .first,
-            opcode: .text,
-            payloadBytes: 0
-        )))
+        #expect(
+            try parser.next(&data)
+                == .header(
+                    FrameHeader(
+                        isFinal: true,
+                        reservedBits: .first,
+                        opcode: .text,
+                        payloadBytes: 0
+                    )
+                )
+        )
         _ = try parser.next(&data)
         var control = hex("c9 00")[...]
         #expect(throws: ProtocolViolation.self) { try parser.next(&control) }

@@ -15,7 +15,9 @@ struct UTF8ValidatorTests {
 
     @Test(
         "accepts well-formed text in any pieces",
-        arguments: ["", "plain ASCII, longer than a word", "κόσμε", "\u{7FF}\u{800}\u{FFFF}\u{10000}\u{10FFFF}", "a€b𝄞c"]
+        arguments: [
+            "", "plain ASCII, longer than a word", "κόσμε", "\u{7FF}\u{800}\u{FFFF}\u{10000}\u{10FFFF}", "a€b𝄞c",
+        ]
     )
     func wellFormed(text: String) {
         for pieces in splits(of: Array(text.utf8)) {

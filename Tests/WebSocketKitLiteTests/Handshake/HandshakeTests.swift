@@ -218,7 +218,10 @@ struct ChunkedBodyParserTests {
 
     @Test(
         "refuses what is not chunked, and more than the limit",
-        arguments: ["x\r\n", "-1\r\n", "\r\n", "5\nHello", "5\r\nHelloX\r\n", "FFFFFFFFFFFFFFFFF\r\n", "65\r\n" + String(repeating: "a", count: 101)]
+        arguments: [
+            "x\r\n", "-1\r\n", "\r\n", "5\nHello", "5\r\nHelloX\r\n", "FFFFFFFFFFFFFFFFF\r\n",
+            "65\r\n" + String(repeating: "a", count: 101),
+        ]
     )
     func malformed(text: String) {
         #expect(throws: HTTPBodyError.self) { try parse([Array(text.utf8)[...]]) }

@@ -6,7 +6,9 @@ final class OpenSSLServer: Sendable {
     private let process: ChildProcess
     let port: Int
 
-    init(certificate name: String, in certificates: TestCertificates, isRaw: Bool = false, options: [String] = []) throws {
+    init(certificate name: String, in certificates: TestCertificates, isRaw: Bool = false, options: [String] = [])
+        throws
+    {
         // Raw mode does not tell the port it got, so it is given one that was free a moment ago.
         let requestedPort = isRaw ? try TestListener().port : 0
         process = try ChildProcess(

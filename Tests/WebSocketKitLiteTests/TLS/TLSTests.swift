@@ -24,7 +24,10 @@ struct TLSTests {
         return try await HTTPExchange.perform(HTTPExchange.Request(method: "GET", endpoint: endpoint), dialer: dialer)
     }
 
-    @Test("trusts a certificate by its authority, for a name and for an address", arguments: ["localhost", "127.0.0.1"])
+    @Test(
+        "trusts a certificate by its authority, for a name and for an address",
+        arguments: ["localhost", "127.0.0.1"]
+    )
     func goodAuthority(host: String) async throws {
         let server = try OpenSSLServer(certificate: "good", in: certificates)
         let response = try await get(server, host: host) { $0.caFile = certificates.authority }
@@ -76,7 +79,8 @@ struct TLSTests {
 
     @Test("checks a pin besides the authority, or alone, and always refuses another key")
     func pins() async throws {
-        let server = try OpenSSLServer(certificate: "good", in: certificates)
+        let options = ["-cert_chain", certificates.authority]
+        let server = try OpenSSLServer(certificate: "good", in: certificates, options: options)
         let pin = try certificates.pin("good")
         let authorityPin = try certificates.pin("ca")
         let otherPin = try certificates.pin("wrong")
