@@ -3,7 +3,7 @@ import { announce, h, setAttribute, setText, show } from './dom.js';
 import { allowed, post } from './api.js';
 import { timeElement } from './format.js';
 import { facts, link, pageHead, problem, stateLine, word } from './parts.js';
-import { bots, nodes, status, subscribe } from './store.js';
+import { bots, nodes, refreshBot, status, subscribe } from './store.js';
 import { chatPanel } from './chat.js';
 import { logPanel } from './log.js';
 import { packetsPanel } from './packets.js';
@@ -43,6 +43,7 @@ export function botView(container, { id, part, signal, setTitle }) {
       arrange();
       try {
         await post(`${path}/${action}`, {}, { signal });
+        refreshBot(id);
         announce(`${button.textContent} requested.`);
       } catch (error) {
         failure.set(error);
@@ -63,7 +64,8 @@ export function botView(container, { id, part, signal, setTitle }) {
     if (!bot) return;
     setTitle(bot.name);
     setText(head.heading, bot.name);
-    state.set(bot.phase, bot.reason, bot.since);
+    const isWaiting = bot.phase === 'stopped' && bot.desired_state === 'running';
+    state.set(bot.phase, bot.reason || (isWaiting ? 'Start requested, waiting for the node.' : ''), bot.since);
     const host = nodes.get(bot.node_id);
     setText(node, bot.node_name ?? host?.name ?? bot.node_id ?? 'no node');
     setAttribute(node, 'href', bot.node_id ? `#/nodes/${encodeURIComponent(bot.node_id)}` : null);
