@@ -19,7 +19,9 @@ enum ImportRules {
         ),
         Rule(
             folder: "Sources/WebSocketKit-Lite/",
-            limit: .only(["COpenSSL", "CZlib", "CLinux", "Glibc", "Dispatch", "Synchronization", "FoundationEssentials"]),
+            limit: .only([
+                "COpenSSL", "CZlib", "CLinux", "Glibc", "Dispatch", "Synchronization", "FoundationEssentials",
+            ]),
             reason: "the kit depends on nothing of ours and on no package"
         ),
         Rule(

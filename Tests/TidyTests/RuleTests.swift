@@ -52,7 +52,8 @@ struct RuleTests {
     @Test("A violation names the file, the line and the module")
     func message() {
         let found = ImportRules.violations(in: file("Sources/WireFormat/A.swift", "\n\nimport Foundation"))
-        #expect(found.map(\.description) == ["Sources/WireFormat/A.swift:3: imports Foundation: the node protocol is pure"])
+        let expected = "Sources/WireFormat/A.swift:3: imports Foundation: the node protocol is pure"
+        #expect(found.map(\.description) == [expected])
     }
 
     @Test("The line after the longest allowed is found; a final newline is not a line")
@@ -60,6 +61,10 @@ struct RuleTests {
         let longest = String(repeating: "x\n", count: TextRules.mostLines)
         #expect(TextRules.length(file("A.swift", longest)) == [])
         #expect(!TextRules.length(file("A.swift", longest + "x")).isEmpty)
+        for (path, most) in TextRules.longFiles {
+            #expect(TextRules.length(file(path, String(repeating: "x\n", count: most))) == [])
+            #expect(!TextRules.length(file(path, String(repeating: "x\n", count: most + 1))).isEmpty)
+        }
     }
 
     @Test("What ends the process is found", arguments: ["let a = try! b()", "fatalError(\"no\")", "(a as! B).c()"])
@@ -78,7 +83,8 @@ struct RuleTests {
     @Test(
         "An unexplained construct is found",
         arguments: [
-            "Task {", "    let a = Task { await b() }", "Task(priority: .high) {", "Task.detached {", "_ = Task<Void, Never> {",
+            "Task {", "    let a = Task { await b() }", "Task(priority: .high) {", "Task.detached {",
+            "_ = Task<Void, Never> {",
             "final class A: @unchecked Sendable {", "nonisolated(unsafe) var a = 1",
             "// a reason, but too far away\n\nTask {",
         ]
@@ -90,7 +96,8 @@ struct RuleTests {
     @Test(
         "A reason above or beside is enough, and a type is no task",
         arguments: [
-            "// Bridges the signal handler.\nTask {", "Task {  // ends with the loop", "/// Guarded by the lock.\n@usableFromInline\nnonisolated(unsafe) var a = 1",
+            "// Bridges the signal handler.\nTask {", "Task {  // ends with the loop",
+            "/// Guarded by the lock.\n@usableFromInline\nnonisolated(unsafe) var a = 1",
             "let task: Task<Void, Never>", "func run(_ task: Task<Void, Never>) {", "withTaskGroup { group in",
             "group.addTask { await a() }", "try Task.checkCancellation()", "myTask {",
         ]
@@ -99,7 +106,10 @@ struct RuleTests {
         #expect(TextRules.unexplained(file("A.swift", text)) == [])
     }
 
-    @Test("A sleep is found unless it says why", arguments: ["Thread.sleep(1)", "usleep(5)", "try await Task.sleep(for: a)"])
+    @Test(
+        "A sleep is found unless it says why",
+        arguments: ["Thread.sleep(1)", "usleep(5)", "try await Task.sleep(for: a)"]
+    )
     func sleeps(text: String) {
         #expect(TextRules.sleeps(file("A.swift", text)).count == 1)
         #expect(TextRules.sleeps(file("A.swift", text + "  // allow-sleep: the pause is the subject")) == [])

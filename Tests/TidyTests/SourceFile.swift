@@ -16,6 +16,8 @@ struct SourceFile: Sendable {
     /// The modules imported, with the line each import stands on (from 1).
     var imports: [(module: String, line: Int)] {
         lines.enumerated().compactMap { index, line in
+            // Nearly all lines are out at their first byte.
+            guard let first = line.utf8.first, Self.firstBytes.contains(first) else { return nil }
             var words = line.split(separator: " ")
             while let first = words.first, first.hasPrefix("@") || Self.modifiers.contains(String(first)) {
                 words.removeFirst()
@@ -28,12 +30,14 @@ struct SourceFile: Sendable {
         }
     }
 
+    private static let firstBytes = Set("@ipf".utf8)
     private static let modifiers: Set = ["public", "package", "internal", "fileprivate", "private"]
     private static let kinds: Set = ["struct", "class", "enum", "protocol", "typealias", "func", "var", "let", "actor"]
 
     /// The line without comment and without what stands between quotes, so that prose is not taken for code.
     static func code(of line: Substring) -> String {
-        guard line.utf8.contains(UInt8(ascii: "\"")) || line.utf8.contains(UInt8(ascii: "/")) else { return String(line) }
+        let isPlain = !line.utf8.contains { $0 == UInt8(ascii: "\"") || $0 == UInt8(ascii: "/") }
+        if isPlain { return String(line) }
         var code = ""
         var isQuoted = false
         var previous: Character?
