@@ -122,7 +122,8 @@ final class OpenSSLClientHandler: ChannelDuplexHandler {
         context.fireChannelReadComplete()
     }
 
-    private func encrypt(_ plaintext: ByteBuffer, _ context: ChannelHandlerContext, _ promise: EventLoopPromise<Void>?) {
+    private func encrypt(_ plaintext: ByteBuffer, _ context: ChannelHandlerContext, _ promise: EventLoopPromise<Void>?)
+    {
         let written = plaintext.withUnsafeReadableBytes { bytes in
             var done = 0
             while done < bytes.count {

@@ -4,6 +4,7 @@ import Glibc
 public protocol ByteConnection {
     /// The form in which this side likes to be handed bytes.
     associatedtype Block
+    /// Bytes in that form; made once, sent often.
     func block(_ bytes: [UInt8]) -> Block
     /// Returns when the connection takes more.
     nonisolated(nonsending) mutating func send(_ block: Block) async throws
@@ -13,19 +14,27 @@ public protocol ByteConnection {
 
 /// What a program was asked on its command line: `idle|echo|write|read PORT CA COUNT`.
 public struct Scenario: Sendable {
+    /// `idle`, `echo`, `write` or `read`.
     public var name: String
+    /// Of the peer, on loopback.
     public var port: Int
+    /// PEM file with the authority that signed the peer's certificate.
     public var authorityFile: String
+    /// Messages or blocks.
     public var count: Int
 
+    /// Reads the command line; nil where it makes no sense.
     public init?(_ arguments: [String]) {
         guard arguments.count == 5, let port = Int(arguments[2]), let count = Int(arguments[4]) else { return nil }
         (name, self.port, authorityFile, self.count) = (arguments[1], port, arguments[3], count)
     }
 
+    /// The work could not be done.
     public struct Failed: Error {
+        /// One sentence.
         public var what: String
 
+        /// Says what went wrong.
         public init(what: String) { self.what = what }
     }
 
