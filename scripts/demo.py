@@ -113,9 +113,7 @@ class Demo:
             [program, "operator", "add", "demo", "--role", "admin", "--json", "--data-dir", str(HUB_DATA)],
             HUB_LOG, env=self.environment))
         self.api.token = added["token"]
-        self.login = added.get("login_url") or f"{self.url}/login#{added.get('login_token', '')}"
-        if not self.login.startswith("http"):
-            self.login = self.url + self.login
+        self.login = added["login_link"]
         return authority
 
     def pair(self, hub, agent, authority):
