@@ -53,7 +53,7 @@ public struct FrameHeader: Sendable, Equatable {
     /// Reads a header at the start of `bytes`. Throws `shortHeader` or `frameTooLong`.
     public init(decoding bytes: ArraySlice<UInt8>) throws(ProtocolViolation) {
         guard bytes.count >= Self.encodedBytes else {
-            throw ProtocolViolation(.shortHeader, "a frame header needs 8 bytes, \(bytes.count) are left in the message")
+            throw ProtocolViolation(.shortHeader, "a frame header needs 8 bytes, \(bytes.count) are left")
         }
         let start = bytes.startIndex
         rawType = bytes[start]
@@ -61,7 +61,7 @@ public struct FrameHeader: Sendable, Equatable {
         payloadBytes = Int(bytes[start + 2]) << 8 | Int(bytes[start + 3])
         stream = UInt32(bigEndianBytes: bytes[(start + 4)..<(start + 8)])
         guard payloadBytes <= MuxLimits.maxFramePayloadBytes else {
-            throw ProtocolViolation(.frameTooLong, "a frame's payload has \(payloadBytes) bytes, at most 16384 are allowed")
+            throw ProtocolViolation(.frameTooLong, "a payload has \(payloadBytes) bytes, at most 16384 are allowed")
         }
     }
 

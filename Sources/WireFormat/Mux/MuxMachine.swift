@@ -266,7 +266,9 @@ public struct MuxMachine: Sendable {
 
     /// Takes the next message of a stream and gives its credit back to the peer.
     public mutating func read(stream: UInt32) -> ReadResult {
-        guard let index = streams.index(forKey: stream) else { return .reset(.cancelled, "stream \(stream) was released") }
+        guard let index = streams.index(forKey: stream) else {
+            return .reset(.cancelled, "stream \(stream) was released")
+        }
         if let termination = streams.values[index].termination {
             return .reset(termination.code, termination.reason)
         }

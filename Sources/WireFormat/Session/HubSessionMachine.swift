@@ -12,7 +12,8 @@ public enum HubSessionMachineEvent: Sendable, Equatable {
     case goAway(code: UInt32, reason: String)
 }
 
-/// The hub's side of a session: waits for Hello, lets the program decide, then answers heartbeats and watches over them.
+/// The hub's side of a session: waits for Hello, lets the program decide, then answers heartbeats and watches over
+/// them.
 public struct HubSessionMachine: SessionMachine {
     public typealias Event = HubSessionMachineEvent
 

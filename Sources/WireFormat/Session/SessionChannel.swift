@@ -5,8 +5,8 @@ import Synchronization
 /// machine, and what the step asks for is done after.
 ///
 /// Four child tasks of `run()`: the reader, the writer (one message in flight, gathered when the transport is ready for
-/// it, so that a heartbeat overtakes everything still queued), the timer, and the one that gathers heartbeats. The first
-/// to end ends the session.
+/// it, so that a heartbeat overtakes everything still queued), the timer, and the one that gathers heartbeats. The
+/// first to end ends the session.
 final class SessionChannel<Machine: SessionMachine>: StreamHost, Sendable {
     /// What the program is told, in order.
     enum Event: Sendable {
@@ -14,7 +14,11 @@ final class SessionChannel<Machine: SessionMachine>: StreamHost, Sendable {
         case stream(WireStreamHeader, SessionStream)
     }
 
-    typealias HeartbeatFiller = @Sendable () async -> WireHeartbeat
+    /// Gathers a heartbeat's contents, and hands them to the machine.
+    typealias HeartbeatFiller = (
+        fill: @Sendable () async -> WireHeartbeat,
+        send: @Sendable (inout Machine, WireHeartbeat, SessionTime) -> Void
+    )
 
     /// Beyond so many events not yet taken by the program the reader stops, and with it the peer.
     private static var maxPendingEvents: Int { 64 }
@@ -48,15 +52,13 @@ final class SessionChannel<Machine: SessionMachine>: StreamHost, Sendable {
     private let eventSignal = Signal()
     private let roomSignal = Signal()
     private let sessionSignal = Signal()
-    private let fillHeartbeat: (fill: HeartbeatFiller, send: @Sendable (inout Machine, WireHeartbeat, SessionTime) -> Void)?
+    private let fillHeartbeat: HeartbeatFiller?
 
     init(
         machine: Machine,
         transport: any MessageTransport,
         clock: SessionClock,
-        fillHeartbeat: (
-            fill: HeartbeatFiller, send: @Sendable (inout Machine, WireHeartbeat, SessionTime) -> Void
-        )? = nil
+        fillHeartbeat: HeartbeatFiller? = nil
     ) {
         state = Mutex(State(machine: machine))
         self.transport = transport
@@ -301,7 +303,8 @@ final class SessionChannel<Machine: SessionMachine>: StreamHost, Sendable {
                     return
                 }
                 if isStuck {
-                    end(cause: .closedHere, code: .timedOut, reason: "the link took no message for \(Self.writeTimeout)")
+                    let reason = "the link took no message for \(Self.writeTimeout)"
+                    end(cause: .closedHere, code: .timedOut, reason: reason)
                     return
                 }
                 step { machine, now in machine.tick(now: now) }

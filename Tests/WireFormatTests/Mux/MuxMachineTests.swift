@@ -99,7 +99,9 @@ import WireFormat
     @Test func openingBeyondOnesOwnLimitThrows() throws {
         var agent = MuxMachine(role: .agent, limits: MuxLimits(maxOutgoingStreams: 1))
         let id = try agent.open(header: [], priority: .bulk)
-        #expect { try agent.open(header: [], priority: .bulk) } throws: { ($0 as? WireFormatError)?.code == .tooManyStreams }
+        #expect { try agent.open(header: [], priority: .bulk) } throws: {
+            ($0 as? WireFormatError)?.code == .tooManyStreams
+        }
         agent.release(id)
         #expect(try agent.open(header: [], priority: .bulk) == 3)
         // The first was never announced, so nothing is said about it.

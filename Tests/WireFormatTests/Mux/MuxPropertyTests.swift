@@ -29,7 +29,7 @@ import WireFormat
         var isHonest: Bool { granted.allSatisfy { $0.value <= spent[$0.key, default: 0] } }
     }
 
-    @Test(arguments: 1...12)
+    @Test(arguments: 1...6)
     func interleavedStreamsLoseNothingAndKeepTheirCredit(seed: Int) throws {
         var random = SeededRandom(seed: UInt64(seed))
         var sides = [MuxMachine(role: .agent), MuxMachine(role: .hub)]
@@ -118,7 +118,7 @@ import WireFormat
         }
     }
 
-    @Test(arguments: 1...40)
+    @Test(arguments: 1...20)
     func randomBytesNeverDoMoreThanEndTheMachine(seed: Int) throws {
         var random = SeededRandom(seed: UInt64(seed) &* 7919)
         var machine = MuxMachine(role: seed.isMultiple(of: 2) ? .agent : .hub)

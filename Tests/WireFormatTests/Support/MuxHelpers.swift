@@ -42,7 +42,8 @@ func frames(in message: [UInt8]) -> [MuxFrame] {
         case .end: frames.append(.end(stream: header.stream))
         case .reset:
             let code = StreamResetCode(rawValue: number(payload[0..<4]))
-            frames.append(.reset(stream: header.stream, code: code, reason: String(decoding: payload[4...], as: UTF8.self)))
+            let reason = String(decoding: payload[4...], as: UTF8.self)
+            frames.append(.reset(stream: header.stream, code: code, reason: reason))
         case .goAway:
             frames.append(
                 .goAway(

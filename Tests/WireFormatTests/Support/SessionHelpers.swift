@@ -55,7 +55,11 @@ extension WireSessionMessage {
         }
     }
 
-    static func heartbeat(_ sequence: UInt64, sentAt: UInt64 = 0, roundTripMicroseconds: UInt64 = 0) -> WireSessionMessage {
+    static func heartbeat(
+        _ sequence: UInt64,
+        sentAt: UInt64 = 0,
+        roundTripMicroseconds: UInt64 = 0
+    ) -> WireSessionMessage {
         .with {
             $0.heartbeat = .with {
                 ($0.sequence, $0.sentAtUnixMs, $0.linkRttUs) = (sequence, sentAt, roundTripMicroseconds)
