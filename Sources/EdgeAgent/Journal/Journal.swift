@@ -38,9 +38,11 @@ actor Journal {
     nonisolated let journalID: String
 
     private let executor: QueueExecutor
-    private let database: SQLiteDatabase
+    let database: SQLiteDatabase
     private let retention: Retention
-    private let now: @Sendable () -> UInt64
+    let now: @Sendable () -> UInt64
+    let packetBudgetBytes: Int
+    private var storedBytes: Int
     private var receiptsSincePruning = 0
 
     /// Woken after new packets were stored.
@@ -52,15 +54,23 @@ actor Journal {
     ///
     /// - Parameters:
     ///   - path: the file, or `:memory:`.
+    ///   - packetBudgetBytes: how much of packets is kept while the hub does not take them. Beyond it the oldest of
+    ///     the bot with most of them give way to one packet of type `gap`.
     ///   - now: wall clock in milliseconds since 1970; decides only what is old enough to forget.
     init(
-        path: String, retention: Retention = Retention(), now: @escaping @Sendable () -> UInt64 = Journal.wallClock
+        path: String, retention: Retention = Retention(), packetBudgetBytes: Int = 256 << 20,
+        now: @escaping @Sendable () -> UInt64 = Journal.wallClock
     ) throws(SQLiteError) {
         let database = try SQLiteDatabase(path: path)
+        var storedBytes = 0
         do {
             try database.execute("PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA journal_size_limit=8388608")
             try Self.migrate(database)
             journalID = try Self.identify(database)
+            try database.query("SELECT coalesce(sum(\(Self.sizeSQL)), 0) FROM packets") { row in
+                storedBytes = Int(row.integer(0))
+                return false
+            }
         } catch let error as SQLiteError {
             throw error
         } catch {
@@ -69,6 +79,8 @@ actor Journal {
         if path != ":memory:" { chmod(path, 0o600) }
         self.database = database
         self.retention = retention
+        self.packetBudgetBytes = packetBudgetBytes
+        self.storedBytes = storedBytes
         self.now = now
         executor = QueueExecutor(label: "edge-agent.journal")
     }
@@ -127,7 +139,8 @@ extension Journal {
     ///   - logOffset: where to go on reading the log.
     ///   - record: the bot's record as it is after these packets; nil leaves it as it is.
     func append(_ packets: [NewPacket], bot botID: String, logOffset: UInt64, record: [UInt8]? = nil) throws {
-        try database.transaction {
+        let added = packets.reduce(0) { $0 + $1.json.count + Self.overheadBytes }
+        let freed = try database.transaction {
             var sequence = try lastSequence(botID)
             for packet in packets {
                 sequence += 1
@@ -148,7 +161,9 @@ extension Journal {
             if let record {
                 try database.run("UPDATE bots SET record=? WHERE bot_id=?", [.blob(record), .text(botID)])
             }
+            return storedBytes + added > packetBudgetBytes ? try makeRoom() : 0
         }
+        storedBytes += added - freed
         if !packets.isEmpty { newPackets.wake() }
     }
 
@@ -162,9 +177,9 @@ extension Journal {
         return offset
     }
 
-    /// Begins a bot's log anew, at 0; its packets go on being numbered.
-    func resetLogCursor(_ botID: String) throws {
-        try database.run("UPDATE log_cursors SET log_offset=0 WHERE bot_id=?", [.text(botID)])
+    /// Goes on reading a bot's log elsewhere; its packets go on being numbered.
+    func resetLogCursor(_ botID: String, to offset: UInt64) throws {
+        try database.run("UPDATE log_cursors SET log_offset=? WHERE bot_id=?", [.number(offset), .text(botID)])
     }
 
     /// Packets to send, oldest first within each bot.
@@ -199,13 +214,23 @@ extension Journal {
 
     /// Forgets packets the hub has committed.
     func acknowledge(_ cursors: [WirePacketCursor]) throws {
-        try database.transaction {
+        let freed = try database.transaction {
+            var freed = 0
             for cursor in cursors {
+                try database.query(
+                    "SELECT coalesce(sum(\(Self.sizeSQL)), 0) FROM packets WHERE bot_id=? AND sequence<=?",
+                    [.text(cursor.botID), .number(cursor.throughSequence)]
+                ) { row in
+                    freed += Int(row.integer(0))
+                    return false
+                }
                 try database.run(
                     "DELETE FROM packets WHERE bot_id=? AND sequence<=?",
                     [.text(cursor.botID), .number(cursor.throughSequence)])
             }
+            return freed
         }
+        storedBytes -= freed
     }
 
     /// Whether a packet that is still here carries this message id.

@@ -322,6 +322,9 @@ actor BotFleet {
             bot.record.launch = BotRecord.Launch(launchID: launchID)
             try await save(bot)
             setPhase(bot, .starting, "")
+            // A log that is shorter than what was read of it is another one: someone removed the files.
+            let end = LogSegments.endOffset(try backend.logDirectory(botID: bot.botID))
+            if try await journal.logCursor(bot.botID) > end { try await journal.resetLogCursor(bot.botID, to: end) }
             let handle = try await backend.start(
                 LaunchRequest(
                     botID: bot.botID, name: bot.record.name, launchID: launchID, profile: profile,

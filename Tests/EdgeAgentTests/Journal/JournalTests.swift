@@ -41,6 +41,23 @@ import WireFormat
         #expect(some.first?.sequence == 2 && some.count > 5 && some.count < 20)
     }
 
+    @Test("A full journal drops the oldest packets and says which; numbers go on")
+    func overflows() async throws {
+        let journal = try Journal(path: ":memory:", packetBudgetBytes: 20_000)
+        try await journal.append([packet(1)], bot: "b", logOffset: 1)
+        for number in 1...1_000 { try await journal.append([packet(UInt64(number))], bot: "a", logOffset: UInt64(number)) }
+        let packets = try await journal.unacknowledged(after: [:], maxBytes: 1 << 20)
+        let kept = packets.filter { $0.botID == "a" }
+        let gap = try #require(kept.first)
+        #expect(gap.type == "gap")
+        #expect(
+            String(decoding: gap.json, as: UTF8.self)
+                == #"{"v":1,"type":"gap","reason":"journal_full","from_sequence":1,"to_sequence":\#(gap.sequence)}"#)
+        #expect(kept.map(\.sequence) == Array(gap.sequence...1_000))
+        #expect(kept.count > 100 && kept.count < 150)
+        #expect(packets.filter { $0.botID == "b" }.count == 1)
+    }
+
     @Test("A command is run once: afterwards it is answered from its receipt, or known as interrupted")
     func receipts() async throws {
         let journal = try Journal(path: ":memory:")
