@@ -1,0 +1,54 @@
+import Glibc
+import Testing
+
+@testable import EdgeAgent
+
+@Suite struct LogSegmentWriterTests {
+    @Test("What cannot be written is counted, and told by a record once there is room again")
+    func gap() throws {
+        let bench = try BotWorkbench()
+        defer { bench.cleanUp() }
+        // A directory that is missing fails the write as a full disk does.
+        var writer = LogSegmentWriter(directory: bench.logs("a"), limits: .init())
+        let record = PacketIngestModelTests.record(.stdout, "lost")
+        writer.append(record, count: 1)
+        writer.append(record + record, count: 2)
+        #expect(writer.endOffset == 0)
+        try Files.makeDirectory(bench.logs("a"), mode: 0o700)
+        writer.append(PacketIngestModelTests.record(.stdout, "kept"), count: 1)
+        let records = bench.records()
+        #expect(records.map(\.stream) == [.supervisor, .stdout])
+        #expect(records[0].string.hasPrefix(#"{"event":"gap","dropped_records":3,"dropped_bytes":\#(record.count * 3),"#))
+        #expect(records[1].string == "kept")
+    }
+
+    @Test("Only so many segments are kept, and offsets go on")
+    func keepsCount() throws {
+        let bench = try BotWorkbench()
+        defer { bench.cleanUp() }
+        try Files.makeDirectory(bench.logs("a"), mode: 0o700)
+        var writer = LogSegmentWriter(directory: bench.logs("a"), limits: .init(segmentBytes: 100, segmentCount: 3))
+        for number in 0..<40 { writer.append(PacketIngestModelTests.record(.stdout, "line \(number)"), count: 1) }
+        let segments = LogSegments.list(bench.logs("a"))
+        #expect(segments.count == 3)
+        #expect(bench.records().last?.string == "line 39")
+        #expect(bench.records().last?.endOffset == writer.endOffset)
+        var reader = LogReader(directory: bench.logs("a"))
+        #expect(reader.read(from: 0).missingBytes == segments[0].start)
+    }
+
+    @Test("A timestamp is read as it was written", arguments: [0, 951_782_399, 951_868_800, 1_769_860_800, 4_102_444_799])
+    func timestamps(_ seconds: Int) {
+        let text = LogTimestamp.text(timespec(tv_sec: seconds, tv_nsec: 987_654_321))
+        #expect(LogTimestamp.unixMilliseconds(text[...]) == UInt64(seconds) * 1_000 + 987)
+    }
+
+    @Test("What is no record is refused", arguments: [
+        "", "x", "2026-01-31T12:00:00.123456789Z stdout", "2026-01-31T12:00:00.123456789Z stdout X text",
+        "2026-01-31T12:00:00.123456789Z other F text", "2026-01-31T12:00:0a.123456789Z stdout F text",
+        "2026-01-31T12:00:00Z stdout F text",
+    ])
+    func refuses(_ line: String) {
+        #expect(LogRecord(line: Array(line.utf8)[...], offset: 0) == nil)
+    }
+}
