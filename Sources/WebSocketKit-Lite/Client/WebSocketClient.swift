@@ -32,11 +32,10 @@ public enum WebSocketClient {
         configuration: ClientConfiguration = ClientConfiguration(),
         dialer: Dialer
     ) async throws(WebSocketError) -> WebSocketConnection {
-        var random = SystemRandomNumberGenerator()
         let request = UpgradeRequest(
             authority: endpoint.authority,
             target: endpoint.target,
-            key: AcceptKey.makeKey(using: &random),
+            key: AcceptKey.makeKey(.random(in: 0 ... .max), .random(in: 0 ... .max)),
             subprotocols: configuration.subprotocols,
             headers: configuration.headers
         )

@@ -7,9 +7,15 @@ public enum AcceptKey {
         Base64.encode(SHA1.digest(Array((key + guid).utf8)))
     }
 
-    /// A fresh `Sec-WebSocket-Key`: 16 random bytes in Base64 (RFC 6455 §4.1).
-    public static func makeKey(using random: inout some RandomNumberGenerator) -> String {
-        Base64.encode((0..<16).map { _ in UInt8.random(in: .min ... .max, using: &random) })
+    /// A `Sec-WebSocket-Key` from 16 fresh random bytes (RFC 6455 §4.1).
+    static func makeKey(_ first: UInt64, _ second: UInt64) -> String {
+        var key: [UInt8] = []
+        for word in [first, second] {
+            for shift in stride(from: UInt64(0), to: 64, by: 8) {
+                key.append(UInt8(truncatingIfNeeded: word >> shift))
+            }
+        }
+        return Base64.encode(key)
     }
 
     /// Whether a client's key is 16 bytes in Base64.

@@ -38,7 +38,7 @@ struct AcceptKeyTests {
     @Test("makes keys that differ and are valid")
     func makeKey() {
         var random = SeededRandom(seed: 2)
-        let keys = (0..<100).map { _ in AcceptKey.makeKey(using: &random) }
+        let keys = (0..<100).map { _ in AcceptKey.makeKey(random.next(), random.next()) }
         #expect(Set(keys).count == 100)
         #expect(keys.allSatisfy(AcceptKey.isValid))
     }
