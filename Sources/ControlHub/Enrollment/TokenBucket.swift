@@ -72,7 +72,7 @@ final class EnrollmentLimiter: Sendable {
         }
         if let wait {
             throw HubError(
-                .rateLimited, "Too many enrollment tries. Wait \(max(1, Int(wait.seconds.rounded(.up)))) s and try again.",
+                .rateLimited, "Too many tries. Wait \(max(1, Int(wait.seconds.rounded(.up)))) s and try again.",
                 retryAfter: wait)
         }
     }

@@ -1,0 +1,128 @@
+import Foundation
+import TestSupport
+import Testing
+import WireFormat
+
+@testable import ControlHub
+
+@Suite("Commands")
+struct CommandOperationsTests {
+    private func result(_ id: CommandID, _ outcome: WireCommandResult.Outcome, code: String = "") -> WireCommandResult {
+        var result = WireCommandResult()
+        result.commandID = id.rawValue
+        result.outcome = outcome
+        result.errorCode = code
+        return result
+    }
+
+    @Test("go from queued over delivered to done, are sent in order, and end once")
+    func life() async throws {
+        let hub = try TestHub()
+        let (node, bot) = try await hub.botOnNode()
+        let commands = hub.parts.commands
+        let start = try await commands.start(bot, by: .hub)
+        let sent = try await commands.send("hello", to: bot, in: nil, by: .hub)
+        #expect(try await commands.outstanding(for: node).map(\.id) == [start, sent.command])
+        #expect(try await commands.markDelivered(start))
+        #expect(try await commands.store.command(start).state == .delivered)
+        #expect(try await commands.outstanding(for: node).map(\.wasDelivered) == [true, false])
+        try await commands.finish(result(start, .done), from: node)
+        try await commands.finish(result(start, .failed), from: node)
+        #expect(try await commands.store.command(start).state == .done)
+        #expect(try await commands.markDelivered(start) == false)
+        #expect(try await commands.outstanding(for: node).map(\.id) == [sent.command])
+    }
+
+    @Test("a result from another node changes nothing")
+    func foreignResult() async throws {
+        let hub = try TestHub()
+        let (_, bot) = try await hub.botOnNode()
+        let other = try await hub.parts.nodes.create(name: "other", by: .hub).id
+        let start = try await hub.parts.commands.start(bot, by: .hub)
+        try await hub.parts.commands.finish(result(start, .done), from: other)
+        #expect(try await hub.parts.commands.store.command(start).state == .queued)
+    }
+
+    @Test("a newer wish replaces one that waits, and never one that was sent")
+    func superseded() async throws {
+        let hub = try TestHub()
+        let (node, bot) = try await hub.botOnNode()
+        let commands = hub.parts.commands
+        let first = try await commands.start(bot, by: .hub)
+        _ = try await commands.markDelivered(first)
+        let second = try await commands.stop(bot, by: .hub)
+        let third = try await commands.start(bot, by: .hub)
+        #expect(try await commands.store.command(second).state == .superseded)
+        #expect(try await commands.outstanding(for: node).map(\.id) == [first, third])
+        #expect(try await hub.parts.bots.store.bot(bot).desiredState == .running)
+    }
+
+    @Test("that wait too long expire, are not sent meanwhile, and fail their message")
+    func expiry() async throws {
+        let hub = try TestHub()
+        let (node, bot) = try await hub.botOnNode()
+        let commands = hub.parts.commands
+        let sent = try await commands.send("hello", to: bot, in: nil, by: .hub)
+        hub.clock.advance(by: CommandOperations.TimeToLive.message)
+        #expect(try await commands.outstanding(for: node).isEmpty)
+        #expect(try await commands.markDelivered(sent.command) == false)
+        try await commands.expire()
+        #expect(try await commands.store.command(sent.command).state == .expired)
+        #expect(try await hub.services.messages.message(sent.message)?.state == .failed)
+    }
+
+    @Test("can be cancelled only while they are queued")
+    func cancel() async throws {
+        let hub = try TestHub()
+        let (_, bot) = try await hub.botOnNode()
+        let commands = hub.parts.commands
+        let sent = try await commands.send("hello", to: bot, in: nil, by: .hub)
+        #expect(try await commands.cancel(sent.command, by: .hub).state == .cancelled)
+        #expect(try await hub.services.messages.message(sent.message)?.state == .failed)
+        let start = try await commands.start(bot, by: .hub)
+        _ = try await commands.markDelivered(start)
+        await expectHubError(.notCancellable) { _ = try await commands.cancel(start, by: .hub) }
+    }
+
+    @Test("with an unknown outcome run again only where that was declared safe")
+    func unknownOutcome() async throws {
+        let hub = try TestHub()
+        let (_, bot) = try await hub.botOnNode()
+        let commands = hub.parts.commands
+        let start = try await commands.start(bot, by: .hub)
+        let sent = try await commands.send("hello", to: bot, in: nil, by: .hub)
+        for id in [start, sent.command] {
+            _ = try await commands.markDelivered(id)
+            try await commands.finish(result(id, .unknown))
+        }
+        #expect(try await commands.store.command(start).state == .queued)
+        let message = try await commands.store.command(sent.command)
+        #expect(message.state == .failed && message.errorCode == "outcome_unknown")
+        #expect(try await hub.services.messages.message(sent.message)?.state == .failed)
+    }
+
+    @Test("wake whoever feeds the node, also when nobody listened yet")
+    func arrivals() async throws {
+        let hub = try TestHub()
+        let (node, bot) = try await hub.botOnNode()
+        let signals = hub.parts.commands.arrivals(for: node)
+        _ = try await hub.parts.commands.start(bot, by: .hub)
+        _ = try await hub.parts.commands.start(bot, by: .hub)
+        var iterator = signals.makeAsyncIterator()
+        #expect(await iterator.next() != nil)
+    }
+
+    @Test("of one node are bounded")
+    func bounded() async throws {
+        let hub = try TestHub()
+        let (node, bot) = try await hub.botOnNode()
+        var body = WireStopBot()
+        body.botID = bot.rawValue
+        for _ in 0..<CommandStore.maximumOpenPerNode {
+            _ = try await hub.parts.commands.enqueue(
+                .stopBot(body), for: node, bot: nil, timeToLive: .seconds(60), repeatable: true)
+        }
+        await expectHubError(.queueFull) { _ = try await hub.parts.commands.send("x", to: bot, in: nil, by: .hub) }
+        #expect(try await hub.services.messages.conversations(bot, offset: 0, limit: 10).isEmpty, "nothing was stored")
+    }
+}

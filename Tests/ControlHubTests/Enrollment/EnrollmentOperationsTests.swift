@@ -1,0 +1,108 @@
+import Foundation
+import TestSupport
+import Testing
+
+@testable import ControlHub
+
+@Suite("Enrollment")
+struct EnrollmentOperationsTests {
+    private func request(_ code: String, _ id: String = "request-1", name: String? = "kitchen") -> EnrollmentRequest {
+        EnrollmentRequest(code: code, requestId: id, name: name, hostName: "host")
+    }
+
+    private func code(_ hub: TestHub) async throws -> String {
+        try await hub.parts.enrollments.create(name: nil, lifetime: .seconds(900), by: .hub).1.text
+    }
+
+    @Test("turns a code into a node whose token is accepted")
+    func redeem() async throws {
+        let hub = try TestHub()
+        let redeemed = try await hub.parts.enrollments.redeem(request(try await code(hub)), from: "::1")
+        #expect(redeemed.nodeName == "kitchen")
+        #expect(try await hub.parts.nodes.authenticate(token: redeemed.token) == .accepted(redeemed.nodeID))
+    }
+
+    @Test("gives the same agent the same node with a new token, and drops the token it never used")
+    func retry() async throws {
+        let hub = try TestHub()
+        let code = try await code(hub)
+        let first = try await hub.parts.enrollments.redeem(request(code), from: "::1")
+        let second = try await hub.parts.enrollments.redeem(request(code), from: "::1")
+        #expect(second.nodeID == first.nodeID && !second.isNew)
+        #expect(try await hub.parts.nodes.authenticate(token: first.token) == .unknown)
+        #expect(try await hub.parts.nodes.authenticate(token: second.token) == .accepted(first.nodeID))
+        let third = try await hub.parts.enrollments.redeem(request(code), from: "::1")
+        #expect(try await hub.parts.nodes.authenticate(token: second.token) == .accepted(first.nodeID), "it was used")
+        #expect(try await hub.parts.nodes.authenticate(token: third.token) == .accepted(first.nodeID))
+    }
+
+    @Test("refuses a code that is wrong, used by another, or expired, each with its own reason")
+    func refusals() async throws {
+        let hub = try TestHub()
+        await expectHubError(.enrollmentCodeInvalid) {
+            _ = try await hub.parts.enrollments.redeem(request("ABCD-EFGH-JKMN"), from: "::1")
+        }
+        await expectHubError(.enrollmentCodeInvalid) {
+            _ = try await hub.parts.enrollments.redeem(request("nonsense"), from: "::1")
+        }
+        let used = try await code(hub)
+        _ = try await hub.parts.enrollments.redeem(request(used), from: "::1")
+        await expectHubError(.enrollmentCodeUsed) {
+            _ = try await hub.parts.enrollments.redeem(request(used, "request-2"), from: "::1")
+        }
+        let old = try await code(hub)
+        hub.clock.advance(by: .seconds(900))
+        await expectHubError(.enrollmentCodeExpired) {
+            _ = try await hub.parts.enrollments.redeem(request(old), from: "::1")
+        }
+        await expectHubError(.enrollmentCodeExpired) {
+            _ = try await hub.parts.enrollments.redeem(request(used), from: "::1")
+        }
+    }
+
+    @Test("limits the tries of one address, then lets it try again, and others meanwhile")
+    func rateLimit() async throws {
+        let hub = try TestHub()
+        for _ in 0..<10 {
+            await expectHubError(.enrollmentCodeInvalid) {
+                _ = try await hub.parts.enrollments.redeem(request("nonsense"), from: "10.0.0.1")
+            }
+        }
+        await expectHubError(.rateLimited) {
+            _ = try await hub.parts.enrollments.redeem(request("nonsense"), from: "10.0.0.1")
+        }
+        await expectHubError(.enrollmentCodeInvalid) {
+            _ = try await hub.parts.enrollments.redeem(request("nonsense"), from: "10.0.0.2")
+        }
+        hub.clock.advance(by: .seconds(6))
+        await expectHubError(.enrollmentCodeInvalid) {
+            _ = try await hub.parts.enrollments.redeem(request("nonsense"), from: "10.0.0.1")
+        }
+    }
+
+    @Test("limits the tries of all addresses together")
+    func totalLimit() throws {
+        let hub = try TestHub()
+        let limiter = EnrollmentLimiter(now: hub.clock.now)
+        for number in 0..<100 { try limiter.admit("10.0.0.\(number)", now: hub.clock.now) }
+        #expect(throws: HubError.self) { try limiter.admit("10.0.1.1", now: hub.clock.now) }
+    }
+
+    @Test("finds a free name where two nodes want the same one")
+    func names() async throws {
+        let hub = try TestHub()
+        let first = try await hub.parts.enrollments.redeem(request(try await code(hub), "request-1"), from: "::1")
+        let second = try await hub.parts.enrollments.redeem(request(try await code(hub), "request-2"), from: "::1")
+        #expect([first.nodeName, second.nodeName] == ["kitchen", "kitchen-2"])
+    }
+
+    @Test("keeps no code in the database")
+    func hashed() async throws {
+        let hub = try TestHub()
+        let code = try await code(hub)
+        try hub.parts.database.backup(to: hub.directory.file("copy"))
+        let bytes = try Data(contentsOf: URL(fileURLWithPath: hub.directory.file("copy")))
+        #expect(bytes.range(of: Data(code.utf8)) == nil)
+        #expect(bytes.range(of: Data(code.replacingOccurrences(of: "-", with: "").utf8)) == nil)
+    }
+}

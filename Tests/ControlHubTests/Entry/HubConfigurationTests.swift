@@ -1,0 +1,56 @@
+import Foundation
+import Logging
+import Testing
+
+@testable import ControlHub
+
+@Suite("The hub's configuration")
+struct HubConfigurationTests {
+    private func read(
+        flags: [HubConfiguration.Option: String] = [:], environment: [String: String] = [:], file: String? = nil
+    ) throws -> HubConfiguration {
+        guard let file else { return try HubConfiguration(flags: flags, environment: environment, file: nil) }
+        let path = FileManager.default.temporaryDirectory.path + "/hub-test-\(UInt64.random(in: 0 ... .max)).yaml"
+        try Data(file.utf8).write(to: URL(fileURLWithPath: path))
+        defer { try? FileManager.default.removeItem(atPath: path) }
+        return try HubConfiguration(flags: flags, environment: environment, file: path)
+    }
+
+    @Test("takes flags before variables before the file")
+    func precedence() throws {
+        let file = "listen: 127.0.0.1:1\nhub_name: file\nlog_level: debug\nhostname: [a, b]\n"
+        let environment = ["HUB_LISTEN": "127.0.0.1:2", "HUB_HUB_NAME": "environment"]
+        let configuration = try read(flags: [.listen: "127.0.0.1:3"], environment: environment, file: file)
+        #expect(configuration.listenPort == 3)
+        #expect(configuration.hubName == "environment")
+        #expect(configuration.logLevel == .debug)
+        #expect(configuration.hostnames == ["a", "b"])
+        #expect(try read(environment: ["HUB_HOSTNAME": "x,y"], file: file).hostnames == ["x", "y"])
+    }
+
+    @Test("derives the thresholds from the interval unless they are given")
+    func thresholds() throws {
+        let derived = try read(environment: ["HUB_HEARTBEAT_INTERVAL": "1s"]).thresholds
+        #expect(derived.degradedAfter == .seconds(2) && derived.offlineAfter == .seconds(3))
+        let given = try read(file: "heartbeat_interval: 500ms\ndegraded-after: 5s\noffline_after: 10\n").thresholds
+        #expect(given.degradedAfter == .seconds(5) && given.offlineAfter == .seconds(10))
+    }
+
+    @Test("names what is wrong", arguments: [
+        ("lissen: 127.0.0.1:1", "lissen"), ("listen: nonsense", "listen"), ("log_level: loud", "log_level"),
+        ("heartbeat_interval: soon", "heartbeat_interval"), ("tls_cert: /a", "tls_key"), ("insecure_http: maybe", "insecure_http"),
+        ("listen: [1]", "listen"), ("- a", "key: value"), ("offline_after: 1s", "offline_after"),
+        ("public_url: hub.example", "public_url"), ("{", "YAML"),
+    ])
+    func mistakes(file: String, named: String) throws {
+        let failure = #expect(throws: StartFailure.self) { try read(file: file) }
+        #expect(failure?.code == .configuration && failure?.message.contains(named) == true, "\(String(describing: failure))")
+    }
+
+    @Test("reads addresses of both families")
+    func listen() throws {
+        let six = try read(flags: [.listen: "[::1]:8443"])
+        #expect(six.listenHost == "::1" && six.listenPort == 8443 && six.isLoopback)
+        #expect(try read(flags: [.listen: "0.0.0.0:1"]).isLoopback == false)
+    }
+}
