@@ -1,4 +1,7 @@
 import Foundation
+import Synchronization
+
+private let directoryToRemove = Mutex("")
 
 /// A certificate authority and server certificates made by the `openssl` command for one test run.
 struct TestCertificates: Sendable {
@@ -11,7 +14,15 @@ struct TestCertificates: Sendable {
     func key(_ name: String) -> String { "\(directory)/\(name).key" }
 
     /// Made once; every test that needs certificates waits for the same set.
-    static let shared = Result { try TestCertificates() }
+    static let shared = Result {
+        let certificates = try TestCertificates()
+        directoryToRemove.withLock { $0 = certificates.directory }
+        atexit {
+            // A directory that cannot be removed harms nobody; the system clears its temporary files.
+            try? FileManager.default.removeItem(atPath: directoryToRemove.withLock { $0 })
+        }
+        return certificates
+    }
 
     private init() throws {
         let url = FileManager.default.temporaryDirectory.appendingPathComponent("wskl-\(UUID().uuidString)")
