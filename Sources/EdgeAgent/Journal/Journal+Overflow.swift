@@ -1,6 +1,7 @@
 import FoundationEssentials
 
-/// What happens when the hub takes no packets for so long that the journal is full: the oldest go, and a packet says so.
+/// What happens when the hub takes no packets for so long that the journal is full: the oldest go, and a packet says
+/// so.
 extension Journal {
     /// What a packet takes besides its JSON, roughly.
     static let overheadBytes = 128

@@ -23,7 +23,8 @@ struct SQLiteError: Error, Sendable, Equatable, CustomStringConvertible {
         case SQLITE_READONLY, SQLITE_PERM:
             message = "\(path) is not writable by this user; give the directory and its files to uid \(getuid())"
         case SQLITE_CANTOPEN:
-            message = "\(path) cannot be opened: \(detail); check that its directory exists and belongs to uid \(getuid())"
+            message = "\(path) cannot be opened: \(detail); check that its directory exists and belongs to uid "
+                    + "\(getuid())"
         case SQLITE_CORRUPT, SQLITE_NOTADB:
             message = "\(path) is damaged (\(detail)); stop the agent, move the file away and start it again: "
                 + "bots keep their workspaces, packets the hub has not yet received are read again from the logs"
@@ -145,7 +146,9 @@ final class SQLiteDatabase {
             case .blob(let bytes):
                 bytes.isEmpty
                     ? sqlite3_bind_zeroblob(statement, index, 0)
-                    : bytes.withUnsafeBytes { sqlite3_bind_blob64(statement, index, $0.baseAddress, UInt64($0.count), copied) }
+                    : bytes.withUnsafeBytes {
+                        sqlite3_bind_blob64(statement, index, $0.baseAddress, UInt64($0.count), copied)
+                    }
             }
         guard code == SQLITE_OK else { throw failure(code) }
     }

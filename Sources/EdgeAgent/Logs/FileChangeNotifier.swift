@@ -30,7 +30,8 @@ final class FileChangeNotifier: Sendable {
                 "log files cannot be watched: \(String(errno: errno)); raise fs.inotify.max_user_instances (sysctl)")
         }
         self.descriptor = descriptor
-        source = DispatchSource.makeReadSource(fileDescriptor: descriptor, queue: DispatchQueue(label: "edge-agent.inotify"))
+        let queue = DispatchQueue(label: "edge-agent.inotify")
+        source = DispatchSource.makeReadSource(fileDescriptor: descriptor, queue: queue)
         source.setEventHandler { [weak self] in self?.readEvents() }
         source.setCancelHandler { close(descriptor) }
         source.activate()
@@ -51,7 +52,8 @@ final class FileChangeNotifier: Sendable {
             let watch = inotify_add_watch(descriptor, directory, mask)
             guard watch >= 0 else { return (-1, 0) }
             state.nextID += 1
-            state.watches[watch, default: Watch(directory: directory, readers: [:])].readers[state.nextID] = continuation
+            let known = Watch(directory: directory, readers: [:])
+            state.watches[watch, default: known].readers[state.nextID] = continuation
             return (watch, state.nextID)
         }
         guard watch >= 0 else {

@@ -44,7 +44,8 @@ struct LogReader: ~Copyable {
             let taken = takeRecords(count, into: &batch)
             if taken > 0 { return batch }
             if count < wanted {
-                // The rest of this segment is no whole record: either it is still being written, or there is a next one.
+                // The rest of this segment is no whole record: either it is still being written, or there is a next
+                // one.
                 guard let next = LogSegments.list(directory).first(where: { $0.start > segmentStart }) else {
                     batch.reachedEnd = true
                     return batch
@@ -108,7 +109,9 @@ struct LogReader: ~Copyable {
         var filled = 0
         while filled < available {
             let count = block.withUnsafeMutableBytes {
-                pread(descriptor, $0.baseAddress.map { $0 + filled }, available - filled, off_t(position) + off_t(filled))
+                pread(
+                    descriptor, $0.baseAddress.map { $0 + filled }, available - filled,
+                    off_t(position) + off_t(filled))
             }
             if count < 0, errno == EINTR { continue }
             if count <= 0 { break }

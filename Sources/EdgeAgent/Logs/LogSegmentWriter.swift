@@ -118,7 +118,8 @@ struct LogSegmentWriter: ~Copyable {
         let now = LogTimestamp.text(LogTimestamp.now())
         let since = String(decoding: LogTimestamp.text(droppedSince), as: UTF8.self)
         let text =
-            #"{"event":"gap","dropped_records":\#(droppedRecords),"dropped_bytes":\#(droppedBytes),"since":"\#(since)"}"#
+            #"{"event":"gap","dropped_records":\#(droppedRecords),"#
+            + #""dropped_bytes":\#(droppedBytes),"since":"\#(since)"}"#
         var record: [UInt8] = []
         Array(text.utf8).withUnsafeBytes {
             LogRecord.write(to: &record, timestamp: now, stream: .supervisor, isTruncated: false, text: $0)

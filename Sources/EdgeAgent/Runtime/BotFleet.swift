@@ -133,7 +133,9 @@ actor BotFleet {
             let bot = Bot(botID: botID, record: record)
             bots[botID] = bot
             if let handle = await backend.adopt(botID: botID) {
-                logger.info("Adopted a running bot.", metadata: ["bot_id": "\(botID)", "launch_id": "\(handle.launchID)"])
+                logger.info(
+                    "Adopted a running bot.",
+                    metadata: ["bot_id": "\(botID)", "launch_id": "\(handle.launchID)"])
                 attach(bot, handle)
                 if !record.shouldRun { perform { fleet in await fleet.resumeStop(botID) } }
             } else {
@@ -169,12 +171,15 @@ actor BotFleet {
     func start(_ specification: WireBotSpecification) async throws(RuntimeError) -> WireCommandResult {
         let botID = specification.botID
         guard BotDirectory.isValid(botID) else {
-            throw RuntimeError(.invalidBotID, "a bot id is 1 to 64 of A-Z a-z 0-9 _ -; this is none: \(botID.prefix(80))")
+            throw RuntimeError(.invalidBotID, "a bot id is 1 to 64 of A-Z a-z 0-9 _ -; this is none: "
+                    + "\(botID.prefix(80))")
         }
         let profile = try profile(specification.runtimeProfile)
         let answer = await backend.probe(profile)
         guard answer.usable else { throw RuntimeError(.profileNotUsable, answer.reason) }
-        let result = await exclusively(botID) { await self.attempt { try await self.startExclusively(specification, profile) } }
+        let result = await exclusively(botID) {
+            await self.attempt { try await self.startExclusively(specification, profile) }
+        }
         try result.get()
         return done(botID)
     }
@@ -220,8 +225,8 @@ actor BotFleet {
 
     /// Hands a message to the bot, once: see `MessageDelivery`.
     func deliver(_ message: WireDeliverMessage) async -> WireCommandResult {
-        let outcome = await MessageDelivery(message: message, fleet: self, journal: journal, timing: timing, clock: clock)
-            .run()
+        let delivery = MessageDelivery(message: message, fleet: self, journal: journal, timing: timing, clock: clock)
+        let outcome = await delivery.run()
         var result = done(message.botID)
         switch outcome {
         case .done: break
@@ -280,7 +285,8 @@ actor BotFleet {
         guard specification.placementEpoch >= highest else {
             throw RuntimeError(
                 .olderEpoch,
-                "bot \(botID) was placed here or elsewhere under epoch \(highest) since; epoch \(specification.placementEpoch) is refused")
+                "bot \(botID) was placed here or elsewhere under epoch \(highest) since; epoch "
+                        + "\(specification.placementEpoch) is refused")
         }
         guard bots[botID] != nil || bots.count < Self.maximumBots else {
             throw RuntimeError(.launchFailed, "this node already holds \(Self.maximumBots) bots")
@@ -349,7 +355,8 @@ actor BotFleet {
         }
         guard isKnown else {
             throw RuntimeError(
-                .launchFailed, "bot \(bot.botID) gave no sign of life within \(timing.startLimit); see supervisor.err in its directory")
+                .launchFailed, "bot \(bot.botID) gave no sign of life within \(timing.startLimit); see "
+                        + "supervisor.err in its directory")
         }
     }
 
@@ -376,7 +383,8 @@ actor BotFleet {
         releaseSlot(bot)
         guard !bot.isStopping else { return }
         if profile.speaksPackets {
-            let missing = bot.record.launch?.ready == nil ? "it wrote no ready packet" : "its /healthz does not answer 200"
+            let missing = bot.record.launch?.ready == nil ? "it wrote no ready packet" : "its /healthz does not "
+                    + "answer 200"
             setPhase(bot, .starting, "not ready after \(limit): \(missing); see its log")
         } else {
             bot.isReady = true
@@ -502,7 +510,8 @@ actor BotFleet {
         logger.warning("A supervisor did not stop its bot in time and is killed.", metadata: ["bot_id": "\(bot.botID)"])
         await backend.kill(handle)
         guard await wait(timing.stopReserve, until: { bot.handle == nil }) else {
-            throw RuntimeError(.stopFailed, "bot \(bot.botID) could not be stopped; process \(handle.supervisor.pid) does not end")
+            throw RuntimeError(.stopFailed, "bot \(bot.botID) could not be stopped; process "
+                    + "\(handle.supervisor.pid) does not end")
         }
     }
 
@@ -536,7 +545,11 @@ actor BotFleet {
         bot.generation += 1
         let generation = bot.generation
         // What cannot be saved now is decided again at the next start of the agent.
-        do { try await save(bot) } catch { logger.error("A bot's state cannot be saved.", metadata: ["reason": "\(error)"]) }
+        do {
+            try await save(bot)
+        } catch {
+            logger.error("A bot's state cannot be saved.", metadata: ["bot_id": "\(bot.botID)", "reason": "\(error)"])
+        }
         guard let delay else { return settlePhase(bot) }
         let reason = bot.record.lastExit.map(Self.describe) ?? "it ended"
         setPhase(bot, .backoff, "\(reason); starting again in \(delay)")
@@ -600,7 +613,9 @@ actor BotFleet {
         guard bot.phase != phase || bot.reason != reason else { return }
         if bot.phase != phase {
             bot.sinceUnixMilliseconds = Journal.wallClock()
-            logger.info("A bot's phase changed.", metadata: ["bot_id": "\(bot.botID)", "phase": "\(phase)", "reason": "\(reason)"])
+            logger.info(
+                "A bot's phase changed.",
+                metadata: ["bot_id": "\(bot.botID)", "phase": "\(phase)", "reason": "\(reason)"])
         }
         bot.phase = phase
         bot.reason = reason

@@ -82,7 +82,9 @@ extension BotRecord {
     ///
     /// - Parameter missingBytes: log that was rotated away before it was read; told by a packet of type `gap`.
     /// - Returns: the monitor packets in it, in order.
-    mutating func ingest(_ records: [LogRecord], missingBytes: UInt64 = 0, at offset: UInt64 = 0) -> [Journal.NewPacket] {
+    mutating func ingest(
+        _ records: [LogRecord], missingBytes: UInt64 = 0, at offset: UInt64 = 0
+    ) -> [Journal.NewPacket] {
         var packets: [Journal.NewPacket] = []
         if missingBytes > 0 {
             packets.append(
@@ -157,7 +159,8 @@ extension BotRecord {
 
     private func gap(_ fields: String, at time: UInt64) -> Journal.NewPacket {
         Journal.NewPacket(
-            launchID: launch?.launchID ?? "", botSequence: 0, type: "gap", conversationID: "", messageID: "", turnID: "",
+            launchID: launch?.launchID ?? "", botSequence: 0, type: "gap", conversationID: "", messageID: "",
+            turnID: "",
             botTimeUnixMilliseconds: 0, receivedAtUnixMilliseconds: time,
             json: Array(#"{"v":1,"type":"gap",\#(fields)}"#.utf8))
     }

@@ -64,7 +64,9 @@ struct MessageDelivery: Sendable {
     ///
     /// - Parameter current: the launch that runs now.
     private func judgeEarlier(current launchID: String?) async throws -> Outcome? {
-        guard let earlier = try await journal.delivery(bot: message.botID, messageID: message.messageID) else { return nil }
+        guard let earlier = try await journal.delivery(bot: message.botID, messageID: message.messageID) else {
+            return nil
+        }
         if earlier.isAccepted { return .done }
         if earlier.launchID == launchID { return nil }
         // The bot is between two launches or about to be: which one comes next does not change the answer.
@@ -115,14 +117,16 @@ struct MessageDelivery: Sendable {
                 if known == nil { try? await journal.removeDelivery(bot: botID, messageID: messageID) }
                 let text = String(decoding: answer.body.prefix(300), as: UTF8.self)
                 return .finished(
-                    .failed(RuntimeError(.messageRefused, "bot \(botID) refused the message with status \(answer.status): \(text)")))
+                    .failed(RuntimeError(.messageRefused, "bot \(botID) refused the message with status "
+                            + "\(answer.status): \(text)")))
             }
         } catch {
             switch error {
             case .notLoopback(let url):
                 if known == nil { try? await journal.removeDelivery(bot: botID, messageID: messageID) }
                 return .finished(
-                    .failed(RuntimeError(.deliveryFailed, "bot \(botID) named a chat URL that is not on this machine: \(url)")))
+                    .failed(RuntimeError(.deliveryFailed, "bot \(botID) named a chat URL that is not on this "
+                            + "machine: \(url)")))
             case .notConnected(let reason):
                 if known == nil { try? await journal.removeDelivery(bot: botID, messageID: messageID) }
                 return .again(RuntimeError(.deliveryFailed, "bot \(botID) does not take connections: \(reason)"))

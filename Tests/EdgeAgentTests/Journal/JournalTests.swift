@@ -45,7 +45,9 @@ import WireFormat
     func overflows() async throws {
         let journal = try Journal(path: ":memory:", packetBudgetBytes: 20_000)
         try await journal.append([packet(1)], bot: "b", logOffset: 1)
-        for number in 1...1_000 { try await journal.append([packet(UInt64(number))], bot: "a", logOffset: UInt64(number)) }
+        for number: UInt64 in 1...1_000 {
+            try await journal.append([packet(number)], bot: "a", logOffset: number)
+        }
         let packets = try await journal.unacknowledged(after: [:], maxBytes: 1 << 20)
         let kept = packets.filter { $0.botID == "a" }
         let gap = try #require(kept.first)

@@ -93,7 +93,8 @@ import WireFormat
         var bytes: [UInt8] = []
         Array(text.utf8).withUnsafeBytes {
             LogRecord.write(
-                to: &bytes, timestamp: LogTimestamp.text(LogTimestamp.now()), stream: stream, isTruncated: false, text: $0)
+                to: &bytes, timestamp: LogTimestamp.text(LogTimestamp.now()), stream: stream, isTruncated: false,
+                text: $0)
         }
         return bytes
     }
@@ -109,7 +110,8 @@ import WireFormat
                 defer { offset += UInt64(line.count) }
                 return LogRecord(line: line.dropLast(), offset: offset)
             }
-            return record.ingest(records, missingBytes: missing, at: 77).map { String(decoding: $0.json, as: UTF8.self) }
+            let packets = record.ingest(records, missingBytes: missing, at: 77)
+            return packets.map { String(decoding: $0.json, as: UTF8.self) }
         }
         #expect(read([#"{"seq":1}"#, #"{"seq":4}"#]) == [
             #"{"seq":1}"#, #"{"v":1,"type":"gap","reason":"bot_sequence","from_seq":2,"to_seq":3}"#, #"{"seq":4}"#,

@@ -18,7 +18,8 @@ import Testing
         writer.append(PacketIngestModelTests.record(.stdout, "kept"), count: 1)
         let records = bench.records()
         #expect(records.map(\.stream) == [.supervisor, .stdout])
-        #expect(records[0].string.hasPrefix(#"{"event":"gap","dropped_records":3,"dropped_bytes":\#(record.count * 3),"#))
+        let gap = #"{"event":"gap","dropped_records":3,"dropped_bytes":\#(record.count * 3),"#
+        #expect(records[0].string.hasPrefix(gap))
         #expect(records[1].string == "kept")
     }
 
@@ -37,7 +38,8 @@ import Testing
         #expect(reader.read(from: 0).missingBytes == segments[0].start)
     }
 
-    @Test("A timestamp is read as it was written", arguments: [0, 951_782_399, 951_868_800, 1_769_860_800, 4_102_444_799])
+    @Test("A timestamp is read as it was written",
+        arguments: [0, 951_782_399, 951_868_800, 1_769_860_800, 4_102_444_799])
     func timestamps(_ seconds: Int) {
         let text = LogTimestamp.text(timespec(tv_sec: seconds, tv_nsec: 987_654_321))
         #expect(LogTimestamp.unixMilliseconds(text[...]) == UInt64(seconds) * 1_000 + 987)

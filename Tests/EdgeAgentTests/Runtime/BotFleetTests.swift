@@ -63,7 +63,8 @@ struct BotFleetTests {
             let before = try await journal.logCursor("a")
             while try await journal.logCursor("a") < before + 2_000 {
                 let ticket = journal.newPackets.ticket
-                if try await journal.logCursor("a") < before + 2_000 { try await journal.newPackets.wait(after: ticket) }
+                if try await journal.logCursor("a") >= before + 2_000 { break }
+                try await journal.newPackets.wait(after: ticket)
             }
             _ = try await second.stop("a", graceMilliseconds: 200)
         }
@@ -76,7 +77,8 @@ struct BotFleetTests {
     func recoversExit() async throws {
         let bench = try BotWorkbench()
         defer { bench.cleanUp() }
-        let script = "if [ -e stay ]; then exec sleep 600; fi; while [ ! -e go ]; do sleep 0.02; done; touch stay; exit 9"
+        let script = "if [ -e stay ]; then exec sleep 600; fi; while [ ! -e go ]; do sleep 0.02; done; touch stay; "
+                + "exit 9"
         let first = try bench.fleet([bench.shell(script)], journal: try bench.journal(), policy: Self.quick)
         let launchID = try await running(first) {
             try await first.start(BotWorkbench.specification()).botStatus.launchID
@@ -194,7 +196,8 @@ struct BotFleetTests {
     func startsAgain() async throws {
         let bench = try BotWorkbench()
         defer { bench.cleanUp() }
-        let fleet = try bench.fleet([bench.shell("echo port $BOT_CHAT_PORT; exec sleep 600")], journal: try bench.journal())
+        let fleet = try bench.fleet([bench.shell("echo port $BOT_CHAT_PORT; exec sleep "
+                + "600")], journal: try bench.journal())
         try await running(fleet) {
             let first = try await fleet.start(BotWorkbench.specification()).botStatus
             let same = try await fleet.start(BotWorkbench.specification(epoch: 2)).botStatus

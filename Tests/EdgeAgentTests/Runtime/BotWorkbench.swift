@@ -15,7 +15,8 @@ final class BotWorkbench: Sendable {
 
     init() throws {
         var template = Array("/tmp/edge-agent-test-XXXXXX".utf8CString)
-        path = try mkdtemp(&template).map { String(cString: $0) } ?? { throw NotReached(description: "no temporary directory") }()
+        path = try mkdtemp(&template).map { String(cString: $0) } ?? { throw NotReached(description: "no temporary "
+                + "directory") }()
         try Files.makeDirectory(bots, mode: 0o700)
     }
 

@@ -13,7 +13,8 @@ import Testing
         #expect(try CommandTemplate(parsing: line).words == words)
     }
 
-    @Test("An unclosed quote, a lone backslash and nothing at all are refused", arguments: ["a 'b", "a \"b", "a\\", "  "])
+    @Test("An unclosed quote, a lone backslash and nothing at all are refused",
+        arguments: ["a 'b", "a \"b", "a\\", "  "])
     func refuses(_ line: String) {
         #expect(throws: RuntimeError.self) { _ = try CommandTemplate(parsing: line) }
     }

@@ -98,7 +98,9 @@ import WireFormat
 
     @Test("After the launch changed, a packet about the message proves that it was taken")
     func provenByPacket() async throws {
-        let script = #"echo "$BOT_PACKET_PREFIX{\"seq\":2,\"type\":\"user_message\",\"message_id\":\"m1\"}"; exec sleep 600"#
+        let script =
+            #"echo "$BOT_PACKET_PREFIX{\"seq\":2,\"type\":\"user_message\",\"message_id\":\"m1\"}"; "#
+            + "exec sleep 600"
         try await withReadyBot([], script: script) { fleet, journal, transport in
             try await journal.saveDelivery(
                 bot: "a", messageID: "m1", .init(launchID: "earlier", logOffset: 0, isAccepted: false))

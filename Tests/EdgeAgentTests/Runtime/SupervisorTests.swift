@@ -78,7 +78,8 @@ struct SupervisorTests {
         let bench = try BotWorkbench()
         defer { bench.cleanUp() }
         let records = try await launch(
-            #"head -c 1048600 /dev/zero | tr '\0' x; echo; printf 'a\000\377b\r\n'; head -c 1048576 /dev/zero; echo; echo end"#,
+            #"head -c 1048600 /dev/zero | tr '\0' x; echo; printf 'a\000\377b\r\n'; "#
+                + "head -c 1048576 /dev/zero; echo; echo end",
             on: bench)
         let output = records.filter { $0.stream == .stdout }
         #expect(output.map(\.text.count) == [1 << 20, 5, 1 << 20, 3])

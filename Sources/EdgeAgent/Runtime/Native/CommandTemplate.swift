@@ -7,7 +7,8 @@ struct CommandTemplate: Sendable, Equatable {
         self.words = words
     }
 
-    /// Splits one line by the quoting rules people know from the shell: blanks part words, `'…'` is literal, in `"…"` a
+    /// Splits one line by the quoting rules people know from the shell: blanks part words, `'…'` is literal, in
+    /// `"…"` a
     /// backslash protects `"` and `\`, elsewhere it protects any character. Nothing is expanded.
     ///
     /// - Throws: `RuntimeError.profileNotUsable` where a quote is not closed or there is no word.
@@ -57,7 +58,8 @@ struct CommandTemplate: Sendable, Equatable {
             while let open = rest.firstIndex(of: "{") {
                 result += rest[..<open]
                 rest = rest[open...]
-                guard let close = rest.firstIndex(of: "}"), let value = values[String(rest[rest.index(after: open)..<close])]
+                guard let close = rest.firstIndex(of: "}"),
+                    let value = values[String(rest[rest.index(after: open)..<close])]
                 else {
                     result.append(rest.removeFirst())
                     continue

@@ -37,7 +37,8 @@ struct LoopbackHTTPTransport: BotChatTransport {
     ) -> Result<BotChatAnswer, BotChatError> {
         let deadline = ContinuousClock.now + timeout
         let socket = Glibc.socket(
-            target.family, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue) | Int32(SOCK_NONBLOCK.rawValue), 0)
+            target.family,
+            Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue) | Int32(SOCK_NONBLOCK.rawValue), 0)
         guard socket >= 0 else { return .failure(.notConnected(String(errno: errno))) }
         defer { close(socket) }
         if target.connect(socket) != 0 {
@@ -106,7 +107,9 @@ struct LoopbackHTTPTransport: BotChatTransport {
         }
         let body = Array(bytes[(end + 4)...])
         let length = lines.dropFirst().lazy.compactMap { line -> Int? in
-            guard let colon = line.firstIndex(of: ":"), line[..<colon].lowercased() == "content-length" else { return nil }
+            guard let colon = line.firstIndex(of: ":"), line[..<colon].lowercased() == "content-length" else {
+                return nil
+            }
             return Int(line[line.index(after: colon)...].drop { $0 == " " })
         }.first
         if let length, length >= 0, body.count >= length {

@@ -70,15 +70,18 @@ actor NativeRuntimeBackend: EdgeRuntimeBackend {
         let name = profile.command.words[0]
         if name.hasPrefix("/") {
             guard access(name, F_OK) == 0 else {
-                throw RuntimeError(.profileNotUsable, "the launch command \(name) does not exist; install it or correct the profile")
+                throw RuntimeError(.profileNotUsable, "the launch command \(name) does not exist; install it or "
+                        + "correct the profile")
             }
             guard Self.isExecutableFile(name) else {
-                throw RuntimeError(.profileNotUsable, "the launch command \(name) is not an executable file; check its mode (chmod +x)")
+                throw RuntimeError(.profileNotUsable, "the launch command \(name) is not an executable file; check "
+                        + "its mode (chmod +x)")
             }
             return name
         }
         guard !name.contains("/") else {
-            throw RuntimeError(.profileNotUsable, "the launch command \(name) must be an absolute path, or a name found in PATH")
+            throw RuntimeError(.profileNotUsable, "the launch command \(name) must be an absolute path, or a name "
+                    + "found in PATH")
         }
         for directory in inherited["PATH", default: ""].split(separator: ":") {
             let candidate = "\(directory)/\(name)"
@@ -86,7 +89,8 @@ actor NativeRuntimeBackend: EdgeRuntimeBackend {
         }
         throw RuntimeError(
             .profileNotUsable,
-            "the launch command \(name) is not found in PATH (\(inherited["PATH", default: ""])); install it or give its absolute path")
+            "the launch command \(name) is not found in PATH (\(inherited["PATH", default: ""])); install it or "
+                    + "give its absolute path")
     }
 
     private static func isExecutableFile(_ path: String) -> Bool {
@@ -101,7 +105,8 @@ actor NativeRuntimeBackend: EdgeRuntimeBackend {
         let directory = try BotDirectory(root: root, botID: botID)
         var wanted = configuration
         if !wanted.isEmpty, !PacketFields.isObject(wanted) {
-            throw RuntimeError(.configurationNotJSON, "the configuration of bot \(botID) is not a JSON object; correct it and start the bot again")
+            throw RuntimeError(.configurationNotJSON, "the configuration of bot \(botID) is not a JSON object; "
+                    + "correct it and start the bot again")
         }
         try directory.make()
         do {
@@ -109,7 +114,8 @@ actor NativeRuntimeBackend: EdgeRuntimeBackend {
             if wanted.isEmpty {
                 wanted = stored ?? Array("{}".utf8)
                 guard PacketFields.isObject(wanted) else {
-                    throw RuntimeError(.configurationNotJSON, "\(directory.config) is not a JSON object; correct it and start the bot again")
+                    throw RuntimeError(.configurationNotJSON, "\(directory.config) is not a JSON object; correct it "
+                            + "and start the bot again")
                 }
             }
             guard stored != wanted else { return false }
@@ -134,7 +140,8 @@ actor NativeRuntimeBackend: EdgeRuntimeBackend {
             guard let port = Self.bindLoopback(0) else { break }
             if !avoiding.contains(port) { return port }
         }
-        throw RuntimeError(.launchFailed, "no free port on 127.0.0.1 for the bot's chat endpoint: \(String(errno: errno))")
+        throw RuntimeError(.launchFailed, "no free port on 127.0.0.1 for the bot's chat endpoint: "
+                + "\(String(errno: errno))")
     }
 
     /// The port that could be bound, or nil.
@@ -173,7 +180,8 @@ actor NativeRuntimeBackend: EdgeRuntimeBackend {
         let pid = try Self.spawnSupervisor(supervisorExecutable, directory, inherited)
         guard let supervisor = ProcessIdentity.current(pid) else {
             waitpid(pid, nil, WNOHANG)
-            throw RuntimeError(.launchFailed, "the supervisor of bot \(request.botID) ended at once; see \(directory.supervisorErrors)")
+            throw RuntimeError(.launchFailed, "the supervisor of bot \(request.botID) ended at once; see "
+                    + "\(directory.supervisorErrors)")
         }
         return LaunchHandle(botID: request.botID, launchID: request.launchID, supervisor: supervisor)
     }
@@ -249,7 +257,9 @@ actor NativeRuntimeBackend: EdgeRuntimeBackend {
 
     func adopt(botID: String) async -> LaunchHandle? {
         for _ in 0..<Self.adoptionAttempts {
-            guard let directory = try? BotDirectory(root: root, botID: botID), directory.isSupervised else { return nil }
+            guard let directory = try? BotDirectory(root: root, botID: botID), directory.isSupervised else {
+                return nil
+            }
             if let handle = running(directory) { return handle }
             // The lock is held and the state not yet written: it is being started right now.
             guard (try? await Task.sleep(for: Self.adoptionPause)) != nil else { return nil }
@@ -302,7 +312,9 @@ actor NativeRuntimeBackend: EdgeRuntimeBackend {
     }
 
     func finishLost(botID: String, launchID: String) async {
-        guard let directory = try? BotDirectory(root: root, botID: botID), let lock = directory.takeLock() else { return }
+        guard let directory = try? BotDirectory(root: root, botID: botID), let lock = directory.takeLock() else {
+            return
+        }
         defer { close(lock) }
         var lastLimits = LogSegmentWriter.Limits()
         if let plan = directory.readPlan(), plan.launchID == launchID {

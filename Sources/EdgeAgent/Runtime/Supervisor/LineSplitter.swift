@@ -1,6 +1,7 @@
 import Glibc
 
-/// Cuts a stream of bytes into lines. A line beyond the limit is given up to the limit, the rest is dropped and counted.
+/// Cuts a stream of bytes into lines. A line beyond the limit is given up to the limit, the rest is dropped and
+/// counted.
 struct LineSplitter {
     /// What came out of the stream.
     enum Piece {
