@@ -18,7 +18,11 @@ struct BotOperations: Sendable {
     ///
     /// Without a profile the node's only usable one is taken, or the one called `default`.
     func create(
-        name: String, node: NodeID, runtimeProfile: String?, config: JSONValue?, by actor: Actor
+        name: String,
+        node: NodeID,
+        runtimeProfile: String?,
+        config: JSONValue?,
+        by actor: Actor
     ) async throws -> BotID {
         let name = try NamePolicy.checked(name)
         let date = clock.date()
@@ -26,7 +30,14 @@ struct BotOperations: Sendable {
         let profile = try await profile(runtimeProfile, on: node)
         let text = try Self.checked(config ?? .object([:]))
         try await store.create(
-            id: id, name: name, node: node, runtimeProfile: profile, config: text, at: date, by: actor)
+            id: id,
+            name: name,
+            node: node,
+            runtimeProfile: profile,
+            config: text,
+            at: date,
+            by: actor
+        )
         publish(id, change: "created", at: date)
         return id
     }
@@ -34,8 +45,12 @@ struct BotOperations: Sendable {
     func update(_ id: BotID, name: String?, config: JSONValue?, by actor: Actor) async throws {
         let date = clock.date()
         try await store.update(
-            id, name: try name.map { try NamePolicy.checked($0) }, config: try config.map(Self.checked), at: date,
-            by: actor)
+            id,
+            name: try name.map { try NamePolicy.checked($0) },
+            config: try config.map(Self.checked),
+            at: date,
+            by: actor
+        )
         publish(id, change: "configuration", at: date)
     }
 
@@ -61,27 +76,34 @@ struct BotOperations: Sendable {
 
     func publish(_ id: BotID, change: String, at date: Date) {
         events.publish(
-            "bot.updated", at: date, .object(["change": .string(change), "bot_id": .string(id.rawValue)]))
+            "bot.updated",
+            at: date,
+            .object(["change": .string(change), "bot_id": .string(id.rawValue)])
+        )
     }
 
     func publish(_ status: WireBotStatus, at date: Date) {
         events.publish(
-            "bot.updated", at: date,
+            "bot.updated",
+            at: date,
             .object([
                 "change": .string("status"), "bot_id": .string(status.botID), "phase": .string(status.phase.name),
                 "reason": .string(status.reason), "launch_id": .string(status.launchID),
-            ]))
+            ])
+        )
     }
 
     func publish(_ messages: [MessageChange], at date: Date) {
         for message in messages {
             events.publish(
-                "message.updated", at: date,
+                "message.updated",
+                at: date,
                 .object([
                     "message_id": .string(message.message.rawValue), "bot_id": .string(message.bot.rawValue),
                     "conversation_id": .string(message.conversation.rawValue), "state": .string(message.state.rawValue),
                     "reason": message.reason.map(JSONValue.string) ?? .null,
-                ]))
+                ])
+            )
         }
     }
 
@@ -103,7 +125,9 @@ struct BotOperations: Sendable {
         let data = try encoder.encode(config)
         guard data.count <= maximumConfigBytes else {
             throw HubError(
-                .payloadTooLarge, "`config` is \(data.count) bytes; at most \(maximumConfigBytes) are possible.")
+                .payloadTooLarge,
+                "`config` is \(data.count) bytes; at most \(maximumConfigBytes) are possible."
+            )
         }
         return String(decoding: data, as: UTF8.self)
     }

@@ -25,7 +25,9 @@ struct BotStore: Sendable {
     }
 
     static func find(_ db: Database, _ id: BotID) throws -> Bot? {
-        try Row.fetchOne(db, sql: select + " WHERE b.id = ? AND b.deleted_at IS NULL", arguments: [id.rawValue]).map(bot)
+        try Row.fetchOne(db, sql: select + " WHERE b.id = ? AND b.deleted_at IS NULL", arguments: [id.rawValue]).map(
+            bot
+        )
     }
 
     static func required(_ db: Database, _ id: BotID) throws -> Bot {
@@ -36,7 +38,13 @@ struct BotStore: Sendable {
     }
 
     func create(
-        id: BotID, name: String, node: NodeID, runtimeProfile: String, config: String, at date: Date, by actor: Actor
+        id: BotID,
+        name: String,
+        node: NodeID,
+        runtimeProfile: String,
+        config: String,
+        at date: Date,
+        by actor: Actor
     ) async throws {
         try await database.write { db in
             guard try NodeStore.find(db, node) != nil else { throw NodeStore.notFound(node) }
@@ -46,7 +54,8 @@ struct BotStore: Sendable {
                     INSERT INTO bots (id, name, node_id, runtime_profile, desired_state, config, placement_epoch, created_at)
                     VALUES (?, ?, ?, ?, 'stopped', ?, 1, ?)
                     """,
-                arguments: [id.rawValue, name, node.rawValue, runtimeProfile, config, date.unixMilliseconds])
+                arguments: [id.rawValue, name, node.rawValue, runtimeProfile, config, date.unixMilliseconds]
+            )
             try AuditStore.append(db, at: date, actor: actor, action: "bot.create", target: id.rawValue, detail: name)
         }
     }
@@ -57,7 +66,14 @@ struct BotStore: Sendable {
             if let name {
                 try Self.requireFreeName(db, name, except: id)
                 try db.execute(sql: "UPDATE bots SET name = ? WHERE id = ?", arguments: [name, id.rawValue])
-                try AuditStore.append(db, at: date, actor: actor, action: "bot.rename", target: id.rawValue, detail: name)
+                try AuditStore.append(
+                    db,
+                    at: date,
+                    actor: actor,
+                    action: "bot.rename",
+                    target: id.rawValue,
+                    detail: name
+                )
             }
             if let config {
                 try db.execute(sql: "UPDATE bots SET config = ? WHERE id = ?", arguments: [config, id.rawValue])
@@ -73,7 +89,8 @@ struct BotStore: Sendable {
     static func markDeleted(_ db: Database, _ id: BotID, at date: Date) throws {
         try db.execute(
             sql: "UPDATE bots SET deleted_at = ?, desired_state = 'stopped' WHERE id = ?",
-            arguments: [date.unixMilliseconds, id.rawValue])
+            arguments: [date.unixMilliseconds, id.rawValue]
+        )
     }
 
     /// Where a bot, deleted or not, is placed; nil for one the hub has never known.
@@ -90,27 +107,39 @@ struct BotStore: Sendable {
     /// Stores what a node says of one of its bots. Returns false for a bot that is not placed there, for an older
     /// placement, and where nothing changed. Messages that the end of a launch cut off are marked and returned.
     static func apply(
-        _ db: Database, _ status: WireBotStatus, from node: NodeID, at date: Date
+        _ db: Database,
+        _ status: WireBotStatus,
+        from node: NodeID,
+        at date: Date
     ) throws -> (isChanged: Bool, messages: [MessageChange]) {
         let id = BotID(rawValue: status.botID)
         guard let bot = try find(db, id), bot.nodeID == node else { return (false, []) }
         guard status.placementEpoch == 0 || status.placementEpoch >= bot.placementEpoch else { return (false, []) }
         guard status != bot.status else { return (false, []) }
         try db.execute(
-            sql: "UPDATE bots SET status = ? WHERE id = ?", arguments: [try status.serializedData() as Data, id.rawValue])
+            sql: "UPDATE bots SET status = ? WHERE id = ?",
+            arguments: [try status.serializedData() as Data, id.rawValue]
+        )
         let reason =
             status.reason.isEmpty
             ? "The bot stopped before it answered." : "The bot stopped before it answered: \(status.reason)"
         let messages = try MessageStore.interrupt(
-            db, bot: id, survivingLaunch: status.phase.isDown ? nil : status.launchID, reason: reason, at: date)
+            db,
+            bot: id,
+            survivingLaunch: status.phase.isDown ? nil : status.launchID,
+            reason: reason,
+            at: date
+        )
         return (true, messages)
     }
 
     private static func requireFreeName(_ db: Database, _ name: String, except: BotID?) throws {
         let isTaken =
             try Bool.fetchOne(
-                db, sql: "SELECT EXISTS (SELECT 1 FROM bots WHERE name = ? AND id <> ? AND deleted_at IS NULL)",
-                arguments: [name, except?.rawValue ?? ""]) ?? false
+                db,
+                sql: "SELECT EXISTS (SELECT 1 FROM bots WHERE name = ? AND id <> ? AND deleted_at IS NULL)",
+                arguments: [name, except?.rawValue ?? ""]
+            ) ?? false
         guard !isTaken else { throw HubError(.nameTaken, "Another bot is called \(name). Choose another name.") }
     }
 
@@ -118,12 +147,16 @@ struct BotStore: Sendable {
         let config: String = row["config"]
         let status: Data? = row["status"]
         return Bot(
-            id: BotID(rawValue: row["id"]), name: row["name"], nodeID: NodeID(rawValue: row["node_id"]),
-            nodeName: row["node_name"] ?? "", runtimeProfile: row["runtime_profile"],
+            id: BotID(rawValue: row["id"]),
+            name: row["name"],
+            nodeID: NodeID(rawValue: row["node_id"]),
+            nodeName: row["node_name"] ?? "",
+            runtimeProfile: row["runtime_profile"],
             desiredState: DesiredState(rawValue: row["desired_state"]) ?? .stopped,
             config: try JSONDecoder().decode(JSONValue.self, from: Data(config.utf8)),
             placementEpoch: UInt64(clamping: row["placement_epoch"] as Int64),
             createdAt: Date(unixMilliseconds: row["created_at"]),
-            status: try status.map { try WireBotStatus(serializedBytes: $0) })
+            status: try status.map { try WireBotStatus(serializedBytes: $0) }
+        )
     }
 }

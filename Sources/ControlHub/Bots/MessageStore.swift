@@ -18,37 +18,49 @@ struct MessageStore: Sendable {
                         (SELECT text FROM messages m WHERE m.bot_id = c.bot_id AND m.conversation_id = c.id
                             ORDER BY position DESC LIMIT 1) AS last_text
                     FROM conversations c WHERE c.bot_id = ? ORDER BY c.updated_at DESC, c.id LIMIT ? OFFSET ?
-                    """, arguments: [bot.rawValue, limit, offset]
+                    """,
+                arguments: [bot.rawValue, limit, offset]
             ).map { row in
                 Conversation(
-                    id: ConversationID(rawValue: row["id"]), botID: bot,
+                    id: ConversationID(rawValue: row["id"]),
+                    botID: bot,
                     createdAt: Date(unixMilliseconds: row["created_at"]),
-                    updatedAt: Date(unixMilliseconds: row["updated_at"]), messageCount: row["message_count"],
-                    lastText: row["last_text"])
+                    updatedAt: Date(unixMilliseconds: row["updated_at"]),
+                    messageCount: row["message_count"],
+                    lastText: row["last_text"]
+                )
             }
         }
     }
 
     /// The newest messages of a conversation before `before`, oldest first.
     func messages(
-        _ bot: BotID, _ conversation: ConversationID, before: Int64?, limit: Int
+        _ bot: BotID,
+        _ conversation: ConversationID,
+        before: Int64?,
+        limit: Int
     ) async throws -> [Message] {
         try await database.read { db in
             _ = try BotStore.required(db, bot)
             let isKnown =
                 try Bool.fetchOne(
-                    db, sql: "SELECT EXISTS (SELECT 1 FROM conversations WHERE bot_id = ? AND id = ?)",
-                    arguments: [bot.rawValue, conversation.rawValue]) ?? false
+                    db,
+                    sql: "SELECT EXISTS (SELECT 1 FROM conversations WHERE bot_id = ? AND id = ?)",
+                    arguments: [bot.rawValue, conversation.rawValue]
+                ) ?? false
             guard isKnown else {
                 throw HubError(
-                    .notFound, "Bot \(bot) has no conversation \(conversation). List them with GET …/conversations.")
+                    .notFound,
+                    "Bot \(bot) has no conversation \(conversation). List them with GET …/conversations."
+                )
             }
             return try Row.fetchAll(
                 db,
                 sql: """
                     SELECT * FROM messages WHERE bot_id = ? AND conversation_id = ? AND position < ?
                     ORDER BY position DESC LIMIT ?
-                    """, arguments: [bot.rawValue, conversation.rawValue, before ?? Int64.max, limit]
+                    """,
+                arguments: [bot.rawValue, conversation.rawValue, before ?? Int64.max, limit]
             ).map(Self.message).reversed()
         }
     }
@@ -68,11 +80,19 @@ struct MessageStore: Sendable {
             sql: """
                 INSERT INTO conversations (bot_id, id, created_at, updated_at) VALUES (?, ?, ?, ?)
                 ON CONFLICT (bot_id, id) DO UPDATE SET updated_at = max(updated_at, excluded.updated_at)
-                """, arguments: [bot.rawValue, id.rawValue, date.unixMilliseconds, date.unixMilliseconds])
+                """,
+            arguments: [bot.rawValue, id.rawValue, date.unixMilliseconds, date.unixMilliseconds]
+        )
     }
 
     static func insert(
-        _ db: Database, id: MessageID, bot: BotID, conversation: ConversationID, sender: String, text: String, at date: Date
+        _ db: Database,
+        id: MessageID,
+        bot: BotID,
+        conversation: ConversationID,
+        sender: String,
+        text: String,
+        at date: Date
     ) throws {
         try touchConversation(db, bot: bot, conversation, at: date)
         try db.execute(
@@ -80,82 +100,142 @@ struct MessageStore: Sendable {
                 INSERT INTO messages (id, bot_id, conversation_id, sender, text, state, created_at)
                 VALUES (?, ?, ?, ?, ?, 'queued', ?)
                 """,
-            arguments: [id.rawValue, bot.rawValue, conversation.rawValue, sender, text, date.unixMilliseconds])
+            arguments: [id.rawValue, bot.rawValue, conversation.rawValue, sender, text, date.unixMilliseconds]
+        )
     }
 
     /// The bot has the message. Its answer may have overtaken this, then nothing changes.
-    static func markDelivered(_ db: Database, _ id: MessageID, launch: String, at date: Date) throws -> [MessageChange] {
+    static func markDelivered(_ db: Database, _ id: MessageID, launch: String, at date: Date) throws -> [MessageChange]
+    {
         try change(
-            db, to: .delivered, reason: nil, at: date, setting: "delivered_at = \(date.unixMilliseconds), launch_id = ?",
-            where: "id = ? AND state = 'queued'", arguments: [launch, id.rawValue])
+            db,
+            to: .delivered,
+            reason: nil,
+            at: date,
+            setting: "delivered_at = \(date.unixMilliseconds), launch_id = ?",
+            where: "id = ? AND state = 'queued'",
+            arguments: [launch, id.rawValue]
+        )
     }
 
     /// The message did not reach the bot, or the bot gave it up.
     static func fail(_ db: Database, _ id: MessageID, reason: String, at date: Date) throws -> [MessageChange] {
         try change(
-            db, to: .failed, reason: reason, at: date, setting: ended(date),
-            where: "id = ? AND state IN ('queued', 'delivered')", arguments: [id.rawValue])
+            db,
+            to: .failed,
+            reason: reason,
+            at: date,
+            setting: ended(date),
+            where: "id = ? AND state IN ('queued', 'delivered')",
+            arguments: [id.rawValue]
+        )
     }
 
     /// Every turn that waits for the bot is given up.
     static func failDelivered(_ db: Database, bot: BotID, reason: String, at date: Date) throws -> [MessageChange] {
         try change(
-            db, to: .failed, reason: reason, at: date, setting: ended(date), where: "bot_id = ? AND state = 'delivered'",
-            arguments: [bot.rawValue])
+            db,
+            to: .failed,
+            reason: reason,
+            at: date,
+            setting: ended(date),
+            where: "bot_id = ? AND state = 'delivered'",
+            arguments: [bot.rawValue]
+        )
     }
 
     /// The turn has ended with an answer. An answer is proof of delivery, whatever was thought before.
     static func answer(_ db: Database, bot: BotID, _ id: MessageID, at date: Date) throws -> [MessageChange] {
         try change(
-            db, to: .answered, reason: nil, at: date,
+            db,
+            to: .answered,
+            reason: nil,
+            at: date,
             setting: ended(date) + ", delivered_at = coalesce(delivered_at, \(date.unixMilliseconds))",
-            where: "id = ? AND bot_id = ? AND state <> 'answered'", arguments: [id.rawValue, bot.rawValue])
+            where: "id = ? AND bot_id = ? AND state <> 'answered'",
+            arguments: [id.rawValue, bot.rawValue]
+        )
     }
 
     /// Answers the turn that has waited longest, in one conversation or in any.
     static func answerOldest(
-        _ db: Database, bot: BotID, conversation: ConversationID?, at date: Date
+        _ db: Database,
+        bot: BotID,
+        conversation: ConversationID?,
+        at date: Date
     ) throws -> [MessageChange] {
         let id = try String.fetchOne(
             db,
             sql: """
                 SELECT id FROM messages WHERE bot_id = ? AND state = 'delivered' AND (? IS NULL OR conversation_id = ?)
                 ORDER BY position LIMIT 1
-                """, arguments: [bot.rawValue, conversation?.rawValue, conversation?.rawValue])
+                """,
+            arguments: [bot.rawValue, conversation?.rawValue, conversation?.rawValue]
+        )
         guard let id else { return [] }
         return try answer(db, bot: bot, MessageID(rawValue: id), at: date)
     }
 
     /// Gives up turns whose launch has ended: all, or those of other launches than the one that lives.
     static func interrupt(
-        _ db: Database, bot: BotID, survivingLaunch: String?, reason: String, at date: Date
+        _ db: Database,
+        bot: BotID,
+        survivingLaunch: String?,
+        reason: String,
+        at date: Date
     ) throws -> [MessageChange] {
         if let survivingLaunch {
             guard !survivingLaunch.isEmpty else { return [] }
             return try change(
-                db, to: .interrupted, reason: reason, at: date, setting: ended(date),
+                db,
+                to: .interrupted,
+                reason: reason,
+                at: date,
+                setting: ended(date),
                 where: "bot_id = ? AND state = 'delivered' AND launch_id <> '' AND launch_id <> ?",
-                arguments: [bot.rawValue, survivingLaunch])
+                arguments: [bot.rawValue, survivingLaunch]
+            )
         }
         return try change(
-            db, to: .interrupted, reason: reason, at: date, setting: ended(date),
-            where: "bot_id = ? AND state = 'delivered'", arguments: [bot.rawValue])
+            db,
+            to: .interrupted,
+            reason: reason,
+            at: date,
+            setting: ended(date),
+            where: "bot_id = ? AND state = 'delivered'",
+            arguments: [bot.rawValue]
+        )
     }
 
     /// Gives up the turns of one launch that is known to have ended.
     static func interrupt(
-        _ db: Database, bot: BotID, endedLaunch: String, reason: String, at date: Date
+        _ db: Database,
+        bot: BotID,
+        endedLaunch: String,
+        reason: String,
+        at date: Date
     ) throws -> [MessageChange] {
         try change(
-            db, to: .interrupted, reason: reason, at: date, setting: ended(date),
-            where: "bot_id = ? AND state = 'delivered' AND launch_id IN ('', ?)", arguments: [bot.rawValue, endedLaunch])
+            db,
+            to: .interrupted,
+            reason: reason,
+            at: date,
+            setting: ended(date),
+            where: "bot_id = ? AND state = 'delivered' AND launch_id IN ('', ?)",
+            arguments: [bot.rawValue, endedLaunch]
+        )
     }
 
     private static func ended(_ date: Date) -> String { "ended_at = \(date.unixMilliseconds)" }
 
     /// - Parameter setting: further assignments; holds no outside text, that is passed in `arguments`.
     private static func change(
-        _ db: Database, to state: MessageState, reason: String?, at date: Date, setting: String, where condition: String,
+        _ db: Database,
+        to state: MessageState,
+        reason: String?,
+        at date: Date,
+        setting: String,
+        where condition: String,
         arguments: StatementArguments
     ) throws -> [MessageChange] {
         try Row.fetchAll(
@@ -163,20 +243,32 @@ struct MessageStore: Sendable {
             sql: """
                 UPDATE messages SET state = ?, reason = ?, \(setting) WHERE \(condition)
                 RETURNING id, bot_id, conversation_id
-                """, arguments: [state.rawValue, reason] + arguments
+                """,
+            arguments: [state.rawValue, reason] + arguments
         ).map { row in
             MessageChange(
-                message: MessageID(rawValue: row["id"]), bot: BotID(rawValue: row["bot_id"]),
-                conversation: ConversationID(rawValue: row["conversation_id"]), state: state, reason: reason)
+                message: MessageID(rawValue: row["id"]),
+                bot: BotID(rawValue: row["bot_id"]),
+                conversation: ConversationID(rawValue: row["conversation_id"]),
+                state: state,
+                reason: reason
+            )
         }
     }
 
     private static func message(_ row: Row) -> Message {
         Message(
-            position: row["position"], id: MessageID(rawValue: row["id"]), botID: BotID(rawValue: row["bot_id"]),
-            conversationID: ConversationID(rawValue: row["conversation_id"]), sender: row["sender"], text: row["text"],
-            state: MessageState(rawValue: row["state"]) ?? .failed, reason: row["reason"],
-            createdAt: Date(unixMilliseconds: row["created_at"]), deliveredAt: Date(row: row, "delivered_at"),
-            endedAt: Date(row: row, "ended_at"))
+            position: row["position"],
+            id: MessageID(rawValue: row["id"]),
+            botID: BotID(rawValue: row["bot_id"]),
+            conversationID: ConversationID(rawValue: row["conversation_id"]),
+            sender: row["sender"],
+            text: row["text"],
+            state: MessageState(rawValue: row["state"]) ?? .failed,
+            reason: row["reason"],
+            createdAt: Date(unixMilliseconds: row["created_at"]),
+            deliveredAt: Date(row: row, "delivered_at"),
+            endedAt: Date(row: row, "ended_at")
+        )
     }
 }

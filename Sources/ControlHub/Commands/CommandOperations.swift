@@ -26,13 +26,24 @@ struct CommandOperations: Sendable {
 
     /// Queues a command. Throws `notFound` for an unknown node, `queueFull`, or a storage error.
     func enqueue(
-        _ body: WireCommand.OneOf_Body, for node: NodeID, bot: BotID?, timeToLive: Duration, repeatable: Bool,
+        _ body: WireCommand.OneOf_Body,
+        for node: NodeID,
+        bot: BotID?,
+        timeToLive: Duration,
+        repeatable: Bool,
         actor: Actor = .hub
     ) async throws -> CommandID {
         let date = clock.date()
         let new = NewCommand(
-            id: .make(at: date), node: node, bot: bot, messageID: nil, body: body, isRepeatable: repeatable,
-            timeToLive: timeToLive, actor: actor)
+            id: .make(at: date),
+            node: node,
+            bot: bot,
+            messageID: nil,
+            body: body,
+            isRepeatable: repeatable,
+            timeToLive: timeToLive,
+            actor: actor
+        )
         try await database.write { db in
             guard try NodeStore.find(db, node) != nil else { throw NodeStore.notFound(node) }
             try CommandStore.insert(db, new, at: date)
@@ -89,7 +100,12 @@ struct CommandOperations: Sendable {
     /// Forgets the bot here and removes it from its node.
     func delete(_ bot: BotID, keepWorkspace: Bool, by actor: Actor) async throws -> CommandID {
         try await control(
-            bot, .stopped, action: "bot.delete", timeToLive: TimeToLive.remove, isDeleting: true, by: actor
+            bot,
+            .stopped,
+            action: "bot.delete",
+            timeToLive: TimeToLive.remove,
+            isDeleting: true,
+            by: actor
         ) { bot in
             var body = WireRemoveBot()
             body.botID = bot.id.rawValue
@@ -106,11 +122,15 @@ struct CommandOperations: Sendable {
     }
 
     /// Stores a message and the command that delivers it, in one transaction.
-    func send(_ text: String, to bot: BotID, in conversation: ConversationID?, by actor: Actor) async throws -> SentMessage {
+    func send(_ text: String, to bot: BotID, in conversation: ConversationID?, by actor: Actor) async throws
+        -> SentMessage
+    {
         guard !text.isEmpty else { throw HubError(.invalidRequest, "`text` is empty. Say something.") }
         guard text.utf8.count <= Self.maximumTextBytes else {
             throw HubError(
-                .payloadTooLarge, "`text` is \(text.utf8.count) bytes; at most \(Self.maximumTextBytes) are possible.")
+                .payloadTooLarge,
+                "`text` is \(text.utf8.count) bytes; at most \(Self.maximumTextBytes) are possible."
+            )
         }
         if let conversation {
             guard (1...200).contains(conversation.rawValue.utf8.count) else {
@@ -129,17 +149,39 @@ struct CommandOperations: Sendable {
             body.sender = actor.name
             body.text = text
             let new = NewCommand(
-                id: .make(at: date), node: stored.nodeID, bot: bot, messageID: message, body: .deliverMessage(body),
-                isRepeatable: false, timeToLive: TimeToLive.message, actor: actor)
+                id: .make(at: date),
+                node: stored.nodeID,
+                bot: bot,
+                messageID: message,
+                body: .deliverMessage(body),
+                isRepeatable: false,
+                timeToLive: TimeToLive.message,
+                actor: actor
+            )
             try MessageStore.insert(
-                db, id: message, bot: bot, conversation: conversation, sender: actor.name, text: text, at: date)
+                db,
+                id: message,
+                bot: bot,
+                conversation: conversation,
+                sender: actor.name,
+                text: text,
+                at: date
+            )
             try CommandStore.insert(db, new, at: date)
             try AuditStore.append(
-                db, at: date, actor: actor, action: "message.send", target: bot.rawValue, detail: message.rawValue)
+                db,
+                at: date,
+                actor: actor,
+                action: "message.send",
+                target: bot.rawValue,
+                detail: message.rawValue
+            )
             return new
         }
         bots.publish(
-            [MessageChange(message: message, bot: bot, conversation: conversation, state: .queued, reason: nil)], at: date)
+            [MessageChange(message: message, bot: bot, conversation: conversation, state: .queued, reason: nil)],
+            at: date
+        )
         queued(new, at: date)
         return SentMessage(message: message, conversation: conversation, command: new.id)
     }
@@ -165,8 +207,13 @@ struct CommandOperations: Sendable {
     // MARK: Parts
 
     private func control(
-        _ id: BotID, _ desired: DesiredState, action: String, timeToLive: Duration = TimeToLive.control,
-        isDeleting: Bool = false, by actor: Actor, _ bodies: @escaping @Sendable (Bot) throws -> [WireCommand.OneOf_Body]
+        _ id: BotID,
+        _ desired: DesiredState,
+        action: String,
+        timeToLive: Duration = TimeToLive.control,
+        isDeleting: Bool = false,
+        by actor: Actor,
+        _ bodies: @escaping @Sendable (Bot) throws -> [WireCommand.OneOf_Body]
     ) async throws -> CommandID {
         let date = clock.date()
         let created = try await database.write { db in
@@ -174,8 +221,15 @@ struct CommandOperations: Sendable {
             _ = try CommandStore.supersede(db, bot: id, at: date)
             let new = try bodies(bot).map { body in
                 NewCommand(
-                    id: .make(at: date), node: bot.nodeID, bot: id, messageID: nil, body: body, isRepeatable: true,
-                    timeToLive: timeToLive, actor: actor)
+                    id: .make(at: date),
+                    node: bot.nodeID,
+                    bot: id,
+                    messageID: nil,
+                    body: body,
+                    isRepeatable: true,
+                    timeToLive: timeToLive,
+                    actor: actor
+                )
             }
             for command in new { try CommandStore.insert(db, command, at: date) }
             if isDeleting {
@@ -194,22 +248,27 @@ struct CommandOperations: Sendable {
 
     private func queued(_ new: NewCommand, at date: Date) {
         events.publish(
-            "command.updated", at: date,
+            "command.updated",
+            at: date,
             .object([
-                "command_id": .string(new.id.rawValue), "node_id": .string(new.node.rawValue), "kind": .string(new.kind),
+                "command_id": .string(new.id.rawValue), "node_id": .string(new.node.rawValue),
+                "kind": .string(new.kind),
                 "state": .string(CommandState.queued.rawValue),
-            ]))
+            ])
+        )
         arrivalSignals.notify(new.node)
     }
 
     private func publish(_ command: Command, at date: Date) {
         events.publish(
-            "command.updated", at: date,
+            "command.updated",
+            at: date,
             .object([
                 "command_id": .string(command.id.rawValue), "node_id": .string(command.nodeID.rawValue),
                 "kind": .string(command.kind), "state": .string(command.state.rawValue),
                 "message": command.message.map(JSONValue.string) ?? .null,
-            ]))
+            ])
+        )
     }
 
     private static func startBody(_ bot: Bot) throws -> WireCommand.OneOf_Body {

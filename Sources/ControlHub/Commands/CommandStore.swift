@@ -16,11 +16,14 @@ struct CommandStore: Sendable {
             try Int.fetchOne(
                 db,
                 sql: "SELECT count(*) FROM commands WHERE node_id = ? AND state IN ('queued', 'delivered', 'running')",
-                arguments: [new.node.rawValue]) ?? 0
+                arguments: [new.node.rawValue]
+            ) ?? 0
         guard open < maximumOpenPerNode else {
             throw HubError(
-                .queueFull, "Node \(new.node) has \(open) unfinished commands. Wait until it has caught up, or cancel some.",
-                retryAfter: .seconds(30))
+                .queueFull,
+                "Node \(new.node) has \(open) unfinished commands. Wait until it has caught up, or cancel some.",
+                retryAfter: .seconds(30)
+            )
         }
         try db.execute(
             sql: """
@@ -32,7 +35,8 @@ struct CommandStore: Sendable {
                 new.id.rawValue, new.node.rawValue, new.bot?.rawValue, new.messageID?.rawValue, new.kind,
                 try new.wire.serializedData() as Data, new.isRepeatable, new.actor.name, date.unixMilliseconds,
                 date.unixMilliseconds + new.timeToLive.milliseconds,
-            ])
+            ]
+        )
     }
 
     /// Replaces waiting starts and stops of a bot, which a newer wish has made pointless.
@@ -42,7 +46,8 @@ struct CommandStore: Sendable {
             sql: """
                 UPDATE commands SET state = 'superseded', finished_at = ?
                 WHERE bot_id = ? AND state = 'queued' AND kind IN ('start_bot', 'stop_bot') RETURNING id
-                """, arguments: [date.unixMilliseconds, bot.rawValue]
+                """,
+            arguments: [date.unixMilliseconds, bot.rawValue]
         ).map(CommandID.init(rawValue:))
     }
 
@@ -54,11 +59,15 @@ struct CommandStore: Sendable {
                     SELECT id, bot_id, body, state FROM commands WHERE node_id = ?
                         AND (state IN ('delivered', 'running') OR (state = 'queued' AND expires_at > ?))
                     ORDER BY position
-                    """, arguments: [node.rawValue, date.unixMilliseconds]
+                    """,
+                arguments: [node.rawValue, date.unixMilliseconds]
             ).map { row in
                 QueuedCommand(
-                    id: CommandID(rawValue: row["id"]), botID: (row["bot_id"] as String?).map(BotID.init(rawValue:)),
-                    wasDelivered: row["state"] != "queued", command: try WireCommand(serializedBytes: row["body"] as Data))
+                    id: CommandID(rawValue: row["id"]),
+                    botID: (row["bot_id"] as String?).map(BotID.init(rawValue:)),
+                    wasDelivered: row["state"] != "queued",
+                    command: try WireCommand(serializedBytes: row["body"] as Data)
+                )
             }
         }
     }
@@ -70,11 +79,15 @@ struct CommandStore: Sendable {
                 sql: """
                     UPDATE commands SET state = 'delivered', delivered_at = ?
                     WHERE id = ? AND state = 'queued' AND expires_at > ?
-                    """, arguments: [date.unixMilliseconds, id.rawValue, date.unixMilliseconds])
+                    """,
+                arguments: [date.unixMilliseconds, id.rawValue, date.unixMilliseconds]
+            )
             if db.changesCount > 0 { return true }
             return try Bool.fetchOne(
-                db, sql: "SELECT EXISTS (SELECT 1 FROM commands WHERE id = ? AND state IN ('delivered', 'running'))",
-                arguments: [id.rawValue]) ?? false
+                db,
+                sql: "SELECT EXISTS (SELECT 1 FROM commands WHERE id = ? AND state IN ('delivered', 'running'))",
+                arguments: [id.rawValue]
+            ) ?? false
         }
     }
 
@@ -101,7 +114,8 @@ struct CommandStore: Sendable {
                 // Declared safe to run again, and the agent cannot tell how far it came.
                 try db.execute(
                     sql: "UPDATE commands SET state = 'queued', delivered_at = NULL, running_at = NULL WHERE id = ?",
-                    arguments: [id.rawValue])
+                    arguments: [id.rawValue]
+                )
                 messages = []
             case .unknown, .failed, .unspecified, .UNRECOGNIZED:
                 var result = result
@@ -111,7 +125,8 @@ struct CommandStore: Sendable {
                 if result.message.isEmpty {
                     result.message =
                         result.outcome == .unknown
-                        ? "The agent stopped while it ran this and cannot tell the outcome." : "The agent gave no reason."
+                        ? "The agent stopped while it ran this and cannot tell the outcome."
+                        : "The agent gave no reason."
                 }
                 try Self.end(db, id, .failed, result, at: date)
                 messages =
@@ -131,8 +146,10 @@ struct CommandStore: Sendable {
     func expire(at date: Date) async throws -> [Outcome] {
         let isAnythingDue = try await database.read { db in
             try Bool.fetchOne(
-                db, sql: "SELECT EXISTS (SELECT 1 FROM commands WHERE state = 'queued' AND expires_at <= ?)",
-                arguments: [date.unixMilliseconds]) ?? false
+                db,
+                sql: "SELECT EXISTS (SELECT 1 FROM commands WHERE state = 'queued' AND expires_at <= ?)",
+                arguments: [date.unixMilliseconds]
+            ) ?? false
         }
         guard isAnythingDue else { return [] }
         return try await database.write { db in
@@ -142,7 +159,9 @@ struct CommandStore: Sendable {
                     UPDATE commands SET state = 'expired', finished_at = ?, error_code = 'expired',
                         message = 'The node did not fetch it in time.'
                     WHERE state = 'queued' AND expires_at <= ? RETURNING id
-                    """, arguments: [date.unixMilliseconds, date.unixMilliseconds])
+                    """,
+                arguments: [date.unixMilliseconds, date.unixMilliseconds]
+            )
             return try ids.compactMap { text in
                 guard let command = try Self.find(db, CommandID(rawValue: text)) else { return nil }
                 let messages =
@@ -159,13 +178,22 @@ struct CommandStore: Sendable {
             let command = try Self.required(db, id)
             guard command.state == .queued else {
                 throw HubError(
-                    .notCancellable, "Command \(id) is \(command.state.rawValue); only a queued one can be cancelled.")
+                    .notCancellable,
+                    "Command \(id) is \(command.state.rawValue); only a queued one can be cancelled."
+                )
             }
             try db.execute(
                 sql: "UPDATE commands SET state = 'cancelled', finished_at = ? WHERE id = ?",
-                arguments: [date.unixMilliseconds, id.rawValue])
+                arguments: [date.unixMilliseconds, id.rawValue]
+            )
             try AuditStore.append(
-                db, at: date, actor: actor, action: "command.cancel", target: id.rawValue, detail: command.kind)
+                db,
+                at: date,
+                actor: actor,
+                action: "command.cancel",
+                target: id.rawValue,
+                detail: command.kind
+            )
             let messages =
                 try command.messageID.map {
                     try MessageStore.fail(db, $0, reason: "Cancelled before it was delivered.", at: date)
@@ -196,7 +224,11 @@ struct CommandStore: Sendable {
     }
 
     private static func end(
-        _ db: Database, _ id: CommandID, _ state: CommandState, _ result: WireCommandResult, at date: Date
+        _ db: Database,
+        _ id: CommandID,
+        _ state: CommandState,
+        _ result: WireCommandResult,
+        at date: Date
     ) throws {
         try db.execute(
             sql: """
@@ -208,11 +240,15 @@ struct CommandStore: Sendable {
                 result.startedAtUnixMs > 0 ? Int64(clamping: result.startedAtUnixMs) : nil,
                 result.errorCode.isEmpty ? nil : result.errorCode, result.message.isEmpty ? nil : result.message,
                 id.rawValue,
-            ])
+            ]
+        )
     }
 
     private static func delivered(
-        _ db: Database, _ command: Command, _ result: WireCommandResult, at date: Date
+        _ db: Database,
+        _ command: Command,
+        _ result: WireCommandResult,
+        at date: Date
     ) throws -> [MessageChange] {
         guard let message = command.messageID, let bot = command.botID else { return [] }
         let launch =
@@ -234,12 +270,22 @@ struct CommandStore: Sendable {
 
     private static func command(_ row: Row) -> Command {
         Command(
-            position: row["position"], id: CommandID(rawValue: row["id"]), nodeID: NodeID(rawValue: row["node_id"]),
+            position: row["position"],
+            id: CommandID(rawValue: row["id"]),
+            nodeID: NodeID(rawValue: row["node_id"]),
             botID: (row["bot_id"] as String?).map(BotID.init(rawValue:)),
-            messageID: (row["message_id"] as String?).map(MessageID.init(rawValue:)), kind: row["kind"],
-            state: CommandState(rawValue: row["state"]) ?? .failed, isRepeatable: row["repeatable"], actor: row["actor"],
-            createdAt: Date(unixMilliseconds: row["created_at"]), expiresAt: Date(unixMilliseconds: row["expires_at"]),
-            deliveredAt: Date(row: row, "delivered_at"), runningAt: Date(row: row, "running_at"),
-            finishedAt: Date(row: row, "finished_at"), errorCode: row["error_code"], message: row["message"])
+            messageID: (row["message_id"] as String?).map(MessageID.init(rawValue:)),
+            kind: row["kind"],
+            state: CommandState(rawValue: row["state"]) ?? .failed,
+            isRepeatable: row["repeatable"],
+            actor: row["actor"],
+            createdAt: Date(unixMilliseconds: row["created_at"]),
+            expiresAt: Date(unixMilliseconds: row["expires_at"]),
+            deliveredAt: Date(row: row, "delivered_at"),
+            runningAt: Date(row: row, "running_at"),
+            finishedAt: Date(row: row, "finished_at"),
+            errorCode: row["error_code"],
+            message: row["message"]
+        )
     }
 }

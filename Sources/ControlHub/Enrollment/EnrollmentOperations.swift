@@ -20,8 +20,14 @@ struct EnrollmentOperations: Sendable {
         let date = clock.date()
         let code = EnrollmentCode.random()
         let enrollment = Enrollment(
-            id: .make(at: date), name: try name.map { try NamePolicy.checked($0) }, createdBy: actor.name, createdAt: date,
-            expiresAt: date.addingTimeInterval(lifetime.seconds), redeemedAt: nil, nodeID: nil)
+            id: .make(at: date),
+            name: try name.map { try NamePolicy.checked($0) },
+            createdBy: actor.name,
+            createdAt: date,
+            expiresAt: date.addingTimeInterval(lifetime.seconds),
+            redeemedAt: nil,
+            nodeID: nil
+        )
         try await store.create(enrollment, codeHash: key.enrollmentHash(code.canonical), by: actor)
         return (enrollment, code)
     }
@@ -46,15 +52,22 @@ struct EnrollmentOperations: Sendable {
         }
         guard let code = EnrollmentCode(request.code) else {
             throw HubError(
-                .enrollmentCodeInvalid, "This is no enrollment code. It looks like XXXX-XXXX-XXXX; copy it again.")
+                .enrollmentCodeInvalid,
+                "This is no enrollment code. It looks like XXXX-XXXX-XXXX; copy it again."
+            )
         }
         let wishes = [request.name, request.hostName, "node"].compactMap { $0 }.filter { !$0.isEmpty }
         let wanted = try NamePolicy.checked(wishes[0])
         let date = clock.date()
         let token = SecretBytes.token(prefix: NodeOperations.tokenPrefix)
         let (node, name, isNew) = try await store.redeem(
-            codeHash: key.enrollmentHash(code.canonical), requestID: request.requestId, wantedName: wanted,
-            newNode: .make(at: date), tokenHash: SecretBytes.digest(token), at: date)
+            codeHash: key.enrollmentHash(code.canonical),
+            requestID: request.requestId,
+            wantedName: wanted,
+            newNode: .make(at: date),
+            tokenHash: SecretBytes.digest(token),
+            at: date
+        )
         if isNew { nodes.announceCreated(node, name: name, at: date) }
         return Redeemed(nodeID: node, nodeName: name, token: token, isNew: isNew)
     }

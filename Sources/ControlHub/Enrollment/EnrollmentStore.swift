@@ -15,10 +15,16 @@ struct EnrollmentStore: Sendable {
                 arguments: [
                     enrollment.id.rawValue, enrollment.name, codeHash, enrollment.createdBy,
                     enrollment.createdAt.unixMilliseconds, enrollment.expiresAt.unixMilliseconds,
-                ])
+                ]
+            )
             try AuditStore.append(
-                db, at: enrollment.createdAt, actor: actor, action: "enrollment.create", target: enrollment.id.rawValue,
-                detail: enrollment.name)
+                db,
+                at: enrollment.createdAt,
+                actor: actor,
+                action: "enrollment.create",
+                target: enrollment.id.rawValue,
+                detail: enrollment.name
+            )
         }
     }
 
@@ -26,7 +32,8 @@ struct EnrollmentStore: Sendable {
     func list(before: EnrollmentID?, limit: Int) async throws -> [Enrollment] {
         try await database.read { db in
             try Row.fetchAll(
-                db, sql: "SELECT * FROM enrollments WHERE ? IS NULL OR id < ? ORDER BY id DESC LIMIT ?",
+                db,
+                sql: "SELECT * FROM enrollments WHERE ? IS NULL OR id < ? ORDER BY id DESC LIMIT ?",
                 arguments: [before?.rawValue, before?.rawValue, limit]
             ).map(Self.enrollment)
         }
@@ -44,18 +51,30 @@ struct EnrollmentStore: Sendable {
 
     /// Redeems a code for a new node, or repeats the answer to the agent that redeemed it.
     func redeem(
-        codeHash: Data, requestID: String, wantedName: String, newNode: NodeID, tokenHash: Data, at date: Date
+        codeHash: Data,
+        requestID: String,
+        wantedName: String,
+        newNode: NodeID,
+        tokenHash: Data,
+        at date: Date
     ) async throws -> (node: NodeID, name: String, isNew: Bool) {
         try await database.write { db in
             guard
-                let row = try Row.fetchOne(db, sql: "SELECT * FROM enrollments WHERE code_hash = ?", arguments: [codeHash])
+                let row = try Row.fetchOne(
+                    db,
+                    sql: "SELECT * FROM enrollments WHERE code_hash = ?",
+                    arguments: [codeHash]
+                )
             else {
                 throw HubError(
-                    .enrollmentCodeInvalid, "This code is not known here. Check it, or make a new one on the hub.")
+                    .enrollmentCodeInvalid,
+                    "This code is not known here. Check it, or make a new one on the hub."
+                )
             }
             let enrollment = Self.enrollment(row)
             if let node = enrollment.nodeID {
-                guard row["request_id"] == requestID, let known = try NodeStore.find(db, node), known.revokedAt == nil else {
+                guard row["request_id"] == requestID, let known = try NodeStore.find(db, node), known.revokedAt == nil
+                else {
                     throw HubError(.enrollmentCodeUsed, "This code was used before. Make a new one on the hub.")
                 }
                 guard enrollment.expiresAt > date else { throw Self.expired }
@@ -68,21 +87,34 @@ struct EnrollmentStore: Sendable {
             try NodeStore.insert(db, id: newNode, name: name, tokenHash: tokenHash, at: date)
             try db.execute(
                 sql: "UPDATE enrollments SET redeemed_at = ?, request_id = ?, node_id = ? WHERE id = ?",
-                arguments: [date.unixMilliseconds, requestID, newNode.rawValue, enrollment.id.rawValue])
+                arguments: [date.unixMilliseconds, requestID, newNode.rawValue, enrollment.id.rawValue]
+            )
             try AuditStore.append(
-                db, at: date, actor: Actor(name: enrollment.createdBy), action: "enrollment.redeem",
-                target: newNode.rawValue, detail: name)
+                db,
+                at: date,
+                actor: Actor(name: enrollment.createdBy),
+                action: "enrollment.redeem",
+                target: newNode.rawValue,
+                detail: name
+            )
             return (newNode, name, true)
         }
     }
 
     private static let expired = HubError(
-        .enrollmentCodeExpired, "This code has expired. Make a new one on the hub.")
+        .enrollmentCodeExpired,
+        "This code has expired. Make a new one on the hub."
+    )
 
     private static func enrollment(_ row: Row) -> Enrollment {
         Enrollment(
-            id: EnrollmentID(rawValue: row["id"]), name: row["name"], createdBy: row["created_by"],
-            createdAt: Date(unixMilliseconds: row["created_at"]), expiresAt: Date(unixMilliseconds: row["expires_at"]),
-            redeemedAt: Date(row: row, "redeemed_at"), nodeID: (row["node_id"] as String?).map(NodeID.init(rawValue:)))
+            id: EnrollmentID(rawValue: row["id"]),
+            name: row["name"],
+            createdBy: row["created_by"],
+            createdAt: Date(unixMilliseconds: row["created_at"]),
+            expiresAt: Date(unixMilliseconds: row["expires_at"]),
+            redeemedAt: Date(row: row, "redeemed_at"),
+            nodeID: (row["node_id"] as String?).map(NodeID.init(rawValue:))
+        )
     }
 }

@@ -48,7 +48,8 @@ final class EnrollmentLimiter: Sendable {
 
     init(
         perAddress: (capacity: Int, interval: Duration) = (10, .seconds(6)),
-        total: (capacity: Int, interval: Duration) = (100, .milliseconds(200)), now: ContinuousClock.Instant
+        total: (capacity: Int, interval: Duration) = (100, .milliseconds(200)),
+        now: ContinuousClock.Instant
     ) {
         self.perAddress = perAddress
         state = Mutex(State(total: TokenBucket(capacity: total.capacity, interval: total.interval, now: now)))
@@ -72,8 +73,10 @@ final class EnrollmentLimiter: Sendable {
         }
         if let wait {
             throw HubError(
-                .rateLimited, "Too many tries. Wait \(max(1, Int(wait.seconds.rounded(.up)))) s and try again.",
-                retryAfter: wait)
+                .rateLimited,
+                "Too many tries. Wait \(max(1, Int(wait.seconds.rounded(.up)))) s and try again.",
+                retryAfter: wait
+            )
         }
     }
 }

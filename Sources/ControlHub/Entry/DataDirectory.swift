@@ -23,18 +23,23 @@ struct DataDirectory: Sendable {
         } else {
             do {
                 try FileManager.default.createDirectory(
-                    atPath: path, withIntermediateDirectories: true, attributes: [.posixPermissions: 0o700])
+                    atPath: path,
+                    withIntermediateDirectories: true,
+                    attributes: [.posixPermissions: 0o700]
+                )
             } catch {
                 throw StartFailure(
                     .cannotCreate,
-                    "the data directory \(path) cannot be made: \(Self.reason(error)). Choose another --data-dir.")
+                    "the data directory \(path) cannot be made: \(Self.reason(error)). Choose another --data-dir."
+                )
             }
         }
         guard access(path, R_OK | W_OK | X_OK) == 0 else {
             let reason = String(cString: strerror(errno))
             throw StartFailure(
                 .cannotCreate,
-                "the data directory \(path) is not writable: \(reason). Change its owner or choose another --data-dir.")
+                "the data directory \(path) is not writable: \(reason). Change its owner or choose another --data-dir."
+            )
         }
     }
 
@@ -48,7 +53,8 @@ struct DataDirectory: Sendable {
             close(fd)
             throw StartFailure(
                 .temporaryFailure,
-                "another control-hub already serves from \(path). Stop it first, or choose another --data-dir.")
+                "another control-hub already serves from \(path). Stop it first, or choose another --data-dir."
+            )
         }
         // Kept open on purpose: the lock ends with the process, however it ends.
     }
@@ -91,7 +97,10 @@ struct DataDirectory: Sendable {
 
     private static func writeFailure(_ path: String, _ code: Int32) -> StartFailure {
         if code == ENOSPC || code == EDQUOT {
-            return StartFailure(.ioError, "\(path) cannot be written: no space left on the disk. Free space and start again.")
+            return StartFailure(
+                .ioError,
+                "\(path) cannot be written: no space left on the disk. Free space and start again."
+            )
         }
         return StartFailure(.cannotCreate, "\(path) cannot be written: \(String(cString: strerror(code))).")
     }

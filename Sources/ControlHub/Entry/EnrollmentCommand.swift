@@ -4,11 +4,15 @@ import Foundation
 /// `control-hub enrollment …`.
 struct EnrollmentCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "enrollment", abstract: "Pair nodes by one-time codes.", subcommands: [Create.self, List.self])
+        commandName: "enrollment",
+        abstract: "Pair nodes by one-time codes.",
+        subcommands: [Create.self, List.self]
+    )
 
     struct Create: AsyncParsableCommand {
         static let configuration = CommandConfiguration(
-            abstract: "Make a one-time code; prints it and the command to type on the node.")
+            abstract: "Make a one-time code; prints it and the command to type on the node."
+        )
 
         @OptionGroup var common: CommonOptions
         @Option(help: "The node's name. (default: what the node calls itself)") var name: String?
@@ -18,18 +22,25 @@ struct EnrollmentCommand: AsyncParsableCommand {
         func run() async throws {
             let lifetime = try HubConfiguration.parseDuration(ttl, name: "--ttl")
             let parts = try common.open()
-            let (enrollment, code) = try await parts.enrollments.create(name: name, lifetime: lifetime, by: .commandLine)
+            let (enrollment, code) = try await parts.enrollments.create(
+                name: name,
+                lifetime: lifetime,
+                by: .commandLine
+            )
             let site = parts.site.current
             let command = site.enrollCommand(code: code.text)
             if json {
                 try Output.json([
                     "id": .string(enrollment.id.rawValue), "code": .string(code.text),
                     "expires_at": .string(enrollment.expiresAt.rfc3339), "command": .string(command),
-                    "ca_file": site.caFile.map(JSONValue.string) ?? .null, "pin_sha256": site.pin.map(JSONValue.string) ?? .null,
+                    "ca_file": site.caFile.map(JSONValue.string) ?? .null,
+                    "pin_sha256": site.pin.map(JSONValue.string) ?? .null,
                 ])
             } else {
                 let more = site.caFile.map { "\n\nOn this machine --ca-file \($0) does as well as the pin." } ?? ""
-                print("Code \(code.text), good until \(enrollment.expiresAt.rfc3339). On the node:\n\n  \(command)\(more)")
+                print(
+                    "Code \(code.text), good until \(enrollment.expiresAt.rfc3339). On the node:\n\n  \(command)\(more)"
+                )
             }
         }
     }
@@ -50,14 +61,18 @@ struct EnrollmentCommand: AsyncParsableCommand {
                             .object([
                                 "id": .string($0.id.rawValue), "name": $0.name.map(JSONValue.string) ?? .null,
                                 "state": .string($0.state(at: date).rawValue),
-                                "created_at": .string($0.createdAt.rfc3339), "expires_at": .string($0.expiresAt.rfc3339),
+                                "created_at": .string($0.createdAt.rfc3339),
+                                "expires_at": .string($0.expiresAt.rfc3339),
                                 "node_id": $0.nodeID.map { .string($0.rawValue) } ?? .null,
                             ])
-                        })
+                        }
+                    )
                 ])
             } else {
                 for each in list {
-                    print("\(each.id)\t\(each.state(at: date).rawValue)\t\(each.expiresAt.rfc3339)\t\(each.name ?? "-")")
+                    print(
+                        "\(each.id)\t\(each.state(at: date).rawValue)\t\(each.expiresAt.rfc3339)\t\(each.name ?? "-")"
+                    )
                 }
             }
         }

@@ -27,7 +27,8 @@ struct HubAssembly {
             throw StartFailure(
                 .configuration,
                 "plain HTTP on \(configuration.listenHost) would send tokens in the clear. Listen on 127.0.0.1, or name the "
-                    + "proxy in front with --public-url https://…")
+                    + "proxy in front with --public-url https://…"
+            )
         }
         let tls = configuration.insecureHTTP ? nil : try tlsMaterial()
         let key = try directory.key()
@@ -36,10 +37,21 @@ struct HubAssembly {
         let operators = OperatorOperations(store: OperatorStore(database: database), clock: clock)
         let site = SiteInformation(
             HubServices.Site(
-                hubName: configuration.hubName, publicURL: configuration.publicURL ?? "", isTLS: tls != nil,
-                caFile: tls?.caFile, pin: tls?.caFile == nil ? nil : tls?.pin))
+                hubName: configuration.hubName,
+                publicURL: configuration.publicURL ?? "",
+                isTLS: tls != nil,
+                caFile: tls?.caFile,
+                pin: tls?.caFile == nil ? nil : tls?.pin
+            )
+        )
         let parts = HubParts(
-            database: database, key: key, thresholds: configuration.thresholds, clock: clock, site: site, logger: logger)
+            database: database,
+            key: key,
+            thresholds: configuration.thresholds,
+            clock: clock,
+            site: site,
+            logger: logger
+        )
         try await parts.loadRegistry()
         let loginToken = try await operators.firstAdministratorToken()
 
@@ -47,12 +59,17 @@ struct HubAssembly {
         let services = parts.services(channel: gateway.channel)
         let builder = try makeServer(tls: try tls.map(nioConfiguration), gateway: gateway)
         var application = Application(
-            router: HubRouter.make(services), server: builder,
+            router: HubRouter.make(services),
+            server: builder,
             configuration: ApplicationConfiguration(
-                address: .hostname(configuration.listenHost, port: configuration.listenPort), serverName: nil),
+                address: .hostname(configuration.listenHost, port: configuration.listenPort),
+                serverName: nil
+            ),
             onServerRunning: { channel in
                 await listening(on: channel, site: site, tls: tls, loginToken: loginToken, announce: announce)
-            }, logger: logger)
+            },
+            logger: logger
+        )
         application.logger.logLevel = max(logger.logLevel, .notice)
 
         var group = ServiceGroupConfiguration(
@@ -60,7 +77,10 @@ struct HubAssembly {
                 .init(service: NodeLiveService(operations: parts.nodes, thresholds: configuration.thresholds)),
                 .init(service: CommandExpiryService(operations: parts.commands, logger: logger)),
                 .init(service: application),
-            ] + gateway.services.map { .init(service: $0) }, gracefulShutdownSignals: [.sigterm, .sigint], logger: logger)
+            ] + gateway.services.map { .init(service: $0) },
+            gracefulShutdownSignals: [.sigterm, .sigint],
+            logger: logger
+        )
         group.maximumGracefulShutdownDuration = Self.shutdownLimit
         do {
             try await ServiceGroup(configuration: group).run()
@@ -93,12 +113,19 @@ struct HubAssembly {
 
     private func makeGateway(_ parts: HubParts) -> Gateway {
         let service = GatewayService(
-            nodes: parts.nodes, bots: parts.bots, commands: parts.commands, packets: parts.packets,
-            hubVersion: HubVersion.version, logger: logger)
+            nodes: parts.nodes,
+            bots: parts.bots,
+            commands: parts.commands,
+            packets: parts.packets,
+            hubVersion: HubVersion.version,
+            logger: logger
+        )
         let builder = HTTPServerBuilder { responder in
             WebSocketUpgradeChannel(
-                responder: responder, webSocketConfiguration: ConnectionConfiguration(),
-                serveNode: { await service.serve($0, $1) })
+                responder: responder,
+                webSocketConfiguration: ConnectionConfiguration(),
+                serveNode: { await service.serve($0, $1) }
+            )
         }
         return Gateway(channel: service, services: [service], builder: builder)
     }
@@ -115,7 +142,10 @@ struct HubAssembly {
             return try TLSMaterial.given(certificate: certificate, key: key)
         }
         return try TLSMaterial.prepare(
-            in: directory, names: [HubConfiguration.machineName] + configuration.hostnames, at: Date())
+            in: directory,
+            names: [HubConfiguration.machineName] + configuration.hostnames,
+            at: Date()
+        )
     }
 
     private func nioConfiguration(_ material: TLSMaterial) throws -> TLSConfiguration {
@@ -124,18 +154,26 @@ struct HubAssembly {
                 NIOSSLCertificateSource.certificate($0)
             }
             let key = try NIOSSLPrivateKey(file: material.keyFile, format: .pem)
-            var configuration = TLSConfiguration.makeServerConfiguration(certificateChain: chain, privateKey: .privateKey(key))
+            var configuration = TLSConfiguration.makeServerConfiguration(
+                certificateChain: chain,
+                privateKey: .privateKey(key)
+            )
             configuration.minimumTLSVersion = .tlsv12
             configuration.applicationProtocols = ["http/1.1"]
             return configuration
         } catch {
             throw StartFailure(
-                .dataError, "the certificate \(material.certificateFile) or its key \(material.keyFile) cannot be used.")
+                .dataError,
+                "the certificate \(material.certificateFile) or its key \(material.keyFile) cannot be used."
+            )
         }
     }
 
     private func listening(
-        on channel: any Channel, site: SiteInformation, tls: TLSMaterial?, loginToken: String?,
+        on channel: any Channel,
+        site: SiteInformation,
+        tls: TLSMaterial?,
+        loginToken: String?,
         announce: @Sendable (Announcement) -> Void
     ) async {
         let port = channel.localAddress?.port ?? configuration.listenPort
@@ -154,7 +192,8 @@ struct HubAssembly {
             logger.error("hub.address not written", metadata: ["error": "\(error)"])
         }
         announce(
-            Announcement(address: address, site: site.current, loginToken: loginToken, dataDirectory: directory.path))
+            Announcement(address: address, site: site.current, loginToken: loginToken, dataDirectory: directory.path)
+        )
     }
 
     private func bindFailure(_ error: IOError) -> StartFailure {
@@ -163,13 +202,18 @@ struct HubAssembly {
         case EADDRINUSE:
             return StartFailure(
                 .unavailable,
-                "cannot listen on \(address): the address is already in use. Stop the other program or choose another --listen.")
+                "cannot listen on \(address): the address is already in use. Stop the other program or choose another --listen."
+            )
         case EACCES:
             return StartFailure(
-                .unavailable, "cannot listen on \(address): not permitted. Choose a port above 1023 or grant the right.")
+                .unavailable,
+                "cannot listen on \(address): not permitted. Choose a port above 1023 or grant the right."
+            )
         default:
             return StartFailure(
-                .unavailable, "cannot listen on \(address): \(String(cString: strerror(error.errnoCode))).")
+                .unavailable,
+                "cannot listen on \(address): \(String(cString: strerror(error.errnoCode)))."
+            )
         }
     }
 }

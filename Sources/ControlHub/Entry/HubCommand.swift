@@ -16,7 +16,8 @@ struct HubCommand: AsyncParsableCommand {
         subcommands: [
             ServeCommand.self, OperatorCommand.self, EnrollmentCommand.self, NodeCommand.self, BackupCommand.self,
             VersionCommand.self,
-        ])
+        ]
+    )
 
     static func main() async {
         do {

@@ -81,7 +81,9 @@ struct HubConfiguration: Sendable {
         let level = text(.logLevel) ?? "info"
         guard let logLevel = Logger.Level(rawValue: level.lowercased()) else {
             throw StartFailure(
-                .configuration, "log_level \"\(level)\" is not known. Give trace, debug, info, notice, warning or error.")
+                .configuration,
+                "log_level \"\(level)\" is not known. Give trace, debug, info, notice, warning or error."
+            )
         }
         self.logLevel = logLevel
         logFormat = text(.logFormat)
@@ -94,15 +96,20 @@ struct HubConfiguration: Sendable {
         }
         thresholds = HealthThresholds(
             heartbeatInterval: try duration(.heartbeatInterval) ?? .seconds(15),
-            degradedAfter: try duration(.degradedAfter), offlineAfter: try duration(.offlineAfter),
-            closedGrace: try duration(.closedGrace) ?? .seconds(10))
+            degradedAfter: try duration(.degradedAfter),
+            offlineAfter: try duration(.offlineAfter),
+            closedGrace: try duration(.closedGrace) ?? .seconds(10)
+        )
         guard thresholds.heartbeatInterval >= .milliseconds(100), thresholds.heartbeatInterval <= .seconds(3600) else {
             throw StartFailure(.configuration, "heartbeat_interval must lie between 100ms and 1h.")
         }
-        guard thresholds.heartbeatInterval < thresholds.degradedAfter, thresholds.degradedAfter < thresholds.offlineAfter
+        guard thresholds.heartbeatInterval < thresholds.degradedAfter,
+            thresholds.degradedAfter < thresholds.offlineAfter
         else {
             throw StartFailure(
-                .configuration, "heartbeat_interval, degraded_after and offline_after must grow in this order.")
+                .configuration,
+                "heartbeat_interval, degraded_after and offline_after must grow in this order."
+            )
         }
     }
 
@@ -178,7 +185,9 @@ struct HubConfiguration: Sendable {
     }
 
     private static func parseURL(_ text: String) throws -> String {
-        guard let url = URL(string: text), let scheme = url.scheme, ["http", "https"].contains(scheme), url.host() != nil else {
+        guard let url = URL(string: text), let scheme = url.scheme, ["http", "https"].contains(scheme),
+            url.host() != nil
+        else {
             throw StartFailure(.configuration, "public_url \"\(text)\" must look like https://hub.example.")
         }
         return text.hasSuffix("/") ? String(text.dropLast()) : text
@@ -196,7 +205,8 @@ struct HubConfiguration: Sendable {
     static func parseDuration(_ text: String, name: String) throws -> Duration {
         let digits = text.prefix { $0.isASCII && $0.isNumber }
         let factors: [String: Int64] = ["ms": 1, "": 1000, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000]
-        guard let number = Int64(digits), number <= 1_000_000_000, let factor = factors[String(text.dropFirst(digits.count))]
+        guard let number = Int64(digits), number <= 1_000_000_000,
+            let factor = factors[String(text.dropFirst(digits.count))]
         else {
             throw StartFailure(.configuration, "\(name) \"\(text)\" must be a time like 500ms, 15s, 10m or 24h.")
         }

@@ -17,8 +17,13 @@ struct HubParts: Sendable {
     let idempotency: IdempotencyStore
 
     init(
-        database: HubDatabase, key: HubKey, thresholds: HealthThresholds, clock: HubClock, site: SiteInformation,
-        logger: Logger, enrollmentLimiter: EnrollmentLimiter? = nil
+        database: HubDatabase,
+        key: HubKey,
+        thresholds: HealthThresholds,
+        clock: HubClock,
+        site: SiteInformation,
+        logger: Logger,
+        enrollmentLimiter: EnrollmentLimiter? = nil
     ) {
         self.database = database
         self.clock = clock
@@ -26,14 +31,28 @@ struct HubParts: Sendable {
         self.logger = logger
         registry = NodeRegistry(thresholds: thresholds)
         nodes = NodeOperations(
-            store: NodeStore(database: database), registry: registry, events: events, clock: clock, logger: logger)
+            store: NodeStore(database: database),
+            registry: registry,
+            events: events,
+            clock: clock,
+            logger: logger
+        )
         bots = BotOperations(database: database, events: events, clock: clock)
         commands = CommandOperations(
-            database: database, bots: bots, arrivalSignals: CommandArrivals(), events: events, clock: clock)
+            database: database,
+            bots: bots,
+            arrivalSignals: CommandArrivals(),
+            events: events,
+            clock: clock
+        )
         packets = MonitorPacketOperations(database: database, bots: bots, events: events, clock: clock)
         enrollments = EnrollmentOperations(
-            store: EnrollmentStore(database: database), nodes: nodes, key: key,
-            limiter: enrollmentLimiter ?? EnrollmentLimiter(now: clock.now()), clock: clock)
+            store: EnrollmentStore(database: database),
+            nodes: nodes,
+            key: key,
+            limiter: enrollmentLimiter ?? EnrollmentLimiter(now: clock.now()),
+            clock: clock
+        )
         operators = OperatorOperations(store: OperatorStore(database: database), clock: clock)
         idempotency = IdempotencyStore(database: database, key: key)
     }
@@ -45,9 +64,22 @@ struct HubParts: Sendable {
 
     func services(channel: any AgentChannel) -> HubServices {
         HubServices(
-            nodes: nodes, bots: bots, commands: commands, packets: packets, messages: MessageStore(database: database),
-            logs: LogOperations(bots: bots, channel: channel, clock: clock), streams: ServerSentEvents(),
-            enrollments: enrollments, operators: operators, audit: AuditStore(database: database), events: events,
-            channel: channel, idempotency: idempotency, clock: clock, siteInformation: site, logger: logger)
+            nodes: nodes,
+            bots: bots,
+            commands: commands,
+            packets: packets,
+            messages: MessageStore(database: database),
+            logs: LogOperations(bots: bots, channel: channel, clock: clock),
+            streams: ServerSentEvents(),
+            enrollments: enrollments,
+            operators: operators,
+            audit: AuditStore(database: database),
+            events: events,
+            channel: channel,
+            idempotency: idempotency,
+            clock: clock,
+            siteInformation: site,
+            logger: logger
+        )
     }
 }

@@ -4,11 +4,15 @@ import Foundation
 /// `control-hub node …`.
 struct NodeCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "node", abstract: "Manage nodes.", subcommands: [Create.self])
+        commandName: "node",
+        abstract: "Manage nodes.",
+        subcommands: [Create.self]
+    )
 
     struct Create: AsyncParsableCommand {
         static let configuration = CommandConfiguration(
-            abstract: "Register a node; prints a token that is ready for `edge-agent run`, once.")
+            abstract: "Register a node; prints a token that is ready for `edge-agent run`, once."
+        )
 
         @OptionGroup var common: CommonOptions
         @Argument(help: "The node's name.") var name: String
@@ -33,7 +37,8 @@ struct NodeCommand: AsyncParsableCommand {
                     On the node (or give the token as EDGE_TOKEN, where other users cannot see it):
 
                       \(command)
-                    """)
+                    """
+                )
             }
         }
     }
@@ -42,8 +47,10 @@ struct NodeCommand: AsyncParsableCommand {
 /// `control-hub backup`.
 struct BackupCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "backup", abstract: "Copy the database into a new file, also while the hub serves.",
-        discussion: "Keep hub.key and tls/ of the data directory beside it: they are not in the database.")
+        commandName: "backup",
+        abstract: "Copy the database into a new file, also while the hub serves.",
+        discussion: "Keep hub.key and tls/ of the data directory beside it: they are not in the database."
+    )
 
     @OptionGroup var common: CommonOptions
     @Argument(help: "The file to make.") var file: String

@@ -4,12 +4,15 @@ import Foundation
 /// `control-hub operator …`.
 struct OperatorCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "operator", abstract: "Manage the people and scripts that may use the hub.",
-        subcommands: [Add.self, List.self, LoginLink.self])
+        commandName: "operator",
+        abstract: "Manage the people and scripts that may use the hub.",
+        subcommands: [Add.self, List.self, LoginLink.self]
+    )
 
     struct Add: AsyncParsableCommand {
         static let configuration = CommandConfiguration(
-            abstract: "Add an operator; prints a token for scripts and a login link for the dashboard, once.")
+            abstract: "Add an operator; prints a token for scripts and a login link for the dashboard, once."
+        )
 
         @OptionGroup var common: CommonOptions
         @Argument(help: "The operator's name.") var name: String
@@ -35,7 +38,8 @@ struct OperatorCommand: AsyncParsableCommand {
                       login link  \(link)  (works once, within 24 hours)
 
                     Try it: curl -H "Authorization: Bearer TOKEN" \(parts.site.current.publicURL)/api/nodes
-                    """)
+                    """
+                )
             }
         }
     }
@@ -53,10 +57,12 @@ struct OperatorCommand: AsyncParsableCommand {
                     "items": .array(
                         operators.map {
                             .object([
-                                "id": .string($0.id.rawValue), "name": .string($0.name), "role": .string($0.role.rawValue),
+                                "id": .string($0.id.rawValue), "name": .string($0.name),
+                                "role": .string($0.role.rawValue),
                                 "created_at": .string($0.createdAt.rfc3339),
                             ])
-                        })
+                        }
+                    )
                 ])
             } else {
                 for each in operators { print("\(each.role.rawValue)\t\(each.name)\t\(each.createdAt.rfc3339)") }
@@ -66,7 +72,9 @@ struct OperatorCommand: AsyncParsableCommand {
 
     struct LoginLink: AsyncParsableCommand {
         static let configuration = CommandConfiguration(
-            commandName: "login-link", abstract: "Make a one-time login link for an operator.")
+            commandName: "login-link",
+            abstract: "Make a one-time login link for an operator."
+        )
 
         @OptionGroup var common: CommonOptions
         @Argument(help: "The operator's name.") var name: String

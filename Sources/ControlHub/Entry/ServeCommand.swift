@@ -6,7 +6,8 @@ import Logging
 /// `control-hub serve`.
 struct ServeCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "serve", abstract: "Run the hub.",
+        commandName: "serve",
+        abstract: "Run the hub.",
         discussion: """
             Every option can also be given as an environment variable (--data-dir is HUB_DATA_DIR) and in the \
             configuration file (data_dir: …). Flags win over variables, variables over the file.
@@ -14,7 +15,8 @@ struct ServeCommand: AsyncParsableCommand {
             Ends with 64 for a wrong command line, 65 for a damaged certificate or database, 69 for an address that \
             cannot be listened on, 73 for a data directory that cannot be used, 74 for a full disk, 75 when another hub \
             uses the data directory, 78 for a wrong configuration.
-            """)
+            """
+    )
 
     @OptionGroup var common: CommonOptions
 
@@ -115,7 +117,9 @@ struct CommonOptions: ParsableArguments {
     @Option(help: "Configuration file (YAML).")
     var config: String?
 
-    @Option(help: "Directory of the hub's data. (default: /var/lib/control-hub for root, else ~/.local/state/control-hub)")
+    @Option(
+        help: "Directory of the hub's data. (default: /var/lib/control-hub for root, else ~/.local/state/control-hub)"
+    )
     var dataDir: String?
 
     var flags: [HubConfiguration.Option: String] {
@@ -140,12 +144,19 @@ struct CommonOptions: ParsableArguments {
                 site = stored
             } else {
                 site = HubServices.Site(
-                    hubName: configuration.hubName, publicURL: configuration.publicURL ?? "https://HUB:8443", isTLS: true)
+                    hubName: configuration.hubName,
+                    publicURL: configuration.publicURL ?? "https://HUB:8443",
+                    isTLS: true
+                )
             }
             return HubParts(
-                database: try HubDatabase(path: directory.file(HubDatabase.fileName)), key: try directory.key(),
-                thresholds: configuration.thresholds, clock: .system, site: SiteInformation(site),
-                logger: Logger(label: "hub"))
+                database: try HubDatabase(path: directory.file(HubDatabase.fileName)),
+                key: try directory.key(),
+                thresholds: configuration.thresholds,
+                clock: .system,
+                site: SiteInformation(site),
+                logger: Logger(label: "hub")
+            )
         } catch {
             throw StartFailure(error, dataDirectory: directory.path)
         }

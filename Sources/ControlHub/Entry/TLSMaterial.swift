@@ -45,13 +45,21 @@ struct TLSMaterial: Sendable {
             } ?? false
         if !isGood {
             let certificate = try issue(
-                publicKey, names: wanted, authority: authority, authorityKey: authorityKey, at: date)
+                publicKey,
+                names: wanted,
+                authority: authority,
+                authorityKey: authorityKey,
+                at: date
+            )
             let chain = try certificate.serializeAsPEM().pemString + "\n" + authority.serializeAsPEM().pemString + "\n"
             try directory.write(Data(chain.utf8), to: "tls/server.pem", mode: 0o644)
         }
         return TLSMaterial(
-            certificateFile: directory.file("tls/server.pem"), keyFile: directory.file("tls/server-key.pem"),
-            caFile: directory.file("tls/ca.pem"), pin: pin(of: publicKey))
+            certificateFile: directory.file("tls/server.pem"),
+            keyFile: directory.file("tls/server-key.pem"),
+            caFile: directory.file("tls/ca.pem"),
+            pin: pin(of: publicKey)
+        )
     }
 
     /// A certificate and key of the operator's own. Throws when they cannot be read or do not belong together.
@@ -60,16 +68,25 @@ struct TLSMaterial: Sendable {
         let keyText = try text(key, what: "the certificate's key")
         let leaf: Certificate
         do {
-            guard let first = try PEMDocument.parseMultiple(pemString: chain).first(where: { $0.discriminator == "CERTIFICATE" })
+            guard
+                let first = try PEMDocument.parseMultiple(pemString: chain).first(where: {
+                    $0.discriminator == "CERTIFICATE"
+                })
             else { throw StartFailure(.dataError, "\(certificate) holds no certificate in PEM form.") }
             leaf = try Certificate(pemDocument: first)
         } catch let failure as StartFailure {
             throw failure
         } catch {
-            throw StartFailure(.dataError, "the certificate \(certificate) cannot be read: it is no certificate in PEM form.")
+            throw StartFailure(
+                .dataError,
+                "the certificate \(certificate) cannot be read: it is no certificate in PEM form."
+            )
         }
         guard let privateKey = try? Certificate.PrivateKey(pemEncoded: keyText) else {  // `try?`: the cause is in the text
-            throw StartFailure(.dataError, "the key \(key) cannot be read: it is no unencrypted private key in PEM form.")
+            throw StartFailure(
+                .dataError,
+                "the key \(key) cannot be read: it is no unencrypted private key in PEM form."
+            )
         }
         guard privateKey.publicKey == leaf.publicKey else {
             throw StartFailure(.dataError, "the key \(key) does not belong to the certificate \(certificate).")
@@ -78,14 +95,17 @@ struct TLSMaterial: Sendable {
     }
 
     private static func authority(
-        in directory: DataDirectory, at date: Date
+        in directory: DataDirectory,
+        at date: Date
     ) throws -> (Certificate, Certificate.PrivateKey) {
         let key = try key("tls/ca-key.pem", in: directory)
         let privateKey = Certificate.PrivateKey(key)
         if let existing = try readCertificate("tls/ca.pem", in: directory) {
             guard existing.publicKey == privateKey.publicKey else {
                 throw StartFailure(
-                    .dataError, "tls/ca.pem and tls/ca-key.pem in \(directory.path) do not belong together. Restore both.")
+                    .dataError,
+                    "tls/ca.pem and tls/ca-key.pem in \(directory.path) do not belong together. Restore both."
+                )
             }
             return (existing, privateKey)
         }
@@ -93,28 +113,43 @@ struct TLSMaterial: Sendable {
             CommonName("ControlHub private authority")
         }
         let certificate = try Certificate(
-            version: .v3, serialNumber: Certificate.SerialNumber(), publicKey: privateKey.publicKey,
-            notValidBefore: date.addingTimeInterval(-backdating), notValidAfter: date.addingTimeInterval(authorityLifetime),
-            issuer: name, subject: name, signatureAlgorithm: .ecdsaWithSHA256,
+            version: .v3,
+            serialNumber: Certificate.SerialNumber(),
+            publicKey: privateKey.publicKey,
+            notValidBefore: date.addingTimeInterval(-backdating),
+            notValidAfter: date.addingTimeInterval(authorityLifetime),
+            issuer: name,
+            subject: name,
+            signatureAlgorithm: .ecdsaWithSHA256,
             extensions: try Certificate.Extensions {
                 Critical(BasicConstraints.isCertificateAuthority(maxPathLength: 0))
                 Critical(KeyUsage(keyCertSign: true, cRLSign: true))
                 SubjectKeyIdentifier(hash: privateKey.publicKey)
-            }, issuerPrivateKey: privateKey)
+            },
+            issuerPrivateKey: privateKey
+        )
         let text = try certificate.serializeAsPEM().pemString + "\n"
         try directory.write(Data(text.utf8), to: "tls/ca.pem", mode: 0o644)
         return (certificate, privateKey)
     }
 
     private static func issue(
-        _ publicKey: Certificate.PublicKey, names: [GeneralName], authority: Certificate,
-        authorityKey: Certificate.PrivateKey, at date: Date
+        _ publicKey: Certificate.PublicKey,
+        names: [GeneralName],
+        authority: Certificate,
+        authorityKey: Certificate.PrivateKey,
+        at date: Date
     ) throws -> Certificate {
         let end = min(date.addingTimeInterval(serverLifetime), authority.notValidAfter)
         return try Certificate(
-            version: .v3, serialNumber: Certificate.SerialNumber(), publicKey: publicKey,
-            notValidBefore: date.addingTimeInterval(-backdating), notValidAfter: end, issuer: authority.subject,
-            subject: try DistinguishedName { CommonName("ControlHub") }, signatureAlgorithm: .ecdsaWithSHA256,
+            version: .v3,
+            serialNumber: Certificate.SerialNumber(),
+            publicKey: publicKey,
+            notValidBefore: date.addingTimeInterval(-backdating),
+            notValidAfter: end,
+            issuer: authority.subject,
+            subject: try DistinguishedName { CommonName("ControlHub") },
+            signatureAlgorithm: .ecdsaWithSHA256,
             extensions: try Certificate.Extensions {
                 Critical(BasicConstraints.notCertificateAuthority)
                 Critical(KeyUsage(digitalSignature: true))
@@ -122,8 +157,11 @@ struct TLSMaterial: Sendable {
                 SubjectAlternativeNames(names)
                 SubjectKeyIdentifier(hash: publicKey)
                 AuthorityKeyIdentifier(
-                    keyIdentifier: SubjectKeyIdentifier(hash: authority.publicKey).keyIdentifier)
-            }, issuerPrivateKey: authorityKey)
+                    keyIdentifier: SubjectKeyIdentifier(hash: authority.publicKey).keyIdentifier
+                )
+            },
+            issuerPrivateKey: authorityKey
+        )
     }
 
     /// localhost and its addresses, then the given names, each once.
@@ -170,7 +208,9 @@ struct TLSMaterial: Sendable {
             return try PEMDocument.parseMultiple(pemString: text).first.map { try Certificate(pemDocument: $0) }
         } catch {
             throw StartFailure(
-                .dataError, "the certificate \(directory.file(name)) cannot be read. Restore it, or remove it to get a new one.")
+                .dataError,
+                "the certificate \(directory.file(name)) cannot be read. Restore it, or remove it to get a new one."
+            )
         }
     }
 

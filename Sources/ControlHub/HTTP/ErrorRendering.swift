@@ -35,7 +35,11 @@ enum ErrorRendering {
             headers[.wwwAuthenticate] = "Bearer realm=\"control-hub\""
         }
         let problem = Problem(
-            title: title, status: status.code, detail: hubError.detail, code: hubError.code.rawValue)
+            title: title,
+            status: status.code,
+            detail: hubError.detail,
+            code: hubError.code.rawValue
+        )
         // `try?`: five plain texts always encode; an empty body would still carry the status.
         let body = (try? JSONCoding.encode(problem)) ?? Data()
         return JSONCoding.raw(body, status: status, type: "application/problem+json", headers: headers)

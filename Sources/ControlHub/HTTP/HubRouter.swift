@@ -24,8 +24,10 @@ enum HubRouter {
         DashboardRoutes().add(to: open)
 
         let groups = RoleGroups(
-            viewer: group(router, services, .viewer), operator: group(router, services, .operator),
-            admin: group(router, services, .admin))
+            viewer: group(router, services, .viewer),
+            operator: group(router, services, .operator),
+            admin: group(router, services, .admin)
+        )
         session.add(to: groups)
         enrollments.add(to: groups)
         operations.add(to: groups)
@@ -39,7 +41,9 @@ enum HubRouter {
     }
 
     private static func group(
-        _ router: Router<HubRequestContext>, _ services: HubServices, _ role: Role
+        _ router: Router<HubRequestContext>,
+        _ services: HubServices,
+        _ role: Role
     ) -> RouterGroup<HubRequestContext> {
         router.group("api")
             .add(middleware: AuthenticationMiddleware(operators: services.operators))

@@ -23,16 +23,21 @@ struct IdempotencyStore: Sendable {
             let now = date.unixMilliseconds
             try db.execute(
                 sql: "DELETE FROM idempotency_keys WHERE created_at < ? OR (status IS NULL AND created_at < ?)",
-                arguments: [now - Int64(Self.lifetime * 1000), now - Int64(Self.abandonedAfter * 1000)])
+                arguments: [now - Int64(Self.lifetime * 1000), now - Int64(Self.abandonedAfter * 1000)]
+            )
             try db.execute(
                 sql: """
                     INSERT OR IGNORE INTO idempotency_keys (operator_id, key, request_hash, created_at)
                     VALUES (?, ?, ?, ?)
-                    """, arguments: [owner.rawValue, key, requestHash, now])
+                    """,
+                arguments: [owner.rawValue, key, requestHash, now]
+            )
             if db.changesCount > 0 { return nil }
             let row = try Row.fetchOne(
-                db, sql: "SELECT * FROM idempotency_keys WHERE operator_id = ? AND key = ?",
-                arguments: [owner.rawValue, key])
+                db,
+                sql: "SELECT * FROM idempotency_keys WHERE operator_id = ? AND key = ?",
+                arguments: [owner.rawValue, key]
+            )
             return row.map { ($0["status"], $0["answer"], $0["request_hash"] == requestHash) }
         }
         guard let stored else { return .new }
@@ -46,7 +51,8 @@ struct IdempotencyStore: Sendable {
         try await database.write { db in
             try db.execute(
                 sql: "UPDATE idempotency_keys SET status = ?, answer = ? WHERE operator_id = ? AND key = ?",
-                arguments: [status, sealed, owner.rawValue, key])
+                arguments: [status, sealed, owner.rawValue, key]
+            )
         }
     }
 
@@ -55,7 +61,8 @@ struct IdempotencyStore: Sendable {
         try await database.write { db in
             try db.execute(
                 sql: "DELETE FROM idempotency_keys WHERE operator_id = ? AND key = ? AND status IS NULL",
-                arguments: [owner.rawValue, key])
+                arguments: [owner.rawValue, key]
+            )
         }
     }
 }

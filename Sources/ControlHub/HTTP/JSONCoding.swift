@@ -21,13 +21,18 @@ enum JSONCoding {
     }
 
     static func response(
-        _ value: some Encodable, status: HTTPResponse.Status = .ok, headers: HTTPFields = [:]
+        _ value: some Encodable,
+        status: HTTPResponse.Status = .ok,
+        headers: HTTPFields = [:]
     ) throws -> Response {
         raw(try encode(value), status: status, headers: headers)
     }
 
     static func raw(
-        _ data: Data, status: HTTPResponse.Status, type: String = "application/json", headers: HTTPFields = [:]
+        _ data: Data,
+        status: HTTPResponse.Status,
+        type: String = "application/json",
+        headers: HTTPFields = [:]
     ) -> Response {
         var headers = headers
         headers[.contentType] = type
@@ -116,7 +121,9 @@ extension Request {
         guard let text = query(name) else { return nil }
         guard let value = Int64(text), range.contains(value) else {
             throw HubError(
-                .invalidRequest, "`\(name)` must be a whole number from \(range.lowerBound) to \(range.upperBound).")
+                .invalidRequest,
+                "`\(name)` must be a whole number from \(range.lowerBound) to \(range.upperBound)."
+            )
         }
         return value
     }

@@ -42,7 +42,8 @@ final class ServerSentEvents: Sendable {
     ///     reader slows the source. Must return promptly when its task is cancelled.
     ///   - onEnd: releases the source; called once.
     func response(
-        next: @escaping @Sendable () async throws -> [ServerSentEvent]?, onEnd: @escaping @Sendable () -> Void = {}
+        next: @escaping @Sendable () async throws -> [ServerSentEvent]?,
+        onEnd: @escaping @Sendable () -> Void = {}
     ) throws -> Response {
         let isAdmitted = open.withLock { open in
             guard open < Self.maximumStreams else { return false }
@@ -52,7 +53,10 @@ final class ServerSentEvents: Sendable {
         guard isAdmitted else {
             onEnd()
             throw HubError(
-                .tooManyStreams, "\(Self.maximumStreams) streams are open already. Close some.", retryAfter: .seconds(5))
+                .tooManyStreams,
+                "\(Self.maximumStreams) streams are open already. Close some.",
+                retryAfter: .seconds(5)
+            )
         }
         let lease = Lease { [self] in
             open.withLock { $0 -= 1 }
@@ -87,7 +91,10 @@ final class ServerSentEvents: Sendable {
             try await writer.finish(nil)
         }
         return Response(
-            status: .ok, headers: [.contentType: "text/event-stream", .cacheControl: "no-store"], body: body)
+            status: .ok,
+            headers: [.contentType: "text/event-stream", .cacheControl: "no-store"],
+            body: body
+        )
     }
 
     private static func pause() async throws -> Step {

@@ -52,8 +52,10 @@ struct LogOperations: Sendable {
             defer { group.cancelAll() }
             guard let first = try await group.next(), let lines = first else {
                 throw HubError(
-                    .agentTimeout, "The node did not send the log within \(Int(Self.pageTimeout.seconds)) s. Try again.",
-                    retryAfter: .seconds(5))
+                    .agentTimeout,
+                    "The node did not send the log within \(Int(Self.pageTimeout.seconds)) s. Try again.",
+                    retryAfter: .seconds(5)
+                )
             }
             return lines
         }

@@ -14,7 +14,9 @@ struct MonitorPacketOperations: Sendable {
     /// hole. Only then may the agent be told. When it throws nothing was stored, and the stream must be ended, because
     /// what follows would leave a hole.
     func ingest(
-        _ packets: [WireMonitorPacket], journal: String, from node: NodeID
+        _ packets: [WireMonitorPacket],
+        journal: String,
+        from node: NodeID
     ) async throws -> [WirePacketCursor] {
         guard !packets.isEmpty else { return [] }
         let date = clock.date()

@@ -15,7 +15,10 @@ struct MonitorPacketStore: Sendable {
 
     /// Stores a batch in one transaction. A packet that is already there, and its effects, are skipped.
     func ingest(
-        _ packets: [(wire: WireMonitorPacket, json: JSONValue)], journal: String, from node: NodeID, at date: Date
+        _ packets: [(wire: WireMonitorPacket, json: JSONValue)],
+        journal: String,
+        from node: NodeID,
+        at date: Date
     ) async throws -> Ingested {
         try await database.write { db in
             var result = Ingested()
@@ -26,7 +29,9 @@ struct MonitorPacketStore: Sendable {
                 // What a node says of bots that were never placed on it is not kept, only acknowledged.
                 let placement = try BotStore.placement(db, bot)
                 guard placement == nil || placement == node else { continue }
-                guard let stored = try Self.insert(db, packet, json, journal: journal, node: node, at: date) else { continue }
+                guard let stored = try Self.insert(db, packet, json, journal: journal, node: node, at: date) else {
+                    continue
+                }
                 result.stored.append(stored)
                 guard placement != nil else { continue }
                 result.messages += try Self.applyToTurn(db, bot, packet, json, at: date)
@@ -42,7 +47,8 @@ struct MonitorPacketStore: Sendable {
     func cursors(journal: String, node: NodeID) async throws -> [WirePacketCursor] {
         try await database.read { db in
             try Row.fetchAll(
-                db, sql: "SELECT bot_id, through_sequence FROM packet_cursors WHERE journal_id = ? AND node_id = ?",
+                db,
+                sql: "SELECT bot_id, through_sequence FROM packet_cursors WHERE journal_id = ? AND node_id = ?",
                 arguments: [journal, node.rawValue]
             ).map { Self.cursor(bot: $0["bot_id"], through: $0["through_sequence"]) }
         }
@@ -50,7 +56,11 @@ struct MonitorPacketStore: Sendable {
 
     /// Packets of a bot after a position, oldest first unless asked otherwise.
     func list(
-        _ bot: BotID, after: Int64, type: String?, isNewestFirst: Bool = false, limit: Int
+        _ bot: BotID,
+        after: Int64,
+        type: String?,
+        isNewestFirst: Bool = false,
+        limit: Int
     ) async throws -> [StoredPacket] {
         try await database.read { db in
             _ = try BotStore.required(db, bot)
@@ -59,7 +69,8 @@ struct MonitorPacketStore: Sendable {
                 sql: """
                     SELECT * FROM packets WHERE bot_id = ? AND position > ? AND (? IS NULL OR type = ?)
                     ORDER BY position \(isNewestFirst ? "DESC" : "ASC") LIMIT ?
-                    """, arguments: [bot.rawValue, after, type, type, limit]
+                    """,
+                arguments: [bot.rawValue, after, type, type, limit]
             ).map(Self.packet)
         }
     }
@@ -71,13 +82,19 @@ struct MonitorPacketStore: Sendable {
                 db,
                 sql: """
                     SELECT * FROM packets WHERE bot_id = ? AND conversation_id = ? ORDER BY position DESC LIMIT ?
-                    """, arguments: [bot.rawValue, conversation.rawValue, limit]
+                    """,
+                arguments: [bot.rawValue, conversation.rawValue, limit]
             ).map(Self.packet).reversed()
         }
     }
 
     private static func insert(
-        _ db: Database, _ packet: WireMonitorPacket, _ json: JSONValue, journal: String, node: NodeID, at date: Date
+        _ db: Database,
+        _ packet: WireMonitorPacket,
+        _ json: JSONValue,
+        journal: String,
+        node: NodeID,
+        at date: Date
     ) throws -> StoredPacket? {
         func optional(_ text: String) -> String? { text.isEmpty ? nil : text }
         let row = try Row.fetchOne(
@@ -92,12 +109,17 @@ struct MonitorPacketStore: Sendable {
                 Int64(clamping: packet.botSequence), packet.type, optional(packet.conversationID),
                 optional(packet.messageID), optional(packet.turnID), Int64(clamping: packet.botTimeUnixMs),
                 Int64(clamping: packet.receivedAtUnixMs), date.unixMilliseconds, packet.json,
-            ])
+            ]
+        )
         return try row.map(Self.packet)
     }
 
     private static func applyToTurn(
-        _ db: Database, _ bot: BotID, _ packet: WireMonitorPacket, _ json: JSONValue, at date: Date
+        _ db: Database,
+        _ bot: BotID,
+        _ packet: WireMonitorPacket,
+        _ json: JSONValue,
+        at date: Date
     ) throws -> [MessageChange] {
         let conversation = packet.conversationID.isEmpty ? nil : ConversationID(rawValue: packet.conversationID)
         if let conversation { try MessageStore.touchConversation(db, bot: bot, conversation, at: date) }
@@ -112,24 +134,37 @@ struct MonitorPacketStore: Sendable {
             return try MessageStore.failDelivered(db, bot: bot, reason: reason, at: date)
         case .interrupted(let reason):
             return try MessageStore.interrupt(
-                db, bot: bot, endedLaunch: packet.launchID, reason: reason, at: date)
+                db,
+                bot: bot,
+                endedLaunch: packet.launchID,
+                reason: reason,
+                at: date
+            )
         }
     }
 
     /// Moves the cursor over everything that is there without a hole.
     private static func advance(
-        _ db: Database, bot: String, journal: String, node: NodeID, seen: [Int64]
+        _ db: Database,
+        bot: String,
+        journal: String,
+        node: NodeID,
+        seen: [Int64]
     ) throws -> WirePacketCursor {
         var through =
             try Int64.fetchOne(
-                db, sql: "SELECT through_sequence FROM packet_cursors WHERE journal_id = ? AND bot_id = ?",
-                arguments: [journal, bot]) ?? 0
+                db,
+                sql: "SELECT through_sequence FROM packet_cursors WHERE journal_id = ? AND bot_id = ?",
+                arguments: [journal, bot]
+            ) ?? 0
         // Packets of this batch that were refused count as seen; the rest is looked up, because an earlier batch may
         // have come after a hole that this one fills.
         for sequence in seen.sorted() where sequence == through + 1 { through = sequence }
         let beyond = try Int64.fetchAll(
-            db, sql: "SELECT sequence FROM packets WHERE journal_id = ? AND bot_id = ? AND sequence > ? ORDER BY sequence",
-            arguments: [journal, bot, through])
+            db,
+            sql: "SELECT sequence FROM packets WHERE journal_id = ? AND bot_id = ? AND sequence > ? ORDER BY sequence",
+            arguments: [journal, bot, through]
+        )
         for sequence in beyond {
             guard sequence == through + 1 else { break }
             through = sequence
@@ -138,7 +173,9 @@ struct MonitorPacketStore: Sendable {
             sql: """
                 INSERT INTO packet_cursors (journal_id, bot_id, node_id, through_sequence) VALUES (?, ?, ?, ?)
                 ON CONFLICT (journal_id, bot_id) DO UPDATE SET through_sequence = excluded.through_sequence
-                """, arguments: [journal, bot, node.rawValue, through])
+                """,
+            arguments: [journal, bot, node.rawValue, through]
+        )
         return cursor(bot: bot, through: through)
     }
 
@@ -152,11 +189,20 @@ struct MonitorPacketStore: Sendable {
     private static func packet(_ row: Row) throws -> StoredPacket {
         let json: Data = row["json"]
         return StoredPacket(
-            position: row["position"], botID: BotID(rawValue: row["bot_id"]), journalID: row["journal_id"],
-            sequence: row["sequence"], launchID: row["launch_id"], botSequence: row["bot_sequence"], type: row["type"],
-            conversationID: row["conversation_id"], messageID: row["message_id"], turnID: row["turn_id"],
-            botTime: Date(unixMilliseconds: row["bot_time"]), receivedAt: Date(unixMilliseconds: row["received_at"]),
+            position: row["position"],
+            botID: BotID(rawValue: row["bot_id"]),
+            journalID: row["journal_id"],
+            sequence: row["sequence"],
+            launchID: row["launch_id"],
+            botSequence: row["bot_sequence"],
+            type: row["type"],
+            conversationID: row["conversation_id"],
+            messageID: row["message_id"],
+            turnID: row["turn_id"],
+            botTime: Date(unixMilliseconds: row["bot_time"]),
+            receivedAt: Date(unixMilliseconds: row["received_at"]),
             storedAt: Date(unixMilliseconds: row["stored_at"]),
-            json: MonitorPacketOperations.parse(json))
+            json: MonitorPacketOperations.parse(json)
+        )
     }
 }

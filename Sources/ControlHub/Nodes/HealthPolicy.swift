@@ -24,7 +24,9 @@ struct HealthThresholds: Equatable, Sendable {
     var closedGrace: Duration
 
     init(
-        heartbeatInterval: Duration = .seconds(15), degradedAfter: Duration? = nil, offlineAfter: Duration? = nil,
+        heartbeatInterval: Duration = .seconds(15),
+        degradedAfter: Duration? = nil,
+        offlineAfter: Duration? = nil,
         closedGrace: Duration = .seconds(10)
     ) {
         self.heartbeatInterval = heartbeatInterval

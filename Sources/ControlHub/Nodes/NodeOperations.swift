@@ -29,21 +29,33 @@ struct NodeOperations: Sendable {
     /// Makes a node known that another slice has stored (an agent that redeemed a code).
     func announceCreated(_ id: NodeID, name: String, at date: Date) {
         registry.add(id, at: date)
-        events.publish("node.updated", at: date, .object(["change": .string("created"), "node_id": .string(id.rawValue), "name": .string(name)]))
+        events.publish(
+            "node.updated",
+            at: date,
+            .object(["change": .string("created"), "node_id": .string(id.rawValue), "name": .string(name)])
+        )
     }
 
     func rename(_ id: NodeID, to name: String, by actor: Actor) async throws {
         let name = try NamePolicy.checked(name)
         let date = clock.date()
         try await store.rename(id, to: name, at: date, by: actor)
-        events.publish("node.updated", at: date, .object(["change": .string("name"), "node_id": .string(id.rawValue), "name": .string(name)]))
+        events.publish(
+            "node.updated",
+            at: date,
+            .object(["change": .string("name"), "node_id": .string(id.rawValue), "name": .string(name)])
+        )
     }
 
     /// Withdraws every token of the node and ends its session.
     func revoke(_ id: NodeID, by actor: Actor, channel: any AgentChannel) async throws {
         let date = clock.date()
         try await store.revoke(id, at: date, by: actor)
-        events.publish("node.updated", at: date, .object(["change": .string("revoked"), "node_id": .string(id.rawValue)]))
+        events.publish(
+            "node.updated",
+            at: date,
+            .object(["change": .string("revoked"), "node_id": .string(id.rawValue)])
+        )
         await channel.disconnect(id, code: 4403, reason: "revoked by an operator")
     }
 
@@ -52,7 +64,11 @@ struct NodeOperations: Sendable {
         let date = clock.date()
         try await store.delete(id, at: date, by: actor)
         registry.remove(id)
-        events.publish("node.updated", at: date, .object(["change": .string("deleted"), "node_id": .string(id.rawValue)]))
+        events.publish(
+            "node.updated",
+            at: date,
+            .object(["change": .string("deleted"), "node_id": .string(id.rawValue)])
+        )
         await channel.disconnect(id, code: 4401, reason: "the node was deleted")
     }
 
@@ -83,7 +99,10 @@ struct NodeOperations: Sendable {
     ///
     /// Throws `notFound`, `nodeRevoked`, or a storage error. See `OpenedSession.quarantineReason`.
     func openSession(
-        _ node: NodeID, hello: WireHello, remoteAddress: String, at date: Date
+        _ node: NodeID,
+        hello: WireHello,
+        remoteAddress: String,
+        at date: Date
     ) async throws -> OpenedSession {
         let thresholds = registry.thresholds
         if registry.conflictingMachine(node, fingerprint: hello.machineFingerprint, now: clock.now()) {
@@ -93,19 +112,43 @@ struct NodeOperations: Sendable {
                 + "newcomer \(hello.hostName)). Pair the newcomer again, or stop the other agent."
             logger.warning("second machine with one identity", metadata: ["node_id": "\(node)"])
             events.publish(
-                "node.updated", at: date, .object(["change": .string("quarantined"), "node_id": .string(node.rawValue), "reason": .string(reason)]))
+                "node.updated",
+                at: date,
+                .object([
+                    "change": .string("quarantined"), "node_id": .string(node.rawValue), "reason": .string(reason),
+                ])
+            )
             return OpenedSession(
-                epoch: stored.sessionEpoch, nodeName: stored.name, thresholds: thresholds, quarantineReason: reason)
+                epoch: stored.sessionEpoch,
+                nodeName: stored.name,
+                thresholds: thresholds,
+                quarantineReason: reason
+            )
         }
         let (epoch, name) = try await store.openSession(node, hello: hello, remoteAddress: remoteAddress, at: date)
         let transition = registry.open(
-            node, epoch: epoch, hello: hello, remoteAddress: remoteAddress, now: clock.now(), at: date)
+            node,
+            epoch: epoch,
+            hello: hello,
+            remoteAddress: remoteAddress,
+            now: clock.now(),
+            at: date
+        )
         events.publish(
-            "node.updated", at: date,
-            .object(["change": .string("connected"), "node_id": .string(node.rawValue), "remote_address": .string(remoteAddress)]))
+            "node.updated",
+            at: date,
+            .object([
+                "change": .string("connected"), "node_id": .string(node.rawValue),
+                "remote_address": .string(remoteAddress),
+            ])
+        )
         publish(transition)
         return OpenedSession(
-            epoch: epoch, nodeName: name, thresholds: thresholds, quarantineReason: nil)
+            epoch: epoch,
+            nodeName: name,
+            thresholds: thresholds,
+            quarantineReason: nil
+        )
     }
 
     /// Takes a heartbeat; one from a replaced session is ignored. Never waits for the disk.
@@ -122,7 +165,10 @@ struct NodeOperations: Sendable {
         let (isCurrent, transition) = registry.close(node, epoch: epoch, reason: reason, now: clock.now(), at: date)
         guard isCurrent else { return }
         events.publish(
-            "node.updated", at: date, .object(["change": .string("disconnected"), "node_id": .string(node.rawValue), "reason": .string(reason)]))
+            "node.updated",
+            at: date,
+            .object(["change": .string("disconnected"), "node_id": .string(node.rawValue), "reason": .string(reason)])
+        )
         publish(transition)
         do {
             try await store.closeSession(node, epoch: epoch, reason: reason, at: date)
@@ -136,12 +182,14 @@ struct NodeOperations: Sendable {
     func publish(_ transition: NodeRegistry.Transition?) {
         guard let transition else { return }
         events.publish(
-            "node.updated", at: transition.at,
+            "node.updated",
+            at: transition.at,
             .object([
                 "change": .string("health"),
                 "node_id": .string(transition.node.rawValue), "from": .string(transition.from.rawValue),
                 "health": .string(transition.to.rawValue), "reason": .string(transition.reason),
-            ]))
+            ])
+        )
     }
 
     private static func resourcesEvent(_ node: NodeID, _ heartbeat: WireHeartbeat) -> JSONValue {

@@ -104,7 +104,12 @@ final class NodeRegistry: Sendable {
 
     /// A session began.
     func open(
-        _ node: NodeID, epoch: UInt64, hello: WireHello, remoteAddress: String, now: ContinuousClock.Instant, at date: Date
+        _ node: NodeID,
+        epoch: UInt64,
+        hello: WireHello,
+        remoteAddress: String,
+        now: ContinuousClock.Instant,
+        at date: Date
     ) -> Transition? {
         state.withLock { state in
             var live = state[node] ?? Live()
@@ -127,7 +132,11 @@ final class NodeRegistry: Sendable {
 
     /// A heartbeat came; false when it is from a session that has been replaced.
     func heartbeat(
-        _ node: NodeID, epoch: UInt64, _ heartbeat: WireHeartbeat, now: ContinuousClock.Instant, at date: Date
+        _ node: NodeID,
+        epoch: UInt64,
+        _ heartbeat: WireHeartbeat,
+        now: ContinuousClock.Instant,
+        at date: Date
     ) -> (isCurrent: Bool, transition: Transition?) {
         state.withLock { state in
             guard var live = state[node], live.epoch == epoch, live.isConnected else { return (false, nil) }
@@ -148,7 +157,11 @@ final class NodeRegistry: Sendable {
 
     /// A session ended; nothing happens when a newer one has replaced it.
     func close(
-        _ node: NodeID, epoch: UInt64, reason: String, now: ContinuousClock.Instant, at date: Date
+        _ node: NodeID,
+        epoch: UInt64,
+        reason: String,
+        now: ContinuousClock.Instant,
+        at date: Date
     ) -> (isCurrent: Bool, transition: Transition?) {
         state.withLock { state in
             guard var live = state[node], live.epoch == epoch, live.isConnected else { return (false, nil) }
@@ -187,7 +200,11 @@ final class NodeRegistry: Sendable {
 
     /// Stores `live` with its health worked out anew.
     private func settle(
-        _ state: inout [NodeID: Live], _ node: NodeID, _ live: Live, now: ContinuousClock.Instant, date: Date
+        _ state: inout [NodeID: Live],
+        _ node: NodeID,
+        _ live: Live,
+        now: ContinuousClock.Instant,
+        date: Date
     ) -> Transition? {
         var live = live
         let link: HealthPolicy.Link

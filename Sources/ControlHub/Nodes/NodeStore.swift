@@ -10,7 +10,8 @@ struct NodeStore: Sendable {
     func list(after: NodeID? = nil, limit: Int = .max) async throws -> [Node] {
         try await database.read { db in
             try Row.fetchAll(
-                db, sql: "SELECT * FROM nodes WHERE id > ? ORDER BY id LIMIT ?",
+                db,
+                sql: "SELECT * FROM nodes WHERE id > ? ORDER BY id LIMIT ?",
                 arguments: [after?.rawValue ?? "", limit]
             ).map(Self.node)
         }
@@ -24,20 +25,24 @@ struct NodeStore: Sendable {
     static func insert(_ db: Database, id: NodeID, name: String, tokenHash: Data, at date: Date) throws {
         try db.execute(
             sql: "INSERT INTO nodes (id, name, created_at) VALUES (?, ?, ?)",
-            arguments: [id.rawValue, name, date.unixMilliseconds])
+            arguments: [id.rawValue, name, date.unixMilliseconds]
+        )
         try insertToken(db, node: id, tokenHash: tokenHash, at: date)
     }
 
     static func insertToken(_ db: Database, node: NodeID, tokenHash: Data, at date: Date) throws {
         try db.execute(
             sql: "INSERT INTO node_tokens (token_hash, node_id, created_at) VALUES (?, ?, ?)",
-            arguments: [tokenHash, node.rawValue, date.unixMilliseconds])
+            arguments: [tokenHash, node.rawValue, date.unixMilliseconds]
+        )
     }
 
     /// Drops the tokens of a node that nobody has used.
     static func dropUnusedTokens(_ db: Database, node: NodeID) throws {
         try db.execute(
-            sql: "DELETE FROM node_tokens WHERE node_id = ? AND first_used_at IS NULL", arguments: [node.rawValue])
+            sql: "DELETE FROM node_tokens WHERE node_id = ? AND first_used_at IS NULL",
+            arguments: [node.rawValue]
+        )
     }
 
     static func find(_ db: Database, _ id: NodeID) throws -> Node? {
@@ -46,8 +51,10 @@ struct NodeStore: Sendable {
 
     static func isNameTaken(_ db: Database, _ name: String, except: NodeID? = nil) throws -> Bool {
         try Bool.fetchOne(
-            db, sql: "SELECT EXISTS (SELECT 1 FROM nodes WHERE name = ? AND id <> ?)",
-            arguments: [name, except?.rawValue ?? ""]) ?? false
+            db,
+            sql: "SELECT EXISTS (SELECT 1 FROM nodes WHERE name = ? AND id <> ?)",
+            arguments: [name, except?.rawValue ?? ""]
+        ) ?? false
     }
 
     /// `wanted`, or `wanted-2`, `wanted-3`, ... where that is taken.
@@ -83,10 +90,13 @@ struct NodeStore: Sendable {
             guard try Self.find(db, id) != nil else { throw Self.notFound(id) }
             let time = date.unixMilliseconds
             try db.execute(
-                sql: "UPDATE nodes SET revoked_at = coalesce(revoked_at, ?) WHERE id = ?", arguments: [time, id.rawValue])
+                sql: "UPDATE nodes SET revoked_at = coalesce(revoked_at, ?) WHERE id = ?",
+                arguments: [time, id.rawValue]
+            )
             try db.execute(
                 sql: "UPDATE node_tokens SET revoked_at = coalesce(revoked_at, ?) WHERE node_id = ?",
-                arguments: [time, id.rawValue])
+                arguments: [time, id.rawValue]
+            )
             try AuditStore.append(db, at: date, actor: actor, action: "node.revoke", target: id.rawValue)
         }
     }
@@ -94,14 +104,24 @@ struct NodeStore: Sendable {
     func delete(_ id: NodeID, at date: Date, by actor: Actor) async throws {
         try await database.write { db in
             guard let node = try Self.find(db, id) else { throw Self.notFound(id) }
-            let bots = try Int.fetchOne(
-                db, sql: "SELECT count(*) FROM bots WHERE node_id = ? AND deleted_at IS NULL", arguments: [id.rawValue]) ?? 0
+            let bots =
+                try Int.fetchOne(
+                    db,
+                    sql: "SELECT count(*) FROM bots WHERE node_id = ? AND deleted_at IS NULL",
+                    arguments: [id.rawValue]
+                ) ?? 0
             guard bots == 0 else {
                 throw HubError(.nodeInUse, "Node \(node.name) still holds \(bots) bot(s). Delete them first.")
             }
             try db.execute(sql: "DELETE FROM nodes WHERE id = ?", arguments: [id.rawValue])
             try AuditStore.append(
-                db, at: date, actor: actor, action: "node.delete", target: id.rawValue, detail: node.name)
+                db,
+                at: date,
+                actor: actor,
+                action: "node.delete",
+                target: id.rawValue,
+                detail: node.name
+            )
         }
     }
 
@@ -114,9 +134,13 @@ struct NodeStore: Sendable {
                     sql: """
                         SELECT t.node_id, t.first_used_at, t.revoked_at AS token_revoked, n.revoked_at AS node_revoked
                         FROM node_tokens t JOIN nodes n ON n.id = t.node_id WHERE t.token_hash = ?
-                        """, arguments: [tokenHash])
+                        """,
+                    arguments: [tokenHash]
+                )
             else { return (.unknown, false) }
-            if Date(row: row, "token_revoked") != nil || Date(row: row, "node_revoked") != nil { return (.revoked, false) }
+            if Date(row: row, "token_revoked") != nil || Date(row: row, "node_revoked") != nil {
+                return (.revoked, false)
+            }
             return (.accepted(NodeID(rawValue: row["node_id"])), Date(row: row, "first_used_at") == nil)
         }
     }
@@ -125,13 +149,17 @@ struct NodeStore: Sendable {
         try await database.write { db in
             try db.execute(
                 sql: "UPDATE node_tokens SET first_used_at = ? WHERE token_hash = ? AND first_used_at IS NULL",
-                arguments: [date.unixMilliseconds, tokenHash])
+                arguments: [date.unixMilliseconds, tokenHash]
+            )
         }
     }
 
     /// Counts a new session and stores what the agent said. Returns the session's epoch and the node's name.
     func openSession(
-        _ id: NodeID, hello: WireHello, remoteAddress: String, at date: Date
+        _ id: NodeID,
+        hello: WireHello,
+        remoteAddress: String,
+        at date: Date
     ) async throws -> (epoch: UInt64, name: String) {
         var stored = hello
         stored.bots = []  // kept with the bots
@@ -148,7 +176,8 @@ struct NodeStore: Sendable {
                     UPDATE nodes SET session_epoch = ?, connected_at = ?, closed_at = NULL, close_reason = NULL,
                         last_seen_at = ?, remote_address = ?, hello = ? WHERE id = ?
                     """,
-                arguments: [Int64(clamping: epoch), time, time, remoteAddress, bytes, id.rawValue])
+                arguments: [Int64(clamping: epoch), time, time, remoteAddress, bytes, id.rawValue]
+            )
             return (epoch, node.name)
         }
     }
@@ -157,7 +186,8 @@ struct NodeStore: Sendable {
         try await database.write { db in
             try db.execute(
                 sql: "UPDATE nodes SET closed_at = ?, close_reason = ? WHERE id = ? AND session_epoch = ?",
-                arguments: [date.unixMilliseconds, reason, id.rawValue, Int64(clamping: epoch)])
+                arguments: [date.unixMilliseconds, reason, id.rawValue, Int64(clamping: epoch)]
+            )
         }
     }
 
@@ -171,10 +201,12 @@ struct NodeStore: Sendable {
                 sql: """
                     UPDATE nodes SET last_seen_at = ?, resources = coalesce(?, resources), link_rtt_us = ?,
                         clock_offset_ms = ? WHERE id = ?
-                    """)
+                    """
+            )
             for (id, live, resources) in rows {
                 try statement.execute(arguments: [
-                    live.lastSeenAt?.unixMilliseconds, resources, live.linkRTTMicroseconds, live.clockOffsetMilliseconds,
+                    live.lastSeenAt?.unixMilliseconds, resources, live.linkRTTMicroseconds,
+                    live.clockOffsetMilliseconds,
                     id.rawValue,
                 ])
             }
@@ -193,12 +225,20 @@ struct NodeStore: Sendable {
         let hello: Data? = row["hello"]
         let resources: Data? = row["resources"]
         return Node(
-            id: NodeID(rawValue: row["id"]), name: row["name"], createdAt: Date(unixMilliseconds: row["created_at"]),
-            revokedAt: Date(row: row, "revoked_at"), sessionEpoch: UInt64(clamping: row["session_epoch"] as Int64),
-            connectedAt: Date(row: row, "connected_at"), closedAt: Date(row: row, "closed_at"),
-            closeReason: row["close_reason"], lastSeenAt: Date(row: row, "last_seen_at"),
-            remoteAddress: row["remote_address"], hello: try hello.map { try WireHello(serializedBytes: $0) },
+            id: NodeID(rawValue: row["id"]),
+            name: row["name"],
+            createdAt: Date(unixMilliseconds: row["created_at"]),
+            revokedAt: Date(row: row, "revoked_at"),
+            sessionEpoch: UInt64(clamping: row["session_epoch"] as Int64),
+            connectedAt: Date(row: row, "connected_at"),
+            closedAt: Date(row: row, "closed_at"),
+            closeReason: row["close_reason"],
+            lastSeenAt: Date(row: row, "last_seen_at"),
+            remoteAddress: row["remote_address"],
+            hello: try hello.map { try WireHello(serializedBytes: $0) },
             resources: try resources.map { try WireNodeResources(serializedBytes: $0) },
-            linkRTTMicroseconds: row["link_rtt_us"], clockOffsetMilliseconds: row["clock_offset_ms"])
+            linkRTTMicroseconds: row["link_rtt_us"],
+            clockOffsetMilliseconds: row["clock_offset_ms"]
+        )
     }
 }

@@ -41,7 +41,9 @@ struct OperatorOperations: Sendable {
     }
 
     /// A new login link's token for an operator that exists.
-    func makeLoginToken(name: String, by actor: Actor) async throws -> (operator: Operator, token: String, expiresAt: Date) {
+    func makeLoginToken(name: String, by actor: Actor) async throws -> (
+        operator: Operator, token: String, expiresAt: Date
+    ) {
         guard let found = try await store.find(name: name) else {
             throw HubError(.notFound, "There is no operator called \(name). See `control-hub operator list`.")
         }
@@ -49,8 +51,14 @@ struct OperatorOperations: Sendable {
         let token = SecretBytes.token(prefix: Self.loginPrefix)
         let expiresAt = date.addingTimeInterval(Self.loginLifetime)
         try await store.addToken(
-            SecretBytes.digest(token), kind: .login, of: found.id, at: date, expiresAt: expiresAt,
-            action: "operator.login_link", by: actor)
+            SecretBytes.digest(token),
+            kind: .login,
+            of: found.id,
+            at: date,
+            expiresAt: expiresAt,
+            action: "operator.login_link",
+            by: actor
+        )
         return (found, token, expiresAt)
     }
 
@@ -79,7 +87,11 @@ struct OperatorOperations: Sendable {
             let expiresAt = found.expiresAt
         else { return nil }
         return OperatorSession(
-            operator: found.operator, token: token, csrfToken: Self.csrfToken(session: token), expiresAt: expiresAt)
+            operator: found.operator,
+            token: token,
+            csrfToken: Self.csrfToken(session: token),
+            expiresAt: expiresAt
+        )
     }
 
     /// Opens a session for a login token (once) or a bearer token. Throws `unauthenticated`.
@@ -89,15 +101,24 @@ struct OperatorOperations: Sendable {
         let expiresAt = date.addingTimeInterval(Self.sessionLifetime)
         guard token.utf8.count <= 256,
             let found = try await store.startSession(
-                from: SecretBytes.digest(token), session: SecretBytes.digest(session), at: date, expiresAt: expiresAt)
+                from: SecretBytes.digest(token),
+                session: SecretBytes.digest(session),
+                at: date,
+                expiresAt: expiresAt
+            )
         else {
             throw HubError(
                 .unauthenticated,
                 "This login link or token is not known, was used before, or has expired. "
-                    + "Make a new one on the hub's machine: control-hub operator login-link NAME")
+                    + "Make a new one on the hub's machine: control-hub operator login-link NAME"
+            )
         }
         return OperatorSession(
-            operator: found, token: session, csrfToken: Self.csrfToken(session: session), expiresAt: expiresAt)
+            operator: found,
+            token: session,
+            csrfToken: Self.csrfToken(session: session),
+            expiresAt: expiresAt
+        )
     }
 
     func endSession(_ session: OperatorSession) async throws {
@@ -108,6 +129,9 @@ struct OperatorOperations: Sendable {
     static func csrfToken(session: String) -> String {
         SecretBytes.base64URL(
             HMAC<SHA256>.authenticationCode(
-                for: Data("csrf".utf8), using: SymmetricKey(data: Data(session.utf8))))
+                for: Data("csrf".utf8),
+                using: SymmetricKey(data: Data(session.utf8))
+            )
+        )
     }
 }

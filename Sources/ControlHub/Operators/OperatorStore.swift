@@ -14,20 +14,35 @@ struct OperatorStore: Sendable {
         try await database.write { db in
             let isTaken =
                 try Bool.fetchOne(
-                    db, sql: "SELECT EXISTS (SELECT 1 FROM operators WHERE name = ?)", arguments: [new.name]) ?? false
+                    db,
+                    sql: "SELECT EXISTS (SELECT 1 FROM operators WHERE name = ?)",
+                    arguments: [new.name]
+                ) ?? false
             guard !isTaken else {
                 throw HubError(.nameTaken, "There is an operator called \(new.name) already. Choose another name.")
             }
             try db.execute(
                 sql: "INSERT INTO operators (id, name, role, created_at) VALUES (?, ?, ?, ?)",
-                arguments: [new.id.rawValue, new.name, new.role.rawValue, new.createdAt.unixMilliseconds])
+                arguments: [new.id.rawValue, new.name, new.role.rawValue, new.createdAt.unixMilliseconds]
+            )
             for token in tokens {
                 try Self.insertToken(
-                    db, token.hash, kind: token.kind, of: new.id, at: new.createdAt, expiresAt: token.expiresAt)
+                    db,
+                    token.hash,
+                    kind: token.kind,
+                    of: new.id,
+                    at: new.createdAt,
+                    expiresAt: token.expiresAt
+                )
             }
             try AuditStore.append(
-                db, at: new.createdAt, actor: actor, action: "operator.add", target: new.id.rawValue,
-                detail: "\(new.name) (\(new.role.rawValue))")
+                db,
+                at: new.createdAt,
+                actor: actor,
+                action: "operator.add",
+                target: new.id.rawValue,
+                detail: "\(new.name) (\(new.role.rawValue))"
+            )
         }
     }
 
@@ -49,7 +64,9 @@ struct OperatorStore: Sendable {
                     sql: """
                         SELECT EXISTS (SELECT 1 FROM operator_tokens WHERE operator_id = ? AND kind <> 'login')
                             OR EXISTS (SELECT 1 FROM audit WHERE action = 'session.start' AND target = ?)
-                        """, arguments: [only.id.rawValue, only.id.rawValue]) ?? true
+                        """,
+                    arguments: [only.id.rawValue, only.id.rawValue]
+                ) ?? true
             guard !isTouched else { return nil }
             try db.execute(sql: "DELETE FROM operator_tokens WHERE operator_id = ?", arguments: [only.id.rawValue])
             return only
@@ -67,7 +84,13 @@ struct OperatorStore: Sendable {
     }
 
     func addToken(
-        _ hash: Data, kind: TokenKind, of id: OperatorID, at date: Date, expiresAt: Date?, action: String, by actor: Actor
+        _ hash: Data,
+        kind: TokenKind,
+        of id: OperatorID,
+        at date: Date,
+        expiresAt: Date?,
+        action: String,
+        by actor: Actor
     ) async throws {
         try await database.write { db in
             try Self.insertToken(db, hash, kind: kind, of: id, at: date, expiresAt: expiresAt)
@@ -87,7 +110,9 @@ struct OperatorStore: Sendable {
         try await database.write { db in
             // Housekeeping where it costs nothing extra: expired tokens serve nobody.
             try db.execute(
-                sql: "DELETE FROM operator_tokens WHERE expires_at <= ?", arguments: [date.unixMilliseconds])
+                sql: "DELETE FROM operator_tokens WHERE expires_at <= ?",
+                arguments: [date.unixMilliseconds]
+            )
             let found: Operator
             if let login = try Self.find(db, hash, kind: .login, at: date) {
                 try db.execute(sql: "DELETE FROM operator_tokens WHERE token_hash = ?", arguments: [hash])
@@ -106,34 +131,50 @@ struct OperatorStore: Sendable {
     func endSession(_ hash: Data, at date: Date, by actor: Actor) async throws {
         try await database.write { db in
             try db.execute(
-                sql: "DELETE FROM operator_tokens WHERE token_hash = ? AND kind = 'session'", arguments: [hash])
+                sql: "DELETE FROM operator_tokens WHERE token_hash = ? AND kind = 'session'",
+                arguments: [hash]
+            )
             try AuditStore.append(db, at: date, actor: actor, action: "session.end", target: actor.name)
         }
     }
 
     private static func find(
-        _ db: Database, _ hash: Data, kind: TokenKind, at date: Date
+        _ db: Database,
+        _ hash: Data,
+        kind: TokenKind,
+        at date: Date
     ) throws -> (operator: Operator, expiresAt: Date?)? {
         try Row.fetchOne(
             db,
             sql: """
                 SELECT o.*, t.expires_at FROM operator_tokens t JOIN operators o ON o.id = t.operator_id
                 WHERE t.token_hash = ? AND t.kind = ? AND (t.expires_at IS NULL OR t.expires_at > ?)
-                """, arguments: [hash, kind.rawValue, date.unixMilliseconds]
+                """,
+            arguments: [hash, kind.rawValue, date.unixMilliseconds]
         ).map { (Self.operator($0), Date(row: $0, "expires_at")) }
     }
 
     private static func insertToken(
-        _ db: Database, _ hash: Data, kind: TokenKind, of id: OperatorID, at date: Date, expiresAt: Date?
+        _ db: Database,
+        _ hash: Data,
+        kind: TokenKind,
+        of id: OperatorID,
+        at date: Date,
+        expiresAt: Date?
     ) throws {
         try db.execute(
-            sql: "INSERT INTO operator_tokens (token_hash, operator_id, kind, created_at, expires_at) VALUES (?, ?, ?, ?, ?)",
-            arguments: [hash, id.rawValue, kind.rawValue, date.unixMilliseconds, expiresAt?.unixMilliseconds])
+            sql:
+                "INSERT INTO operator_tokens (token_hash, operator_id, kind, created_at, expires_at) VALUES (?, ?, ?, ?, ?)",
+            arguments: [hash, id.rawValue, kind.rawValue, date.unixMilliseconds, expiresAt?.unixMilliseconds]
+        )
     }
 
     private static func `operator`(_ row: Row) -> Operator {
         Operator(
-            id: OperatorID(rawValue: row["id"]), name: row["name"], role: Role(rawValue: row["role"]) ?? .viewer,
-            createdAt: Date(unixMilliseconds: row["created_at"]))
+            id: OperatorID(rawValue: row["id"]),
+            name: row["name"],
+            role: Role(rawValue: row["role"]) ?? .viewer,
+            createdAt: Date(unixMilliseconds: row["created_at"])
+        )
     }
 }

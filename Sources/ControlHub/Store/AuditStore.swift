@@ -27,23 +27,35 @@ struct AuditStore: Sendable {
 
     /// Adds an entry inside the caller's transaction.
     static func append(
-        _ db: Database, at date: Date, actor: Actor, action: String, target: String, detail: String? = nil
+        _ db: Database,
+        at date: Date,
+        actor: Actor,
+        action: String,
+        target: String,
+        detail: String? = nil
     ) throws {
         try db.execute(
             sql: "INSERT INTO audit (at, actor, action, target, detail) VALUES (?, ?, ?, ?, ?)",
-            arguments: [date.unixMilliseconds, actor.name, action, target, detail])
+            arguments: [date.unixMilliseconds, actor.name, action, target, detail]
+        )
     }
 
     /// Entries, newest first, older than `before`.
     func list(before: Int64?, limit: Int) async throws -> [AuditEntry] {
         try await database.read { db in
             try Row.fetchAll(
-                db, sql: "SELECT * FROM audit WHERE position < ? ORDER BY position DESC LIMIT ?",
+                db,
+                sql: "SELECT * FROM audit WHERE position < ? ORDER BY position DESC LIMIT ?",
                 arguments: [before ?? Int64.max, limit]
             ).map { row in
                 AuditEntry(
-                    position: row["position"], at: Date(unixMilliseconds: row["at"]), actor: row["actor"],
-                    action: row["action"], target: row["target"], detail: row["detail"])
+                    position: row["position"],
+                    at: Date(unixMilliseconds: row["at"]),
+                    actor: row["actor"],
+                    action: row["action"],
+                    target: row["target"],
+                    detail: row["detail"]
+                )
             }
         }
     }

@@ -77,7 +77,8 @@ final class HubDatabase: Sendable {
             if try HubMigrations.migrator.hasBeenSuperseded(db) {
                 throw HubError(
                     .storageUnavailable,
-                    "The database \(path) was written by a newer control-hub. Install that version or restore a backup.")
+                    "The database \(path) was written by a newer control-hub. Install that version or restore a backup."
+                )
             }
             guard size <= quickCheckLimitBytes else { return }
             let verdict = try String.fetchOne(db, sql: "PRAGMA quick_check(1)") ?? ""
@@ -97,21 +98,29 @@ final class HubDatabase: Sendable {
         switch error.resultCode {
         case .SQLITE_FULL:
             return HubError(
-                .storageFull, "The disk that holds the hub's data directory is full. Free space; the hub goes on by itself.",
-                retryAfter: .seconds(10), cause: error)
+                .storageFull,
+                "The disk that holds the hub's data directory is full. Free space; the hub goes on by itself.",
+                retryAfter: .seconds(10),
+                cause: error
+            )
         case .SQLITE_CORRUPT, .SQLITE_NOTADB:
             return HubError(.storageCorrupt, corruptDetail, cause: error)
         case .SQLITE_CONSTRAINT:
             return HubError(.conflict, "Another request changed the same thing. Read it again and retry.", cause: error)
         case .SQLITE_BUSY, .SQLITE_LOCKED:
             return HubError(
-                .storageUnavailable, "The database is locked by another program. Try again.", retryAfter: .seconds(1),
-                cause: error)
+                .storageUnavailable,
+                "The database is locked by another program. Try again.",
+                retryAfter: .seconds(1),
+                cause: error
+            )
         case .SQLITE_IOERR, .SQLITE_CANTOPEN, .SQLITE_READONLY, .SQLITE_PERM, .SQLITE_AUTH:
             return HubError(
                 .storageUnavailable,
                 "The hub's database cannot be read or written. Check the disk and the permissions of the data directory.",
-                retryAfter: .seconds(10), cause: error)
+                retryAfter: .seconds(10),
+                cause: error
+            )
         default:
             return HubError(.internalError, "The database refused a statement.", cause: error)
         }

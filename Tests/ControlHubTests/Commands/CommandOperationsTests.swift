@@ -120,7 +120,12 @@ struct CommandOperationsTests {
         body.botID = bot.rawValue
         for _ in 0..<CommandStore.maximumOpenPerNode {
             _ = try await hub.parts.commands.enqueue(
-                .stopBot(body), for: node, bot: nil, timeToLive: .seconds(60), repeatable: true)
+                .stopBot(body),
+                for: node,
+                bot: nil,
+                timeToLive: .seconds(60),
+                repeatable: true
+            )
         }
         await expectHubError(.queueFull) { _ = try await hub.parts.commands.send("x", to: bot, in: nil, by: .hub) }
         #expect(try await hub.services.messages.conversations(bot, offset: 0, limit: 10).isEmpty, "nothing was stored")

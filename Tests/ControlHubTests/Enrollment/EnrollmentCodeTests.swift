@@ -15,7 +15,10 @@ struct EnrollmentCodeTests {
         }
     }
 
-    @Test("with a wrong length or character are none", arguments: ["", "ABCD-EFGH", "ABCD-EFGH-JKM0", "ABCD-EFGH-JKMNP", "ÄBCD-EFGH-JKMN"])
+    @Test(
+        "with a wrong length or character are none",
+        arguments: ["", "ABCD-EFGH", "ABCD-EFGH-JKM0", "ABCD-EFGH-JKMNP", "ÄBCD-EFGH-JKMN"]
+    )
     func invalid(text: String) {
         #expect(EnrollmentCode(text) == nil)
     }

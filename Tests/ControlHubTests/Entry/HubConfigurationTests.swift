@@ -7,7 +7,9 @@ import Testing
 @Suite("The hub's configuration")
 struct HubConfigurationTests {
     private func read(
-        flags: [HubConfiguration.Option: String] = [:], environment: [String: String] = [:], file: String? = nil
+        flags: [HubConfiguration.Option: String] = [:],
+        environment: [String: String] = [:],
+        file: String? = nil
     ) throws -> HubConfiguration {
         guard let file else { return try HubConfiguration(flags: flags, environment: environment, file: nil) }
         let path = FileManager.default.temporaryDirectory.path + "/hub-test-\(UInt64.random(in: 0 ... .max)).yaml"
@@ -36,15 +38,22 @@ struct HubConfigurationTests {
         #expect(given.degradedAfter == .seconds(5) && given.offlineAfter == .seconds(10))
     }
 
-    @Test("names what is wrong", arguments: [
-        ("lissen: 127.0.0.1:1", "lissen"), ("listen: nonsense", "listen"), ("log_level: loud", "log_level"),
-        ("heartbeat_interval: soon", "heartbeat_interval"), ("tls_cert: /a", "tls_key"), ("insecure_http: maybe", "insecure_http"),
-        ("listen: [1]", "listen"), ("- a", "key: value"), ("offline_after: 1s", "offline_after"),
-        ("public_url: hub.example", "public_url"), ("{", "YAML"),
-    ])
+    @Test(
+        "names what is wrong",
+        arguments: [
+            ("lissen: 127.0.0.1:1", "lissen"), ("listen: nonsense", "listen"), ("log_level: loud", "log_level"),
+            ("heartbeat_interval: soon", "heartbeat_interval"), ("tls_cert: /a", "tls_key"),
+            ("insecure_http: maybe", "insecure_http"),
+            ("listen: [1]", "listen"), ("- a", "key: value"), ("offline_after: 1s", "offline_after"),
+            ("public_url: hub.example", "public_url"), ("{", "YAML"),
+        ]
+    )
     func mistakes(file: String, named: String) throws {
         let failure = #expect(throws: StartFailure.self) { try read(file: file) }
-        #expect(failure?.code == .configuration && failure?.message.contains(named) == true, "\(String(describing: failure))")
+        #expect(
+            failure?.code == .configuration && failure?.message.contains(named) == true,
+            "\(String(describing: failure))"
+        )
     }
 
     @Test("reads addresses of both families")

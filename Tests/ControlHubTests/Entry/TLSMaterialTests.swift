@@ -8,7 +8,9 @@ import X509
 @Suite("The hub's own certificate")
 struct TLSMaterialTests {
     private func directory() throws -> DataDirectory {
-        try DataDirectory(path: FileManager.default.temporaryDirectory.path + "/hub-test-\(UInt64.random(in: 0 ... .max))")
+        try DataDirectory(
+            path: FileManager.default.temporaryDirectory.path + "/hub-test-\(UInt64.random(in: 0 ... .max))"
+        )
     }
 
     private func leaf(_ material: TLSMaterial) throws -> Certificate {
@@ -27,7 +29,9 @@ struct TLSMaterialTests {
         #expect(names.count == 5)
         #expect(certificate.notValidAfter.timeIntervalSinceNow < 398 * 86_400)
         for name in ["ca-key.pem", "server-key.pem"] {
-            let mode = try FileManager.default.attributesOfItem(atPath: directory.file("tls/" + name))[.posixPermissions]
+            let mode = try FileManager.default.attributesOfItem(atPath: directory.file("tls/" + name))[
+                .posixPermissions
+            ]
             #expect(mode as? Int == 0o600)
         }
         #expect(material.pin.count == 64)

@@ -14,11 +14,13 @@ struct APITests {
     /// Every route under /api and the least role that may use it.
     private static let routes: [(HTTPRequest.Method, String, Role)] = [
         (.get, "/api/session", .viewer), (.delete, "/api/session", .viewer),
-        (.post, "/api/enrollments", .admin), (.get, "/api/enrollments", .admin), (.delete, "/api/enrollments/x", .admin),
+        (.post, "/api/enrollments", .admin), (.get, "/api/enrollments", .admin),
+        (.delete, "/api/enrollments/x", .admin),
         (.get, "/api/nodes", .viewer), (.post, "/api/nodes", .admin), (.get, "/api/nodes/x", .viewer),
         (.patch, "/api/nodes/x", .admin), (.delete, "/api/nodes/x", .admin), (.post, "/api/nodes/x/revoke", .admin),
         (.get, "/api/bots", .viewer), (.post, "/api/bots", .operator), (.get, "/api/bots/x", .viewer),
-        (.patch, "/api/bots/x", .operator), (.delete, "/api/bots/x", .operator), (.post, "/api/bots/x/start", .operator),
+        (.patch, "/api/bots/x", .operator), (.delete, "/api/bots/x", .operator),
+        (.post, "/api/bots/x/start", .operator),
         (.post, "/api/bots/x/stop", .operator), (.post, "/api/bots/x/restart", .operator),
         (.post, "/api/bots/x/messages", .operator), (.get, "/api/bots/x/conversations", .viewer),
         (.get, "/api/bots/x/conversations/y", .viewer), (.get, "/api/bots/x/packets", .viewer),
@@ -29,7 +31,9 @@ struct APITests {
     @Test("lets each role do what it may and nothing else, and nobody without a token")
     func roles() async throws {
         let hub = try TestHub()
-        let tokens = try await [Role.viewer: hub.token(.viewer), .operator: hub.token(.operator), .admin: hub.token(.admin)]
+        let tokens = try await [
+            Role.viewer: hub.token(.viewer), .operator: hub.token(.operator), .admin: hub.token(.admin),
+        ]
         try await hub.api { api in
             for (method, path, least) in Self.routes {
                 let nobody = try await api.send(method, path)
@@ -63,14 +67,20 @@ struct APITests {
                 (try await api.send(.get, "/api/commands?state=odd", token: token), 422, "invalid_request"),
                 (
                     try await api.send(
-                        .post, "/api/nodes", token: token, body: "{\"name\":\"\(String(repeating: "x", count: 70_000))\"}"),
+                        .post,
+                        "/api/nodes",
+                        token: token,
+                        body: "{\"name\":\"\(String(repeating: "x", count: 70_000))\"}"
+                    ),
                     413, "payload_too_large"
                 ),
             ]
             for (answer, status, code) in cases {
                 #expect(answer.status == status && answer.code == code)
                 #expect(answer.headers[.contentType] == "application/problem+json")
-                #expect(answer["title"]?.stringValue?.isEmpty == false && answer["detail"]?.stringValue?.isEmpty == false)
+                #expect(
+                    answer["title"]?.stringValue?.isEmpty == false && answer["detail"]?.stringValue?.isEmpty == false
+                )
                 #expect(answer["status"] == .integer(Int64(status)))
             }
             let missing = try await api.send(.post, "/api/bots", token: token, body: #"{"name":"x"}"#)
@@ -97,7 +107,11 @@ struct APITests {
             let without = try await api.send(.post, "/api/nodes", body: #"{"name":"a"}"#, headers: sent)
             #expect(without.status == 403 && without.code == "csrf_token_missing")
             let wrong = try await api.send(
-                .post, "/api/nodes", body: #"{"name":"a"}"#, headers: sent.merging(["X-CSRF-Token": csrf + "x"]) { $1 })
+                .post,
+                "/api/nodes",
+                body: #"{"name":"a"}"#,
+                headers: sent.merging(["X-CSRF-Token": csrf + "x"]) { $1 }
+            )
             #expect(wrong.status == 403)
             let both = sent.merging(["X-CSRF-Token": csrf]) { $1 }
             #expect(try await api.send(.post, "/api/nodes", body: #"{"name":"a"}"#, headers: both).status == 201)
@@ -136,7 +150,13 @@ struct APITests {
             let failing = ["Idempotency-Key": "key-2"]
             let failed = try await api.send(.post, "/api/nodes", token: token, body: #"{"name":""}"#, headers: failing)
             #expect(failed.status == 422)
-            let repeated = try await api.send(.post, "/api/nodes", token: token, body: #"{"name":"d"}"#, headers: failing)
+            let repeated = try await api.send(
+                .post,
+                "/api/nodes",
+                token: token,
+                body: #"{"name":"d"}"#,
+                headers: failing
+            )
             #expect(repeated.status == 201, "what failed may be tried again")
         }
         let nodeToken = try Data(contentsOf: URL(fileURLWithPath: hub.directory.file("hub.sqlite-wal")))
@@ -150,16 +170,26 @@ struct APITests {
         let node = try await hub.parts.nodes.create(name: "n", by: .hub).id
         try await hub.api { api in
             let made = try await api.send(
-                .post, "/api/bots", token: token, body: #"{"name":"b","node_id":"\#(node)","config":{"aKey":{"b_c":1}}}"#)
+                .post,
+                "/api/bots",
+                token: token,
+                body: #"{"name":"b","node_id":"\#(node)","config":{"aKey":{"b_c":1}}}"#
+            )
             #expect(made.status == 201)
-            #expect(made["config"] == .object(["aKey": .object(["b_c": .integer(1)])]), "configurations stay as they are")
+            #expect(
+                made["config"] == .object(["aKey": .object(["b_c": .integer(1)])]),
+                "configurations stay as they are"
+            )
             let bot = try #require(made["id"]?.stringValue)
             for member in ["node_id", "runtime_profile", "image"] {
                 let moved = try await api.send(.patch, "/api/bots/\(bot)", token: token, body: "{\"\(member)\":\"x\"}")
                 #expect(moved.status == 422 && moved.code == "use_deploy")
                 #expect(moved["detail"]?.stringValue?.contains("/api/bots/\(bot)/deploy") == true)
             }
-            #expect(try await api.send(.patch, "/api/bots/\(bot)", token: token, body: #"{"name":"c"}"#)["name"] == .string("c"))
+            #expect(
+                try await api.send(.patch, "/api/bots/\(bot)", token: token, body: #"{"name":"c"}"#)["name"]
+                    == .string("c")
+            )
             let started = try await api.send(.post, "/api/bots/\(bot)/start", token: token)
             #expect(started.status == 202 && started["command_id"] != nil)
             let sent = try await api.send(.post, "/api/bots/\(bot)/messages", token: token, body: #"{"text":"hi"}"#)
@@ -182,7 +212,9 @@ struct APITests {
             #expect(talk.items.map { $0["role"]?.stringValue } == ["user", "assistant"])
             #expect(talk.items.first?["state"] == .string("answered"))
             #expect(talk.items.last?["text"] == .string("hello"))
-            guard case .array(let steps)? = talk.items.last?["steps"] else { throw HubError(.internalError, "no steps") }
+            guard case .array(let steps)? = talk.items.last?["steps"] else {
+                throw HubError(.internalError, "no steps")
+            }
             #expect(steps.map { $0["text"] } == [.string("ls")])
             let list = try await api.send(.get, "/api/bots/\(bot)/conversations", token: token)
             #expect(list.items.map { $0["conversation_id"]?.stringValue } == [conversation])
@@ -195,7 +227,9 @@ struct APITests {
         }
         let admin = try await hub.token(.admin)
         try await hub.api { api in
-            let actions = try await api.send(.get, "/api/audit", token: admin).items.compactMap { $0["action"]?.stringValue }
+            let actions = try await api.send(.get, "/api/audit", token: admin).items.compactMap {
+                $0["action"]?.stringValue
+            }
             for action in ["bot.create", "bot.rename", "bot.start", "message.send", "bot.delete"] {
                 #expect(actions.contains(action))
             }
@@ -239,7 +273,11 @@ struct APITests {
             hub.channel.chunks = [
                 .with {
                     $0.nextOffset = 12
-                    $0.lines = [.with { $0.offset = 7; $0.source = .stderr; $0.text = Data("héllo".utf8) }]
+                    $0.lines = [
+                        .with {
+                            $0.offset = 7; $0.source = .stderr; $0.text = Data("héllo".utf8)
+                        }
+                    ]
                 }
             ]
             let page = try await api.send(.get, "/api/bots/\(bot)/logs?offset=7", token: token)
@@ -258,12 +296,20 @@ struct APITests {
         try await hub.api { api in
             let made = try await api.send(.post, "/api/enrollments", token: admin)
             let code = try #require(made["code"]?.stringValue)
-            #expect(made["command"]?.stringValue?.contains("edge-agent enroll --hub https://hub.example --code \(code)") == true)
+            #expect(
+                made["command"]?.stringValue?.contains("edge-agent enroll --hub https://hub.example --code \(code)")
+                    == true
+            )
             let body = #"{"code":"\#(code)","request_id":"request-1","name":"k","host_name":"h"}"#
             let paired = try await api.send(.post, "/edge/v1/enroll", body: body)
-            #expect(paired.status == 201 && paired["node_name"] == .string("k") && paired["hub_name"] == .string("test"))
+            #expect(
+                paired.status == 201 && paired["node_name"] == .string("k") && paired["hub_name"] == .string("test")
+            )
             let used = try await api.send(
-                .post, "/edge/v1/enroll", body: #"{"code":"\#(code)","request_id":"request-2","name":"k"}"#)
+                .post,
+                "/edge/v1/enroll",
+                body: #"{"code":"\#(code)","request_id":"request-2","name":"k"}"#
+            )
             #expect(used.status == 409 && used.code == "enrollment_code_used")
             let listed = try await api.send(.get, "/api/enrollments", token: admin).items.first
             #expect(listed?["state"] == .string("used") && listed?["redeemed_node_id"] == paired["node_id"])

@@ -8,7 +8,11 @@ import WireFormat
 @Suite("Monitor packets")
 struct MonitorPacketOperationsTests {
     private func packet(
-        _ bot: BotID, _ sequence: UInt64, _ type: String = "progress", message: MessageID? = nil, json: String = "{}"
+        _ bot: BotID,
+        _ sequence: UInt64,
+        _ type: String = "progress",
+        message: MessageID? = nil,
+        json: String = "{}"
     ) -> WireMonitorPacket {
         var packet = WireMonitorPacket()
         packet.botID = bot.rawValue
@@ -39,8 +43,10 @@ struct MonitorPacketOperationsTests {
         try await hub.services.messages.message(message)?.state
     }
 
-    @Test("are stored once whatever the order and however often they come, and acknowledged up to the first hole",
-        arguments: 0..<20 as Range<UInt64>)
+    @Test(
+        "are stored once whatever the order and however often they come, and acknowledged up to the first hole",
+        arguments: 0..<20 as Range<UInt64>
+    )
     func exactlyOnce(seed: UInt64) async throws {
         var random = SeededRandom(seed: seed)
         let hub = try TestHub()
@@ -90,22 +96,29 @@ struct MonitorPacketOperationsTests {
         #expect(try await hub.parts.packets.store.list(bot, after: 0, type: nil, limit: 10).isEmpty)
     }
 
-    @Test("end the turn of their message by what they say", arguments: [
-        ("assistant_message", #"{"final":true,"text":"hi"}"#, MessageState.answered),
-        ("assistant_message", #"{"text":"hi"}"#, .answered),
-        ("assistant_message", #"{"final":false,"text":"hm"}"#, .delivered),
-        ("notice", #"{"text":"sorry"}"#, .answered),
-        ("fatal", #"{"error":"no key"}"#, .failed),
-        ("stopped", #"{"open_turns":1}"#, .interrupted),
-        ("tool", #"{"text":"ls"}"#, .delivered),
-        ("something_new", "not json", .delivered),
-    ])
+    @Test(
+        "end the turn of their message by what they say",
+        arguments: [
+            ("assistant_message", #"{"final":true,"text":"hi"}"#, MessageState.answered),
+            ("assistant_message", #"{"text":"hi"}"#, .answered),
+            ("assistant_message", #"{"final":false,"text":"hm"}"#, .delivered),
+            ("notice", #"{"text":"sorry"}"#, .answered),
+            ("fatal", #"{"error":"no key"}"#, .failed),
+            ("stopped", #"{"open_turns":1}"#, .interrupted),
+            ("tool", #"{"text":"ls"}"#, .delivered),
+            ("something_new", "not json", .delivered),
+        ]
+    )
     func effects(type: String, json: String, expected: MessageState) async throws {
         let hub = try TestHub()
         let (node, bot) = try await hub.botOnNode()
         let message = try await delivered(hub, bot)
         let named = type == "assistant_message" ? message : nil
-        _ = try await hub.parts.packets.ingest([packet(bot, 1, type, message: named, json: json)], journal: "j", from: node)
+        _ = try await hub.parts.packets.ingest(
+            [packet(bot, 1, type, message: named, json: json)],
+            journal: "j",
+            from: node
+        )
         #expect(try await state(hub, message) == expected)
     }
 

@@ -27,13 +27,25 @@ final class TestHub: Sendable {
         let clock = ManualClock()
         let began = clock.now
         let hubClock = HubClock(
-            now: { clock.now }, date: { Self.start.addingTimeInterval((clock.now - began).seconds) },
-            sleep: { try await clock.sleep(until: $0) })
+            now: { clock.now },
+            date: { Self.start.addingTimeInterval((clock.now - began).seconds) },
+            sleep: { try await clock.sleep(until: $0) }
+        )
         let site = HubServices.Site(
-            hubName: "test", publicURL: "https://hub.example", isTLS: true, caFile: "/ca.pem", pin: "ab12")
+            hubName: "test",
+            publicURL: "https://hub.example",
+            isTLS: true,
+            caFile: "/ca.pem",
+            pin: "ab12"
+        )
         parts = HubParts(
-            database: try HubDatabase(path: self.directory.file(HubDatabase.fileName)), key: try self.directory.key(),
-            thresholds: thresholds, clock: hubClock, site: SiteInformation(site), logger: Logger(label: "test"))
+            database: try HubDatabase(path: self.directory.file(HubDatabase.fileName)),
+            key: try self.directory.key(),
+            thresholds: thresholds,
+            clock: hubClock,
+            site: SiteInformation(site),
+            logger: Logger(label: "test")
+        )
         let channel = FakeAgentChannel()
         services = parts.services(channel: channel)
         self.clock = clock
@@ -50,7 +62,10 @@ final class TestHub: Sendable {
     /// A bearer token of a new operator.
     func token(_ role: Role) async throws -> String {
         let added = try await parts.operators.add(
-            name: "\(role.rawValue)-\(UInt32.random(in: 0 ... .max))", role: role, by: .hub)
+            name: "\(role.rawValue)-\(UInt32.random(in: 0 ... .max))",
+            role: role,
+            by: .hub
+        )
         return try #require(added.token)
     }
 
@@ -58,7 +73,12 @@ final class TestHub: Sendable {
     func botOnNode() async throws -> (node: NodeID, bot: BotID) {
         let node = try await parts.nodes.create(name: "node-\(UInt32.random(in: 0 ... .max))", by: .hub).id
         let bot = try await parts.bots.create(
-            name: "bot-\(UInt32.random(in: 0 ... .max))", node: node, runtimeProfile: "default", config: nil, by: .hub)
+            name: "bot-\(UInt32.random(in: 0 ... .max))",
+            node: node,
+            runtimeProfile: "default",
+            config: nil,
+            by: .hub
+        )
         return (node, bot)
     }
 
@@ -88,14 +108,20 @@ struct APIClient: Sendable {
     }
 
     func send(
-        _ method: HTTPRequest.Method, _ path: String, token: String? = nil, body: String? = nil,
+        _ method: HTTPRequest.Method,
+        _ path: String,
+        token: String? = nil,
+        body: String? = nil,
         headers: [String: String] = [:]
     ) async throws -> Answer {
         var fields: HTTPFields = [.contentType: "application/json"]
         if let token { fields[.authorization] = "Bearer \(token)" }
         for (name, value) in headers { fields[try #require(HTTPField.Name(name))] = value }
         return try await client.execute(
-            uri: path, method: method, headers: fields, body: body.map { ByteBuffer(string: $0) }
+            uri: path,
+            method: method,
+            headers: fields,
+            body: body.map { ByteBuffer(string: $0) }
         ) { response in
             let data = Data(response.body.readableBytesView)
             let json = data.isEmpty ? JSONValue.null : try JSONDecoder().decode(JSONValue.self, from: data)
@@ -107,7 +133,8 @@ struct APIClient: Sendable {
 /// Stands in for the Gateway: remembers who was sent away, and plays back log chunks.
 final class FakeAgentChannel: AgentChannel {
     private let state = Mutex<(chunks: [WireLogChunk]?, disconnected: [NodeID: UInt16], requests: [WireLogRequest])>(
-        (nil, [:], []))
+        (nil, [:], [])
+    )
 
     /// What the next log consists of; nil: the node is offline.
     var chunks: [WireLogChunk]? {
@@ -140,7 +167,9 @@ final class FakeAgentChannel: AgentChannel {
 
 /// Expects a `HubError` with a code.
 func expectHubError(
-    _ code: HubError.Code, _ body: () async throws -> Void, sourceLocation: SourceLocation = #_sourceLocation
+    _ code: HubError.Code,
+    _ body: () async throws -> Void,
+    sourceLocation: SourceLocation = #_sourceLocation
 ) async {
     do {
         try await body()

@@ -47,8 +47,12 @@ struct BotDocument: Encodable {
             guard status.hasLastExit else { return nil }
             let exit = status.lastExit
             return Exit(
-                code: exit.code, signal: exit.signal, at: Self.date(exit.atUnixMs), lastStderr: exit.lastStderr,
-                requested: exit.requested)
+                code: exit.code,
+                signal: exit.signal,
+                at: Self.date(exit.atUnixMs),
+                lastStderr: exit.lastStderr,
+                requested: exit.requested
+            )
         }
         config = bot.config
         createdAt = bot.createdAt
@@ -88,15 +92,23 @@ struct BotRoutes {
             let limit = try request.pageLimit()
             let bots = try await services.bots.store.list(
                 node: request.query("node_id").map(NodeID.init(rawValue:)),
-                after: request.query("cursor").map(BotID.init(rawValue:)), limit: limit + 1)
+                after: request.query("cursor").map(BotID.init(rawValue:)),
+                limit: limit + 1
+            )
             return try JSONCoding.response(Page(bots, limit: limit, cursor: \.id.rawValue, item: BotDocument.init))
         }
         routes.operator.post("bots") { request, context in
             let body = try JSONCoding.decode(
-                CreateBody.self, from: try await JSONCoding.body(request, limit: JSONCoding.largeBodyBytes))
+                CreateBody.self,
+                from: try await JSONCoding.body(request, limit: JSONCoding.largeBodyBytes)
+            )
             let id = try await services.bots.create(
-                name: body.name, node: NodeID(rawValue: body.nodeId), runtimeProfile: body.runtimeProfile,
-                config: body.config, by: try context.requireOperator().actor)
+                name: body.name,
+                node: NodeID(rawValue: body.nodeId),
+                runtimeProfile: body.runtimeProfile,
+                config: body.config,
+                by: try context.requireOperator().actor
+            )
             return try JSONCoding.response(BotDocument(try await services.bots.store.bot(id)), status: .created)
         }
         routes.viewer.get("bots/:id") { _, context in
@@ -105,35 +117,50 @@ struct BotRoutes {
         routes.operator.patch("bots/:id") { request, context in
             let id = try context.botID()
             let body = try JSONCoding.decode(
-                PatchBody.self, from: try await JSONCoding.body(request, limit: JSONCoding.largeBodyBytes))
+                PatchBody.self,
+                from: try await JSONCoding.body(request, limit: JSONCoding.largeBodyBytes)
+            )
             guard body.nodeId == nil, body.runtimeProfile == nil, body.image == nil else {
                 throw HubError(
                     .useDeploy,
-                    "Node, runtime profile and image are changed together and safely: POST /api/bots/\(id)/deploy")
+                    "Node, runtime profile and image are changed together and safely: POST /api/bots/\(id)/deploy"
+                )
             }
             try await services.bots.update(
-                id, name: body.name, config: body.config, by: try context.requireOperator().actor)
+                id,
+                name: body.name,
+                config: body.config,
+                by: try context.requireOperator().actor
+            )
             return try JSONCoding.response(BotDocument(try await services.bots.store.bot(id)))
         }
         routes.operator.delete("bots/:id") { request, context in
             let command = try await services.commands.delete(
-                try context.botID(), keepWorkspace: request.query("keep_workspace") == "true",
-                by: try context.requireOperator().actor)
+                try context.botID(),
+                keepWorkspace: request.query("keep_workspace") == "true",
+                by: try context.requireOperator().actor
+            )
             return try JSONCoding.response(Accepted(commandId: command.rawValue), status: .accepted)
         }
         routes.operator.post("bots/:id/start") { _, context in
             let command = try await services.commands.start(
-                try context.botID(), by: try context.requireOperator().actor)
+                try context.botID(),
+                by: try context.requireOperator().actor
+            )
             return try JSONCoding.response(Accepted(commandId: command.rawValue), status: .accepted)
         }
         routes.operator.post("bots/:id/stop") { _, context in
             let command = try await services.commands.stop(
-                try context.botID(), by: try context.requireOperator().actor)
+                try context.botID(),
+                by: try context.requireOperator().actor
+            )
             return try JSONCoding.response(Accepted(commandId: command.rawValue), status: .accepted)
         }
         routes.operator.post("bots/:id/restart") { _, context in
             let command = try await services.commands.restart(
-                try context.botID(), by: try context.requireOperator().actor)
+                try context.botID(),
+                by: try context.requireOperator().actor
+            )
             return try JSONCoding.response(Accepted(commandId: command.rawValue), status: .accepted)
         }
     }

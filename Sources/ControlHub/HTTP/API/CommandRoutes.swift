@@ -53,17 +53,23 @@ struct CommandRoutes {
             }
             let rows = try await services.commands.store.list(
                 node: request.query("node_id").map(NodeID.init(rawValue:)),
-                bot: request.query("bot_id").map(BotID.init(rawValue:)), state: state,
-                before: try request.positionCursor(), limit: limit + 1)
+                bot: request.query("bot_id").map(BotID.init(rawValue:)),
+                state: state,
+                before: try request.positionCursor(),
+                limit: limit + 1
+            )
             return try JSONCoding.response(
-                Page(rows, limit: limit, cursor: { String($0.position) }, item: Document.init))
+                Page(rows, limit: limit, cursor: { String($0.position) }, item: Document.init)
+            )
         }
         routes.viewer.get("commands/:id") { _, context in
             try JSONCoding.response(Document(try await services.commands.store.command(try commandID(context))))
         }
         routes.operator.delete("commands/:id") { _, context in
             let cancelled = try await services.commands.cancel(
-                try commandID(context), by: try context.requireOperator().actor)
+                try commandID(context),
+                by: try context.requireOperator().actor
+            )
             return try JSONCoding.response(Document(cancelled))
         }
     }

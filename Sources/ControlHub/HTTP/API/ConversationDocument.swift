@@ -44,9 +44,17 @@ struct ConversationEntry: Encodable, Equatable {
         for message in messages {
             entries.append(
                 ConversationEntry(
-                    role: "user", messageId: message.id.rawValue, text: message.text, state: message.state.rawValue,
-                    reason: message.reason, sender: message.sender, at: message.createdAt,
-                    deliveredAt: message.deliveredAt, endedAt: message.endedAt))
+                    role: "user",
+                    messageId: message.id.rawValue,
+                    text: message.text,
+                    state: message.state.rawValue,
+                    reason: message.reason,
+                    sender: message.sender,
+                    at: message.createdAt,
+                    deliveredAt: message.deliveredAt,
+                    endedAt: message.endedAt
+                )
+            )
             let state = message.state == .delivered || message.state == .queued ? "running" : message.state.rawValue
             entries += turns.entries(of: message.id.rawValue, state: state)
         }
@@ -67,9 +75,15 @@ struct ConversationEntry: Encodable, Equatable {
                 openSince[owner] = nil
                 answers[owner, default: []].append(
                     ConversationEntry(
-                        role: "assistant", messageId: packet.messageID ?? (owner.isEmpty ? nil : owner),
-                        turnId: packet.turnID ?? "\(packet.position)", text: text, state: "answered",
-                        at: packet.receivedAt, steps: steps))
+                        role: "assistant",
+                        messageId: packet.messageID ?? (owner.isEmpty ? nil : owner),
+                        turnId: packet.turnID ?? "\(packet.position)",
+                        text: text,
+                        state: "answered",
+                        at: packet.receivedAt,
+                        steps: steps
+                    )
+                )
             case "progress", "tool":
                 openSteps[owner, default: []].append(Step(type: packet.type, text: text, at: packet.receivedAt))
                 if openSince[owner] == nil { openSince[owner] = (packet.turnID, packet.receivedAt) }
@@ -77,8 +91,14 @@ struct ConversationEntry: Encodable, Equatable {
                 // Said to the bot on another channel than the hub's.
                 answers[owner, default: []].append(
                     ConversationEntry(
-                        role: "user", messageId: packet.messageID, turnId: packet.turnID ?? "\(packet.position)",
-                        text: text, state: "answered", at: packet.receivedAt))
+                        role: "user",
+                        messageId: packet.messageID,
+                        turnId: packet.turnID ?? "\(packet.position)",
+                        text: text,
+                        state: "answered",
+                        at: packet.receivedAt
+                    )
+                )
             default:
                 break
             }
@@ -92,8 +112,15 @@ struct ConversationEntry: Encodable, Equatable {
                 } else {
                     entries.append(
                         ConversationEntry(
-                            role: "progress", messageId: owner.isEmpty ? nil : owner, turnId: since.turn, text: "",
-                            state: state, at: since.at, steps: steps))
+                            role: "progress",
+                            messageId: owner.isEmpty ? nil : owner,
+                            turnId: since.turn,
+                            text: "",
+                            state: state,
+                            at: since.at,
+                            steps: steps
+                        )
+                    )
                 }
             }
             return entries

@@ -49,11 +49,14 @@ struct EnrollmentRoutes {
     func add(to routes: RoleGroups) {
         routes.admin.post("enrollments") { request, context in
             let body = try JSONCoding.decode(
-                CreateBody.self, from: try await JSONCoding.body(request, limit: JSONCoding.smallBodyBytes))
+                CreateBody.self,
+                from: try await JSONCoding.body(request, limit: JSONCoding.smallBodyBytes)
+            )
             let (enrollment, code) = try await services.enrollments.create(
                 name: body.name.flatMap { $0.isEmpty ? nil : $0 },
                 lifetime: body.ttlSeconds.map { .seconds($0) } ?? EnrollmentOperations.defaultLifetime,
-                by: try context.requireOperator().actor)
+                by: try context.requireOperator().actor
+            )
             var document = Document(enrollment, at: services.clock.date())
             document.code = code.text
             document.command = services.site.enrollCommand(code: code.text)
@@ -62,14 +65,19 @@ struct EnrollmentRoutes {
         routes.admin.get("enrollments") { request, _ in
             let limit = try request.pageLimit()
             let rows = try await services.enrollments.list(
-                before: request.query("cursor").map(EnrollmentID.init(rawValue:)), limit: limit + 1)
+                before: request.query("cursor").map(EnrollmentID.init(rawValue:)),
+                limit: limit + 1
+            )
             let date = services.clock.date()
             return try JSONCoding.response(
-                Page(rows, limit: limit, cursor: \.id.rawValue) { Document($0, at: date) })
+                Page(rows, limit: limit, cursor: \.id.rawValue) { Document($0, at: date) }
+            )
         }
         routes.admin.delete("enrollments/:id") { _, context in
             try await services.enrollments.delete(
-                EnrollmentID(rawValue: try context.parameters.require("id")), by: try context.requireOperator().actor)
+                EnrollmentID(rawValue: try context.parameters.require("id")),
+                by: try context.requireOperator().actor
+            )
             return Response(status: .noContent)
         }
     }
@@ -78,13 +86,19 @@ struct EnrollmentRoutes {
     func addPublic(to router: RouterGroup<HubRequestContext>) {
         router.post("edge/v1/enroll") { request, context in
             let body = try JSONCoding.decode(
-                EnrollmentRequest.self, from: try await JSONCoding.body(request, limit: 8 << 10))
+                EnrollmentRequest.self,
+                from: try await JSONCoding.body(request, limit: 8 << 10)
+            )
             let redeemed = try await services.enrollments.redeem(body, from: context.remoteAddress)
             return try JSONCoding.response(
                 RedeemedDocument(
-                    nodeId: redeemed.nodeID.rawValue, nodeName: redeemed.nodeName, token: redeemed.token,
-                    hubName: services.site.hubName),
-                status: .created)
+                    nodeId: redeemed.nodeID.rawValue,
+                    nodeName: redeemed.nodeName,
+                    token: redeemed.token,
+                    hubName: services.site.hubName
+                ),
+                status: .created
+            )
         }
     }
 }

@@ -51,7 +51,8 @@ final class EventReader: Sendable {
                 // Without a number after a restart: nobody knows how many there were.
                 let count: JSONValue = hasLostTrack ? .null : .integer(Int64(clamping: batch.missed))
                 events.append(
-                    ServerSentEvent(id: nil, name: "missed", data: try JSONCoding.encode(["missed": count])))
+                    ServerSentEvent(id: nil, name: "missed", data: try JSONCoding.encode(["missed": count]))
+                )
             }
             events += try batch.events.map { event in
                 var data = event.data
@@ -60,7 +61,10 @@ final class EventReader: Sendable {
                     data = .object(members)
                 }
                 return ServerSentEvent(
-                    id: feed.eventID(event.sequence), name: event.type, data: try JSONCoding.encode(data))
+                    id: feed.eventID(event.sequence),
+                    name: event.type,
+                    data: try JSONCoding.encode(data)
+                )
             }
             if !events.isEmpty { return events }
             // A fresh iterator each time: signals are merged and carry nothing, so none can be lost between two.

@@ -52,10 +52,12 @@ struct LogRoutes {
                 next: {
                     guard let chunk = try await subscription.next() else { return nil }
                     let data = try JSONCoding.encode(
-                        Lines(lines: chunk.lines.map(Line.init), nextOffset: chunk.nextOffset))
+                        Lines(lines: chunk.lines.map(Line.init), nextOffset: chunk.nextOffset)
+                    )
                     return [ServerSentEvent(id: String(chunk.nextOffset), name: nil, data: data)]
                 },
-                onEnd: { subscription.cancel() })
+                onEnd: { subscription.cancel() }
+            )
         }
     }
 

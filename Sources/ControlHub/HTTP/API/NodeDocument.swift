@@ -76,8 +76,14 @@ struct NodeDocument: Encodable {
         capabilities = hello?.capabilities ?? [:]
         runtimeProfiles = (hello?.runtimeProfiles ?? []).map {
             Profile(
-                name: $0.name, backend: $0.backend, description: $0.description_p, usable: $0.usable, reason: $0.reason,
-                engine: $0.engine, engineVersion: $0.engineVersion)
+                name: $0.name,
+                backend: $0.backend,
+                description: $0.description_p,
+                usable: $0.usable,
+                reason: $0.reason,
+                engine: $0.engine,
+                engineVersion: $0.engineVersion
+            )
         }
         resources = (live.resources ?? node.resources).map(ResourcesDocument.init)
         linkRttMs = (live.linkRTTMicroseconds ?? node.linkRTTMicroseconds).map { Double($0) / 1000 }
@@ -89,7 +95,11 @@ struct NodeDocument: Encodable {
 
     private static func link(_ node: Node, _ live: NodeRegistry.Live) -> Fact {
         if live.isConnected {
-            return Fact(state: "up", reason: "Connected from \(live.remoteAddress ?? "an unknown address").", since: live.linkSince)
+            return Fact(
+                state: "up",
+                reason: "Connected from \(live.remoteAddress ?? "an unknown address").",
+                since: live.linkSince
+            )
         }
         guard node.hello != nil else {
             return Fact(state: "never", reason: "The agent has not connected yet.", since: node.createdAt)
@@ -107,8 +117,10 @@ struct NodeDocument: Encodable {
             return Fact(state: "silent", reason: live.healthReason, since: live.healthSince)
         case .degraded, .offline:
             return Fact(
-                state: "unknown", reason: "Without a connection nothing is known; bots go on without the hub.",
-                since: live.healthSince)
+                state: "unknown",
+                reason: "Without a connection nothing is known; bots go on without the hub.",
+                since: live.healthSince
+            )
         case .neverSeen: return Fact(state: "never_seen", reason: live.healthReason, since: node.createdAt)
         }
     }
@@ -124,7 +136,9 @@ struct NodeDocument: Encodable {
             (state, reason) = ("unknown", "The node is not connected; this is what it last said.")
         } else if let first = troubled.first {
             (state, reason) = (
-                "degraded", "\(first.name) is in \(first.status?.phase.name ?? "trouble"): \(first.status?.reason ?? "")")
+                "degraded",
+                "\(first.name) is in \(first.status?.phase.name ?? "trouble"): \(first.status?.reason ?? "")"
+            )
         } else {
             (state, reason) = ("ok", "\(running) of \(bots.count) bots run.")
         }
@@ -191,8 +205,12 @@ struct ResourcesDocument: Encodable {
         swapFreeBytes = resources.swapFreeBytes
         disks = resources.disks.map {
             Disk(
-                mountPoint: $0.mountPoint, device: $0.device, fileSystem: $0.fileSystem, totalBytes: $0.totalBytes,
-                availableBytes: $0.availableBytes)
+                mountPoint: $0.mountPoint,
+                device: $0.device,
+                fileSystem: $0.fileSystem,
+                totalBytes: $0.totalBytes,
+                availableBytes: $0.availableBytes
+            )
         }
         networkReceivedBytesTotal = resources.networkReceivedBytesTotal
         networkTransmittedBytesTotal = resources.networkTransmittedBytesTotal
@@ -201,9 +219,15 @@ struct ResourcesDocument: Encodable {
         cpuTimes =
             resources.hasCpuTimes
             ? Times(
-                user: resources.cpuTimes.user, nice: resources.cpuTimes.nice, system: resources.cpuTimes.system,
-                idle: resources.cpuTimes.idle, iowait: resources.cpuTimes.iowait, irq: resources.cpuTimes.irq,
-                softirq: resources.cpuTimes.softirq, steal: resources.cpuTimes.steal) : nil
+                user: resources.cpuTimes.user,
+                nice: resources.cpuTimes.nice,
+                system: resources.cpuTimes.system,
+                idle: resources.cpuTimes.idle,
+                iowait: resources.cpuTimes.iowait,
+                irq: resources.cpuTimes.irq,
+                softirq: resources.cpuTimes.softirq,
+                steal: resources.cpuTimes.steal
+            ) : nil
         agentRssBytes = resources.agentRssBytes
     }
 }

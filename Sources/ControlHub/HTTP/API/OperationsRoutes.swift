@@ -41,13 +41,19 @@ struct OperationsRoutes {
             let limit = try request.pageLimit()
             let rows = try await services.audit.list(before: try request.positionCursor(), limit: limit + 1)
             return try JSONCoding.response(
-                Page(rows, limit: limit, cursor: { String($0.position) }, item: AuditDocument.init))
+                Page(rows, limit: limit, cursor: { String($0.position) }, item: AuditDocument.init)
+            )
         }
         routes.viewer.get("version") { _, _ in
             try JSONCoding.response(
                 VersionDocument(
-                    version: HubVersion.version, apiVersion: HubVersion.api, nodeProtocol: HubVersion.nodeProtocol,
-                    hubName: services.site.hubName, publicUrl: services.site.publicURL))
+                    version: HubVersion.version,
+                    apiVersion: HubVersion.api,
+                    nodeProtocol: HubVersion.nodeProtocol,
+                    hubName: services.site.hubName,
+                    publicUrl: services.site.publicURL
+                )
+            )
         }
     }
 
@@ -62,7 +68,9 @@ struct OperationsRoutes {
                 return try JSONCoding.response(Probe(status: "ok", checks: ["database": "ok"]))
             } catch {
                 return try JSONCoding.response(
-                    Probe(status: "unavailable", checks: ["database": "unavailable"]), status: .serviceUnavailable)
+                    Probe(status: "unavailable", checks: ["database": "unavailable"]),
+                    status: .serviceUnavailable
+                )
             }
         }
     }

@@ -55,8 +55,10 @@ struct SessionRoutes {
             }
             let session = try await services.operators.startSession(token: token)
             return try JSONCoding.response(
-                Document(session.operator, session), status: .created,
-                headers: [.setCookie: cookie(session.token, maxAge: Int(OperatorOperations.sessionLifetime))])
+                Document(session.operator, session),
+                status: .created,
+                headers: [.setCookie: cookie(session.token, maxAge: Int(OperatorOperations.sessionLifetime))]
+            )
         }
     }
 

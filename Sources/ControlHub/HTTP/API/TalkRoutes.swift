@@ -65,15 +65,23 @@ struct TalkRoutes {
     func add(to routes: RoleGroups) {
         routes.operator.post("bots/:id/messages") { request, context in
             let body = try JSONCoding.decode(
-                SendBody.self, from: try await JSONCoding.body(request, limit: JSONCoding.largeBodyBytes))
+                SendBody.self,
+                from: try await JSONCoding.body(request, limit: JSONCoding.largeBodyBytes)
+            )
             let sent = try await services.commands.send(
-                body.text, to: try context.botID(), in: body.conversationId.map(ConversationID.init(rawValue:)),
-                by: try context.requireOperator().actor)
+                body.text,
+                to: try context.botID(),
+                in: body.conversationId.map(ConversationID.init(rawValue:)),
+                by: try context.requireOperator().actor
+            )
             return try JSONCoding.response(
                 Sent(
-                    messageId: sent.message.rawValue, conversationId: sent.conversation.rawValue,
-                    commandId: sent.command.rawValue),
-                status: .accepted)
+                    messageId: sent.message.rawValue,
+                    conversationId: sent.conversation.rawValue,
+                    commandId: sent.command.rawValue
+                ),
+                status: .accepted
+            )
         }
         routes.viewer.get("bots/:id/conversations") { request, context in
             let limit = try request.pageLimit()
@@ -82,9 +90,15 @@ struct TalkRoutes {
             return try JSONCoding.response(
                 Page(rows, limit: limit, cursor: { _ in String(offset + limit) }) {
                     ConversationDocument(
-                        conversationId: $0.id.rawValue, botId: $0.botID.rawValue, createdAt: $0.createdAt,
-                        lastMessageAt: $0.updatedAt, messageCount: $0.messageCount, lastText: $0.lastText)
-                })
+                        conversationId: $0.id.rawValue,
+                        botId: $0.botID.rawValue,
+                        createdAt: $0.createdAt,
+                        lastMessageAt: $0.updatedAt,
+                        messageCount: $0.messageCount,
+                        lastText: $0.lastText
+                    )
+                }
+            )
         }
         routes.viewer.get("bots/:id/conversations/:conversation") { request, context in
             let bot = try context.botID()
@@ -95,24 +109,38 @@ struct TalkRoutes {
             let shown = Array(messages.suffix(limit))
             // Only the newest page may hold packets that belong to no message yet.
             let packets = try await services.packets.store.list(
-                bot, conversation: conversation, limit: (limit + 1) * Self.packetsPerMessage)
-            let relevant = before == nil ? packets : packets.filter { packet in
-                shown.contains { $0.id.rawValue == packet.messageID }
-            }
+                bot,
+                conversation: conversation,
+                limit: (limit + 1) * Self.packetsPerMessage
+            )
+            let relevant =
+                before == nil
+                ? packets
+                : packets.filter { packet in
+                    shown.contains { $0.id.rawValue == packet.messageID }
+                }
             return try JSONCoding.response(
                 ConversationPage(
-                    conversationId: conversation.rawValue, botId: bot.rawValue,
+                    conversationId: conversation.rawValue,
+                    botId: bot.rawValue,
                     items: ConversationEntry.fold(messages: shown, packets: relevant),
-                    nextCursor: messages.count > limit ? shown.first.map { String($0.position) } : nil))
+                    nextCursor: messages.count > limit ? shown.first.map { String($0.position) } : nil
+                )
+            )
         }
         routes.viewer.get("bots/:id/packets") { request, context in
             let limit = try request.pageLimit()
             let isNewestFirst = request.query("order") == "desc"
             let rows = try await services.packets.store.list(
-                try context.botID(), after: try request.number("after", in: 0...Int64.max) ?? request.positionCursor() ?? 0,
-                type: request.query("type"), isNewestFirst: isNewestFirst, limit: limit + 1)
+                try context.botID(),
+                after: try request.number("after", in: 0...Int64.max) ?? request.positionCursor() ?? 0,
+                type: request.query("type"),
+                isNewestFirst: isNewestFirst,
+                limit: limit + 1
+            )
             return try JSONCoding.response(
-                Page(rows, limit: limit, cursor: { String($0.position) }, item: PacketDocument.init))
+                Page(rows, limit: limit, cursor: { String($0.position) }, item: PacketDocument.init)
+            )
         }
     }
 

@@ -18,8 +18,10 @@ struct DashboardRoutes {
             throw HubError(.notFound, "The dashboard has no file \(name).")
         }
         return Response(
-            status: .ok, headers: [.contentType: type, .cacheControl: "no-cache"],
-            body: ResponseBody(byteBuffer: ByteBuffer(bytes: bytes)))
+            status: .ok,
+            headers: [.contentType: type, .cacheControl: "no-cache"],
+            body: ResponseBody(byteBuffer: ByteBuffer(bytes: bytes))
+        )
     }
 
     private static func type(of name: String) -> String? {

@@ -12,10 +12,12 @@ struct AuthenticationMiddleware: RouterMiddleware {
     static let missing = HubError(
         .unauthenticated,
         "Send `Authorization: Bearer <operator token>`, or sign in. A token is made on the hub's machine: "
-            + "control-hub operator add NAME --role operator")
+            + "control-hub operator add NAME --role operator"
+    )
 
     func handle(
-        _ request: Request, context: HubRequestContext,
+        _ request: Request,
+        context: HubRequestContext,
         next: (Request, HubRequestContext) async throws -> Response
     ) async throws -> Response {
         var context = context
@@ -46,7 +48,9 @@ struct AuthenticationMiddleware: RouterMiddleware {
         // Digests are compared, so that the time it takes tells nothing about the token.
         guard SecretBytes.digest(sent) == SecretBytes.digest(session.csrfToken) else {
             throw HubError(
-                .csrfTokenMissing, "Send the session's `csrf_token` (GET /api/session) as the header X-CSRF-Token.")
+                .csrfTokenMissing,
+                "Send the session's `csrf_token` (GET /api/session) as the header X-CSRF-Token."
+            )
         }
     }
 }
@@ -58,13 +62,16 @@ struct RoleMiddleware: RouterMiddleware {
     let role: Role
 
     func handle(
-        _ request: Request, context: HubRequestContext,
+        _ request: Request,
+        context: HubRequestContext,
         next: (Request, HubRequestContext) async throws -> Response
     ) async throws -> Response {
         let `operator` = try context.requireOperator()
         guard `operator`.role >= role else {
             throw HubError(
-                .forbidden, "This needs the role \(role.rawValue); \(`operator`.name) is \(`operator`.role.rawValue).")
+                .forbidden,
+                "This needs the role \(role.rawValue); \(`operator`.name) is \(`operator`.role.rawValue)."
+            )
         }
         return try await next(request, context)
     }

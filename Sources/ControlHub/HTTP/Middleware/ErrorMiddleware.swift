@@ -5,7 +5,8 @@ struct ErrorMiddleware: RouterMiddleware {
     typealias Context = HubRequestContext
 
     func handle(
-        _ request: Request, context: HubRequestContext,
+        _ request: Request,
+        context: HubRequestContext,
         next: (Request, HubRequestContext) async throws -> Response
     ) async throws -> Response {
         do {

@@ -12,10 +12,12 @@ struct IdempotencyMiddleware: RouterMiddleware {
     let clock: HubClock
 
     func handle(
-        _ request: Request, context: HubRequestContext,
+        _ request: Request,
+        context: HubRequestContext,
         next: (Request, HubRequestContext) async throws -> Response
     ) async throws -> Response {
-        guard request.method == .post, let name = HTTPField.Name("Idempotency-Key"), let key = request.headers[name] else {
+        guard request.method == .post, let name = HTTPField.Name("Idempotency-Key"), let key = request.headers[name]
+        else {
             return try await next(request, context)
         }
         guard (1...255).contains(key.utf8.count) else {
@@ -31,11 +33,15 @@ struct IdempotencyMiddleware: RouterMiddleware {
             return JSONCoding.raw(answer, status: HTTPResponse.Status(code: status), headers: headers)
         case .inProgress:
             throw HubError(
-                .requestInProgress, "A request with this `Idempotency-Key` is being answered. Try again in a moment.",
-                retryAfter: .seconds(1))
+                .requestInProgress,
+                "A request with this `Idempotency-Key` is being answered. Try again in a moment.",
+                retryAfter: .seconds(1)
+            )
         case .otherRequest:
             throw HubError(
-                .idempotencyKeyReused, "This `Idempotency-Key` was used for another request. Use a new one for each.")
+                .idempotencyKeyReused,
+                "This `Idempotency-Key` was used for another request. Use a new one for each."
+            )
         case .new:
             break
         }

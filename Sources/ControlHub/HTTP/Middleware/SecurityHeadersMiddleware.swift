@@ -13,7 +13,8 @@ struct SecurityHeadersMiddleware: RouterMiddleware {
         + "font-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 
     func handle(
-        _ request: Request, context: HubRequestContext,
+        _ request: Request,
+        context: HubRequestContext,
         next: (Request, HubRequestContext) async throws -> Response
     ) async throws -> Response {
         var response = try await next(request, context)
