@@ -22,20 +22,20 @@ struct CommandPump: Sendable {
     /// Runs until the session ends or the task is cancelled.
     func run() async throws {
         let changed = Signal()
-        let underWay = Mutex<Set<CommandID>>([])
+        let underWay = UnderWay()
         try await withThrowingDiscardingTaskGroup { group in
             group.addTask {
                 for await _ in commands.arrivals(for: node) { changed.wake() }
             }
             while true {
                 let ticket = changed.ticket
-                let busy = underWay.withLock { $0 }
+                let busy = underWay.all
                 let startable = Self.startable(try await commands.outstanding(for: node), busy: busy)
                 for command in startable.prefix(Self.concurrencyLimit - busy.count) {
-                    underWay.withLock { _ = $0.insert(command.id) }
+                    underWay.insert(command.id)
                     group.addTask {
                         await carry(command)
-                        underWay.withLock { _ = $0.remove(command.id) }
+                        underWay.remove(command.id)
                         changed.wake()
                     }
                 }
@@ -107,6 +107,17 @@ struct CommandPump: Sendable {
             )
         }
     }
+}
+
+/// The commands on their way over one session.
+private final class UnderWay: Sendable {
+    private let commands = Mutex<Set<CommandID>>([])
+
+    var all: Set<CommandID> { commands.withLock { $0 } }
+
+    func insert(_ id: CommandID) { commands.withLock { _ = $0.insert(id) } }
+
+    func remove(_ id: CommandID) { commands.withLock { _ = $0.remove(id) } }
 }
 
 extension QueuedCommand {

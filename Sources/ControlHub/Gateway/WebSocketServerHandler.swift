@@ -92,9 +92,18 @@ final class WebSocketServerHandler: ChannelDuplexHandler {
                 return
             }
         case .close(let code, let reason):
-            machine.close(code: code, reason: reason, now: clock.now)
+            close(code, reason: reason)
         }
         perform(context, writePromise: promise)
+    }
+
+    /// Closing must not fail over its wording: a code or reason that may not be sent becomes a plain one.
+    private func close(_ code: CloseCode, reason: String) {
+        do {
+            try machine.close(code: code, reason: reason, now: clock.now)
+        } catch {
+            try? machine.close(code: .internalError, now: clock.now)
+        }
     }
 
     // MARK: Actions

@@ -75,6 +75,7 @@ struct LinkService<Logs: LogSource>: Service {
         var configuration = ClientConfiguration()
         configuration.headers = ["Authorization": "Bearer \(token.reveal())"]
         configuration.subprotocols = ["edge.v1"]
+        configuration.connection.maxMessageBytes = MuxLimits().maxTransmissionBytes
         return configuration
     }
 
