@@ -1,3 +1,4 @@
+import CLinux
 import Glibc
 
 /// Where the kernel and the distribution keep what is read here; tests point it at a folder of their own.

@@ -4,13 +4,17 @@ import Foundation
 enum Sockets {
     static func listening(_ pid: pid_t) throws -> [String] {
         let inodes = Set(try descriptors(pid).compactMap(socketInode))
-        return try ["tcp", "tcp6"].flatMap { table in
-            try String(contentsOfFile: "/proc/\(pid)/net/\(table)", encoding: .utf8)
-                .split(separator: "\n").dropFirst()
-                .map { $0.split(separator: " ", omittingEmptySubsequences: true) }
-                .filter { $0.count > 9 && $0[3] == "0A" && inodes.contains(String($0[9])) }
-                .map { String($0[1]) }
+        var addresses: [String] = []
+        for table in ["tcp", "tcp6"] {
+            let text = try String(contentsOfFile: "/proc/\(pid)/net/\(table)", encoding: .utf8)
+            for line in text.split(separator: "\n").dropFirst() {
+                let fields = line.split(separator: " ").map(String.init)
+                // Local address, remote address, state (0A is LISTEN) and inode are fields 1, 2, 3 and 9.
+                guard fields.count > 9, fields[3] == "0A", inodes.contains(fields[9]) else { continue }
+                addresses.append(fields[1])
+            }
         }
+        return addresses
     }
 
     private static func descriptors(_ pid: pid_t) throws -> [String] {
@@ -24,24 +28,5 @@ enum Sockets {
     private static func socketInode(_ target: String) -> String? {
         guard target.hasPrefix("socket:["), target.hasSuffix("]") else { return nil }
         return String(target.dropFirst(8).dropLast())
-    }
-
-    /// The processes whose parent is `pid`, and theirs.
-    static func descendants(of pid: pid_t) throws -> [pid_t] {
-        var parents: [pid_t: pid_t] = [:]
-        for name in try FileManager.default.contentsOfDirectory(atPath: "/proc") {
-            guard let child = pid_t(name),
-                let stat = try? String(contentsOfFile: "/proc/\(child)/stat", encoding: .utf8),  // ended meanwhile
-                let afterName = stat.range(of: ") ", options: .backwards)
-            else { continue }
-            parents[child] = pid_t(stat[afterName.upperBound...].split(separator: " ")[1])
-        }
-        var found: [pid_t] = []
-        var generation: Set<pid_t> = [pid]
-        while !generation.isEmpty {
-            generation = Set(parents.filter { generation.contains($0.value) }.keys)
-            found += generation
-        }
-        return found
     }
 }

@@ -1,6 +1,8 @@
 import AsyncHTTPClient
 import Foundation
+import Glibc
 import NIOCore
+import NIOHTTP1
 import NIOSSL
 
 /// A folder of its own for one test, and what is started in it.
@@ -12,8 +14,20 @@ final class Workbench: Sendable {
         try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
     }
 
+    /// Bots outlive their agent on purpose, so whatever still runs out of this folder is ended here.
     deinit {
+        for pid in Self.processes(naming: folder.path) { kill(pid, SIGKILL) }
         try? FileManager.default.removeItem(at: folder)  // a leftover in the temporary folder harms nobody
+    }
+
+    private static func processes(naming path: String) -> [pid_t] {
+        let all = (try? FileManager.default.contentsOfDirectory(atPath: "/proc")) ?? []
+        return all.compactMap { pid_t($0) }.filter { pid in
+            guard pid != getpid(),
+                let line = try? String(contentsOfFile: "/proc/\(pid)/cmdline", encoding: .utf8)  // ended meanwhile
+            else { return false }
+            return line.contains(path)
+        }
     }
 
     var hubData: URL { folder.appending(path: "hub") }
