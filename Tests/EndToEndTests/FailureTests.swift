@@ -160,7 +160,7 @@ struct FailureTests {
                 in: bench.folder
             )
         )
-        #expect(directory.status != 0 && directory.names(bench.hubData.path, "in use"), "\(directory)")
+        #expect(directory.status != 0 && directory.names(bench.hubData.path, "already serves", "--data-dir"), "\(directory)")
         try await hub.waitUntilReady()
     }
 
@@ -188,7 +188,13 @@ struct FailureTests {
             folder: bench.folder
         )
         try await hub.waitUntilReady()
-        let api = try await hub.admin()
+        let added = try disk.enter(
+            program,
+            "control-hub",
+            ["operator", "add", "e2e", "--role", "admin", "--json", "--data-dir", disk.mountPoint.path + "/hub"]
+        )
+        #expect(try await added.exit() == 0)
+        let api = try API(hub: hub, token: try #require(try JSON(parsing: added.text)["token"].string))
         let filler = try disk.fill(program)
         let refused = try await eventually("a write is refused", or: { program.text }) {
             let answer = try await api.send("POST", "/api/enrollments")

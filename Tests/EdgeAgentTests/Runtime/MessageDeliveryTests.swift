@@ -39,7 +39,7 @@ import WireFormat
     }
 
     private func withReadyBot(
-        _ answers: [Result<BotChatAnswer, BotChatError>], script: String = "exec sleep 600",
+        _ answers: [Result<BotChatAnswer, BotChatError>], script: String = "exec sleep 600", limit: Duration = .seconds(60),
         _ body: (BotFleet, Journal, FakeTransport) async throws -> Void
     ) async throws {
         let bench = try BotWorkbench()
@@ -47,7 +47,7 @@ import WireFormat
         let transport = FakeTransport(answers)
         let journal = try bench.journal()
         var timing = BotFleet.Timing()
-        timing.deliveryLimit = .seconds(2)
+        timing.deliveryLimit = limit
         timing.deliveryPause = .milliseconds(5)
         let fleet = try bench.fleet(
             [bench.shell(Self.ready + script)], journal: journal, timing: timing, transport: transport)
@@ -79,7 +79,7 @@ import WireFormat
 
     @Test("A bot that never answers leaves the outcome unknown, not failed")
     func silence() async throws {
-        try await withReadyBot([]) { fleet, _, transport in
+        try await withReadyBot([], limit: .seconds(2)) { fleet, _, transport in
             #expect(await fleet.deliver(message).outcome == .unknown)
             #expect(transport.posts.withLock { $0 } > 1)
         }

@@ -25,6 +25,16 @@ struct TinyDisk: Sendable {
         )
     }
 
+    /// Runs another program where the first one sees the disk.
+    func enter(_ program: Program, _ executable: String, _ arguments: [String]) throws -> Program {
+        try Program(
+            "/usr/bin/nsenter",
+            ["--target", "\(program.pid)", "--user", "--mount"]
+                + [Program.binaries.appending(path: executable).path] + arguments,
+            in: mountPoint.deletingLastPathComponent()
+        )
+    }
+
     /// The disk's folder as this process can reach it.
     func seenFromOutside(_ program: Program) -> URL {
         URL(fileURLWithPath: "/proc/\(program.pid)/root\(mountPoint.path)")
