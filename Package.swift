@@ -115,13 +115,13 @@ let package = Package(
         ),
         .testTarget(
             name: "EdgeAgentTests",
-            dependencies: ["EdgeAgent", "WireFormat", "TestSupport"],
+            dependencies: ["EdgeAgent", "WebSocketKitLite", "WireFormat", "TestSupport"],
             swiftSettings: strict
         ),
         .testTarget(
             name: "ControlHubTests",
             dependencies: [
-                "ControlHub", "WireFormat", "TestSupport",
+                "ControlHub", "WebSocketKitLite", "WireFormat", "TestSupport",
                 .product(name: "HummingbirdTesting", package: "hummingbird"),
             ],
             swiftSettings: strict

@@ -8,7 +8,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 find Sources Tests -name '*.swift' -exec touch {} +
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
-swift build --build-tests "$@" 2>&1 | tee "$log"
+scripts/build.sh "$@" 2>&1 | tee "$log"
 # C sources of dependencies may still warn; they lie under .build.
 if grep -E '^/.*/(Sources|Tests)/.*: warning: ' "$log" | grep -v '/\.build/' | sort -u >"$log.found"; then
     echo "check: the compiler warns about our code:" >&2

@@ -5,10 +5,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 begin=$SECONDS
 echo "test: building (the first build takes several minutes)"
-# The programs and the test bundle by name: `--build-tests` would also build protoc, which is C++ and takes minutes.
-for product in edge-agent control-hub control-hubPackageTests; do
-    swift build --product "$product" "$@"
-done
+scripts/build.sh "$@"
 echo "test: built in $((SECONDS - begin)) s"
 begin=$SECONDS
 status=0

@@ -58,8 +58,10 @@ struct HubAssembly {
         let gateway = makeGateway(parts)
         let services = parts.services(channel: gateway.channel)
         let builder = try makeServer(tls: try tls.map(nioConfiguration), gateway: gateway)
+        let router = HubRouter.make(services)
+        NodeEndpointRoute.add(to: router)
         var application = Application(
-            router: HubRouter.make(services),
+            router: router,
             server: builder,
             configuration: ApplicationConfiguration(
                 address: .hostname(configuration.listenHost, port: configuration.listenPort),
@@ -123,7 +125,7 @@ struct HubAssembly {
         let builder = HTTPServerBuilder { responder in
             WebSocketUpgradeChannel(
                 responder: responder,
-                webSocketConfiguration: ConnectionConfiguration(),
+                webSocketConfiguration: GatewayService.connection,
                 serveNode: { await service.serve($0, $1) }
             )
         }

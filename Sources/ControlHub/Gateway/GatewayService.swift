@@ -18,6 +18,13 @@ struct GatewayService: Service, AgentChannel {
         $0.maxUnacknowledgedPackets = 2048
     }
 
+    /// A session never sends a longer message, so a longer one is a mistake or an attack.
+    static let connection = {
+        var configuration = ConnectionConfiguration()
+        configuration.maxMessageBytes = MuxLimits().maxTransmissionBytes
+        return configuration
+    }()
+
     let nodes: NodeOperations
     let bots: BotOperations
     let commands: CommandOperations

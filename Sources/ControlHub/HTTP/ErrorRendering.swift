@@ -60,6 +60,8 @@ enum ErrorRendering {
         switch code {
         case .invalidRequest: (.unprocessableContent, "The request is not valid")
         case .unauthenticated: (.unauthorized, "Not signed in")
+        case .malformedRequest: (.badRequest, "The request is malformed")
+        case .upgradeRequired: (.upgradeRequired, "WebSocket expected")
         case .forbidden: (.forbidden, "Not allowed")
         case .csrfTokenMissing: (.forbidden, "CSRF token missing or wrong")
         case .notFound: (.notFound, "Not found")

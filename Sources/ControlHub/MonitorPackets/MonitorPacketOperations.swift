@@ -10,9 +10,9 @@ struct MonitorPacketOperations: Sendable {
 
     var store: MonitorPacketStore { MonitorPacketStore(database: database) }
 
-    /// Stores a batch in one transaction and returns, for each bot in it, how far its packets are committed without a
-    /// hole. Only then may the agent be told. When it throws nothing was stored, and the stream must be ended, because
-    /// what follows would leave a hole.
+    /// Stores a batch in one transaction and returns, for each bot in it, how far its packets are committed. Only then
+    /// may the agent be told. When it throws nothing was stored, and the stream must be ended, because what follows
+    /// would leave a hole.
     func ingest(
         _ packets: [WireMonitorPacket],
         journal: String,

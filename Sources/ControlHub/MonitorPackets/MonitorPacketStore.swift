@@ -143,7 +143,11 @@ struct MonitorPacketStore: Sendable {
         }
     }
 
-    /// Moves the cursor over everything that is there without a hole.
+    /// Moves the cursor to the last packet seen.
+    ///
+    /// A stream begins after the cursor and brings what the journal still has, in order, so a number that was skipped
+    /// will not come any more: the agent gave it up (and says so in a `gap` packet), or this database was restored from
+    /// an older copy. Waiting for it would only hold up what follows.
     private static func advance(
         _ db: Database,
         bot: String,
@@ -157,18 +161,7 @@ struct MonitorPacketStore: Sendable {
                 sql: "SELECT through_sequence FROM packet_cursors WHERE journal_id = ? AND bot_id = ?",
                 arguments: [journal, bot]
             ) ?? 0
-        // Packets of this batch that were refused count as seen; the rest is looked up, because an earlier batch may
-        // have come after a hole that this one fills.
-        for sequence in seen.sorted() where sequence == through + 1 { through = sequence }
-        let beyond = try Int64.fetchAll(
-            db,
-            sql: "SELECT sequence FROM packets WHERE journal_id = ? AND bot_id = ? AND sequence > ? ORDER BY sequence",
-            arguments: [journal, bot, through]
-        )
-        for sequence in beyond {
-            guard sequence == through + 1 else { break }
-            through = sequence
-        }
+        through = max(through, seen.max() ?? 0)
         try db.execute(
             sql: """
                 INSERT INTO packet_cursors (journal_id, bot_id, node_id, through_sequence) VALUES (?, ?, ?, ?)

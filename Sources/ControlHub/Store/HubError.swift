@@ -8,6 +8,8 @@ struct HubError: Error, Sendable, CustomStringConvertible {
 
         static let invalidRequest = Code(rawValue: "invalid_request")
         static let unauthenticated = Code(rawValue: "unauthenticated")
+        static let malformedRequest = Code(rawValue: "malformed_request")
+        static let upgradeRequired = Code(rawValue: "upgrade_required")
         static let forbidden = Code(rawValue: "forbidden")
         static let csrfTokenMissing = Code(rawValue: "csrf_token_missing")
         static let notFound = Code(rawValue: "not_found")

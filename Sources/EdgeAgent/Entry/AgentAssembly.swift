@@ -27,7 +27,7 @@ struct AgentAssembly: Sendable {
             allowInsecure: configuration.insecure,
             loop: loop
         )
-        let bots = try Self.makeFleet(configuration, directory, journal, logger)
+        let bots = try Self.makeFleet(configuration, directory, journal, loop, logger)
         let telemetry = TelemetrySampler(logger: logger)
         let commands = CommandExecutor(journal: journal, bots: bots, logger: logger)
         let introduction = Introduction(journalID: journal.journalID, nodeID: credential.nodeID, bots: bots)
@@ -93,6 +93,7 @@ struct AgentAssembly: Sendable {
         _ configuration: AgentConfiguration,
         _ directory: StateDirectory,
         _ journal: Journal,
+        _ loop: EpollLoop,
         _ logger: Logger
     ) throws(AgentError) -> BotFleet {
         let executor = QueueExecutor(label: "edge-agent.bots")
@@ -104,6 +105,7 @@ struct AgentAssembly: Sendable {
             return BotFleet(
                 backend: NativeRuntimeBackend(
                     botsDirectory: directory.file("bots"),
+                    transport: LoopbackHTTPTransport(loop: loop),
                     environment: ProcessInfo.processInfo.environment,
                     executor: executor
                 ),
@@ -119,7 +121,7 @@ struct AgentAssembly: Sendable {
     }
 
     private static func heartbeat(_ telemetry: TelemetrySampler, _ bots: BotFleet) async -> WireHeartbeat {
-        let roots = await bots.processes().map {
+        let roots = await bots.supervisors().map {
             BotProcessRoot(botID: $0.key, pid: $0.value.pid, startTicks: $0.value.startTime)
         }
         let sample = await telemetry.sample(bots: roots)

@@ -23,6 +23,7 @@ struct WebSocketTransport: MessageTransport {
         } catch let error as WebSocketError {
             // The hub's reason counts even where the connection broke before the closing handshake was complete.
             if let told = error.closeStatus.flatMap(Self.toldByPeer) { throw told }
+            if error.code == .cancelled { throw CancellationError() }
             throw error
         }
     }

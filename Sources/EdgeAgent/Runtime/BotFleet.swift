@@ -258,9 +258,9 @@ actor BotFleet {
         return usages
     }
 
-    /// The running bots' own processes, by bot.
-    func processes() -> [String: ProcessIdentity] {
-        bots.compactMapValues { $0.handle == nil ? nil : $0.record.launch?.bot }
+    /// The supervisors of the running bots, by bot: whatever a bot starts stays below its supervisor.
+    func supervisors() -> [String: ProcessIdentity] {
+        bots.compactMapValues { $0.handle?.supervisor }
     }
 
     /// Every profile of the node, and whether it can be used.

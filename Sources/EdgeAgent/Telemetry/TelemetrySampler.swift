@@ -1,4 +1,3 @@
-import Dispatch
 import Logging
 import WireFormat
 
@@ -14,7 +13,7 @@ struct TelemetrySample: Sendable {
 /// One sample costs well under a millisecond of processor time on an ordinary node, and at most the patience of
 /// ``DiskUsageReader`` in waiting.
 actor TelemetrySampler {
-    private let executor = DispatchQueueExecutor(label: "edge-agent.telemetry")
+    private let executor = QueueExecutor(label: "edge-agent.telemetry")
     private let logger: Logger
     private var node: NodeResourceSampler
     private var table: ProcessTable
@@ -63,19 +62,5 @@ actor TelemetrySampler {
             )
         }
         reported = Set(problems.map(\.file))
-    }
-}
-
-/// Runs an actor on a serial queue of its own.
-final class DispatchQueueExecutor: SerialExecutor {
-    private let queue: DispatchQueue
-
-    init(label: String) {
-        queue = DispatchQueue(label: label)
-    }
-
-    func enqueue(_ job: consuming ExecutorJob) {
-        let job = UnownedJob(job)
-        queue.async { job.runSynchronously(on: self.asUnownedSerialExecutor()) }
     }
 }

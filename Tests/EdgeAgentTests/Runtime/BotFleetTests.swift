@@ -83,9 +83,9 @@ struct BotFleetTests {
         let launchID = try await running(first) {
             try await first.start(BotWorkbench.specification()).botStatus.launchID
         }
-        let handle = try #require(await bench.backend().adopt(botID: "a"))
+        let handle = try #require(try await bench.backend().adopt(botID: "a"))
         try Files.replace(bench.directory("a") + "/go", with: [], mode: 0o600)
-        await bench.backend().waitUntilEnded(handle)
+        try await bench.backend().waitUntilEnded(handle)
         let second = try bench.fleet([bench.shell(script)], journal: try bench.journal(), policy: Self.quick)
         try await running(second) {
             let status = try await eventually(second) { $0.phase == .starting && $0.pid > 0 && $0.launchID != launchID }
@@ -103,7 +103,7 @@ struct BotFleetTests {
             let before = try await fleet.start(BotWorkbench.specification()).botStatus
             let directory = try BotDirectory(root: bench.bots, botID: "a")
             let plan = try #require(directory.readPlan())
-            let handle = try #require(await bench.backend().status(botID: "a"))
+            let handle = try #require(try await bench.backend().status(botID: "a"))
             handle.supervisor.signal(SIGKILL)
             let status = try await eventually(fleet) { $0.pid > 0 && $0.launchID != before.launchID }
             #expect(status.lastExit.signal == SIGKILL)
@@ -181,7 +181,7 @@ struct BotFleetTests {
     func probes() async throws {
         let bench = try BotWorkbench()
         defer { bench.cleanUp() }
-        let backend = bench.backend()
+        let backend = try bench.backend()
         func reason(_ words: [String]) async -> String {
             await backend.probe(RuntimeProfile(name: "p", command: CommandTemplate(words: words))).reason
         }

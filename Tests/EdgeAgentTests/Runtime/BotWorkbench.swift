@@ -2,6 +2,7 @@ import FoundationEssentials
 import Glibc
 import Logging
 import Testing
+import WebSocketKitLite
 import WireFormat
 
 @testable import EdgeAgent
@@ -78,11 +79,18 @@ final class BotWorkbench: Sendable {
         try Journal(path: path + "/journal.sqlite")
     }
 
-    func backend(transport: any BotChatTransport = LoopbackHTTPTransport()) -> NativeRuntimeBackend {
+    /// One loop for the whole test run; it lives as long as the process.
+    private static let loop = Result { try EpollLoop.start() }
+
+    static func loopback() throws -> LoopbackHTTPTransport {
+        LoopbackHTTPTransport(loop: try loop.get())
+    }
+
+    func backend(transport: (any BotChatTransport)? = nil) throws -> NativeRuntimeBackend {
         NativeRuntimeBackend(
             botsDirectory: bots,
             supervisorExecutable: Self.supervisorExecutable,
-            transport: transport,
+            transport: try transport ?? Self.loopback(),
             environment: ["PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", "SECRET_OF_THE_AGENT": "1"],
             executor: executor
         )
@@ -90,10 +98,10 @@ final class BotWorkbench: Sendable {
 
     func fleet(
         _ profiles: [RuntimeProfile], journal: Journal, policy: RestartPolicy = RestartPolicy(),
-        timing: BotFleet.Timing = BotFleet.Timing(), transport: any BotChatTransport = LoopbackHTTPTransport()
+        timing: BotFleet.Timing = BotFleet.Timing(), transport: (any BotChatTransport)? = nil
     ) throws -> BotFleet {
         BotFleet(
-            backend: backend(transport: transport), profiles: profiles, journal: journal, executor: executor,
+            backend: try backend(transport: transport), profiles: profiles, journal: journal, executor: executor,
             notifier: try FileChangeNotifier(), policy: policy, timing: timing, startsAtOnce: 4,
             logger: Logger(label: "test", factory: { _ in SwiftLogNoOpLogHandler() })
         )

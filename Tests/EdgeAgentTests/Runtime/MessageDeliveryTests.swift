@@ -129,7 +129,7 @@ import WireFormat
     ])
     func loopbackOnly(_ url: String) async throws {
         await #expect(throws: BotChatError.notLoopback(url)) {
-            _ = try await LoopbackHTTPTransport().get(url: url, token: "secret", timeout: .seconds(1))
+            _ = try await BotWorkbench.loopback().get(url: url, token: "secret", timeout: .seconds(1))
         }
     }
 }

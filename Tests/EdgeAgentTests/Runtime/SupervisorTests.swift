@@ -14,7 +14,7 @@ struct SupervisorTests {
         _ script: String, on bench: BotWorkbench, prefix: String = "@@packet-x ", segmentBytes: Int = 16 << 20,
         whileRunning: (LaunchHandle) async throws -> Void = { _ in }
     ) async throws -> [LogRecord] {
-        let backend = bench.backend()
+        let backend = try bench.backend()
         try await backend.prepare(botID: "a", configuration: [])
         var profile = bench.shell(script)
         profile.grace = .milliseconds(500)
@@ -125,7 +125,7 @@ struct SupervisorTests {
     func recordsLaunchError() async throws {
         let bench = try BotWorkbench()
         defer { bench.cleanUp() }
-        let backend = bench.backend()
+        let backend = try bench.backend()
         try await backend.prepare(botID: "a", configuration: [])
         let script = bench.path + "/bots/not-a-program"
         try Files.replace(script, with: Array("#!/does/not/exist\n".utf8), mode: 0o755)
@@ -170,7 +170,7 @@ struct SupervisorTests {
     func locks() async throws {
         let bench = try BotWorkbench()
         defer { bench.cleanUp() }
-        let backend = bench.backend()
+        let backend = try bench.backend()
         _ = try await launch("echo ready; exec sleep 600", on: bench) { handle in
             try await waitForLine("ready", on: bench)
             let second = try await backend.start(

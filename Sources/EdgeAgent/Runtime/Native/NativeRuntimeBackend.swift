@@ -32,7 +32,7 @@ actor NativeRuntimeBackend: EdgeRuntimeBackend {
     init(
         botsDirectory: String,
         supervisorExecutable: String = "/proc/self/exe",
-        transport: any BotChatTransport = LoopbackHTTPTransport(),
+        transport: any BotChatTransport,
         environment: [String: String],
         executor: QueueExecutor
     ) {
