@@ -87,7 +87,10 @@ struct FailureTests {
             try? String(contentsOfFile: bench.folder.path + "/elsewhere/hub.address", encoding: .utf8)
         }.trimmingCharacters(in: .whitespacesAndNewlines)
         let misnamed = try await enroll(
-            bench, "https://\(address)", code: code, authority: bench.folder.path + "/elsewhere/tls/ca.pem"
+            bench,
+            "https://\(address)",
+            code: code,
+            authority: bench.folder.path + "/elsewhere/tls/ca.pem"
         )
         #expect(misnamed.status != 0 && misnamed.names("certificate", "127.0.0.2"), "\(misnamed)")
 
@@ -160,7 +163,10 @@ struct FailureTests {
                 in: bench.folder
             )
         )
-        #expect(directory.status != 0 && directory.names(bench.hubData.path, "already serves", "--data-dir"), "\(directory)")
+        #expect(
+            directory.status != 0 && directory.names(bench.hubData.path, "already serves", "--data-dir"),
+            "\(directory)"
+        )
         try await hub.waitUntilReady()
     }
 
@@ -169,14 +175,16 @@ struct FailureTests {
         let bench = try Workbench()
         let tiny = try TinyDisk(in: bench.folder, options: "size=16k")
         let stillborn = try tiny.start(
-            "control-hub", ["serve", "--listen", "127.0.0.1:0", "--data-dir", tiny.mountPoint.path + "/hub"]
+            "control-hub",
+            ["serve", "--listen", "127.0.0.1:0", "--data-dir", tiny.mountPoint.path + "/hub"]
         )
         let complaint = Complaint((try await stillborn.exit(), stillborn.text))
         #expect(complaint.status != 0 && complaint.names("space"), "\(complaint)")
 
         let disk = try TinyDisk(in: bench.folder, options: "size=8m")
         let program = try disk.start(
-            "control-hub", ["serve", "--listen", "127.0.0.1:0", "--data-dir", disk.mountPoint.path + "/hub"]
+            "control-hub",
+            ["serve", "--listen", "127.0.0.1:0", "--data-dir", disk.mountPoint.path + "/hub"]
         )
         let address = try await eventually("the hub listens", or: { program.text }) {
             try? String(contentsOf: disk.seenFromOutside(program).appending(path: "hub/hub.address"), encoding: .utf8)

@@ -139,7 +139,8 @@ struct CommonOptions: ParsableArguments {
         do {
             let site: HubServices.Site
             if let data = FileManager.default.contents(atPath: directory.file("hub.json")),
-                let stored = try? JSONDecoder().decode(HubServices.Site.self, from: data)  // `try?`: the fallback follows
+                // `try?`: the fallback follows
+                let stored = try? JSONDecoder().decode(HubServices.Site.self, from: data)
             {
                 site = stored
             } else {

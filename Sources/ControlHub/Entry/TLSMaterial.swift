@@ -82,7 +82,8 @@ struct TLSMaterial: Sendable {
                 "the certificate \(certificate) cannot be read: it is no certificate in PEM form."
             )
         }
-        guard let privateKey = try? Certificate.PrivateKey(pemEncoded: keyText) else {  // `try?`: the cause is in the text
+        // `try?`: the cause is in the text
+        guard let privateKey = try? Certificate.PrivateKey(pemEncoded: keyText) else {
             throw StartFailure(
                 .dataError,
                 "the key \(key) cannot be read: it is no unencrypted private key in PEM form."

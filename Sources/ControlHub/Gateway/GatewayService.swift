@@ -73,7 +73,10 @@ struct GatewayService: Service, AgentChannel {
                 try await channel.channel.closeFuture.get()
             }
         } catch {
-            logger.debug("node connection failed", metadata: ["remote": "\(request.remoteAddress)", "reason": "\(error)"])
+            logger.debug(
+                "node connection failed",
+                metadata: ["remote": "\(request.remoteAddress)", "reason": "\(error)"]
+            )
         }
     }
 
@@ -135,7 +138,10 @@ struct GatewayService: Service, AgentChannel {
         var metadata = logger
         metadata[metadataKey: "node_id"] = "\(node)"
         metadata[metadataKey: "session_epoch"] = "\(opened.epoch)"
-        metadata.info("node connected", metadata: ["remote": "\(request.remoteAddress)", "agent": "\(hello.agentVersion)"])
+        metadata.info(
+            "node connected",
+            metadata: ["remote": "\(request.remoteAddress)", "agent": "\(hello.agentVersion)"]
+        )
 
         var failure: (any Error)?
         do {

@@ -20,7 +20,9 @@ struct NodeRequest: Sendable {
         }
         guard let token = Self.bearerToken(head.headers) else {
             throw HandshakeRefusal(
-                401, "a node says who it is with \"Authorization: Bearer <token>\"", ["WWW-Authenticate": "Bearer"]
+                401,
+                "a node says who it is with \"Authorization: Bearer <token>\"",
+                ["WWW-Authenticate": "Bearer"]
             )
         }
         self.token = token

@@ -97,11 +97,14 @@ actor CommandExecutor: CommandHandler, Service {
             switch command.body {
             case .startBot(let start): result = try await bots.start(start.bot)
             case .stopBot(let stop): result = try await bots.stop(stop.botID, graceMilliseconds: stop.graceMs)
-            case .removeBot(let remove): result = try await bots.remove(remove.botID, keepWorkspace: remove.keepWorkspace)
+            case .removeBot(let remove):
+                result = try await bots.remove(remove.botID, keepWorkspace: remove.keepWorkspace)
             case .deliverMessage(let message): result = await bots.deliver(message)
             case nil:
                 result = .failure(
-                    command, "command_unknown", "this agent (\(AgentVersion.current)) does not know the command; upgrade it"
+                    command,
+                    "command_unknown",
+                    "this agent (\(AgentVersion.current)) does not know the command; upgrade it"
                 )
             }
         } catch {

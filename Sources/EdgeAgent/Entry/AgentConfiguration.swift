@@ -142,7 +142,10 @@ enum ConfigurationFile {
         for (text, value) in values {
             guard let key = AgentConfiguration.Key(rawValue: text) else {
                 let known = AgentConfiguration.Key.allCases.map(\.rawValue).joined(separator: ", ")
-                throw AgentError(.configuration, "configuration file \(name) has the unknown key \"\(text)\"; known: \(known)")
+                throw AgentError(
+                    .configuration,
+                    "configuration file \(name) has the unknown key \"\(text)\"; known: \(known)"
+                )
             }
             settings[key] = value.text
         }

@@ -151,14 +151,23 @@ struct Enrollment: Sendable {
         let problem = try? JSONDecoder().decode(Problem.self, from: Data(response.body))
         switch problem?.code {
         case "enrollment_code_invalid":
-            return AgentError(.noPermission, "the hub does not know this code; check it for typing errors, or get a new one")
+            return AgentError(
+                .noPermission,
+                "the hub does not know this code; check it for typing errors, or get a new one"
+            )
         case "enrollment_code_expired":
             return AgentError(.noPermission, "this code has expired; get a new one from the hub")
         case "enrollment_code_used":
-            return AgentError(.noPermission, "this code has already been used by another machine; get a new one from the hub")
+            return AgentError(
+                .noPermission,
+                "this code has already been used by another machine; get a new one from the hub"
+            )
         case "rate_limited":
             let wait = response.headers["Retry-After"].map { " in \($0) s" } ?? " later"
-            return AgentError(.temporaryFailure, "the hub takes no more codes from this address for now; try again\(wait)")
+            return AgentError(
+                .temporaryFailure,
+                "the hub takes no more codes from this address for now; try again\(wait)"
+            )
         default:
             let detail = problem?.detail.map { ": \($0)" } ?? ""
             return AgentError(

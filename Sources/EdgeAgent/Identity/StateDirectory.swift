@@ -67,7 +67,10 @@ struct StateDirectory: Sendable {
         }
         guard flock(descriptor, LOCK_EX | LOCK_NB) == 0 else {
             close(descriptor)
-            throw .stateDirectory(path, "is in use by another edge-agent; stop that one first or use another --state-dir")
+            throw .stateDirectory(
+                path,
+                "is in use by another edge-agent; stop that one first or use another --state-dir"
+            )
         }
         return descriptor
     }

@@ -26,7 +26,8 @@ extension Journal {
         var last: UInt64 = 0
         var from: UInt64 = 0
         try database.query(
-            "SELECT sequence, \(Self.sizeSQL), type, json FROM packets WHERE bot_id=? ORDER BY sequence", [.text(botID)]
+            "SELECT sequence, \(Self.sizeSQL), type, json FROM packets WHERE bot_id=? ORDER BY sequence",
+            [.text(botID)]
         ) { row in
             if first == 0 {
                 first = row.number(0)
@@ -39,10 +40,13 @@ extension Journal {
         }
         let text = #"{"v":1,"type":"gap","reason":"journal_full","from_sequence":\#(from),"to_sequence":\#(last)}"#
         try database.run(
-            "DELETE FROM packets WHERE bot_id=? AND sequence<=?", [.text(botID), .number(last)])
+            "DELETE FROM packets WHERE bot_id=? AND sequence<=?",
+            [.text(botID), .number(last)]
+        )
         try database.run(
             "INSERT INTO packets VALUES(?,?,'',0,'gap','','','',0,?,?)",
-            [.text(botID), .number(last), .number(now()), .blob(Array(text.utf8))])
+            [.text(botID), .number(last), .number(now()), .blob(Array(text.utf8))]
+        )
         return freed - text.utf8.count - Self.overheadBytes
     }
 

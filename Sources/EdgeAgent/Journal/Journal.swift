@@ -58,7 +58,9 @@ actor Journal {
     ///     the bot with most of them give way to one packet of type `gap`.
     ///   - now: wall clock in milliseconds since 1970; decides only what is old enough to forget.
     init(
-        path: String, retention: Retention = Retention(), packetBudgetBytes: Int = 256 << 20,
+        path: String,
+        retention: Retention = Retention(),
+        packetBudgetBytes: Int = 256 << 20,
         now: @escaping @Sendable () -> UInt64 = Journal.wallClock
     ) throws(SQLiteError) {
         let database = try SQLiteDatabase(path: path)
@@ -151,13 +153,16 @@ extension Journal {
                         .text(packet.type), .text(packet.conversationID), .text(packet.messageID),
                         .text(packet.turnID), .number(packet.botTimeUnixMilliseconds),
                         .number(packet.receivedAtUnixMilliseconds), .blob(packet.json),
-                    ])
+                    ]
+                )
             }
             try database.run(
                 """
                 INSERT INTO log_cursors VALUES(?,?,?)
                 ON CONFLICT(bot_id) DO UPDATE SET log_offset=excluded.log_offset, last_sequence=excluded.last_sequence
-                """, [.text(botID), .number(logOffset), .number(sequence)])
+                """,
+                [.text(botID), .number(logOffset), .number(sequence)]
+            )
             if let record {
                 try database.run("UPDATE bots SET record=? WHERE bot_id=?", [.blob(record), .text(botID)])
             }
@@ -226,7 +231,8 @@ extension Journal {
                 }
                 try database.run(
                     "DELETE FROM packets WHERE bot_id=? AND sequence<=?",
-                    [.text(cursor.botID), .number(cursor.throughSequence)])
+                    [.text(cursor.botID), .number(cursor.throughSequence)]
+                )
             }
             return freed
         }
@@ -237,7 +243,8 @@ extension Journal {
     func hasPacket(bot botID: String, messageID: String) throws -> Bool {
         var found = false
         try database.query(
-            "SELECT 1 FROM packets WHERE bot_id=? AND message_id=? LIMIT 1", [.text(botID), .text(messageID)]
+            "SELECT 1 FROM packets WHERE bot_id=? AND message_id=? LIMIT 1",
+            [.text(botID), .text(messageID)]
         ) { _ in
             found = true
             return false
@@ -290,7 +297,9 @@ extension Journal {
         if let known { return known }
         try pruneSometimes()
         try database.run(
-            "INSERT INTO receipts VALUES(?,?,NULL,NULL)", [.text(command.commandID), .number(now())])
+            "INSERT INTO receipts VALUES(?,?,NULL,NULL)",
+            [.text(command.commandID), .number(now())]
+        )
         return .run
     }
 
@@ -301,7 +310,9 @@ extension Journal {
             """
             INSERT INTO receipts VALUES(?1,?2,?2,?3)
             ON CONFLICT(command_id) DO UPDATE SET finished_at_ms=excluded.finished_at_ms, result=excluded.result
-            """, [.text(commandID), .number(now()), .blob(bytes)])
+            """,
+            [.text(commandID), .number(now()), .blob(bytes)]
+        )
     }
 
     /// What is known about handing this message to this bot; nil where it was never tried.
@@ -327,13 +338,16 @@ extension Journal {
             [
                 .text(botID), .text(messageID), .text(delivery.launchID), .number(delivery.logOffset), .number(now()),
                 .integer(delivery.isAccepted ? 1 : 0),
-            ])
+            ]
+        )
     }
 
     /// Forgets a delivery that certainly did not happen.
     func removeDelivery(bot botID: String, messageID: String) throws {
         try database.run(
-            "DELETE FROM deliveries WHERE bot_id=? AND message_id=?", [.text(botID), .text(messageID)])
+            "DELETE FROM deliveries WHERE bot_id=? AND message_id=?",
+            [.text(botID), .text(messageID)]
+        )
     }
 
     /// Forgets what is older or more than `Retention` allows.
@@ -348,12 +362,16 @@ extension Journal {
                 """
                 DELETE FROM receipts WHERE command_id IN
                     (SELECT command_id FROM receipts ORDER BY begun_at_ms DESC LIMIT -1 OFFSET ?)
-                """, [.integer(Int64(retention.count))])
+                """,
+                [.integer(Int64(retention.count))]
+            )
             try database.run(
                 """
                 DELETE FROM deliveries WHERE (bot_id, message_id) IN
                     (SELECT bot_id, message_id FROM deliveries ORDER BY begun_at_ms DESC LIMIT -1 OFFSET ?)
-                """, [.integer(Int64(retention.count))])
+                """,
+                [.integer(Int64(retention.count))]
+            )
         }
     }
 
@@ -375,7 +393,9 @@ extension Journal {
             INSERT INTO bots VALUES(?,?,?)
             ON CONFLICT(bot_id) DO UPDATE SET
                 placement_epoch=max(placement_epoch, excluded.placement_epoch), record=excluded.record
-            """, [.text(botID), .number(placementEpoch), .blob(record)])
+            """,
+            [.text(botID), .number(placementEpoch), .blob(record)]
+        )
     }
 
     /// The records of all bots held here.

@@ -23,10 +23,12 @@ struct SQLiteError: Error, Sendable, Equatable, CustomStringConvertible {
         case SQLITE_READONLY, SQLITE_PERM:
             message = "\(path) is not writable by this user; give the directory and its files to uid \(getuid())"
         case SQLITE_CANTOPEN:
-            message = "\(path) cannot be opened: \(detail); check that its directory exists and belongs to uid "
-                    + "\(getuid())"
+            message =
+                "\(path) cannot be opened: \(detail); check that its directory exists and belongs to uid "
+                + "\(getuid())"
         case SQLITE_CORRUPT, SQLITE_NOTADB:
-            message = "\(path) is damaged (\(detail)); stop the agent, move the file away and start it again: "
+            message =
+                "\(path) is damaged (\(detail)); stop the agent, move the file away and start it again: "
                 + "bots keep their workspaces, packets the hub has not yet received are read again from the logs"
         case SQLITE_BUSY, SQLITE_LOCKED:
             message = "\(path) is in use by another program; stop it and try again"

@@ -35,11 +35,17 @@ struct LinkService<Logs: LogSource>: Service {
     /// One connection from dialing to its end.
     ///
     /// - Returns: how long to wait before the next.
-    private func connectOnce(_ backoff: inout ReconnectBackoff, _ random: inout SystemRandomNumberGenerator) async -> Duration {
+    private func connectOnce(_ backoff: inout ReconnectBackoff, _ random: inout SystemRandomNumberGenerator) async
+        -> Duration
+    {
         if !hasCredentialProblem { status.enter(.connecting) }
         let connection: WebSocketConnection
         do {
-            connection = try await WebSocketClient.connect(to: endpoint, configuration: clientConfiguration, dialer: dialer)
+            connection = try await WebSocketClient.connect(
+                to: endpoint,
+                configuration: clientConfiguration,
+                dialer: dialer
+            )
         } catch {
             if error.code == .cancelled { return .zero }
             if error.httpFailure?.status == 401 { return credentialProblem(.unknown, "\(error)") }
@@ -94,7 +100,8 @@ struct LinkService<Logs: LogSource>: Service {
             case .expired: "this node's token has expired"
             case .revoked: "this node was revoked on the hub"
             }
-        let line = "\(what); its bots run on. Get a new code from the hub and run: edge-agent enroll --again --hub … --code …"
+        let line =
+            "\(what); its bots run on. Get a new code from the hub and run: edge-agent enroll --again --hub … --code …"
         if !hasCredentialProblem {
             logger.error("\(line)", metadata: ["hub": "\(endpoint.authority)", "reason": "\(reason)"])
         }

@@ -26,7 +26,10 @@ struct LinkSession<Logs: LogSource>: Sendable {
         // Taken before the states are, so that a change in between is reported.
         let ticket = bots.changed.ticket
         let session = AgentSession(
-            transport: transport, hello: await hello(), clock: clock, heartbeat: heartbeat
+            transport: transport,
+            hello: await hello(),
+            clock: clock,
+            heartbeat: heartbeat
         )
         return await withTaskGroup(of: SessionEnding?.self) { group in
             group.addTask { await session.run() }

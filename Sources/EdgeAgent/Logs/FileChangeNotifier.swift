@@ -27,7 +27,8 @@ final class FileChangeNotifier: Sendable {
         guard descriptor >= 0 else {
             throw RuntimeError(
                 .storageFailed,
-                "log files cannot be watched: \(String(errno: errno)); raise fs.inotify.max_user_instances (sysctl)")
+                "log files cannot be watched: \(String(errno: errno)); raise fs.inotify.max_user_instances (sysctl)"
+            )
         }
         self.descriptor = descriptor
         let queue = DispatchQueue(label: "edge-agent.inotify")

@@ -110,8 +110,11 @@ struct LogReader: ~Copyable {
         while filled < available {
             let count = block.withUnsafeMutableBytes {
                 pread(
-                    descriptor, $0.baseAddress.map { $0 + filled }, available - filled,
-                    off_t(position) + off_t(filled))
+                    descriptor,
+                    $0.baseAddress.map { $0 + filled },
+                    available - filled,
+                    off_t(position) + off_t(filled)
+                )
             }
             if count < 0, errno == EINTR { continue }
             if count <= 0 { break }

@@ -79,7 +79,11 @@ struct LogRecord: Sendable, Equatable {
     ///   - timestamp: as `LogTimestamp.text` gives it.
     ///   - text: one line without its newline.
     static func write(
-        to buffer: inout [UInt8], timestamp: [UInt8], stream: LogStream, isTruncated: Bool, text: UnsafeRawBufferPointer
+        to buffer: inout [UInt8],
+        timestamp: [UInt8],
+        stream: LogStream,
+        isTruncated: Bool,
+        text: UnsafeRawBufferPointer
     ) {
         buffer += timestamp
         stream.name.withUTF8Buffer { name in

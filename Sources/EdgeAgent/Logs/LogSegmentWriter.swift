@@ -98,7 +98,10 @@ struct LogSegmentWriter: ~Copyable {
     private mutating func beginSegment() -> Bool {
         let start = endOffset
         let next = open(
-            LogSegments.path(directory: directory, start: start), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0o600)
+            LogSegments.path(directory: directory, start: start),
+            O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC,
+            0o600
+        )
         guard next >= 0 else { return false }
         if descriptor >= 0 { close(descriptor) }
         descriptor = next

@@ -135,7 +135,8 @@ actor BotFleet {
             if let handle = await backend.adopt(botID: botID) {
                 logger.info(
                     "Adopted a running bot.",
-                    metadata: ["bot_id": "\(botID)", "launch_id": "\(handle.launchID)"])
+                    metadata: ["bot_id": "\(botID)", "launch_id": "\(handle.launchID)"]
+                )
                 attach(bot, handle)
                 if !record.shouldRun { perform { fleet in await fleet.resumeStop(botID) } }
             } else {
@@ -171,8 +172,11 @@ actor BotFleet {
     func start(_ specification: WireBotSpecification) async throws(RuntimeError) -> WireCommandResult {
         let botID = specification.botID
         guard BotDirectory.isValid(botID) else {
-            throw RuntimeError(.invalidBotID, "a bot id is 1 to 64 of A-Z a-z 0-9 _ -; this is none: "
-                    + "\(botID.prefix(80))")
+            throw RuntimeError(
+                .invalidBotID,
+                "a bot id is 1 to 64 of A-Z a-z 0-9 _ -; this is none: "
+                    + "\(botID.prefix(80))"
+            )
         }
         let profile = try profile(specification.runtimeProfile)
         let answer = await backend.probe(profile)
@@ -286,7 +290,8 @@ actor BotFleet {
             throw RuntimeError(
                 .olderEpoch,
                 "bot \(botID) was placed here or elsewhere under epoch \(highest) since; epoch "
-                        + "\(specification.placementEpoch) is refused")
+                    + "\(specification.placementEpoch) is refused"
+            )
         }
         guard bots[botID] != nil || bots.count < Self.maximumBots else {
             throw RuntimeError(.launchFailed, "this node already holds \(Self.maximumBots) bots")
@@ -333,8 +338,13 @@ actor BotFleet {
             if try await journal.logCursor(bot.botID) > end { try await journal.resetLogCursor(bot.botID, to: end) }
             let handle = try await backend.start(
                 LaunchRequest(
-                    botID: bot.botID, name: bot.record.name, launchID: launchID, profile: profile,
-                    chatPort: bot.record.chatPort))
+                    botID: bot.botID,
+                    name: bot.record.name,
+                    launchID: launchID,
+                    profile: profile,
+                    chatPort: bot.record.chatPort
+                )
+            )
             attach(bot, handle)
         } catch {
             // No process came to be, so there is no end to learn about from the log.
@@ -355,8 +365,10 @@ actor BotFleet {
         }
         guard isKnown else {
             throw RuntimeError(
-                .launchFailed, "bot \(bot.botID) gave no sign of life within \(timing.startLimit); see "
-                        + "supervisor.err in its directory")
+                .launchFailed,
+                "bot \(bot.botID) gave no sign of life within \(timing.startLimit); see "
+                    + "supervisor.err in its directory"
+            )
         }
     }
 
@@ -383,7 +395,10 @@ actor BotFleet {
         releaseSlot(bot)
         guard !bot.isStopping else { return }
         if profile.speaksPackets {
-            let missing = bot.record.launch?.ready == nil ? "it wrote no ready packet" : "its /healthz does not "
+            let missing =
+                bot.record.launch?.ready == nil
+                ? "it wrote no ready packet"
+                : "its /healthz does not "
                     + "answer 200"
             setPhase(bot, .starting, "not ready after \(limit): \(missing); see its log")
         } else {
@@ -467,14 +482,18 @@ actor BotFleet {
                 let before = record
                 let packets = record.ingest(batch.records, missingBytes: batch.missingBytes, at: batch.nextOffset)
                 try await journal.append(
-                    packets, bot: bot.botID, logOffset: batch.nextOffset,
-                    record: record == before ? nil : try record.encoded())
+                    packets,
+                    bot: bot.botID,
+                    logOffset: batch.nextOffset,
+                    record: record == before ? nil : try record.encoded()
+                )
                 merge(record, into: bot, before: before)
                 if batch.reachedEnd { return }
             } catch {
                 logger.error(
                     "Packets cannot be stored; they stay in the bot's log until they can.",
-                    metadata: ["bot_id": "\(bot.botID)", "reason": "\(error)"])
+                    metadata: ["bot_id": "\(bot.botID)", "reason": "\(error)"]
+                )
                 // Cancelled: the loop ends by its condition.
                 try? await clock.sleep(for: timing.journalRetry)
             }
@@ -510,8 +529,11 @@ actor BotFleet {
         logger.warning("A supervisor did not stop its bot in time and is killed.", metadata: ["bot_id": "\(bot.botID)"])
         await backend.kill(handle)
         guard await wait(timing.stopReserve, until: { bot.handle == nil }) else {
-            throw RuntimeError(.stopFailed, "bot \(bot.botID) could not be stopped; process "
-                    + "\(handle.supervisor.pid) does not end")
+            throw RuntimeError(
+                .stopFailed,
+                "bot \(bot.botID) could not be stopped; process "
+                    + "\(handle.supervisor.pid) does not end"
+            )
         }
     }
 
@@ -538,7 +560,8 @@ actor BotFleet {
             switch policy.decide(quickFailures: &bot.record.quickFailures, lifetime: lifetime) {
             case .restart(let after): delay = after
             case .giveUp:
-                bot.record.failure = "crash loop: it ended \(bot.record.quickFailures) times in a row; last time it "
+                bot.record.failure =
+                    "crash loop: it ended \(bot.record.quickFailures) times in a row; last time it "
                     + (bot.record.lastExit.map(Self.describe) ?? "ended")
             }
         }
@@ -615,7 +638,8 @@ actor BotFleet {
             bot.sinceUnixMilliseconds = Journal.wallClock()
             logger.info(
                 "A bot's phase changed.",
-                metadata: ["bot_id": "\(bot.botID)", "phase": "\(phase)", "reason": "\(reason)"])
+                metadata: ["bot_id": "\(bot.botID)", "phase": "\(phase)", "reason": "\(reason)"]
+            )
         }
         bot.phase = phase
         bot.reason = reason
@@ -652,7 +676,10 @@ actor BotFleet {
 
     private func save(_ bot: Bot) async throws {
         try await journal.saveBot(
-            bot.botID, placementEpoch: bot.record.placementEpoch, record: try bot.record.encoded())
+            bot.botID,
+            placementEpoch: bot.record.placementEpoch,
+            record: try bot.record.encoded()
+        )
     }
 
     private func profile(_ name: String) throws(RuntimeError) -> RuntimeProfile {

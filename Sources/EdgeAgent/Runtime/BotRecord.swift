@@ -83,14 +83,18 @@ extension BotRecord {
     /// - Parameter missingBytes: log that was rotated away before it was read; told by a packet of type `gap`.
     /// - Returns: the monitor packets in it, in order.
     mutating func ingest(
-        _ records: [LogRecord], missingBytes: UInt64 = 0, at offset: UInt64 = 0
+        _ records: [LogRecord],
+        missingBytes: UInt64 = 0,
+        at offset: UInt64 = 0
     ) -> [Journal.NewPacket] {
         var packets: [Journal.NewPacket] = []
         if missingBytes > 0 {
             packets.append(
                 gap(
                     #""reason":"log_rotated","missing_bytes":\#(missingBytes),"next_offset":\#(offset)"#,
-                    at: records.first?.atUnixMilliseconds ?? 0))
+                    at: records.first?.atUnixMilliseconds ?? 0
+                )
+            )
         }
         for record in records {
             switch record.stream {
@@ -117,7 +121,9 @@ extension BotRecord {
             packets.append(
                 gap(
                     #""reason":"bot_sequence","from_seq":\#(last + 1),"to_seq":\#(fields.sequence - 1)"#,
-                    at: record.atUnixMilliseconds))
+                    at: record.atUnixMilliseconds
+                )
+            )
         }
         if fields.sequence > 0 { launch?.lastSequence = fields.sequence }
         packets.append(
@@ -131,7 +137,8 @@ extension BotRecord {
                 botTimeUnixMilliseconds: fields.timeUnixMilliseconds,
                 receivedAtUnixMilliseconds: record.atUnixMilliseconds,
                 json: record.text
-            ))
+            )
+        )
     }
 
     private mutating func ingestEvent(_ record: LogRecord) {
@@ -159,9 +166,15 @@ extension BotRecord {
 
     private func gap(_ fields: String, at time: UInt64) -> Journal.NewPacket {
         Journal.NewPacket(
-            launchID: launch?.launchID ?? "", botSequence: 0, type: "gap", conversationID: "", messageID: "",
+            launchID: launch?.launchID ?? "",
+            botSequence: 0,
+            type: "gap",
+            conversationID: "",
+            messageID: "",
             turnID: "",
-            botTimeUnixMilliseconds: 0, receivedAtUnixMilliseconds: time,
-            json: Array(#"{"v":1,"type":"gap",\#(fields)}"#.utf8))
+            botTimeUnixMilliseconds: 0,
+            receivedAtUnixMilliseconds: time,
+            json: Array(#"{"v":1,"type":"gap",\#(fields)}"#.utf8)
+        )
     }
 }

@@ -3,7 +3,8 @@ import Glibc
 /// A NULL-terminated array of C strings for the duration of a call.
 enum CStringArray {
     static func with<Result>(
-        _ strings: [String], _ body: (UnsafeMutablePointer<UnsafeMutablePointer<CChar>?>) -> Result
+        _ strings: [String],
+        _ body: (UnsafeMutablePointer<UnsafeMutablePointer<CChar>?>) -> Result
     ) -> Result {
         let pointers = UnsafeMutablePointer<UnsafeMutablePointer<CChar>?>.allocate(capacity: strings.count + 1)
         for (index, string) in strings.enumerated() { (pointers + index).initialize(to: strdup(string)) }

@@ -117,16 +117,28 @@ struct MessageDelivery: Sendable {
                 if known == nil { try? await journal.removeDelivery(bot: botID, messageID: messageID) }
                 let text = String(decoding: answer.body.prefix(300), as: UTF8.self)
                 return .finished(
-                    .failed(RuntimeError(.messageRefused, "bot \(botID) refused the message with status "
-                            + "\(answer.status): \(text)")))
+                    .failed(
+                        RuntimeError(
+                            .messageRefused,
+                            "bot \(botID) refused the message with status "
+                                + "\(answer.status): \(text)"
+                        )
+                    )
+                )
             }
         } catch {
             switch error {
             case .notLoopback(let url):
                 if known == nil { try? await journal.removeDelivery(bot: botID, messageID: messageID) }
                 return .finished(
-                    .failed(RuntimeError(.deliveryFailed, "bot \(botID) named a chat URL that is not on this "
-                            + "machine: \(url)")))
+                    .failed(
+                        RuntimeError(
+                            .deliveryFailed,
+                            "bot \(botID) named a chat URL that is not on this "
+                                + "machine: \(url)"
+                        )
+                    )
+                )
             case .notConnected(let reason):
                 if known == nil { try? await journal.removeDelivery(bot: botID, messageID: messageID) }
                 return .again(RuntimeError(.deliveryFailed, "bot \(botID) does not take connections: \(reason)"))

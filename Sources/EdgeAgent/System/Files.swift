@@ -28,7 +28,9 @@ enum Files {
     /// Makes the directory and its parents; existing ones are left as they are.
     static func makeDirectory(_ path: String, mode: mode_t) throws(Failure) {
         guard mkdir(path, mode) != 0, errno != EEXIST else { return }
-        guard errno == ENOENT, let slash = path.lastIndex(of: "/"), slash != path.startIndex else { throw Failure(path) }
+        guard errno == ENOENT, let slash = path.lastIndex(of: "/"), slash != path.startIndex else {
+            throw Failure(path)
+        }
         try makeDirectory(String(path[..<slash]), mode: 0o755)
         guard mkdir(path, mode) == 0 || errno == EEXIST else { throw Failure(path) }
     }

@@ -13,7 +13,10 @@ struct NodeRequestTests {
     ]
 
     private func head(
-        _ uri: String = "/edge/v1/connect", method: HTTPMethod = .GET, replacing name: String = "", with value: String? = nil
+        _ uri: String = "/edge/v1/connect",
+        method: HTTPMethod = .GET,
+        replacing name: String = "",
+        with value: String? = nil
     ) -> HTTPRequestHead {
         var headers = HTTPHeaders(Self.good)
         if !name.isEmpty {

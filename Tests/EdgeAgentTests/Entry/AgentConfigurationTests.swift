@@ -22,7 +22,9 @@ struct AgentConfigurationTests {
 
     @Test("a flag wins over the environment, and that over the file")
     func precedence() throws {
-        let path = try file(#"{"hub_url": "https://file", "ca_file": "/file.pem", "insecure": true, "log_level": "debug"}"#)
+        let path = try file(
+            #"{"hub_url": "https://file", "ca_file": "/file.pem", "insecure": true, "log_level": "debug"}"#
+        )
         let configuration = try AgentConfiguration(
             flags: [.hubURL: "https://flag"],
             file: path,
@@ -40,7 +42,9 @@ struct AgentConfigurationTests {
         #expect(message { try AgentConfiguration(flags: [:], file: unknown, environment: [:]) }.contains("\"hub\""))
         let broken = try file("hub_url: https://x")
         #expect(message { try AgentConfiguration(flags: [:], file: broken, environment: [:]) }.contains(broken))
-        #expect(message { try AgentConfiguration(flags: [:], file: "/none.json", environment: [:]) }.contains("/none.json"))
+        #expect(
+            message { try AgentConfiguration(flags: [:], file: "/none.json", environment: [:]) }.contains("/none.json")
+        )
         let flag = message { try AgentConfiguration(flags: [:], file: nil, environment: ["EDGE_INSECURE": "maybe"]) }
         #expect(flag.contains("maybe"))
     }
@@ -52,14 +56,22 @@ struct AgentConfigurationTests {
         #expect(configuration.token?.reveal() == "nt_secret")
         #expect(!"\(configuration)".contains("nt_secret"))
         let empty = try file("\n")
-        #expect(message { try AgentConfiguration(flags: [.tokenFile: empty], file: nil, environment: [:]) }.contains("empty"))
+        #expect(
+            message { try AgentConfiguration(flags: [.tokenFile: empty], file: nil, environment: [:]) }.contains(
+                "empty"
+            )
+        )
     }
 
     @Test("the state directory is systemd's where there is one")
     func stateDirectory() throws {
         let given = try AgentConfiguration(flags: [:], file: nil, environment: ["STATE_DIRECTORY": "/var/lib/x"])
         #expect(given.stateDirectory == "/var/lib/x")
-        let flag = try AgentConfiguration(flags: [.stateDirectory: "/y"], file: nil, environment: ["STATE_DIRECTORY": "/x"])
+        let flag = try AgentConfiguration(
+            flags: [.stateDirectory: "/y"],
+            file: nil,
+            environment: ["STATE_DIRECTORY": "/x"]
+        )
         #expect(flag.stateDirectory == "/y")
     }
 }

@@ -1,8 +1,8 @@
 import FoundationEssentials
 import Glibc
 import Synchronization
-import Testing
 import TestSupport
+import Testing
 import WireFormat
 
 @testable import EdgeAgent
@@ -10,8 +10,16 @@ import WireFormat
 @Suite struct JournalTests {
     private func packet(_ number: UInt64, messageID: String = "") -> Journal.NewPacket {
         Journal.NewPacket(
-            launchID: "l", botSequence: number, type: "tick", conversationID: "c", messageID: messageID, turnID: "t",
-            botTimeUnixMilliseconds: 1, receivedAtUnixMilliseconds: 2, json: Array(#"{"seq":\#(number)}"#.utf8))
+            launchID: "l",
+            botSequence: number,
+            type: "tick",
+            conversationID: "c",
+            messageID: messageID,
+            turnID: "t",
+            botTimeUnixMilliseconds: 1,
+            receivedAtUnixMilliseconds: 2,
+            json: Array(#"{"seq":\#(number)}"#.utf8)
+        )
     }
 
     private func command(_ id: String) -> WireCommand {
@@ -23,7 +31,11 @@ import WireFormat
         let journal = try Journal(path: ":memory:")
         try await journal.append([packet(1), packet(2)], bot: "a", logOffset: 10)
         try await journal.append([packet(1)], bot: "b", logOffset: 5)
-        try await journal.acknowledge([filled(WirePacketCursor()) { $0.botID = "a"; $0.throughSequence = 2 }])
+        try await journal.acknowledge([
+            filled(WirePacketCursor()) {
+                $0.botID = "a"; $0.throughSequence = 2
+            }
+        ])
         try await journal.append([packet(3)], bot: "a", logOffset: 20)
         let packets = try await journal.unacknowledged(after: [:], maxBytes: 1 << 20)
         #expect(packets.filter { $0.botID == "a" }.map(\.sequence) == [3])
@@ -54,7 +66,8 @@ import WireFormat
         #expect(gap.type == "gap")
         #expect(
             String(decoding: gap.json, as: UTF8.self)
-                == #"{"v":1,"type":"gap","reason":"journal_full","from_sequence":1,"to_sequence":\#(gap.sequence)}"#)
+                == #"{"v":1,"type":"gap","reason":"journal_full","from_sequence":1,"to_sequence":\#(gap.sequence)}"#
+        )
         #expect(kept.map(\.sequence) == Array(gap.sequence...1_000))
         #expect(kept.count > 100 && kept.count < 150)
         #expect(packets.filter { $0.botID == "b" }.count == 1)
@@ -79,7 +92,10 @@ import WireFormat
     func prunes() async throws {
         let now = Mutex<UInt64>(1_000)
         let journal = try Journal(
-            path: ":memory:", retention: .init(milliseconds: 500, count: 3), now: { now.withLock { $0 } })
+            path: ":memory:",
+            retention: .init(milliseconds: 500, count: 3),
+            now: { now.withLock { $0 } }
+        )
         for number in 0..<6 {
             now.withLock { $0 = 1_000 + UInt64(number) }
             #expect(try await journal.beginCommand(command("c\(number)")) == .run)

@@ -1,7 +1,7 @@
 import FoundationEssentials
 import Glibc
-import Testing
 import TestSupport
+import Testing
 import WireFormat
 
 @testable import EdgeAgent
@@ -57,7 +57,11 @@ import WireFormat
                     let packets = record.ingest(batch.records, missingBytes: batch.missingBytes, at: batch.nextOffset)
                     if random.next() % 3 == 0 { break }
                     try await journal.append(
-                        packets, bot: "a", logOffset: batch.nextOffset, record: try record.encoded())
+                        packets,
+                        bot: "a",
+                        logOffset: batch.nextOffset,
+                        record: try record.encoded()
+                    )
                 }
                 if random.next() % 2 == 0 { journal = try bench.journal() }
             default:
@@ -93,8 +97,12 @@ import WireFormat
         var bytes: [UInt8] = []
         Array(text.utf8).withUnsafeBytes {
             LogRecord.write(
-                to: &bytes, timestamp: LogTimestamp.text(LogTimestamp.now()), stream: stream, isTruncated: false,
-                text: $0)
+                to: &bytes,
+                timestamp: LogTimestamp.text(LogTimestamp.now()),
+                stream: stream,
+                isTruncated: false,
+                text: $0
+            )
         }
         return bytes
     }
@@ -113,19 +121,26 @@ import WireFormat
             let packets = record.ingest(records, missingBytes: missing, at: 77)
             return packets.map { String(decoding: $0.json, as: UTF8.self) }
         }
-        #expect(read([#"{"seq":1}"#, #"{"seq":4}"#]) == [
-            #"{"seq":1}"#, #"{"v":1,"type":"gap","reason":"bot_sequence","from_seq":2,"to_seq":3}"#, #"{"seq":4}"#,
-        ])
+        #expect(
+            read([#"{"seq":1}"#, #"{"seq":4}"#]) == [
+                #"{"seq":1}"#, #"{"v":1,"type":"gap","reason":"bot_sequence","from_seq":2,"to_seq":3}"#, #"{"seq":4}"#,
+            ]
+        )
         #expect(read([#"{"seq":1,"type":"ready"}"#, #"{"seq":2}"#, "{}", "[1]", "text"]).count == 3)
-        #expect(read([], missing: 9) == [
-            #"{"v":1,"type":"gap","reason":"log_rotated","missing_bytes":9,"next_offset":77}"#
-        ])
+        #expect(
+            read([], missing: 9) == [
+                #"{"v":1,"type":"gap","reason":"log_rotated","missing_bytes":9,"next_offset":77}"#
+            ]
+        )
     }
 
-    @Test("Fields of the wrong kind count as absent and the packet is kept", arguments: [
-        (#"{"seq":"1","type":5,"ts":1.5e3,"conversation_id":null,"message_id":"m"}"#, true),
-        (#" {"type":"x"}"#, true), ("[]", false), (#""text""#, false), ("{", false), ("", false), ("null", false),
-    ])
+    @Test(
+        "Fields of the wrong kind count as absent and the packet is kept",
+        arguments: [
+            (#"{"seq":"1","type":5,"ts":1.5e3,"conversation_id":null,"message_id":"m"}"#, true),
+            (#" {"type":"x"}"#, true), ("[]", false), (#""text""#, false), ("{", false), ("", false), ("null", false),
+        ]
+    )
     func tolerance(_ json: String, _ isPacket: Bool) {
         let fields = PacketFields(Array(json.utf8))
         #expect((fields != nil) == isPacket)

@@ -9,14 +9,19 @@ import WireFormat
     private func write(_ records: [(LogStream, String)], on bench: BotWorkbench, segmentBytes: Int = 300) throws {
         try Files.makeDirectory(bench.logs("a"), mode: 0o700)
         var writer = LogSegmentWriter(
-            directory: bench.logs("a"), limits: .init(segmentBytes: segmentBytes, segmentCount: 1_000))
+            directory: bench.logs("a"),
+            limits: .init(segmentBytes: segmentBytes, segmentCount: 1_000)
+        )
         for (stream, text) in records { writer.append(PacketIngestModelTests.record(stream, text), count: 1) }
     }
 
     private func log(_ bench: BotWorkbench, _ fill: (inout WireLogRequest) -> Void) throws -> BotLog {
         BotLog(
-            directory: bench.logs("a"), request: filled(WireLogRequest(), fill), notifier: try FileChangeNotifier(),
-            executor: bench.executor)
+            directory: bench.logs("a"),
+            request: filled(WireLogRequest(), fill),
+            notifier: try FileChangeNotifier(),
+            executor: bench.executor
+        )
     }
 
     private func lines(_ log: BotLog) async throws -> [String] {
@@ -25,8 +30,10 @@ import WireFormat
         return lines
     }
 
-    @Test("A tail counts lines over segments and leaves packets out, unless they are no JSON object",
-        arguments: [0, 1, 2, 5, 50, 1_000])
+    @Test(
+        "A tail counts lines over segments and leaves packets out, unless they are no JSON object",
+        arguments: [0, 1, 2, 5, 50, 1_000]
+    )
     func tails(_ count: Int) async throws {
         let bench = try BotWorkbench()
         defer { bench.cleanUp() }
@@ -117,7 +124,10 @@ import WireFormat
         try Files.makeDirectory(bench.logs("a"), mode: 0o700)
         let text = (0..<9).map { "2026-01-31T12:00:0\($0).500000000Z stdout F at \($0)\n" }
         try Files.replace(
-            LogSegments.path(directory: bench.logs("a"), start: 0), with: Array(text.joined().utf8), mode: 0o600)
+            LogSegments.path(directory: bench.logs("a"), start: 0),
+            with: Array(text.joined().utf8),
+            mode: 0o600
+        )
         let found = try await lines(log(bench) { $0.sinceUnixMs = 1_769_860_806_500 })
         #expect(found == ["at 6", "at 7", "at 8"])
     }

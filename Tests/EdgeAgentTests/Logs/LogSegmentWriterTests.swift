@@ -38,18 +38,23 @@ import Testing
         #expect(reader.read(from: 0).missingBytes == segments[0].start)
     }
 
-    @Test("A timestamp is read as it was written",
-        arguments: [0, 951_782_399, 951_868_800, 1_769_860_800, 4_102_444_799])
+    @Test(
+        "A timestamp is read as it was written",
+        arguments: [0, 951_782_399, 951_868_800, 1_769_860_800, 4_102_444_799]
+    )
     func timestamps(_ seconds: Int) {
         let text = LogTimestamp.text(timespec(tv_sec: seconds, tv_nsec: 987_654_321))
         #expect(LogTimestamp.unixMilliseconds(text[...]) == UInt64(seconds) * 1_000 + 987)
     }
 
-    @Test("What is no record is refused", arguments: [
-        "", "x", "2026-01-31T12:00:00.123456789Z stdout", "2026-01-31T12:00:00.123456789Z stdout X text",
-        "2026-01-31T12:00:00.123456789Z other F text", "2026-01-31T12:00:0a.123456789Z stdout F text",
-        "2026-01-31T12:00:00Z stdout F text",
-    ])
+    @Test(
+        "What is no record is refused",
+        arguments: [
+            "", "x", "2026-01-31T12:00:00.123456789Z stdout", "2026-01-31T12:00:00.123456789Z stdout X text",
+            "2026-01-31T12:00:00.123456789Z other F text", "2026-01-31T12:00:0a.123456789Z stdout F text",
+            "2026-01-31T12:00:00Z stdout F text",
+        ]
+    )
     func refuses(_ line: String) {
         #expect(LogRecord(line: Array(line.utf8)[...], offset: 0) == nil)
     }

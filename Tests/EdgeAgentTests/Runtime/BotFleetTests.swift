@@ -9,7 +9,10 @@ import WireFormat
 @Suite(.timeLimit(.minutes(3)), .serialized)
 struct BotFleetTests {
     private static let quick = RestartPolicy(
-        firstDelay: .milliseconds(20), maximumDelay: .milliseconds(50), stableLifetime: .seconds(60))
+        firstDelay: .milliseconds(20),
+        maximumDelay: .milliseconds(50),
+        stableLifetime: .seconds(60)
+    )
 
     @Test("A bot becomes ready, answers a message once however often it is delivered, and stops cleanly")
     func wholeLife() async throws {
@@ -77,8 +80,9 @@ struct BotFleetTests {
     func recoversExit() async throws {
         let bench = try BotWorkbench()
         defer { bench.cleanUp() }
-        let script = "if [ -e stay ]; then exec sleep 600; fi; while [ ! -e go ]; do sleep 0.02; done; touch stay; "
-                + "exit 9"
+        let script =
+            "if [ -e stay ]; then exec sleep 600; fi; while [ ! -e go ]; do sleep 0.02; done; touch stay; "
+            + "exit 9"
         let first = try bench.fleet([bench.shell(script)], journal: try bench.journal(), policy: Self.quick)
         let launchID = try await running(first) {
             try await first.start(BotWorkbench.specification()).botStatus.launchID
@@ -116,7 +120,10 @@ struct BotFleetTests {
         let bench = try BotWorkbench()
         defer { bench.cleanUp() }
         let fleet = try bench.fleet(
-            [bench.shell("echo no luck >&2; exit 3")], journal: try bench.journal(), policy: Self.quick)
+            [bench.shell("echo no luck >&2; exit 3")],
+            journal: try bench.journal(),
+            policy: Self.quick
+        )
         try await running(fleet) {
             _ = try await fleet.start(BotWorkbench.specification())
             let status = try await eventually(fleet) { $0.phase == .failed }
@@ -126,10 +133,13 @@ struct BotFleetTests {
         }
     }
 
-    @Test("Status 78 and a fatal packet are not tried again", arguments: [
-        ("echo bad key >&2; exit 78", "bad key"),
-        (#"echo "$BOT_PACKET_PREFIX{\"seq\":1,\"type\":\"fatal\",\"error\":\"no model\"}"; exit 1"#, "no model"),
-    ])
+    @Test(
+        "Status 78 and a fatal packet are not tried again",
+        arguments: [
+            ("echo bad key >&2; exit 78", "bad key"),
+            (#"echo "$BOT_PACKET_PREFIX{\"seq\":1,\"type\":\"fatal\",\"error\":\"no model\"}"; exit 1"#, "no model"),
+        ]
+    )
     func permanentFailure(_ script: String, _ reason: String) async throws {
         let bench = try BotWorkbench()
         defer { bench.cleanUp() }
@@ -158,12 +168,15 @@ struct BotFleetTests {
         }
     }
 
-    @Test("What cannot work is refused before anything is started", arguments: [
-        ("a", "default", "[1]", "config_not_json"),
-        ("a", "default", "{", "config_not_json"),
-        ("a", "other", "{}", "profile_not_found"),
-        ("../a", "default", "{}", "invalid_bot_id"),
-    ])
+    @Test(
+        "What cannot work is refused before anything is started",
+        arguments: [
+            ("a", "default", "[1]", "config_not_json"),
+            ("a", "default", "{", "config_not_json"),
+            ("a", "other", "{}", "profile_not_found"),
+            ("../a", "default", "{}", "invalid_bot_id"),
+        ]
+    )
     func refusesNonsense(_ botID: String, _ profile: String, _ config: String, _ code: String) async throws {
         let bench = try BotWorkbench()
         defer { bench.cleanUp() }
@@ -196,8 +209,15 @@ struct BotFleetTests {
     func startsAgain() async throws {
         let bench = try BotWorkbench()
         defer { bench.cleanUp() }
-        let fleet = try bench.fleet([bench.shell("echo port $BOT_CHAT_PORT; exec sleep "
-                + "600")], journal: try bench.journal())
+        let fleet = try bench.fleet(
+            [
+                bench.shell(
+                    "echo port $BOT_CHAT_PORT; exec sleep "
+                        + "600"
+                )
+            ],
+            journal: try bench.journal()
+        )
         try await running(fleet) {
             let first = try await fleet.start(BotWorkbench.specification()).botStatus
             let same = try await fleet.start(BotWorkbench.specification(epoch: 2)).botStatus
@@ -215,7 +235,10 @@ struct BotFleetTests {
         let bench = try BotWorkbench()
         defer { bench.cleanUp() }
         let fleet = try bench.fleet(
-            [bench.shell("exit 1")], journal: try bench.journal(), policy: RestartPolicy(firstDelay: .seconds(600)))
+            [bench.shell("exit 1")],
+            journal: try bench.journal(),
+            policy: RestartPolicy(firstDelay: .seconds(600))
+        )
         try await running(fleet) {
             _ = try await fleet.start(BotWorkbench.specification())
             _ = try await eventually(fleet) { $0.phase == .backoff && $0.reason.contains("status 1") }

@@ -16,8 +16,14 @@ final class BotWorkbench: Sendable {
 
     init() throws {
         var template = Array("/tmp/edge-agent-test-XXXXXX".utf8CString)
-        path = try mkdtemp(&template).map { String(cString: $0) } ?? { throw NotReached(description: "no temporary "
-                + "directory") }()
+        path =
+            try mkdtemp(&template).map { String(cString: $0) }
+            ?? {
+                throw NotReached(
+                    description: "no temporary "
+                        + "directory"
+                )
+            }()
         try Files.makeDirectory(bots, mode: 0o700)
     }
 
@@ -97,12 +103,21 @@ final class BotWorkbench: Sendable {
     }
 
     func fleet(
-        _ profiles: [RuntimeProfile], journal: Journal, policy: RestartPolicy = RestartPolicy(),
-        timing: BotFleet.Timing = BotFleet.Timing(), transport: (any BotChatTransport)? = nil
+        _ profiles: [RuntimeProfile],
+        journal: Journal,
+        policy: RestartPolicy = RestartPolicy(),
+        timing: BotFleet.Timing = BotFleet.Timing(),
+        transport: (any BotChatTransport)? = nil
     ) throws -> BotFleet {
         BotFleet(
-            backend: try backend(transport: transport), profiles: profiles, journal: journal, executor: executor,
-            notifier: try FileChangeNotifier(), policy: policy, timing: timing, startsAtOnce: 4,
+            backend: try backend(transport: transport),
+            profiles: profiles,
+            journal: journal,
+            executor: executor,
+            notifier: try FileChangeNotifier(),
+            policy: policy,
+            timing: timing,
+            startsAtOnce: 4,
             logger: Logger(label: "test", factory: { _ in SwiftLogNoOpLogHandler() })
         )
     }
@@ -143,7 +158,9 @@ func running<Value: Sendable>(_ fleet: BotFleet, _ body: () async throws -> Valu
 
 /// Waits for a change after which the condition holds.
 func eventually(
-    _ fleet: BotFleet, _ botID: String = "a", within limit: Duration = .seconds(20),
+    _ fleet: BotFleet,
+    _ botID: String = "a",
+    within limit: Duration = .seconds(20),
     _ condition: @escaping @Sendable (WireBotStatus) async -> Bool
 ) async throws -> WireBotStatus {
     try await withThrowingTaskGroup(of: WireBotStatus?.self) { group in

@@ -25,9 +25,13 @@ import Testing
         #expect(
             whole == [
                 "line a", "line ", "line five5", "beginning sixsi", "cut 2", "beginning abcde", "cut 5", "line last",
-            ])
+            ]
+        )
         for index in 0...stream.count {
-            #expect(split([Array(stream[..<index]), Array(stream[index...])], limit: 5) == whole, "divided at \(index)")
+            #expect(
+                split([Array(stream[..<index]), Array(stream[index...])], limit: 5) == whole,
+                "divided at \(index)"
+            )
         }
         #expect(split(stream.map { [$0] }, limit: 5) == whole)
     }

@@ -15,7 +15,10 @@ import WireFormat
         init(_ answers: [Result<BotChatAnswer, BotChatError>]) { self.answers = Mutex(answers) }
 
         func post(
-            url: String, token: String, body: [UInt8], timeout: Duration
+            url: String,
+            token: String,
+            body: [UInt8],
+            timeout: Duration
         ) async throws(BotChatError) -> BotChatAnswer {
             posts.withLock { $0 += 1 }
             return try answers.withLock { $0.isEmpty ? .failure(.noAnswer("silence")) : $0.removeFirst() }.get()
@@ -39,7 +42,9 @@ import WireFormat
     }
 
     private func withReadyBot(
-        _ answers: [Result<BotChatAnswer, BotChatError>], script: String = "exec sleep 600", limit: Duration = .seconds(60),
+        _ answers: [Result<BotChatAnswer, BotChatError>],
+        script: String = "exec sleep 600",
+        limit: Duration = .seconds(60),
         _ body: (BotFleet, Journal, FakeTransport) async throws -> Void
     ) async throws {
         let bench = try BotWorkbench()
@@ -50,7 +55,11 @@ import WireFormat
         timing.deliveryLimit = limit
         timing.deliveryPause = .milliseconds(5)
         let fleet = try bench.fleet(
-            [bench.shell(Self.ready + script)], journal: journal, timing: timing, transport: transport)
+            [bench.shell(Self.ready + script)],
+            journal: journal,
+            timing: timing,
+            transport: transport
+        )
         try await running(fleet) {
             _ = try await fleet.start(BotWorkbench.specification())
             _ = try await eventually(fleet) { $0.phase == .ready }
@@ -89,7 +98,10 @@ import WireFormat
     func launchChange() async throws {
         try await withReadyBot([answer(202)]) { fleet, journal, transport in
             try await journal.saveDelivery(
-                bot: "a", messageID: "m1", .init(launchID: "earlier", logOffset: 0, isAccepted: false))
+                bot: "a",
+                messageID: "m1",
+                .init(launchID: "earlier", logOffset: 0, isAccepted: false)
+            )
             let result = await fleet.deliver(message)
             #expect(result.outcome == .unknown && result.errorCode == "delivery_unknown")
             #expect(transport.posts.withLock { $0 } == 0)
@@ -103,9 +115,16 @@ import WireFormat
             + "exec sleep 600"
         try await withReadyBot([], script: script) { fleet, journal, transport in
             try await journal.saveDelivery(
-                bot: "a", messageID: "m1", .init(launchID: "earlier", logOffset: 0, isAccepted: false))
+                bot: "a",
+                messageID: "m1",
+                .init(launchID: "earlier", logOffset: 0, isAccepted: false)
+            )
             while try await !journal.hasPacket(bot: "a", messageID: "m1") { await Task.yield() }
-            try await journal.acknowledge([filled(WirePacketCursor()) { $0.botID = "a"; $0.throughSequence = 99 }])
+            try await journal.acknowledge([
+                filled(WirePacketCursor()) {
+                    $0.botID = "a"; $0.throughSequence = 99
+                }
+            ])
             #expect(await fleet.deliver(message).outcome == .done)
             #expect(transport.posts.withLock { $0 } == 0)
         }
@@ -122,11 +141,14 @@ import WireFormat
         }
     }
 
-    @Test("Only the loopback interface is ever spoken to", arguments: [
-        "http://10.0.0.1/chat", "https://127.0.0.1/chat", "http://127.0.0.1.evil.example/chat",
-        "http://user@127.0.0.1/chat", "http://127.0.0.1:0/chat", "file:///etc/passwd",
-        "http://127.0.0.1/chat\r\nX: y",
-    ])
+    @Test(
+        "Only the loopback interface is ever spoken to",
+        arguments: [
+            "http://10.0.0.1/chat", "https://127.0.0.1/chat", "http://127.0.0.1.evil.example/chat",
+            "http://user@127.0.0.1/chat", "http://127.0.0.1:0/chat", "file:///etc/passwd",
+            "http://127.0.0.1/chat\r\nX: y",
+        ]
+    )
     func loopbackOnly(_ url: String) async throws {
         await #expect(throws: BotChatError.notLoopback(url)) {
             _ = try await BotWorkbench.loopback().get(url: url, token: "secret", timeout: .seconds(1))

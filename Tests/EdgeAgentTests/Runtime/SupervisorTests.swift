@@ -11,7 +11,10 @@ import WireFormat
 struct SupervisorTests {
     /// Runs one launch to its end without any agent.
     private func launch(
-        _ script: String, on bench: BotWorkbench, prefix: String = "@@packet-x ", segmentBytes: Int = 16 << 20,
+        _ script: String,
+        on bench: BotWorkbench,
+        prefix: String = "@@packet-x ",
+        segmentBytes: Int = 16 << 20,
         whileRunning: (LaunchHandle) async throws -> Void = { _ in }
     ) async throws -> [LogRecord] {
         let backend = try bench.backend()
@@ -20,7 +23,8 @@ struct SupervisorTests {
         profile.grace = .milliseconds(500)
         profile.logLimits.segmentBytes = segmentBytes
         let handle = try await backend.start(
-            LaunchRequest(botID: "a", name: "A", launchID: "launch-1", profile: profile, chatPort: 1))
+            LaunchRequest(botID: "a", name: "A", launchID: "launch-1", profile: profile, chatPort: 1)
+        )
         try await whileRunning(handle)
         await backend.waitUntilEnded(handle)
         return bench.records()
@@ -34,7 +38,11 @@ struct SupervisorTests {
     private func waitForLine(_ word: String, on bench: BotWorkbench) async throws {
         let request = filled(WireLogRequest()) { $0.follow = true }
         let log = BotLog(
-            directory: bench.logs("a"), request: request, notifier: try FileChangeNotifier(), executor: bench.executor)
+            directory: bench.logs("a"),
+            request: request,
+            notifier: try FileChangeNotifier(),
+            executor: bench.executor
+        )
         for try await chunk in log where chunk.lines.contains(where: { $0.text == Data(word.utf8) }) { return }
     }
 
@@ -43,7 +51,9 @@ struct SupervisorTests {
         let bench = try BotWorkbench()
         defer { bench.cleanUp() }
         let records = try await launch(
-            "for i in 1 2 3; do echo out $i; echo err $i >&2; done; printf 'no newline'; exit 7", on: bench)
+            "for i in 1 2 3; do echo out $i; echo err $i >&2; done; printf 'no newline'; exit 7",
+            on: bench
+        )
         #expect(records.filter { $0.stream == .stdout }.map(\.string) == ["out 1", "out 2", "out 3", "no newline"])
         #expect(records.filter { $0.stream == .stderr }.map(\.string) == ["err 1", "err 2", "err 3"])
         #expect(SupervisorEvent(records[0].text)?.event == "started")
@@ -67,7 +77,9 @@ struct SupervisorTests {
         defer { bench.cleanUp() }
         let records = try await launch(
             #"echo "$BOT_PACKET_PREFIX{\"seq\":1}"; echo "@@packet-guess {}"; echo " ${BOT_PACKET_PREFIX}{}"; "#
-                + #"echo "$BOT_PACKET_PREFIX{}" >&2"#, on: bench)
+                + #"echo "$BOT_PACKET_PREFIX{}" >&2"#,
+            on: bench
+        )
         #expect(records.filter { $0.stream == .packet }.map(\.string) == [#"{"seq":1}"#])
         #expect(records.filter { $0.stream == .stdout }.count == 2)
         #expect(records.filter { $0.stream == .stderr }.count == 1)
@@ -80,7 +92,8 @@ struct SupervisorTests {
         let records = try await launch(
             #"head -c 1048600 /dev/zero | tr '\0' x; echo; printf 'a\000\377b\r\n'; "#
                 + "head -c 1048576 /dev/zero; echo; echo end",
-            on: bench)
+            on: bench
+        )
         let output = records.filter { $0.stream == .stdout }
         #expect(output.map(\.text.count) == [1 << 20, 5, 1 << 20, 3])
         #expect(output.map(\.isTruncated) == [true, false, false, false])
@@ -131,7 +144,8 @@ struct SupervisorTests {
         try Files.replace(script, with: Array("#!/does/not/exist\n".utf8), mode: 0o755)
         let profile = RuntimeProfile(name: "default", command: CommandTemplate(words: [script]))
         let handle = try await backend.start(
-            LaunchRequest(botID: "a", name: "A", launchID: "launch-1", profile: profile, chatPort: 1))
+            LaunchRequest(botID: "a", name: "A", launchID: "launch-1", profile: profile, chatPort: 1)
+        )
         await backend.waitUntilEnded(handle)
         let event = try exited(bench.records())
         #expect(event.launchError?.contains("could not be started") == true)
@@ -142,7 +156,10 @@ struct SupervisorTests {
         let bench = try BotWorkbench()
         defer { bench.cleanUp() }
         let records = try await launch(
-            "seq 60000", on: bench, segmentBytes: 20_000)
+            "seq 60000",
+            on: bench,
+            segmentBytes: 20_000
+        )
         #expect(LogSegments.list(bench.logs("a")).count > 3)
         #expect(records.filter { $0.stream == .stdout }.map(\.string) == (1...60_000).map(String.init))
         for (record, next) in zip(records, records.dropFirst()) { #expect(record.endOffset == next.offset) }
@@ -159,7 +176,8 @@ struct SupervisorTests {
             names.subtracting(["PWD", "_", "SHLVL", "OLDPWD"]) == [
                 "PATH", "LANG", "HOME", "BOT_ID", "BOT_NAME", "BOT_CONFIG", "BOT_WORKSPACE", "BOT_CHAT_HOST",
                 "BOT_CHAT_PORT", "BOT_CHAT_TOKEN", "BOT_PACKET_PREFIX",
-            ])
+            ]
+        )
         #expect(lines.contains("HOME=\(bench.directory("a"))") && lines.contains(bench.directory("a")))
         #expect(lines.contains("/dev/null"))
         // 0, 1, 2 and the one `ls` itself holds: nothing of the supervisor leaks.
@@ -175,7 +193,13 @@ struct SupervisorTests {
             try await waitForLine("ready", on: bench)
             let second = try await backend.start(
                 LaunchRequest(
-                    botID: "a", name: "A", launchID: "launch-2", profile: bench.shell("echo second"), chatPort: 1))
+                    botID: "a",
+                    name: "A",
+                    launchID: "launch-2",
+                    profile: bench.shell("echo second"),
+                    chatPort: 1
+                )
+            )
             await backend.waitUntilEnded(second)
             #expect(await backend.adopt(botID: "a") == handle)
             handle.supervisor.signal(SIGTERM)

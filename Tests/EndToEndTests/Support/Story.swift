@@ -24,7 +24,11 @@ struct Story: Sendable {
     }
 
     static func pairWith(
-        _ code: String, _ bench: Workbench, _ hub: Hub, state: String, name: String = "kitchen"
+        _ code: String,
+        _ bench: Workbench,
+        _ hub: Hub,
+        state: String,
+        name: String = "kitchen"
     ) async throws {
         let enrolled = try await run(
             "edge-agent",
@@ -65,7 +69,8 @@ struct Story: Sendable {
     }
 
     /// The assistant's messages of a conversation, once there are at least `count`.
-    func answers(_ conversation: String, atLeast count: Int = 1, evidence: () -> String = { "" }) async throws -> [JSON] {
+    func answers(_ conversation: String, atLeast count: Int = 1, evidence: () -> String = { "" }) async throws -> [JSON]
+    {
         try await eventually("\(count) answers", or: { hub.program.text + agent.text + evidence() }) {
             let items = try await api.get("/api/bots/\(bot)/conversations/\(conversation)").items
             let found = items.filter { $0["role"] == "assistant" }

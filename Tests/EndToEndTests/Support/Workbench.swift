@@ -163,7 +163,9 @@ final class API: Sendable {
     /// POST that must succeed.
     func post(_ path: String, _ body: JSON = .object([:])) async throws -> JSON {
         let answer = try await send("POST", path, body)
-        guard (200..<300).contains(answer.status) else { throw Failure("POST \(path): \(answer.status) \(answer.json)") }
+        guard (200..<300).contains(answer.status) else {
+            throw Failure("POST \(path): \(answer.status) \(answer.json)")
+        }
         return answer.json
     }
 

@@ -1,5 +1,5 @@
-import Testing
 import TestSupport
+import Testing
 import WireFormat
 
 @Suite struct MuxMachineTests {
@@ -44,8 +44,10 @@ import WireFormat
     @Test func allFramesOfOneMessageAreTakenInOrder() throws {
         var machine = try machineWithStreams()
         machine.receive(
-            frames: .data(stream: 0, payload: [1], more: false), .data(stream: 2, payload: [2], more: true),
-            .data(stream: 0, payload: [3], more: false), .data(stream: 2, payload: [4], more: false),
+            frames: .data(stream: 0, payload: [1], more: false),
+            .data(stream: 2, payload: [2], more: true),
+            .data(stream: 0, payload: [3], more: false),
+            .data(stream: 2, payload: [4], more: false),
             .end(stream: 2)
         )
         #expect(
@@ -88,8 +90,10 @@ import WireFormat
     @Test func streamsBeyondTheLimitAreRefusedAndTheirDataDropped() {
         var hub = MuxMachine(role: .hub, limits: MuxLimits(maxIncomingStreams: 1))
         hub.receive(
-            frames: .open(stream: 1, payload: [], more: false), .open(stream: 3, payload: [], more: false),
-            .data(stream: 3, payload: [1], more: false), .end(stream: 3)
+            frames: .open(stream: 1, payload: [], more: false),
+            .open(stream: 3, payload: [], more: false),
+            .data(stream: 3, payload: [1], more: false),
+            .end(stream: 3)
         )
         #expect(hub.drainEvents() == [.opened(stream: 1, header: [])])
         let sent = hub.drainTransmissions().flatMap { frames(in: $0) }
@@ -115,7 +119,9 @@ import WireFormat
         #expect(machine.read(stream: 2) == .reset(.notFound, "no such bot"))
         #expect(throws: WireFormatError.self) { try machine.send([1], on: 2) }
         machine.receive(
-            frames: .data(stream: 2, payload: [9], more: false), .window(stream: 2, creditBytes: 5), .end(stream: 2),
+            frames: .data(stream: 2, payload: [9], more: false),
+            .window(stream: 2, creditBytes: 5),
+            .end(stream: 2),
             .reset(stream: 2, code: .cancelled, reason: "")
         )
         machine.release(2)
@@ -273,7 +279,9 @@ import WireFormat
         Breach("OPEN of the session", .sessionStream, .open(stream: 0, payload: [], more: false)),
         Breach("OPEN of the same id", .idReused, .open(stream: 2, payload: [], more: false)),
         Breach(
-            "OPEN of a lower id", .idReused, .open(stream: 8, payload: [], more: false),
+            "OPEN of a lower id",
+            .idReused,
+            .open(stream: 8, payload: [], more: false),
             .open(stream: 6, payload: [], more: false)
         ),
         Breach("DATA on the peer's unopened stream", .unopenedStream, .data(stream: 4, payload: [], more: false)),
@@ -284,10 +292,16 @@ import WireFormat
         Breach("DATA after END", .dataAfterEnd, .end(stream: 2), .data(stream: 2, payload: [], more: false)),
         Breach("END after END", .dataAfterEnd, .end(stream: 2), .end(stream: 2)),
         Breach(
-            "END inside a message", .endInsideMessage, .data(stream: 2, payload: [1], more: true), .end(stream: 2)
+            "END inside a message",
+            .endInsideMessage,
+            .data(stream: 2, payload: [1], more: true),
+            .end(stream: 2)
         ),
         Breach(
-            "END inside a header", .endInsideMessage, .open(stream: 4, payload: [1], more: true), .end(stream: 4)
+            "END inside a header",
+            .endInsideMessage,
+            .open(stream: 4, payload: [1], more: true),
+            .end(stream: 4)
         ),
         Breach("an empty part", .emptyFragment, .data(stream: 2, payload: [], more: true)),
         Breach("an empty part of a header", .emptyFragment, .open(stream: 4, payload: [], more: true)),
@@ -303,19 +317,23 @@ import WireFormat
         Breach("END with a payload", .badPayload, bytes: [[4, 0, 0, 1, 0, 0, 0, 2, 9]]),
         Breach("too much credit", .creditOverflow, .window(stream: 2, creditBytes: UInt32.max)),
         Breach(
-            "more than the credit allows", .creditOverrun,
+            "more than the credit allows",
+            .creditOverrun,
             bytes: (0..<17).map { _ in MuxFrame.data(stream: 2, payload: full, more: false).encoded }
         ),
         Breach(
-            "more empty messages than the credit allows", .creditOverrun,
+            "more empty messages than the credit allows",
+            .creditOverrun,
             bytes: (0..<4097).map { _ in MuxFrame.data(stream: 2, payload: [], more: false).encoded }
         ),
         Breach(
-            "a session message that never ends", .messageTooLong,
+            "a session message that never ends",
+            .messageTooLong,
             bytes: (0..<257).map { _ in MuxFrame.data(stream: 0, payload: full, more: true).encoded }
         ),
         Breach(
-            "a stream's message that never ends", .messageTooLong,
+            "a stream's message that never ends",
+            .messageTooLong,
             bytes: (0..<257).map { _ in MuxFrame.data(stream: 1, payload: full, more: true).encoded }
         ),
     ]

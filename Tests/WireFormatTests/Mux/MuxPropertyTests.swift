@@ -1,5 +1,5 @@
-import Testing
 import TestSupport
+import Testing
 import WireFormat
 
 /// Random traffic between two machines, checked against plain arrays.

@@ -1,7 +1,7 @@
 import Foundation
 import SwiftProtobuf
-import Testing
 import TestSupport
+import Testing
 import WireFormat
 
 @Suite struct MessageVectorTests {

@@ -1,8 +1,8 @@
 import Foundation
 import SwiftProtobuf
 import Synchronization
-import Testing
 import TestSupport
+import Testing
 import WireFormat
 
 private struct Unexpected: Error {}

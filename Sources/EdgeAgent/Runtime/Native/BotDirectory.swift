@@ -9,8 +9,11 @@ struct BotDirectory: Sendable {
     /// - Throws: `RuntimeError.invalidBotID` for an id that could name anything but a plain directory entry.
     init(root: String, botID: String) throws(RuntimeError) {
         guard Self.isValid(botID) else {
-            throw RuntimeError(.invalidBotID, "a bot id is 1 to 64 of A-Z a-z 0-9 _ -; this is none: "
-                    + "\(botID.prefix(80))")
+            throw RuntimeError(
+                .invalidBotID,
+                "a bot id is 1 to 64 of A-Z a-z 0-9 _ -; this is none: "
+                    + "\(botID.prefix(80))"
+            )
         }
         self.botID = botID
         path = root + "/" + botID

@@ -70,18 +70,27 @@ actor NativeRuntimeBackend: EdgeRuntimeBackend {
         let name = profile.command.words[0]
         if name.hasPrefix("/") {
             guard access(name, F_OK) == 0 else {
-                throw RuntimeError(.profileNotUsable, "the launch command \(name) does not exist; install it or "
-                        + "correct the profile")
+                throw RuntimeError(
+                    .profileNotUsable,
+                    "the launch command \(name) does not exist; install it or "
+                        + "correct the profile"
+                )
             }
             guard Self.isExecutableFile(name) else {
-                throw RuntimeError(.profileNotUsable, "the launch command \(name) is not an executable file; check "
-                        + "its mode (chmod +x)")
+                throw RuntimeError(
+                    .profileNotUsable,
+                    "the launch command \(name) is not an executable file; check "
+                        + "its mode (chmod +x)"
+                )
             }
             return name
         }
         guard !name.contains("/") else {
-            throw RuntimeError(.profileNotUsable, "the launch command \(name) must be an absolute path, or a name "
-                    + "found in PATH")
+            throw RuntimeError(
+                .profileNotUsable,
+                "the launch command \(name) must be an absolute path, or a name "
+                    + "found in PATH"
+            )
         }
         for directory in inherited["PATH", default: ""].split(separator: ":") {
             let candidate = "\(directory)/\(name)"
@@ -90,7 +99,8 @@ actor NativeRuntimeBackend: EdgeRuntimeBackend {
         throw RuntimeError(
             .profileNotUsable,
             "the launch command \(name) is not found in PATH (\(inherited["PATH", default: ""])); install it or "
-                    + "give its absolute path")
+                + "give its absolute path"
+        )
     }
 
     private static func isExecutableFile(_ path: String) -> Bool {
@@ -105,8 +115,11 @@ actor NativeRuntimeBackend: EdgeRuntimeBackend {
         let directory = try BotDirectory(root: root, botID: botID)
         var wanted = configuration
         if !wanted.isEmpty, !PacketFields.isObject(wanted) {
-            throw RuntimeError(.configurationNotJSON, "the configuration of bot \(botID) is not a JSON object; "
-                    + "correct it and start the bot again")
+            throw RuntimeError(
+                .configurationNotJSON,
+                "the configuration of bot \(botID) is not a JSON object; "
+                    + "correct it and start the bot again"
+            )
         }
         try directory.make()
         do {
@@ -114,8 +127,11 @@ actor NativeRuntimeBackend: EdgeRuntimeBackend {
             if wanted.isEmpty {
                 wanted = stored ?? Array("{}".utf8)
                 guard PacketFields.isObject(wanted) else {
-                    throw RuntimeError(.configurationNotJSON, "\(directory.config) is not a JSON object; correct it "
-                            + "and start the bot again")
+                    throw RuntimeError(
+                        .configurationNotJSON,
+                        "\(directory.config) is not a JSON object; correct it "
+                            + "and start the bot again"
+                    )
                 }
             }
             guard stored != wanted else { return false }
@@ -140,8 +156,11 @@ actor NativeRuntimeBackend: EdgeRuntimeBackend {
             guard let port = Self.bindLoopback(0) else { break }
             if !avoiding.contains(port) { return port }
         }
-        throw RuntimeError(.launchFailed, "no free port on 127.0.0.1 for the bot's chat endpoint: "
-                + "\(String(errno: errno))")
+        throw RuntimeError(
+            .launchFailed,
+            "no free port on 127.0.0.1 for the bot's chat endpoint: "
+                + "\(String(errno: errno))"
+        )
     }
 
     /// The port that could be bound, or nil.
@@ -180,8 +199,11 @@ actor NativeRuntimeBackend: EdgeRuntimeBackend {
         let pid = try Self.spawnSupervisor(supervisorExecutable, directory, inherited)
         guard let supervisor = ProcessIdentity.current(pid) else {
             waitpid(pid, nil, WNOHANG)
-            throw RuntimeError(.launchFailed, "the supervisor of bot \(request.botID) ended at once; see "
-                    + "\(directory.supervisorErrors)")
+            throw RuntimeError(
+                .launchFailed,
+                "the supervisor of bot \(request.botID) ended at once; see "
+                    + "\(directory.supervisorErrors)"
+            )
         }
         return LaunchHandle(botID: request.botID, launchID: request.launchID, supervisor: supervisor)
     }
@@ -218,14 +240,21 @@ actor NativeRuntimeBackend: EdgeRuntimeBackend {
     }
 
     private static func spawnSupervisor(
-        _ program: String, _ directory: BotDirectory, _ inherited: [String: String]
+        _ program: String,
+        _ directory: BotDirectory,
+        _ inherited: [String: String]
     ) throws(RuntimeError) -> pid_t {
         var actions = posix_spawn_file_actions_t()
         posix_spawn_file_actions_init(&actions)
         defer { posix_spawn_file_actions_destroy(&actions) }
         posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0)
         posix_spawn_file_actions_addopen(
-            &actions, 1, directory.supervisorErrors, O_WRONLY | O_CREAT | O_TRUNC | O_APPEND, 0o600)
+            &actions,
+            1,
+            directory.supervisorErrors,
+            O_WRONLY | O_CREAT | O_TRUNC | O_APPEND,
+            0o600
+        )
         posix_spawn_file_actions_adddup2(&actions, 1, 2)
 
         var attributes = posix_spawnattr_t()
@@ -336,8 +365,12 @@ actor NativeRuntimeBackend: EdgeRuntimeBackend {
         var record: [UInt8] = []
         event.line.withUnsafeBytes {
             LogRecord.write(
-                to: &record, timestamp: LogTimestamp.text(LogTimestamp.now()), stream: .supervisor, isTruncated: false,
-                text: $0)
+                to: &record,
+                timestamp: LogTimestamp.text(LogTimestamp.now()),
+                stream: .supervisor,
+                isTruncated: false,
+                text: $0
+            )
         }
         var writer = LogSegmentWriter(directory: directory.logs, limits: lastLimits)
         writer.append(record, count: 1)
@@ -365,7 +398,10 @@ actor NativeRuntimeBackend: EdgeRuntimeBackend {
     // MARK: Chat
 
     func deliver(
-        _ handle: LaunchHandle, url: String?, body: [UInt8], timeout: Duration
+        _ handle: LaunchHandle,
+        url: String?,
+        body: [UInt8],
+        timeout: Duration
     ) async throws(BotChatError) -> BotChatAnswer {
         let (chat, token) = try endpoint(handle, url)
         return try await transport.post(url: chat, token: token, body: body, timeout: timeout)

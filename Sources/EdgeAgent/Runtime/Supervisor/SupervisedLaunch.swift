@@ -129,7 +129,8 @@ struct SupervisedLaunch: ~Copyable {
         event.pid = bot
         event.startTime = start
         let own = ProcessIdentity.current(getpid())?.startTime ?? 0
-        let state = #"{"launch_id":\#(JSONText.quoted(plan.launchID)),"#
+        let state =
+            #"{"launch_id":\#(JSONText.quoted(plan.launchID)),"#
             + #""supervisor":{"pid":\#(getpid()),"start_time":\#(own)},"bot":{"pid":\#(bot),"start_time":\#(start)}}"#
         // For people and for `edge-agent status`; what must not be lost stands in the log.
         try? Files.replace(SupervisorState.fileName, with: Array(state.utf8), mode: 0o600)
@@ -302,7 +303,12 @@ struct SupervisedLaunch: ~Copyable {
             let note = #"{"event":"line_cut","stream":"\#(stream.name)","dropped_bytes":\#(droppedBytes)}"#
             Array(note.utf8).withUnsafeBytes {
                 LogRecord.write(
-                    to: &batch, timestamp: timestamp, stream: .supervisor, isTruncated: false, text: $0)
+                    to: &batch,
+                    timestamp: timestamp,
+                    stream: .supervisor,
+                    isTruncated: false,
+                    text: $0
+                )
             }
             batchRecords += 1
             return
@@ -310,8 +316,12 @@ struct SupervisedLaunch: ~Copyable {
         batchRecords += 1
         if stream == .stdout, isPacket(text) {
             LogRecord.write(
-                to: &batch, timestamp: timestamp, stream: .packet, isTruncated: isTruncated,
-                text: UnsafeRawBufferPointer(rebasing: text[prefix.count...]))
+                to: &batch,
+                timestamp: timestamp,
+                stream: .packet,
+                isTruncated: isTruncated,
+                text: UnsafeRawBufferPointer(rebasing: text[prefix.count...])
+            )
             return
         }
         if stream == .stderr { remember(text) }
