@@ -35,6 +35,8 @@ public struct MuxLimits: Sendable, Equatable {
     /// Answers (RESET) owed to a peer that does not read; one more ends the session.
     public var maxPendingControlFrames: Int
 
+    /// Limits as given; the defaults keep what docs/protocol.md promises. Not checked: every limit must be
+    /// positive, and `sendLowWaterBytes` below `sendHighWaterBytes`.
     public init(
         maxMessageBytes: Int = 4 * 1024 * 1024,
         maxTransmissionBytes: Int = 64 * 1024,

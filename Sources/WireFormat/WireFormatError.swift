@@ -2,6 +2,7 @@
 public struct WireFormatError: Error, Sendable, Equatable, CustomStringConvertible {
     /// What went wrong, for programs. More codes may come.
     public struct Code: Sendable, Hashable, CustomStringConvertible {
+        /// The name of the code, the same in every version; for logs and comparisons.
         public let description: String
 
         /// The session has ended; `closeCode` says how where a code is known.
@@ -24,6 +25,7 @@ public struct WireFormatError: Error, Sendable, Equatable, CustomStringConvertib
         public static let misuse = Code(description: "misuse")
     }
 
+    /// What went wrong; decide by this, not by the message.
     public let code: Code
     /// One sentence for people.
     public let message: String
@@ -32,6 +34,7 @@ public struct WireFormatError: Error, Sendable, Equatable, CustomStringConvertib
     /// Set for `sessionClosed` where the session ended with a close code.
     public let closeCode: SessionCloseCode?
 
+    /// `resetCode` goes with `streamReset`, `closeCode` with `sessionClosed`; the other codes have neither.
     public init(
         _ code: Code,
         _ message: String,
@@ -44,5 +47,6 @@ public struct WireFormatError: Error, Sendable, Equatable, CustomStringConvertib
         self.closeCode = closeCode
     }
 
+    /// Code and sentence, for logs.
     public var description: String { "\(code): \(message)" }
 }

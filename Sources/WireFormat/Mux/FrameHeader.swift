@@ -43,6 +43,8 @@ public struct FrameHeader: Sendable, Equatable {
     /// The stream the frame belongs to; 0 is the session.
     public var stream: UInt32
 
+    /// A header of a known type. The length is checked only by `encode(into:)`, where more than 16384 bytes is a
+    /// programming error.
     public init(type: FrameType, flags: UInt8 = 0, payloadBytes: Int, stream: UInt32) {
         self.rawType = type.rawValue
         self.flags = flags

@@ -62,7 +62,9 @@ public struct MuxMachine: Sendable {
     /// A part shorter than this is not worth its header when it would only fill up a message.
     private static let smallestUsefulPartBytes = 1024
 
+    /// The side this machine plays; it decides which stream ids are its own.
     public let role: Role
+    /// What this side accepts and queues at most; the peer may have limits of its own.
     public let limits: MuxLimits
 
     private var streams: [UInt32: MuxStream] = [:]
@@ -89,6 +91,7 @@ public struct MuxMachine: Sendable {
     /// The peer has sent GOAWAY.
     public private(set) var isPeerGoingAway = false
 
+    /// A link without streams. The two ends must have different roles, or their stream ids collide.
     public init(role: Role, limits: MuxLimits = MuxLimits()) {
         self.role = role
         self.limits = limits

@@ -27,10 +27,12 @@ public struct ProtocolViolation: Error, Sendable, Equatable, CustomStringConvert
         case streamBeforeWelcome = "stream-before-welcome"
     }
 
+    /// The rule that was broken; its raw value is what docs/protocol.md calls it.
     public let rule: Rule
     /// What was seen, with the numbers.
     public let detail: String
 
+    /// `detail` reaches the peer with the close reason: nothing secret belongs in it.
     public init(_ rule: Rule, _ detail: String) {
         self.rule = rule
         self.detail = detail
@@ -39,5 +41,6 @@ public struct ProtocolViolation: Error, Sendable, Equatable, CustomStringConvert
     /// The close reason: rule and detail, short enough for a WebSocket close frame (123 bytes).
     public var reason: String { String("\(rule.rawValue): \(detail)".prefix(120)) }
 
+    /// Rule and detail in full, for logs; `reason` is the form for the wire.
     public var description: String { "\(rule.rawValue): \(detail)" }
 }

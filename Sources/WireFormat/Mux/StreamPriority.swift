@@ -11,5 +11,6 @@ public enum StreamPriority: Int, Sendable, CaseIterable, Comparable {
     /// Log backfill, workspace transfers.
     case bulk
 
+    /// The smaller class is sent first: `.commands` is the smallest, `.bulk` the greatest.
     public static func < (left: StreamPriority, right: StreamPriority) -> Bool { left.rawValue < right.rawValue }
 }

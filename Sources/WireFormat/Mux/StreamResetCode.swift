@@ -1,7 +1,9 @@
 /// Why a stream was reset. Unknown codes are kept as they came.
 public struct StreamResetCode: RawRepresentable, Sendable, Hashable, CustomStringConvertible {
+    /// The number in the payload of RESET.
     public let rawValue: UInt32
 
+    /// Takes every number, also one that has no name here: a later version may have given it a meaning.
     public init(rawValue: UInt32) {
         self.rawValue = rawValue
     }
@@ -21,6 +23,7 @@ public struct StreamResetCode: RawRepresentable, Sendable, Hashable, CustomStrin
     /// What the stream asks for does not exist.
     public static let notFound = StreamResetCode(rawValue: 7)
 
+    /// The name in words, or "code 99" for one without a name; for messages to people.
     public var description: String {
         switch self {
         case .cancelled: "cancelled"

@@ -12,6 +12,7 @@ public enum AgentSessionMachineEvent: Sendable, Equatable {
 
 /// The agent's side of a session: says Hello, waits for Welcome, then keeps the heartbeat.
 public struct AgentSessionMachine: SessionMachine {
+    /// What `nextAction()` delivers to the agent.
     public typealias Event = AgentSessionMachineEvent
 
     /// Time limits. Durations that the hub chooses arrive with Welcome.
@@ -23,11 +24,15 @@ public struct AgentSessionMachine: SessionMachine {
         public var silenceTimeout: Duration
         /// How long the contents of a heartbeat may take to gather before one is sent without.
         public var fillTimeout: Duration
-        /// The heartbeat interval where Welcome names none, and the ends of what is taken from it.
+        /// The heartbeat interval where Welcome names none.
         public var defaultHeartbeatInterval: Duration
+        /// The ends of what is taken from Welcome; an interval beyond them is moved to the nearer end.
         public var heartbeatIntervalLimits: ClosedRange<Duration>
+        /// What this side accepts from the hub's streams and queues for them.
         public var limits: MuxLimits
 
+        /// Time limits as given; the defaults are those docs/protocol.md promises. `fillTimeout` is the
+        /// agent's own affair.
         public init(
             welcomeTimeout: Duration = .seconds(20),
             silenceTimeout: Duration = .seconds(10),
@@ -82,15 +87,18 @@ public struct AgentSessionMachine: SessionMachine {
         base.goAwayEvent = { .goAway(code: $0, reason: $1) }
     }
 
+    /// The agent's end of the mux: odd stream ids. After changing it, send what `nextTransmission()` returns.
     public var mux: MuxMachine {
         get { base.mux }
         _modify { yield &base.mux }
     }
 
+    /// True from a Welcome with a version we speak until the session is closed; streams may be opened meanwhile.
     public var isEstablished: Bool {
         if case .established = state { !base.isClosed } else { false }
     }
 
+    /// The earliest of the time limits that run; nil before `start` and after the session was closed.
     public var nextDeadline: ContinuousClock.Instant? {
         guard !base.isClosed else { return nil }
         switch state {
@@ -100,6 +108,7 @@ public struct AgentSessionMachine: SessionMachine {
         }
     }
 
+    /// Queues Hello and starts the wait for Welcome. A repeated call does nothing.
     public mutating func start(now: SessionTime) {
         guard case .idle = state else { return }
         state = .greeting(deadline: now.instant + configuration.welcomeTimeout)
@@ -110,6 +119,8 @@ public struct AgentSessionMachine: SessionMachine {
         base.send(.with { $0.hello = hello })
     }
 
+    /// Takes one WebSocket message, which proves the hub alive whatever it says. A broken rule closes the session with
+    /// 4400; after the close nothing is taken.
     public mutating func receive(_ message: [UInt8], now: SessionTime) {
         guard !base.isClosed else { return }
         silenceDeadline = nil
@@ -117,6 +128,8 @@ public struct AgentSessionMachine: SessionMachine {
         drain(now: now)
     }
 
+    /// Asks for a heartbeat that is due, sends a bare one where the contents took too long, and closes with 4408 when
+    /// Welcome or a sign of life is overdue. A call before `nextDeadline` does nothing.
     public mutating func tick(now: SessionTime) {
         guard !base.isClosed else { return }
         switch state {
@@ -143,10 +156,14 @@ public struct AgentSessionMachine: SessionMachine {
         }
     }
 
+    /// The next thing to do, or nil. Drain it after every other call, `nextTransmission()` included.
     public mutating func nextAction() -> SessionAction<Event>? { base.actions.popFirst() }
 
+    /// Ends the session from this side. Does nothing once a call, a broken rule or a time limit has ended it.
     public mutating func close(_ code: SessionCloseCode, reason: String) { base.close(code, reason: reason) }
 
+    /// The next message to send, one full frame long at most, or nil. After a close it holds the session's messages and
+    /// the answers owed, no stream data. May leave `wake` actions behind.
     public mutating func nextTransmission() -> [UInt8]? {
         defer { collectStreamEvents() }
         return base.mux.nextTransmission(controlOnly: base.isClosed)

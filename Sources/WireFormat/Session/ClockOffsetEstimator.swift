@@ -13,6 +13,7 @@ public struct ClockOffsetEstimator: Sendable, Equatable {
 
     private var samples: [Sample] = []
 
+    /// Without samples, and so without an offset.
     public init() {}
 
     /// The other clock minus ours, in milliseconds; nil before the first sample.

@@ -15,6 +15,7 @@ public enum HubSessionMachineEvent: Sendable, Equatable {
 /// The hub's side of a session: waits for Hello, lets the program decide, then answers heartbeats and watches over
 /// them.
 public struct HubSessionMachine: SessionMachine {
+    /// What `nextAction()` delivers to the hub.
     public typealias Event = HubSessionMachineEvent
 
     /// Time limits.
@@ -25,8 +26,11 @@ public struct HubSessionMachine: SessionMachine {
         public var decisionTimeout: Duration
         /// The silence after which the session is closed where Welcome names no `offline_after_ms`.
         public var defaultSilenceTimeout: Duration
+        /// What the hub accepts from one agent's streams and queues for them.
         public var limits: MuxLimits
 
+        /// Time limits as given; the defaults are those docs/protocol.md promises, with 16 streams that an agent may
+        /// hold open. `decisionTimeout` is the hub's own affair.
         public init(
             helloTimeout: Duration = .seconds(10),
             decisionTimeout: Duration = .seconds(15),
@@ -58,6 +62,7 @@ public struct HubSessionMachine: SessionMachine {
     /// The number of this session among the node's, from the accepted Welcome; 0 before.
     public private(set) var epoch: UInt64 = 0
 
+    /// A session that waits for `start`; its epoch comes with `accept`.
     public init(configuration: Configuration = Configuration()) {
         self.configuration = configuration
         silenceTimeout = configuration.defaultSilenceTimeout
@@ -65,15 +70,18 @@ public struct HubSessionMachine: SessionMachine {
         base.goAwayEvent = { .goAway(code: $0, reason: $1) }
     }
 
+    /// The hub's end of the mux: even stream ids. After changing it, send what `nextTransmission()` returns.
     public var mux: MuxMachine {
         get { base.mux }
         _modify { yield &base.mux }
     }
 
+    /// True from `accept` until the session is closed; streams may be opened meanwhile.
     public var isEstablished: Bool {
         if case .established = state { !base.isClosed } else { false }
     }
 
+    /// The time limit that runs; nil before `start` and after the session was closed.
     public var nextDeadline: ContinuousClock.Instant? {
         guard !base.isClosed else { return nil }
         switch state {
@@ -83,11 +91,14 @@ public struct HubSessionMachine: SessionMachine {
         }
     }
 
+    /// Starts the wait for Hello; the hub sends nothing before it. A repeated call does nothing.
     public mutating func start(now: SessionTime) {
         guard case .idle = state else { return }
         state = .greeting(deadline: now.instant + configuration.helloTimeout)
     }
 
+    /// Takes one WebSocket message, which after `accept` proves the agent alive whatever it says. A broken rule closes
+    /// the session with 4400; after the close nothing is taken.
     public mutating func receive(_ message: [UInt8], now: SessionTime) {
         guard !base.isClosed else { return }
         if isEstablished {
@@ -99,6 +110,8 @@ public struct HubSessionMachine: SessionMachine {
         }
     }
 
+    /// Closes with 4408 when Hello or a sign of life is overdue, and with 1012 when the hub itself has not answered
+    /// Hello in time, so that the agent comes back. A call before `nextDeadline` does nothing.
     public mutating func tick(now: SessionTime) {
         guard !base.isClosed, let deadline = nextDeadline, now.instant >= deadline else { return }
         switch state {
@@ -113,10 +126,15 @@ public struct HubSessionMachine: SessionMachine {
         }
     }
 
+    /// The next thing to do, or nil. Drain it after every other call, `nextTransmission()` included.
     public mutating func nextAction() -> SessionAction<Event>? { base.actions.popFirst() }
 
+    /// Ends the session from this side, or refuses Hello. Does nothing once a call, a broken rule or a time limit has
+    /// ended it.
     public mutating func close(_ code: SessionCloseCode, reason: String) { base.close(code, reason: reason) }
 
+    /// The next message to send, one full frame long at most, or nil. After a close it holds the session's messages and
+    /// the answers owed, no stream data. May leave `wake` actions behind.
     public mutating func nextTransmission() -> [UInt8]? {
         defer {
             // Sending can make streams writable; nothing else is pending then.

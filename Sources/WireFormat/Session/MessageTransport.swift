@@ -17,9 +17,12 @@ public protocol MessageTransport: Sendable {
 
 /// The peer's close frame.
 public struct TransportClosure: Error, Sendable, Equatable {
+    /// The WebSocket close code; 1005, 1006 and 1015 stand for a connection that ended without one (RFC 6455 §7.4.1).
     public let code: UInt16
+    /// The peer's words, not to be trusted; often empty.
     public let reason: String
 
+    /// For transports to throw from `receive`, and from `send` where the close frame was already read.
     public init(code: UInt16, reason: String) {
         self.code = code
         self.reason = reason

@@ -7,8 +7,11 @@ public struct ReconnectBackoff: Sendable, Equatable {
     /// The longest `Retry-After` that is believed; a broken proxy must not silence a node for a day.
     public static let maxRetryAfter = Duration.seconds(600)
 
+    /// W at the start and after a stable session.
     public let initial: Duration
+    /// The largest W. Close codes that ask for a slow return wait between half of it and all of it.
     public let maximum: Duration
+    /// How long a session must live, counted from Welcome, before W starts over.
     public let stableAfter: Duration
 
     /// W: the upper end of the next wait.
@@ -18,6 +21,7 @@ public struct ReconnectBackoff: Sendable, Equatable {
     private var mayBeImmediate = true
     private var isSlow = false
 
+    /// Durations as given, positive; the defaults are those docs/protocol.md promises.
     public init(
         initial: Duration = .seconds(1),
         maximum: Duration = .seconds(60),

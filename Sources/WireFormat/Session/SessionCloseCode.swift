@@ -1,7 +1,9 @@
 /// The WebSocket close codes of the node endpoint. Codes not named here are kept as they came.
 public struct SessionCloseCode: RawRepresentable, Sendable, Hashable, CustomStringConvertible {
+    /// The number in the close frame (RFC 6455 §7.4); those from 4000 on are this protocol's own.
     public let rawValue: UInt16
 
+    /// Takes every number, also one that has no name here.
     public init(rawValue: UInt16) {
         self.rawValue = rawValue
     }
@@ -66,6 +68,7 @@ public struct SessionCloseCode: RawRepresentable, Sendable, Hashable, CustomStri
         }
     }
 
+    /// The bare number; `meaning` has the words.
     public var description: String { String(rawValue) }
 }
 

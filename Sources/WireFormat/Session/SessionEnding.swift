@@ -12,6 +12,7 @@ public struct SessionEnding: Sendable, Equatable, CustomStringConvertible {
         case cancelled
     }
 
+    /// Who or what ended it, and with that whether `closeCode` is the peer's or ours.
     public let cause: Cause
     /// The close code, where there was one.
     public let closeCode: SessionCloseCode?
@@ -22,6 +23,7 @@ public struct SessionEnding: Sendable, Equatable, CustomStringConvertible {
     /// The time since `Welcome`; nil if the session never got that far.
     public let livedFor: Duration?
 
+    /// The defaults are those of a session that was never established.
     public init(
         cause: Cause,
         closeCode: SessionCloseCode?,
@@ -42,6 +44,7 @@ public struct SessionEnding: Sendable, Equatable, CustomStringConvertible {
         return CredentialProblem(closeCode: closeCode, reason: reason)
     }
 
+    /// Who ended it, the code and the reason in one line, for logs and people.
     public var description: String {
         let who =
             switch cause {

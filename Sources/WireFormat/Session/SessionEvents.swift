@@ -1,5 +1,6 @@
 /// The events of a session, for one reader. Ends when the session has ended, or when the reading task is cancelled.
 public struct SessionEvents<Element: Sendable>: AsyncSequence, Sendable {
+    /// Reading never fails. How the session ended is what its `run()` returns.
     public typealias Failure = Never
 
     private let nextEvent: @Sendable () async throws -> Element?
@@ -8,6 +9,7 @@ public struct SessionEvents<Element: Sendable>: AsyncSequence, Sendable {
         self.nextEvent = nextEvent
     }
 
+    /// Takes the events off the session's queue; a second iterator would take them away from the first.
     public struct AsyncIterator: AsyncIteratorProtocol {
         let nextEvent: @Sendable () async throws -> Element?
 
@@ -25,5 +27,6 @@ public struct SessionEvents<Element: Sendable>: AsyncSequence, Sendable {
         }
     }
 
+    /// Goes on after the last event taken, not at the session's first.
     public func makeAsyncIterator() -> AsyncIterator { AsyncIterator(nextEvent: nextEvent) }
 }

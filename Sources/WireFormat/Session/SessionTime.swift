@@ -5,6 +5,7 @@ public struct SessionTime: Sendable, Equatable {
     /// The wall clock in milliseconds since 1970, for people and for the other side's offset estimate only.
     public var unixMilliseconds: UInt64
 
+    /// One moment on both clocks: read the two together.
     public init(instant: ContinuousClock.Instant, unixMilliseconds: UInt64) {
         self.instant = instant
         self.unixMilliseconds = unixMilliseconds
