@@ -7,6 +7,7 @@ import { problem } from './parts.js';
 import { bots, subscribe } from './store.js';
 
 const refetchMilliseconds = 150;
+const relistMilliseconds = 1000;
 const done = new Set(['answered', 'done', '']);
 const failed = new Set(['failed', 'interrupted', 'expired', 'cancelled']);
 
@@ -35,7 +36,7 @@ export function chatPanel(container, { id, path, signal }) {
   let items = [];
   let earlierCursor = null;
   let pending = [];
-  let loadTimer = null;
+  let loadTimer = null, listTimer = null;
   let loading = false, again = false;
 
   const atEnd = () => scroller.scrollHeight - scroller.scrollTop - scroller.clientHeight < 48;
@@ -145,20 +146,30 @@ export function chatPanel(container, { id, path, signal }) {
     }, refetchMilliseconds);
   }
 
+  // A message moves its conversation up and counts in the picker.
+  function relistSoon() {
+    listTimer ??= setTimeout(() => {
+      listTimer = null;
+      if (!signal.aborted) loadConversations().then(fillPicker).catch(() => {});
+    }, relistMilliseconds);
+  }
+
   const concerns = (data) => (!data.bot_id || data.bot_id === id) && (!data.conversation_id || !conversation || data.conversation_id === conversation);
   const undo = [
     on('message.updated', (data) => {
       if (!concerns(data)) return;
       soon();
-      if (data.bot_id === id && data.conversation_id && !conversations.some((item) => item.conversation_id === data.conversation_id)) {
-        loadConversations().then(fillPicker).catch(() => {});
-      }
+      if (data.bot_id === id) relistSoon();
     }),
     on('packet', (data) => { if (concerns(data) && data.bot_id === id) soon(); }),
-    on('missed', soon),
+    on('missed', () => {
+      soon();
+      relistSoon();
+    }),
   ];
   signal.addEventListener('abort', () => {
     clearTimeout(loadTimer);
+    clearTimeout(listTimer);
     undo.forEach((each) => each());
   });
 
@@ -279,6 +290,8 @@ function messageElement(botID) {
   const summary = h('summary');
   const steps = h('ol');
   const fold = h('details', { class: 'steps' }, summary, steps);
+  // What unfolds at the lower edge would stay out of sight.
+  fold.addEventListener('toggle', () => { if (fold.open) fold.scrollIntoView({ block: 'nearest' }); });
   const text = h('div', { class: 'text' });
   const reason = h('p', { class: 'small muted' });
   const element = h('li', { class: 'message' }, h('div', { class: 'message-head' }, author, time, state), fold, text, reason);

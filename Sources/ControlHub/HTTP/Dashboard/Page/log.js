@@ -1,6 +1,6 @@
 // A bot's log as it is written. Scrolling up or Pause holds it still; lines that come meanwhile wait.
 import { h, setAttribute, setText, show } from './dom.js';
-import { clockTime, fullTime, instant } from './format.js';
+import { bytes, clockTime, fullTime, instant } from './format.js';
 import { get } from './api.js';
 import { parse } from './live.js';
 import { problem } from './parts.js';
@@ -26,6 +26,7 @@ export function logPanel(container, { path, signal }) {
   wrap.addEventListener('change', () => lines.classList.toggle('wrapped', wrap.checked));
 
   let following = true;
+  let isConnected = false;
   let held = [];
   let missed = 0;
   let lastOffset = -1;
@@ -40,6 +41,7 @@ export function logPanel(container, { path, signal }) {
     following = value;
     setText(pause, following ? 'Pause' : 'Follow');
     setAttribute(pause, 'aria-pressed', following ? 'false' : 'true');
+    if (isConnected) tellState();
     if (following) {
       queue = queue.concat(held);
       held = [];
@@ -48,6 +50,11 @@ export function logPanel(container, { path, signal }) {
       scroller.scrollTop = scroller.scrollHeight;
     }
     tellHeld();
+  }
+
+  function tellState() {
+    if (!isConnected) setText(state, 'Interrupted, trying again…');
+    else setText(state, following ? 'Following' : 'Paused');
   }
 
   function tellHeld() {
@@ -112,7 +119,8 @@ export function logPanel(container, { path, signal }) {
     source = new EventSource(`${path}/logs?follow=true&${start}`);
     source.addEventListener('open', () => {
       retryDelay = 1000;
-      setText(state, 'Following');
+      isConnected = true;
+      tellState();
       failure.set(null);
     });
     const receive = (event) => {
@@ -123,7 +131,8 @@ export function logPanel(container, { path, signal }) {
     source.addEventListener('message', receive);
     source.addEventListener('error', async () => {
       if (signal.aborted) return;
-      setText(state, 'Interrupted, trying again…');
+      isConnected = false;
+      tellState();
       if (source.readyState !== EventSource.CLOSED) return;
       // The stream does not tell why it was refused; a plain request does.
       try { await get(`${path}/logs?tail=1`, { signal }); } catch (error) { if (!signal.aborted) failure.set(error); }
@@ -155,7 +164,32 @@ function lineElement(line) {
   const source = line.source ?? 'stdout';
   return h('div', { class: 'log-line', 'data-source': source }, time,
     h('span', { class: 'log-source', text: sourceWords[source] ?? '' }),
-    h('span', { class: 'log-text', text: readable(line.text) + (line.truncated ? ' … (line cut)' : '') }));
+    h('span', { class: 'log-text', text: textOf(line) + (line.truncated ? ' … (line cut)' : '') }));
+}
+
+function textOf(line) {
+  return line.source === 'supervisor' ? eventText(line.text) : readable(line.text);
+}
+
+/** What the agent notes in a log are events as JSON; one that this page does not know is shown as it is. */
+function eventText(text) {
+  let event = null;
+  try { event = JSON.parse(text); } catch { /* Shown as it is. */ }
+  switch (event?.event) {
+    case 'started': return `Bot started, process ${event.pid}`;
+    case 'exited': return readable(exitText(event));
+    case 'gap': return `${event.dropped_records} lines (${bytes(event.dropped_bytes)}) could not be stored`;
+    case 'line_cut': return `${bytes(event.dropped_bytes)} of a line that was too long were dropped`;
+    case 'rotated_away': return `${bytes(event.missing_bytes)} of this log are gone; newer lines took their place`;
+    default: return readable(text);
+  }
+}
+
+function exitText(event) {
+  if (event.launch_error) return `Bot could not be started: ${event.launch_error}`;
+  if (event.lost) return 'Bot ended while nobody watched; how is not known';
+  const how = event.signal ? `signal ${event.signal}` : `exit code ${event.code ?? 0}`;
+  return `Bot ended, ${how}${event.requested ? ' (asked for)' : ''}`;
 }
 
 // Colours and cursor moves for terminals, and other control characters but the tab.

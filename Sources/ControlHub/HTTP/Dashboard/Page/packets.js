@@ -55,6 +55,7 @@ function packetElement() {
     const value = typeof content === 'string' ? content : JSON.stringify(content, null, 2);
     setText(body, value);
     setText(digest, digestOf(content));
+    show(digest, Boolean(digest.textContent));
     const at = instant(packet.received_at ?? packet.at ?? packet.bot_time);
     setText(time, Number.isNaN(at) ? '' : clockTime(at));
     setAttribute(time, 'title', Number.isNaN(at) ? null : fullTime(at));

@@ -44,10 +44,21 @@ export function addBotView(container, { signal, setTitle, query }) {
     }));
   };
 
+  // The node this form was opened for; else, at first, one that can run a bot now.
+  const preselected = () => {
+    if (nodes.has(wantedNode)) return wantedNode;
+    return node.value ? undefined : [...nodes.values()].sort(byName).find((item) => item.health === 'online')?.id;
+  };
+
+  const helpFor = (chosen) => {
+    if (!chosen || chosen.health === 'online') return '';
+    if (chosen.health === 'never_seen') return 'This node has not connected yet. The bot starts when it does.';
+    return `This node is ${word(chosen.health).toLowerCase()}. The bot starts when it is back.`;
+  };
+
   const arrange = () => {
     const chosen = nodes.get(node.value);
-    setText(nodeHelp, chosen && chosen.health !== 'online'
-      ? `This node is ${word(chosen.health).toLowerCase()}. The bot starts when it is back.` : '');
+    setText(nodeHelp, helpFor(chosen));
     show(nodeHelp, Boolean(nodeHelp.textContent));
     const offered = chosen?.runtime_profiles ?? [];
     fill(profile, [
@@ -119,7 +130,7 @@ export function addBotView(container, { signal, setTitle, query }) {
     show(form, nodes.size > 0);
     fill(node, [...nodes.values()].sort(byName).map((item) => ({
       value: item.id, text: item.health === 'online' ? item.name : `${item.name} (${word(item.health).toLowerCase()})`, disabled: false,
-    })), wantedNode && nodes.has(wantedNode) ? wantedNode : undefined);
+    })), preselected());
     if (nodes.has(wantedNode)) wantedNode = null;
     arrange();
     if (!focused && nodes.size > 0) {
