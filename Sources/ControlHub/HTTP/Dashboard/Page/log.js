@@ -15,6 +15,7 @@ export function logPanel(container, { path, signal }) {
   const wrap = h('input', { type: 'checkbox', id: 'log-wrap', checked: true });
   const lines = h('div', { class: 'log-lines wrapped' });
   const nothing = h('p', { class: 'muted log-empty', text: 'No lines yet. What the bot writes to its output appears here.' });
+  nothing.hidden = true;
   const scroller = h('div', { class: 'scroller log', tabindex: '0', role: 'log', 'aria-live': 'off', 'aria-label': 'Log' }, nothing, lines);
   const waitingLines = h('button', { type: 'button', class: 'to-end' });
   waitingLines.hidden = true;
@@ -55,6 +56,8 @@ export function logPanel(container, { path, signal }) {
   function tellState() {
     if (!isConnected) setText(state, 'Interrupted, trying again…');
     else setText(state, following ? 'Following' : 'Paused');
+    // Without a connection nobody knows whether there are lines.
+    show(nothing, isConnected && lines.childElementCount === 0);
   }
 
   function tellHeld() {

@@ -31,9 +31,9 @@ export function badge() {
 export function stateLine() {
   const state = badge();
   const since = timeElement('for');
-  const lasting = h('span', { class: 'muted lasting' }, ' for ', since);
+  const lasting = h('span', { class: 'muted lasting' }, 'for ', since);
   const reason = h('span', { class: 'reason' });
-  const element = h('span', { class: 'state-line' }, state, lasting, reason);
+  const element = h('span', { class: 'state-line' }, state, ' ', lasting, ' ', reason);
   element.set = (name, why, at) => {
     state.set(name);
     since.set(at);
