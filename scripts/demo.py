@@ -299,6 +299,8 @@ def main():
     parser = argparse.ArgumentParser(description="Hub, paired agent and a bot on this machine.")
     parser.add_argument("--once", action="store_true", help="stop as soon as the bot has answered")
     demo = Demo(parser.parse_args().once)
+    # A shell starts background jobs with SIGINT ignored, and Python keeps that; here it is the way to stop.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     for number in signal.SIGTERM, signal.SIGHUP:
         signal.signal(number, lambda *_: signal.raise_signal(signal.SIGINT))
     status = 0

@@ -65,7 +65,7 @@ struct FirstLightTests {
     func offline() async throws {
         let story = try await Story()
         story.agent.kill()
-        let node = try await eventually("the node is offline", within: .seconds(30)) {
+        let node = try await eventually("the node is offline") {
             let node = try await story.api.get("/api/nodes/\(story.node)")
             return node["health"] == "offline" ? node : nil
         }

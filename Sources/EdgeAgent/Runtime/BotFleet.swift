@@ -447,7 +447,7 @@ extension BotFleet {
             return Recipient(handle: handle, chatURL: bot.record.launch?.ready?.chatURL, isReady: bot.isReady)
         }
         guard bot.record.shouldRun, bot.record.failure == nil else {
-            throw RuntimeError(.botNotRunning, "bot \(botID) does not run; start it first")
+            throw RuntimeError(.botNotRunning, "The bot does not run. Start it, then send the message again.")
         }
         return nil
     }

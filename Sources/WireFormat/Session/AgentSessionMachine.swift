@@ -164,10 +164,7 @@ public struct AgentSessionMachine: SessionMachine {
 
     /// The next message to send, one full frame long at most, or nil. After a close it holds the session's messages and
     /// the answers owed, no stream data. May leave `wake` actions behind.
-    public mutating func nextTransmission() -> [UInt8]? {
-        defer { collectStreamEvents() }
-        return base.mux.nextTransmission(controlOnly: base.isClosed)
-    }
+    public mutating func nextTransmission() -> [UInt8]? { base.nextTransmission() }
 
     /// Answers `fillHeartbeat`. Sequence, time and round trip are set here. An answer that comes too late, after a bare
     /// heartbeat went out in its place, is dropped.
@@ -189,13 +186,6 @@ public struct AgentSessionMachine: SessionMachine {
     private mutating func drain(now: SessionTime) {
         while let message = base.nextSessionMessage(isEstablished: isEstablished) {
             handle(message, now: now)
-        }
-    }
-
-    /// Sending can make streams writable; nothing else is pending then.
-    private mutating func collectStreamEvents() {
-        while let event = base.mux.nextEvent() {
-            if case .writable(let stream) = event { base.perform(.wake(stream: stream)) }
         }
     }
 

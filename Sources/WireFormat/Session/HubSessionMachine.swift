@@ -135,15 +135,7 @@ public struct HubSessionMachine: SessionMachine {
 
     /// The next message to send, one full frame long at most, or nil. After a close it holds the session's messages and
     /// the answers owed, no stream data. May leave `wake` actions behind.
-    public mutating func nextTransmission() -> [UInt8]? {
-        defer {
-            // Sending can make streams writable; nothing else is pending then.
-            while let event = base.mux.nextEvent() {
-                if case .writable(let stream) = event { base.perform(.wake(stream: stream)) }
-            }
-        }
-        return base.mux.nextTransmission(controlOnly: base.isClosed)
-    }
+    public mutating func nextTransmission() -> [UInt8]? { base.nextTransmission() }
 
     /// Answers Hello. The protocol version and the hub's time are filled in here.
     ///

@@ -117,6 +117,21 @@ struct SessionBase<Event: Sendable & Equatable>: Sendable {
         }
     }
 
+    /// The next message to send. Sending can make streams writable, and what is owed to a peer that does not read can
+    /// have become too much.
+    mutating func nextTransmission() -> [UInt8]? {
+        defer {
+            while let event = mux.nextEvent() {
+                switch event {
+                case .writable(let stream): perform(.wake(stream: stream))
+                case .violated(let violation): close(.protocolError, reason: violation.reason)
+                case .sessionMessage, .opened, .readable, .reset, .goAway: break
+                }
+            }
+        }
+        return mux.nextTransmission(controlOnly: isClosed)
+    }
+
     /// Translates what the streams say. `isEstablished` is false before `Welcome`, when no streams are allowed.
     /// Returns the next decoded session message; the caller handles it and calls again until nil.
     mutating func nextSessionMessage(isEstablished: Bool) -> WireSessionMessage? {

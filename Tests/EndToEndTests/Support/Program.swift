@@ -62,7 +62,7 @@ final class Program: @unchecked Sendable {  // every mutable part is guarded by 
     /// Waits for the program to end by itself.
     ///
     /// - Returns: its exit code; a signal as 128 + its number.
-    func exit(within limit: Duration = .seconds(30)) async throws -> Int32 {
+    func exit(within limit: Duration = .seconds(120)) async throws -> Int32 {
         try await eventually("\(name) ends", within: limit, or: { self.text }) { self.exitStatus(wait: false) }
     }
 
@@ -131,10 +131,11 @@ struct Failure: Error, CustomStringConvertible {
 ///
 /// - Parameters:
 ///   - what: names the wait in the failure.
+///   - limit: long enough for a machine that is busy with other things; waiting ends with the answer.
 ///   - evidence: shown when time is up.
 func eventually<Value>(
     _ what: String,
-    within limit: Duration = .seconds(30),
+    within limit: Duration = .seconds(120),
     or evidence: () -> String = { "" },
     _ probe: () async throws -> Value?
 ) async throws -> Value {

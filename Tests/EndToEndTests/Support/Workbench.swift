@@ -148,7 +148,7 @@ final class API: Sendable {
     }
 
     func send(_ method: String, _ path: String, _ body: JSON? = nil) async throws -> Answer {
-        let response = try await client.execute(request(method, path, body), timeout: .seconds(10))
+        let response = try await client.execute(request(method, path, body), timeout: .seconds(30))
         let bytes = try await response.body.collect(upTo: 8 << 20)
         return Answer(status: Int(response.status.code), json: (try? JSON(parsing: String(buffer: bytes))) ?? .null)
     }

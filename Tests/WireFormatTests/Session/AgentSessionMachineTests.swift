@@ -19,6 +19,26 @@ import WireFormat
         return machine
     }
 
+    @Test func owingTooManyAnswersBecauseOfItsOwnResetsEndsTheSession() throws {
+        var configuration = AgentSessionMachine.Configuration()
+        configuration.limits.maxPendingControlFrames = 4
+        var machine = AgentSessionMachine(hello: WireHello(), configuration: configuration)
+        machine.start(now: moments.at(.zero))
+        _ = machine.drainSessionMessages()
+        try machine.receive(.welcome(intervalMilliseconds: 15000), now: moments.at(.seconds(1)))
+        let header: [UInt8] = try WireStreamHeader.with { $0.command = .with { $0.commandID = "c" } }.serializedBytes()
+        for stream: UInt32 in [2, 4, 6, 8, 10, 12] {
+            machine.receive(
+                MuxFrame.open(stream: stream, payload: header, more: false).encoded,
+                now: moments.at(.seconds(1))
+            )
+            machine.mux.reset(stream, code: .cancelled, reason: "")
+            machine.mux.release(stream)
+        }
+        _ = machine.nextTransmission()
+        #expect(machine.drainClose() == .protocolError)
+    }
+
     @Test func itSaysHelloFirstWithItsVersionsAndTime() throws {
         var machine = started()
         let hello = try #require(machine.drainSessionMessages().first).hello

@@ -133,14 +133,15 @@ struct NodeDocument: Encodable {
         if bots.isEmpty {
             (state, reason) = ("idle", "No bots are placed here.")
         } else if live.health == .offline || live.health == .neverSeen {
-            (state, reason) = ("unknown", "The node is not connected; this is what it last said.")
+            let why = live.isConnected ? "silent" : "not connected"
+            (state, reason) = ("unknown", "The node is \(why); this is what it last said.")
         } else if let first = troubled.first {
             (state, reason) = (
                 "degraded",
                 "\(first.name) is in \(first.status?.phase.name ?? "trouble"): \(first.status?.reason ?? "")"
             )
         } else {
-            (state, reason) = ("ok", "\(running) of \(bots.count) bots run.")
+            (state, reason) = ("ok", "\(running) of \(bots.count) \(bots.count == 1 ? "bot" : "bots") run.")
         }
         return Workload(state: state, reason: reason, since: since, botsRunning: running, botsTotal: bots.count)
     }
