@@ -286,6 +286,8 @@ public final class EpollLoop: SerialExecutor, @unchecked Sendable {
         if let armedDeadline, armedDeadline <= earliest { return }
         let wait = max(earliest - ContinuousClock.now, .nanoseconds(1))
         let (seconds, attoseconds) = wait.components
+        // The kernel refuses only a closed descriptor or a time that is negative or no whole timespec; ours is open for
+        // as long as the loop lives, and the wait is at least 1 ns. Nothing from outside reaches these arguments.
         guard CLinux_timerfd_arm(timer, seconds, max(attoseconds / 1_000_000_000, seconds == 0 ? 1 : 0)) == 0 else {
             preconditionFailure("timerfd_settime refused a valid time")
         }
