@@ -34,6 +34,8 @@ public struct MuxLimits: Sendable, Equatable {
 
     /// Answers (RESET) owed to a peer that does not read; one more ends the session.
     public var maxPendingControlFrames: Int
+    /// The order in which this side sends; the peer need not know.
+    public var sendingOrder: SendingOrder
 
     /// Limits as given; the defaults keep what docs/protocol.md promises. Not checked: every limit must be
     /// positive, and `sendLowWaterBytes` below `sendHighWaterBytes`.
@@ -45,7 +47,8 @@ public struct MuxLimits: Sendable, Equatable {
         maxAssemblingBytes: Int = 16 * 1024 * 1024,
         sendHighWaterBytes: Int = 64 * 1024,
         sendLowWaterBytes: Int = 32 * 1024,
-        maxPendingControlFrames: Int = 1024
+        maxPendingControlFrames: Int = 1024,
+        sendingOrder: SendingOrder = .byPriority
     ) {
         self.maxMessageBytes = maxMessageBytes
         self.maxTransmissionBytes = maxTransmissionBytes
@@ -55,5 +58,6 @@ public struct MuxLimits: Sendable, Equatable {
         self.sendHighWaterBytes = sendHighWaterBytes
         self.sendLowWaterBytes = sendLowWaterBytes
         self.maxPendingControlFrames = maxPendingControlFrames
+        self.sendingOrder = sendingOrder
     }
 }

@@ -9,6 +9,7 @@ import NIOSSL
 import ServiceLifecycle
 import UnixSignals
 import WebSocketKitLite
+import WireFormat
 
 /// Puts the hub together. The only place that names concrete types.
 struct HubAssembly {
@@ -120,6 +121,7 @@ struct HubAssembly {
             commands: parts.commands,
             packets: parts.packets,
             hubVersion: HubVersion.version,
+            session: Self.sessionConfiguration(),
             logger: logger
         )
         let builder = HTTPServerBuilder { responder in
@@ -130,6 +132,14 @@ struct HubAssembly {
             )
         }
         return Gateway(channel: service, services: [service], builder: builder)
+    }
+
+    private static func sessionConfiguration() -> HubSessionMachine.Configuration {
+        let test = TestSettings(environment: ProcessInfo.processInfo.environment, prefix: "HUB")
+        var configuration = HubSessionMachine.Configuration()
+        configuration.limits.sendingOrder = test.sendingOrder
+        configuration.versions = test.versions
+        return configuration
     }
 
     private func makeServer(tls: TLSConfiguration?, gateway: Gateway) throws -> HTTPServerBuilder {

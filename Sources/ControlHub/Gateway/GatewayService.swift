@@ -30,6 +30,7 @@ struct GatewayService: Service, AgentChannel {
     let commands: CommandOperations
     let packets: MonitorPacketOperations
     let hubVersion: String
+    let session: HubSessionMachine.Configuration
     let logger: Logger
     private let live = LiveSessions()
     private let clock = SessionClock(unixMilliseconds: { UInt64(max(0, Date().timeIntervalSince1970 * 1000)) })
@@ -40,6 +41,7 @@ struct GatewayService: Service, AgentChannel {
         commands: CommandOperations,
         packets: MonitorPacketOperations,
         hubVersion: String,
+        session: HubSessionMachine.Configuration = HubSessionMachine.Configuration(),
         logger: Logger
     ) {
         self.nodes = nodes
@@ -47,6 +49,7 @@ struct GatewayService: Service, AgentChannel {
         self.commands = commands
         self.packets = packets
         self.hubVersion = hubVersion
+        self.session = session
         self.logger = logger
     }
 
@@ -66,7 +69,7 @@ struct GatewayService: Service, AgentChannel {
         do {
             try await channel.executeThenClose { inbound, outbound in
                 let transport = ChannelTransport(channel: channel.channel, inbound: inbound, outbound: outbound)
-                let session = HubSession(transport: transport, clock: clock)
+                let session = HubSession(transport: transport, configuration: self.session, clock: clock)
                 await serve(session, request)
                 // Lets the closing handshake end before the connection is cut; it has its own time limit.
                 outbound.finish()

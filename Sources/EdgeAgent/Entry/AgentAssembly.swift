@@ -40,6 +40,7 @@ struct AgentAssembly: Sendable {
             packets: PacketUplink(journal: journal, logger: logger),
             logs: LogUplink(source: bots, logger: logger),
             journalID: journal.journalID,
+            configuration: Self.sessionConfiguration(),
             logger: logger
         )
         let link = LinkService(
@@ -71,6 +72,14 @@ struct AgentAssembly: Sendable {
             throw AgentError(.software, "the agent stopped: \(error)")
         }
         logger.info("agent stopped, bots run on")
+    }
+
+    private static func sessionConfiguration() -> AgentSessionMachine.Configuration {
+        let test = TestSettings(environment: ProcessInfo.processInfo.environment, prefix: "EDGE")
+        var configuration = AgentSessionMachine.Configuration()
+        configuration.limits.sendingOrder = test.sendingOrder
+        configuration.versions = test.versions
+        return configuration
     }
 
     private static func openJournal(_ directory: StateDirectory) throws(AgentError) -> Journal {

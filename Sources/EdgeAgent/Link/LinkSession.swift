@@ -14,6 +14,7 @@ struct LinkSession<Logs: LogSource>: Sendable {
     let packets: PacketUplink
     let logs: LogUplink<Logs>
     let journalID: String
+    let configuration: AgentSessionMachine.Configuration
     let logger: Logger
 
     /// Runs one session over an open connection until it ends.
@@ -28,6 +29,7 @@ struct LinkSession<Logs: LogSource>: Sendable {
         let session = AgentSession(
             transport: transport,
             hello: await hello(),
+            configuration: configuration,
             clock: clock,
             heartbeat: heartbeat
         )

@@ -23,6 +23,8 @@ struct MuxStream: Sendable {
     var isEndSent = false
     var isScheduled = false
     var isSenderWaiting = false
+    /// Places in the queue of arrivals that came up while there was no credit.
+    var arrivalsWithoutCredit = 0
 
     // Receiving.
     var isHeaderComplete: Bool

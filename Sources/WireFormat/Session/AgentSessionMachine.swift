@@ -30,6 +30,8 @@ public struct AgentSessionMachine: SessionMachine {
         public var heartbeatIntervalLimits: ClosedRange<Duration>
         /// What this side accepts from the hub's streams and queues for them.
         public var limits: MuxLimits
+        /// The protocol versions to offer, and to accept in Welcome.
+        public var versions: ClosedRange<UInt32>
 
         /// Time limits as given; the defaults are those docs/protocol.md promises. `fillTimeout` is the
         /// agent's own affair.
@@ -39,7 +41,8 @@ public struct AgentSessionMachine: SessionMachine {
             fillTimeout: Duration = .seconds(3),
             defaultHeartbeatInterval: Duration = .seconds(15),
             heartbeatIntervalLimits: ClosedRange<Duration> = .seconds(1)...(.seconds(300)),
-            limits: MuxLimits = MuxLimits()
+            limits: MuxLimits = MuxLimits(),
+            versions: ClosedRange<UInt32> = ProtocolVersion.supported
         ) {
             self.welcomeTimeout = welcomeTimeout
             self.silenceTimeout = silenceTimeout
@@ -47,6 +50,7 @@ public struct AgentSessionMachine: SessionMachine {
             self.defaultHeartbeatInterval = defaultHeartbeatInterval
             self.heartbeatIntervalLimits = heartbeatIntervalLimits
             self.limits = limits
+            self.versions = versions
         }
     }
 
@@ -113,8 +117,8 @@ public struct AgentSessionMachine: SessionMachine {
         guard case .idle = state else { return }
         state = .greeting(deadline: now.instant + configuration.welcomeTimeout)
         var hello = hello
-        hello.protocolMin = ProtocolVersion.supported.lowerBound
-        hello.protocolMax = ProtocolVersion.supported.upperBound
+        hello.protocolMin = configuration.versions.lowerBound
+        hello.protocolMax = configuration.versions.upperBound
         hello.sentAtUnixMs = now.unixMilliseconds
         base.send(.with { $0.hello = hello })
     }
@@ -213,7 +217,7 @@ public struct AgentSessionMachine: SessionMachine {
     }
 
     private mutating func established(_ welcome: WireWelcome, now: SessionTime) {
-        guard ProtocolVersion.supported.contains(welcome.protocolVersion) else {
+        guard configuration.versions.contains(welcome.protocolVersion) else {
             base.close(.noCommonVersion, reason: "the hub chose protocol version \(welcome.protocolVersion)")
             return
         }

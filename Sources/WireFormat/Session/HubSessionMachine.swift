@@ -28,6 +28,8 @@ public struct HubSessionMachine: SessionMachine {
         public var defaultSilenceTimeout: Duration
         /// What the hub accepts from one agent's streams and queues for them.
         public var limits: MuxLimits
+        /// The protocol versions to choose from.
+        public var versions: ClosedRange<UInt32>
 
         /// Time limits as given; the defaults are those docs/protocol.md promises, with 16 streams that an agent may
         /// hold open. `decisionTimeout` is the hub's own affair.
@@ -35,12 +37,14 @@ public struct HubSessionMachine: SessionMachine {
             helloTimeout: Duration = .seconds(10),
             decisionTimeout: Duration = .seconds(15),
             defaultSilenceTimeout: Duration = .seconds(45),
-            limits: MuxLimits = MuxLimits(maxIncomingStreams: 16)
+            limits: MuxLimits = MuxLimits(maxIncomingStreams: 16),
+            versions: ClosedRange<UInt32> = ProtocolVersion.supported
         ) {
             self.helloTimeout = helloTimeout
             self.decisionTimeout = decisionTimeout
             self.defaultSilenceTimeout = defaultSilenceTimeout
             self.limits = limits
+            self.versions = versions
         }
     }
 
@@ -183,8 +187,8 @@ public struct HubSessionMachine: SessionMachine {
     }
 
     private mutating func greeted(_ hello: WireHello, now: SessionTime) {
-        guard let version = ProtocolVersion.negotiate(hello) else {
-            let ours = ProtocolVersion.supported
+        guard let version = ProtocolVersion.negotiate(hello, supported: configuration.versions) else {
+            let ours = configuration.versions
             base.close(
                 .noCommonVersion,
                 reason: "hub speaks \(ours.lowerBound) to \(ours.upperBound), "

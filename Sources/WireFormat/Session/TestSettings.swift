@@ -1,0 +1,23 @@
+/// What only tests set, by environment variables of the two programs (docs/testing.md). Not for operators: none of it
+/// makes a link better, and what a variable cannot mean is left at the default.
+public struct TestSettings: Sendable, Equatable {
+    /// `EDGE_TEST_SENDING_ORDER` or `HUB_TEST_SENDING_ORDER`: `first-come` switches the priorities off.
+    public var sendingOrder = SendingOrder.byPriority
+    /// `EDGE_TEST_PROTOCOL_VERSIONS` or `HUB_TEST_PROTOCOL_VERSIONS`: the range to speak, such as `1-2`, to stand in
+    /// for a build of another age.
+    public var versions = ProtocolVersion.supported
+
+    /// - Parameters:
+    ///   - environment: all variables of the process.
+    ///   - prefix: `EDGE` or `HUB`.
+    public init(environment: [String: String], prefix: String) {
+        if environment["\(prefix)_TEST_SENDING_ORDER"] == "first-come" {
+            sendingOrder = .firstComeFirstServed
+        }
+        let ends =
+            environment["\(prefix)_TEST_PROTOCOL_VERSIONS"]?.split(separator: "-").compactMap { UInt32($0) } ?? []
+        if ends.count == 2, ends[0] <= ends[1] {
+            versions = ends[0]...ends[1]
+        }
+    }
+}
