@@ -39,15 +39,17 @@ struct NodeRequest: Sendable {
 
     /// The whole judgement of a request to the endpoint, also used to explain a refusal over HTTP.
     ///
-    /// - Returns: the fields of the 101 answer.
-    static func accept(_ head: HTTPRequestHead) throws(HandshakeRefusal) -> HeaderFields {
+    /// - Returns: the fields of the 101 answer, and what was agreed on.
+    static func accept(_ head: HTTPRequestHead) throws(HandshakeRefusal) -> ServerHandshake.Acceptance {
         _ = try NodeRequest(head, remoteAddress: nil)
         let acceptance: ServerHandshake.Acceptance
         do throws(ServerHandshake.Rejection) {
             acceptance = try ServerHandshake.accept(
                 method: head.method.rawValue,
                 headers: HeaderFields(head.headers.map { (name: $0.name, value: $0.value) }),
-                supportedSubprotocols: [subprotocol]
+                supportedSubprotocols: [subprotocol],
+                // Between messages nothing is kept: thousands of idle nodes must not cost a window each.
+                deflate: .stateless
             )
         } catch {
             throw HandshakeRefusal(error.status, error.message, error.headers)
@@ -55,7 +57,7 @@ struct NodeRequest: Sendable {
         guard acceptance.subprotocol != nil else {
             throw HandshakeRefusal(400, "this endpoint speaks the subprotocol \(subprotocol) and no other")
         }
-        return acceptance.headers
+        return acceptance
     }
 }
 

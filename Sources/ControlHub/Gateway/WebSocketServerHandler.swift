@@ -31,8 +31,13 @@ final class WebSocketServerHandler: ChannelDuplexHandler {
     private let clock = ContinuousClock()
     private var timer: (deadline: ContinuousClock.Instant, task: Scheduled<Void>)?
 
-    init(configuration: ConnectionConfiguration) {
-        machine = ConnectionMachine(role: .server, configuration: configuration, now: ContinuousClock().now)
+    init(configuration: ConnectionConfiguration, deflate: PerMessageDeflate.Agreement? = nil) {
+        machine = ConnectionMachine(
+            role: .server,
+            configuration: configuration,
+            deflate: deflate,
+            now: ContinuousClock().now
+        )
     }
 
     func handlerAdded(context: ChannelHandlerContext) {
@@ -46,7 +51,7 @@ final class WebSocketServerHandler: ChannelDuplexHandler {
 
     func channelRead(context: ChannelHandlerContext, data: NIOAny) {
         let buffer = unwrapInboundIn(data)
-        buffer.withUnsafeReadableBytes { machine.receive(ArraySlice($0), now: clock.now) }
+        buffer.withUnsafeReadableBytes { machine.receive($0, now: clock.now) }
         perform(context)
     }
 

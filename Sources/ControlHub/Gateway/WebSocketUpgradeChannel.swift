@@ -88,10 +88,13 @@ struct WebSocketUpgradeChannel: ServerChildChannel, HTTPChannelHandler {
     fileprivate static func configureWebSocket(
         _ channel: any Channel,
         configuration: ConnectionConfiguration,
+        deflate: PerMessageDeflate.Agreement?,
         request: NodeRequest
     ) -> EventLoopFuture<Negotiated> {
         channel.setOption(.writeBufferWaterMark, value: writeWaterMark).flatMapThrowing {
-            try channel.pipeline.syncOperations.addHandler(WebSocketServerHandler(configuration: configuration))
+            try channel.pipeline.syncOperations.addHandler(
+                WebSocketServerHandler(configuration: configuration, deflate: deflate)
+            )
             return .webSocket(
                 try NIOAsyncChannel(
                     wrappingChannelSynchronously: channel,
@@ -121,7 +124,7 @@ private struct NodeUpgrader: NIOTypedHTTPServerProtocolUpgrader {
     ) -> EventLoopFuture<HTTPHeaders> {
         channel.eventLoop.makeCompletedFuture {
             var headers = initialResponseHeaders
-            for (name, value) in try NodeRequest.accept(upgradeRequest).fields {
+            for (name, value) in try NodeRequest.accept(upgradeRequest).headers.fields {
                 headers.replaceOrAdd(name: name, value: value)
             }
             return headers
@@ -131,7 +134,12 @@ private struct NodeUpgrader: NIOTypedHTTPServerProtocolUpgrader {
     func upgrade(channel: any Channel, upgradeRequest: HTTPRequestHead) -> EventLoopFuture<UpgradeResult> {
         do {
             let request = try NodeRequest(upgradeRequest, remoteAddress: channel.remoteAddress)
-            return WebSocketUpgradeChannel.configureWebSocket(channel, configuration: configuration, request: request)
+            return WebSocketUpgradeChannel.configureWebSocket(
+                channel,
+                configuration: configuration,
+                deflate: try NodeRequest.accept(upgradeRequest).deflate,
+                request: request
+            )
         } catch {
             return channel.eventLoop.makeFailedFuture(error)
         }

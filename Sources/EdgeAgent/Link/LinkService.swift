@@ -81,6 +81,7 @@ struct LinkService<Logs: LogSource>: Service {
         var configuration = ClientConfiguration()
         configuration.headers = ["Authorization": "Bearer \(token.reveal())"]
         configuration.subprotocols = ["edge.v1"]
+        configuration.deflate = .stateless
         configuration.connection.maxMessageBytes = MuxLimits().maxTransmissionBytes
         return configuration
     }

@@ -4,6 +4,8 @@ public struct ClientConfiguration: Sendable {
     public var headers: HeaderFields = [:]
     /// Subprotocols in order of preference. A server may choose none; see `WebSocketConnection.subprotocol`.
     public var subprotocols: [String] = []
+    /// What to offer about compression (RFC 7692); nil offers none.
+    public var deflate: PerMessageDeflate.Configuration?
     /// Limits and times of the connection.
     public var connection = ConnectionConfiguration()
     /// Limit for the opening handshake, from the request to the end of the answer's head.
@@ -37,6 +39,7 @@ public enum WebSocketClient {
             target: endpoint.target,
             key: AcceptKey.makeKey(.random(in: 0 ... .max), .random(in: 0 ... .max)),
             subprotocols: configuration.subprotocols,
+            deflate: configuration.deflate,
             headers: configuration.headers
         )
         let requestBytes: [UInt8]
@@ -58,6 +61,7 @@ public enum WebSocketClient {
                 stream: stream,
                 loop: dialer.loop,
                 subprotocol: response.subprotocol,
+                deflate: response.deflate,
                 configuration: configuration,
                 received: rest
             )
@@ -85,7 +89,8 @@ public enum WebSocketClient {
             let response = try UpgradeResponse.validate(
                 head,
                 key: request.key,
-                offeredSubprotocols: request.subprotocols
+                offeredSubprotocols: request.subprotocols,
+                offeredDeflate: request.deflate
             )
             return (response, rest)
         } catch let error as HTTPSyntaxError {

@@ -5,6 +5,8 @@
 public final class WebSocketConnection: Sendable {
     /// The subprotocol the server chose; nil when it chose none.
     public let subprotocol: String?
+    /// What was agreed on about compression; nil when there is none.
+    public let deflate: PerMessageDeflate.Agreement?
     private let driver: ConnectionDriver
     private let pump: Task<Void, Never>
 
@@ -12,12 +14,19 @@ public final class WebSocketConnection: Sendable {
         stream: any ByteStream,
         loop: EpollLoop,
         subprotocol: String?,
+        deflate: PerMessageDeflate.Agreement? = nil,
         role: ConnectionMachine.Role = .client,
         configuration: ClientConfiguration,
         received: ArraySlice<UInt8>
     ) {
         self.subprotocol = subprotocol
-        let machine = ConnectionMachine(role: role, configuration: configuration.connection, now: .now)
+        self.deflate = deflate
+        let machine = ConnectionMachine(
+            role: role,
+            configuration: configuration.connection,
+            deflate: deflate,
+            now: .now
+        )
         let driver = ConnectionDriver(stream: stream, loop: loop, machine: machine, configuration: configuration)
         self.driver = driver
         // Unstructured because the connection lives as long as this object and not as long as the call that made it.

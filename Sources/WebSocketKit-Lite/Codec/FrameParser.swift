@@ -7,16 +7,17 @@
 /// concern the order of frames, and the size of messages, belong to `MessageAssembler`.
 struct FrameParser: Sendable {
     /// What the stream turned out to hold.
-    enum Event: Equatable, Sendable {
+    enum Event {
         /// A frame begins. Exactly one `payload` with `isLast` follows, possibly after others.
         case header(FrameHeader)
-        /// Payload bytes as on the wire, still masked. `offset` counts the payload bytes of this frame before them.
-        case payload(ArraySlice<UInt8>, offset: Int, isLast: Bool)
+        /// Payload bytes as on the wire, still masked, within the input. `offset` counts the payload bytes of this
+        /// frame before them.
+        case payload(UnsafeRawBufferPointer, offset: Int, isLast: Bool)
     }
 
     private enum State: Sendable {
         case header
-        case payload(FrameHeader, received: Int)
+        case payload(payloadBytes: Int, received: Int)
         case failed(ProtocolViolation)
     }
 
@@ -37,46 +38,69 @@ struct FrameParser: Sendable {
         self.allowedReservedBits = allowedReservedBits
     }
 
+    /// The payload bytes that the frame in progress still lacks; nil between frames.
+    var missingPayloadBytes: Int? {
+        if case .payload(let payloadBytes, let received) = state { payloadBytes - received } else { nil }
+    }
+
+    /// Notes that `count` of the missing payload bytes were taken without passing through `next`.
+    ///
+    /// Returns their offset in the frame's payload, and whether they were its last.
+    mutating func skipPayload(_ count: Int) -> (offset: Int, isLast: Bool) {
+        guard case .payload(let payloadBytes, let received) = state, count <= payloadBytes - received else {
+            preconditionFailure("no such payload is missing")
+        }
+        let isLast = received + count == payloadBytes
+        state = isLast ? .header : .payload(payloadBytes: payloadBytes, received: received + count)
+        return (received, isLast)
+    }
+
     /// The next event from `input`, which is advanced past what was used; nil when more input is needed.
-    mutating func next(_ input: inout ArraySlice<UInt8>) throws(ProtocolViolation) -> Event? {
+    mutating func next(_ input: inout UnsafeRawBufferPointer) throws(ProtocolViolation) -> Event? {
         switch state {
-        case .failed(let violation):
-            throw violation
         case .header:
             do throws(ProtocolViolation) {
                 guard let header = try nextHeader(&input) else { return nil }
-                state = .payload(header, received: 0)
+                state = .payload(payloadBytes: header.payloadBytes, received: 0)
                 return .header(header)
             } catch {
                 state = .failed(error)
                 throw error
             }
-        case .payload(let header, let received):
-            let wanted = header.payloadBytes - received
+        case .payload(let payloadBytes, let received):
+            let wanted = payloadBytes - received
             guard wanted == 0 || !input.isEmpty else { return nil }
-            let chunk = input.prefix(wanted)
-            input = input.dropFirst(chunk.count)
-            let isLast = chunk.count == wanted
-            state = isLast ? .header : .payload(header, received: received + chunk.count)
+            let count = min(wanted, input.count)
+            let chunk = UnsafeRawBufferPointer(rebasing: input[..<count])
+            input = UnsafeRawBufferPointer(rebasing: input[count...])
+            let isLast = count == wanted
+            state = isLast ? .header : .payload(payloadBytes: payloadBytes, received: received + count)
             return .payload(chunk, offset: received, isLast: isLast)
+        case .failed(let violation):
+            throw violation
         }
     }
 
-    private mutating func nextHeader(_ input: inout ArraySlice<UInt8>) throws(ProtocolViolation) -> FrameHeader? {
+    private mutating func nextHeader(
+        _ input: inout UnsafeRawBufferPointer
+    ) throws(ProtocolViolation) -> FrameHeader? {
         if partialHeader.isEmpty {
             guard let (header, used) = try decode(input) else {
                 partialHeader.append(contentsOf: input)
-                input = input.dropFirst(input.count)
+                input = UnsafeRawBufferPointer(rebasing: input[input.count...])
                 return nil
             }
-            input = input.dropFirst(used)
+            input = UnsafeRawBufferPointer(rebasing: input[used...])
             return header
         }
         while let byte = input.first {
-            input = input.dropFirst()
+            input = UnsafeRawBufferPointer(rebasing: input[1...])
             partialHeader.append(byte)
-            if let (header, _) = try decode(partialHeader[...]) {
-                partialHeader.removeAll(keepingCapacity: true)
+            let decoded = try partialHeader.withUnsafeBufferPointer { bytes throws(ProtocolViolation) in
+                try decode(UnsafeRawBufferPointer(bytes))
+            }
+            if let (header, _) = decoded {
+                partialHeader = []
                 return header
             }
         }
@@ -86,7 +110,7 @@ struct FrameParser: Sendable {
     /// Reads a header from the start of `bytes`, or returns nil when it is not all there. Each byte is judged as soon
     /// as it is known, so an illegal frame is refused even if its header never becomes complete.
     private func decode(
-        _ bytes: ArraySlice<UInt8>
+        _ bytes: UnsafeRawBufferPointer
     ) throws(ProtocolViolation) -> (header: FrameHeader, used: Int)? {
         guard let first = bytes.first else { return nil }
         let isFinal = first & 0x80 != 0
@@ -99,50 +123,48 @@ struct FrameParser: Sendable {
         guard isFinal || !opcode.isControl else { throw .protocolError("fragmented control frame") }
 
         guard bytes.count >= 2 else { return nil }
-        let start = bytes.startIndex
-        let isMasked = bytes[start + 1] & 0x80 != 0
+        let isMasked = bytes[1] & 0x80 != 0
         guard isMasked == expectsMask else {
             throw .protocolError(expectsMask ? "frame from client is not masked" : "frame from server is masked")
         }
-        let shortLength = Int(bytes[start + 1] & 0x7F)
+        let shortLength = Int(bytes[1] & 0x7F)
         guard !opcode.isControl || shortLength <= Self.maxControlPayloadBytes else {
             throw .protocolError("control frame longer than 125 bytes")
         }
         guard opcode != .close || shortLength != 1 else { throw .protocolError("close frame with a one-byte payload") }
 
-        let lengthBytes = shortLength == 126 ? 2 : shortLength == 127 ? 8 : 0
-        guard bytes.count >= 2 + lengthBytes else { return nil }
-        var length = UInt64(lengthBytes == 0 ? shortLength : 0)
-        for byte in bytes[(start + 2)..<(start + 2 + lengthBytes)] {
-            length = length << 8 | UInt64(byte)
-        }
-        if lengthBytes == 2 && length < 126 || lengthBytes == 8 && length <= UInt64(UInt16.max) {
-            throw .protocolError("payload length not in its shortest form")
-        }
-        guard let payloadBytes = Int(exactly: length) else {
-            throw .protocolError("payload length has its top bit set")
+        var used = 2
+        var payloadBytes = shortLength
+        if shortLength == 126 {
+            guard bytes.count >= 4 else { return nil }
+            payloadBytes = Int(UInt16(bigEndian: bytes.loadUnaligned(fromByteOffset: 2, as: UInt16.self)))
+            guard payloadBytes >= 126 else { throw .protocolError("payload length not in its shortest form") }
+            used = 4
+        } else if shortLength == 127 {
+            guard bytes.count >= 10 else { return nil }
+            let length = UInt64(bigEndian: bytes.loadUnaligned(fromByteOffset: 2, as: UInt64.self))
+            guard length > UInt64(UInt16.max) else { throw .protocolError("payload length not in its shortest form") }
+            guard let count = Int(exactly: length) else {
+                throw .protocolError("payload length has its top bit set")
+            }
+            payloadBytes = count
+            used = 10
         }
 
-        guard isMasked else {
-            let header = FrameHeader(
-                isFinal: isFinal,
-                reservedBits: reservedBits,
-                opcode: opcode,
-                payloadBytes: payloadBytes
-            )
-            return (header, 2 + lengthBytes)
+        var maskingKey: UInt32?
+        if isMasked {
+            guard bytes.count >= used + 4 else { return nil }
+            maskingKey = UInt32(bigEndian: bytes.loadUnaligned(fromByteOffset: used, as: UInt32.self))
+            used += 4
         }
-        let keyStart = start + 2 + lengthBytes
-        guard bytes.endIndex >= keyStart + 4 else { return nil }
-        let key = bytes[keyStart..<(keyStart + 4)].reduce(UInt32(0)) { $0 << 8 | UInt32($1) }
         let header = FrameHeader(
             isFinal: isFinal,
             reservedBits: reservedBits,
             opcode: opcode,
-            maskingKey: key,
+            maskingKey: maskingKey,
             payloadBytes: payloadBytes
         )
-        return (header, 2 + lengthBytes + 4)
+        return (header, used)
     }
 }
 

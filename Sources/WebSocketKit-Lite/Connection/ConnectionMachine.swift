@@ -14,6 +14,8 @@
 ///
 /// A client drains because the server is to end the TCP connection first (§7.1.1). What a peer sends can never make a
 /// call fail: it becomes a close code and a `CloseStatus`. Only misuse by our own side throws.
+///
+/// A value that is not copied: where compression was agreed on, copies would share its state.
 public struct ConnectionMachine: Sendable {
     /// A point in time; the caller's clock is the only one there is.
     public typealias Instant = ContinuousClock.Instant
@@ -52,6 +54,7 @@ public struct ConnectionMachine: Sendable {
     private let role: Role
     private let configuration: ConnectionConfiguration
     private var random: any RandomNumberGenerator & Sendable
+    private let deflater: Deflater?
     private var state = State.open
     private var parser: FrameParser
     private var assembler: MessageAssembler
@@ -59,32 +62,42 @@ public struct ConnectionMachine: Sendable {
     /// The control frame being received, if one is.
     private var control: FrameHeader?
     private var controlPayload: [UInt8] = []
+    private var hasHadTrafficSinceLastPing = false
 
-    private var outgoing: [UInt8] = []
+    private var outgoing = OutgoingFrames()
     private var queuedPongBytes = 0
     private var deferredPong: [UInt8]?
-    private var deliveries: [WebSocketMessage] = []
-    private var deliveredCount = 0
+    private var deliveries = FIFO<WebSocketMessage>()
     private var statusToReport: CloseStatus?
     private var owesTransportClose = false
+
+    /// Payload bytes of the messages that wait to be delivered.
+    public private(set) var undeliveredBytes = 0
 
     /// The outcome, once known.
     public private(set) var closeStatus: CloseStatus?
 
     /// - Parameters:
+    ///   - deflate: What the opening handshake agreed on about compression; nil for none.
     ///   - maskingKeys: The source of masking keys; it must be unpredictable to the peer's network (RFC 6455 §10.3).
+    ///     Nil takes the system's.
     ///   - now: The time the opening handshake was completed.
     public init(
         role: Role,
         configuration: ConnectionConfiguration = ConnectionConfiguration(),
-        maskingKeys: any RandomNumberGenerator & Sendable = SystemRandomNumberGenerator(),
+        deflate: PerMessageDeflate.Agreement? = nil,
+        maskingKeys: (any RandomNumberGenerator & Sendable)? = nil,
         now: Instant
     ) {
         self.role = role
         self.configuration = configuration
-        random = maskingKeys
-        parser = FrameParser(expectsMask: role == .server)
-        assembler = MessageAssembler(maxMessageBytes: configuration.maxMessageBytes)
+        random = maskingKeys ?? MaskingKeys()
+        deflater = deflate?.deflater(for: role)
+        parser = FrameParser(expectsMask: role == .server, allowedReservedBits: deflate == nil ? [] : .first)
+        assembler = MessageAssembler(
+            maxMessageBytes: configuration.maxMessageBytes,
+            inflater: deflate?.inflater(for: role)
+        )
         keepalive = Keepalive(
             pingInterval: configuration.pingInterval,
             readTimeout: configuration.readTimeout,
@@ -100,13 +113,18 @@ public struct ConnectionMachine: Sendable {
     /// The time from the last answered ping to its pong; nil before the first.
     public var roundTripTime: Duration? { keepalive.roundTripTime }
 
-    /// Bytes waiting in `nextAction()` as one `write`.
-    public var queuedWriteBytes: Int { outgoing.count }
+    /// Bytes waiting to be written.
+    public var queuedWriteBytes: Int { outgoing.byteCount }
 
     // MARK: Input
 
     /// Takes bytes from the transport, in any pieces.
     public mutating func receive(_ bytes: ArraySlice<UInt8>, now: Instant) {
+        bytes.withUnsafeBytes { receive($0, now: now) }
+    }
+
+    /// Takes bytes from the transport, in any pieces. They are not looked at any more after the call.
+    public mutating func receive(_ bytes: UnsafeRawBufferPointer, now: Instant) {
         guard isReading else { return }
         keepalive.received(now: now)
         var input = bytes
@@ -114,6 +132,35 @@ public struct ConnectionMachine: Sendable {
             while isReading, let event = try parser.next(&input) {
                 try handle(event, now: now)
             }
+        } catch {
+            fail(error, now: now)
+        }
+    }
+
+    /// How many bytes of the message in progress may be received in place by `receiveInPlace`; 0 while the next bytes
+    /// are to pass through `receive`.
+    public var missingBytesInPlace: Int {
+        guard isReading, control == nil, assembler.takesPayloadInPlace else { return 0 }
+        return parser.missingPayloadBytes ?? 0
+    }
+
+    /// Receives the next bytes straight into the message they belong to, which saves a copy of a large one.
+    ///
+    /// - Parameters:
+    ///   - maxBytes: At most `missingBytesInPlace`.
+    ///   - read: Puts bytes from the transport at the beginning of the buffer and returns how many.
+    public mutating func receiveInPlace(
+        maxBytes: Int,
+        now: Instant,
+        _ read: (UnsafeMutableRawBufferPointer) -> Int
+    ) {
+        precondition(maxBytes <= missingBytesInPlace)
+        let count = assembler.receiveInPlace(maxBytes: maxBytes, read)
+        guard count > 0 else { return }
+        keepalive.received(now: now)
+        let (offset, isLast) = parser.skipPayload(count)
+        do throws(ProtocolViolation) {
+            deliver(try assembler.payloadReceived(count, offset: offset, isLast: isLast))
         } catch {
             fail(error, now: now)
         }
@@ -147,14 +194,27 @@ public struct ConnectionMachine: Sendable {
         }
     }
 
-    /// Queues a message as one frame. Throws `LocalMisuse.notOpen` after either side has begun to close.
+    /// Queues a message as one frame, compressed where that was agreed on and makes it smaller. Throws
+    /// `LocalMisuse.notOpen` after either side has begun to close.
     public mutating func send(_ message: WebSocketMessage, now: Instant) throws(LocalMisuse) {
         guard isOpen else { throw .notOpen }
+        hasHadTrafficSinceLastPing = true
         switch message {
         case .binary(let bytes):
-            bytes.withUnsafeBytes { queueFrame(.binary, $0) }
+            if let compressed = deflater.flatMap({ deflater in bytes.withUnsafeBytes { deflater.compress($0) } }) {
+                outgoing.append(header(.binary, compressed.count, isCompressed: true), payload: compressed)
+            } else {
+                outgoing.append(header(.binary, bytes.count), payload: bytes)
+            }
         case .text(var text):
-            text.withUTF8 { queueFrame(.text, UnsafeRawBufferPointer($0)) }
+            text.withUTF8 { utf8 in
+                let bytes = UnsafeRawBufferPointer(utf8)
+                if let compressed = deflater?.compress(bytes) {
+                    outgoing.append(header(.text, compressed.count, isCompressed: true), payload: compressed)
+                } else {
+                    outgoing.append(header(.text, bytes.count), copying: bytes)
+                }
+            }
         }
     }
 
@@ -188,7 +248,10 @@ public struct ConnectionMachine: Sendable {
                 )
             } else if let due = keepalive.nextPing, now >= due {
                 let payload = keepalive.ping(now: now)
-                payload.withUnsafeBytes { queueFrame(.ping, $0) }
+                queueControlFrame(.ping, payload)
+                // A whole interval without a message: what a busy connection keeps at hand is not worth its memory.
+                if !hasHadTrafficSinceLastPing { releaseIdleMemory() }
+                hasHadTrafficSinceLastPing = false
             }
         case .closing(let deadline):
             if now >= deadline {
@@ -241,29 +304,43 @@ public struct ConnectionMachine: Sendable {
     /// schedule and take the rest from `nextEvent()`.
     public mutating func takeWrite() -> [UInt8]? {
         guard !outgoing.isEmpty else { return nil }
-        let bytes = outgoing
-        outgoing = []
+        let bytes = outgoing.takeAll()
+        wroteAll()
+        return bytes
+    }
+
+    /// Puts the next bytes to be written into `target`, as many as fit, and returns how many. They count as written:
+    /// the caller writes them all, in order.
+    public mutating func takeWrite(into target: UnsafeMutableRawBufferPointer) -> Int {
+        let count = outgoing.fill(target)
+        if count > 0, outgoing.isEmpty { wroteAll() }
+        return count
+    }
+
+    private mutating func wroteAll() {
         queuedPongBytes = 0
         if let pong = deferredPong {
             deferredPong = nil
-            if isOpen {
-                pong.withUnsafeBytes { queueFrame(.pong, $0) }
-            }
+            if isOpen { queueControlFrame(.pong, pong) }
         }
-        return bytes
+    }
+
+    /// The oldest message received and not delivered, or nil. For callers that take messages when they want them and
+    /// the rest from `nextEvent()`, which then finds no message.
+    public mutating func nextMessage() -> WebSocketMessage? {
+        guard let message = deliveries.popFirst() else { return nil }
+        undeliveredBytes -= message.byteCount
+        return message
     }
 
     /// The next action that is not a write. `closeTransport` waits until all writes have been taken.
     public mutating func nextEvent() -> Action? {
-        if deliveredCount < deliveries.count {
-            let message = deliveries[deliveredCount]
-            deliveredCount += 1
-            if deliveredCount == deliveries.count {
-                deliveries.removeAll(keepingCapacity: deliveries.capacity <= 64)
-                deliveredCount = 0
-            }
-            return .deliver(message)
-        }
+        if let message = nextMessage() { return .deliver(message) }
+        return nextOutcome()
+    }
+
+    /// The next action that is neither a write nor a message.
+    public mutating func nextOutcome() -> Action? {
         if let status = statusToReport {
             statusToReport = nil
             return .closed(status)
@@ -293,15 +370,23 @@ public struct ConnectionMachine: Sendable {
         case .payload(let chunk, let offset, let isLast):
             if let header = control {
                 try handleControl(header, chunk, offset: offset, isLast: isLast, now: now)
-            } else if let message = try assembler.append(chunk, offset: offset, isLast: isLast), isOpen {
-                deliveries.append(message)
+            } else {
+                deliver(try assembler.append(chunk, offset: offset, isLast: isLast))
             }
         }
     }
 
+    /// Messages that arrive after we began to close are dropped.
+    private mutating func deliver(_ message: WebSocketMessage?) {
+        guard let message, isOpen else { return }
+        hasHadTrafficSinceLastPing = true
+        undeliveredBytes += message.byteCount
+        deliveries.append(message)
+    }
+
     private mutating func handleControl(
         _ header: FrameHeader,
-        _ chunk: ArraySlice<UInt8>,
+        _ chunk: UnsafeRawBufferPointer,
         offset: Int,
         isLast: Bool,
         now: Instant
@@ -327,9 +412,9 @@ public struct ConnectionMachine: Sendable {
             deferredPong = payload
             return
         }
-        let before = outgoing.count
-        payload.withUnsafeBytes { queueFrame(.pong, $0) }
-        queuedPongBytes += outgoing.count - before
+        let before = outgoing.byteCount
+        queueControlFrame(.pong, payload)
+        queuedPongBytes += outgoing.byteCount - before
     }
 
     private mutating func receivedClose(_ close: CloseFrame, now: Instant) {
@@ -370,7 +455,7 @@ public struct ConnectionMachine: Sendable {
     private mutating func end(_ status: CloseStatus?) {
         if let status {
             // The peer is gone or not to be waited for, so what it was to be told is not worth waiting for either.
-            outgoing = []
+            outgoing.removeAll()
             report(status)
         }
         state = .ended
@@ -385,11 +470,47 @@ public struct ConnectionMachine: Sendable {
     }
 
     private mutating func queueClose(_ close: CloseFrame) {
-        close.payload.withUnsafeBytes { queueFrame(.close, $0) }
+        queueControlFrame(.close, close.payload)
     }
 
-    private mutating func queueFrame(_ opcode: Opcode, _ payload: UnsafeRawBufferPointer) {
-        let key = role == .client ? UInt32(truncatingIfNeeded: random.next()) : nil
-        FrameSerializer.append(opcode: opcode, maskingKey: key, payload: payload, to: &outgoing)
+    private mutating func queueControlFrame(_ opcode: Opcode, _ payload: [UInt8]) {
+        outgoing.append(header(opcode, payload.count), payload: payload)
+    }
+
+    private mutating func header(_ opcode: Opcode, _ payloadBytes: Int, isCompressed: Bool = false) -> FrameHeader {
+        FrameHeader(
+            isFinal: true,
+            reservedBits: isCompressed ? .first : [],
+            opcode: opcode,
+            maskingKey: role == .client ? UInt32(truncatingIfNeeded: random.next()) : nil,
+            payloadBytes: payloadBytes
+        )
+    }
+
+    private mutating func releaseIdleMemory() {
+        deflater?.releaseIdleMemory()
+        assembler.releaseIdleMemory()
+        outgoing.releaseIdleMemory()
+        controlPayload = []
+    }
+}
+
+extension PerMessageDeflate.Agreement {
+    /// What compresses the messages this side sends.
+    fileprivate func deflater(for role: ConnectionMachine.Role) -> Deflater {
+        Deflater(
+            windowBits: role == .client ? clientMaxWindowBits : serverMaxWindowBits,
+            takesOver: role == .client ? !clientNoContextTakeover : !serverNoContextTakeover,
+            level: compressionLevel,
+            minimumBytes: minimumBytes
+        )
+    }
+
+    /// What inflates the messages the peer sends.
+    fileprivate func inflater(for role: ConnectionMachine.Role) -> Inflater {
+        Inflater(
+            windowBits: role == .client ? serverMaxWindowBits : clientMaxWindowBits,
+            takesOver: role == .client ? !serverNoContextTakeover : !clientNoContextTakeover
+        )
     }
 }

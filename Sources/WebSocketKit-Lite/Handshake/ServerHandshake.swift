@@ -4,6 +4,8 @@ public enum ServerHandshake {
     public struct Acceptance: Sendable {
         /// The first subprotocol of the client's list that this server supports; nil when there is none.
         public let subprotocol: String?
+        /// What was agreed on about compression; nil when there is none.
+        public let deflate: PerMessageDeflate.Agreement?
         /// The response's fields.
         public let headers: HeaderFields
     }
@@ -20,15 +22,17 @@ public enum ServerHandshake {
 
     /// Judges an upgrade request.
     ///
-    /// Extensions the client offers are declined by not being named in the answer.
+    /// Extensions other than permessage-deflate are declined by not being named in the answer.
     /// - Parameters:
     ///   - method: The request's method.
     ///   - headers: The request's fields.
     ///   - supportedSubprotocols: What this endpoint speaks.
+    ///   - deflate: What this endpoint agrees to about compression; nil declines it.
     public static func accept(
         method: String,
         headers: HeaderFields,
-        supportedSubprotocols: [String] = []
+        supportedSubprotocols: [String] = [],
+        deflate: PerMessageDeflate.Configuration? = nil
     ) throws(Rejection) -> Acceptance {
         guard method == "GET" else { throw .badRequest("a WebSocket handshake is a GET request") }
         guard headers.list(for: "Upgrade").contains(where: { ASCII.equalIgnoringCase($0, "websocket") }) else {
@@ -62,7 +66,14 @@ public enum ServerHandshake {
         if let subprotocol {
             fields.append(name: "Sec-WebSocket-Protocol", value: subprotocol)
         }
-        return Acceptance(subprotocol: subprotocol, headers: fields)
+        guard let extensions = ExtensionHeader.parse(headers) else {
+            throw .badRequest("Sec-WebSocket-Extensions is malformed")
+        }
+        let agreed = deflate?.accept(extensions)
+        if let agreed {
+            fields.append(name: "Sec-WebSocket-Extensions", value: agreed.answer.description)
+        }
+        return Acceptance(subprotocol: subprotocol, deflate: agreed?.agreement, headers: fields)
     }
 }
 

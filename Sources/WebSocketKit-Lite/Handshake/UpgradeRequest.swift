@@ -8,6 +8,8 @@ struct UpgradeRequest: Sendable {
     let key: String
     /// Subprotocols in order of preference.
     let subprotocols: [String]
+    /// What is offered about compression; nil offers none.
+    var deflate: PerMessageDeflate.Configuration?
     /// Further fields, such as `Authorization`.
     let headers: HeaderFields
 
@@ -30,6 +32,9 @@ struct UpgradeRequest: Sendable {
         }
         if !subprotocols.isEmpty {
             fields.append(name: "Sec-WebSocket-Protocol", value: subprotocols.joined(separator: ", "))
+        }
+        if let deflate {
+            fields.append(name: "Sec-WebSocket-Extensions", value: deflate.offer.description)
         }
         for field in headers.fields {
             if Self.ownFields.contains(where: { ASCII.equalIgnoringCase($0, field.name) }) {

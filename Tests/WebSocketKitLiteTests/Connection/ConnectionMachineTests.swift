@@ -294,53 +294,6 @@ struct ConnectionMachineTests {
         #expect(Set(frames.compactMap(\.header.maskingKey)).count == 2)
     }
 
-    @Test("two machines carry on a random conversation through random pieces and end it cleanly", arguments: 0..<20)
-    func pair(seed: UInt64) throws {
-        var random = SeededRandom(seed: seed)
-        var client = Bench(.client)
-        var server = Bench(.server)
-        var sentByClient: [WebSocketMessage] = []
-        var sentByServer: [WebSocketMessage] = []
-
-        func message() -> WebSocketMessage {
-            let length = Int.random(in: 0...300, using: &random)
-            return Bool.random(using: &random)
-                ? .text(String(repeating: "ü€𝄞", count: length / 9))
-                : .binary((0..<length).map { _ in UInt8.random(in: 0...255, using: &random) })
-        }
-        func move(_ from: inout Bench, _ to: inout Bench) {
-            from.run()
-            var rest = from.written[...]
-            from.written = []
-            while !rest.isEmpty {
-                let piece = rest.prefix(Int.random(in: 1...64, using: &random))
-                to.receive(Array(piece))
-                rest = rest.dropFirst(piece.count)
-            }
-        }
-        for _ in 0..<50 {
-            sentByClient.append(message())
-            sentByServer.append(message())
-            try client.machine.send(sentByClient[sentByClient.count - 1], now: start)
-            try server.machine.send(sentByServer[sentByServer.count - 1], now: start)
-            move(&client, &server)
-            move(&server, &client)
-        }
-        try server.machine.close(code: .goingAway, reason: "restart", now: start)
-        for _ in 0..<3 {
-            move(&server, &client)
-            move(&client, &server)
-        }
-        #expect(server.delivered == sentByClient)
-        #expect(client.delivered == sentByServer)
-        #expect(client.closed == [CloseStatus(code: .goingAway, reason: "restart", initiator: .remote)])
-        #expect(server.closed == [CloseStatus(code: .goingAway, reason: "", initiator: .local)])
-        #expect(server.transportCloses == 1)
-        client.machine.receiveEOF(now: start)
-        client.run()
-        #expect(client.transportCloses == 1)
-    }
-
     @Test("whatever arrives, it ends in order and gives the same outcome in any pieces", arguments: 0..<300)
     func fuzz(seed: UInt64) {
         var random = SeededRandom(seed: seed)

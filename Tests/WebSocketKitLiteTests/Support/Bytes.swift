@@ -15,9 +15,8 @@ func frame(
     key: UInt32? = nil
 ) -> [UInt8] {
     var output: [UInt8] = []
-    payload.withUnsafeBytes {
-        FrameSerializer.append(isFinal: isFinal, opcode: opcode, maskingKey: key, payload: $0, to: &output)
-    }
+    let header = FrameHeader(isFinal: isFinal, opcode: opcode, maskingKey: key, payloadBytes: payload.count)
+    payload.withUnsafeBytes { FrameSerializer.append(header, payload: $0, to: &output) }
     output[0] |= reserved
     return output
 }
