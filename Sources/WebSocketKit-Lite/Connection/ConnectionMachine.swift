@@ -494,23 +494,3 @@ public struct ConnectionMachine: Sendable {
         controlPayload = []
     }
 }
-
-extension PerMessageDeflate.Agreement {
-    /// What compresses the messages this side sends.
-    fileprivate func deflater(for role: ConnectionMachine.Role) -> Deflater {
-        Deflater(
-            windowBits: role == .client ? clientMaxWindowBits : serverMaxWindowBits,
-            takesOver: role == .client ? !clientNoContextTakeover : !serverNoContextTakeover,
-            level: compressionLevel,
-            minimumBytes: minimumBytes
-        )
-    }
-
-    /// What inflates the messages the peer sends.
-    fileprivate func inflater(for role: ConnectionMachine.Role) -> Inflater {
-        Inflater(
-            windowBits: role == .client ? serverMaxWindowBits : clientMaxWindowBits,
-            takesOver: role == .client ? !serverNoContextTakeover : !clientNoContextTakeover
-        )
-    }
-}
