@@ -63,4 +63,4 @@ bench-io: deps ## The comparison behind docs/decisions/0001-agent-io.md
 	@Benchmarks/AgentIO/compare.sh
 
 clean: ## Removes what was built and the demo's data
-	rm -rf .build .demo Benchmarks/AgentIO/.build
+	rm -rf .build .demo Benchmarks/AgentIO/.build Benchmarks/WebSocket/.build

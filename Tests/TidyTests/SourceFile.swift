@@ -71,7 +71,12 @@ enum Repository {
     /// Every Swift file under the folder, in order of path.
     static func files(under folder: String) throws -> [SourceFile] {
         let base = root.appending(path: folder).resolvingSymlinksInPath()
-        let found = FileManager.default.enumerator(at: base, includingPropertiesForKeys: nil)
+        // What a build leaves in a package's .build is not ours.
+        let found = FileManager.default.enumerator(
+            at: base,
+            includingPropertiesForKeys: nil,
+            options: .skipsHiddenFiles
+        )
         var files: [SourceFile] = []
         while let url = found?.nextObject() as? URL {
             guard url.pathExtension == "swift" else { continue }

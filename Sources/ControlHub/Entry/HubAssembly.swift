@@ -128,7 +128,8 @@ struct HubAssembly {
             WebSocketUpgradeChannel(
                 responder: responder,
                 webSocketConfiguration: GatewayService.connection,
-                serveNode: { await service.serve($0, $1) }
+                accept: { try NodeRequest.accept($0, remoteAddress: $1) },
+                serve: { await service.serve($0, $1) }
             )
         }
         return Gateway(channel: service, services: [service], builder: builder)

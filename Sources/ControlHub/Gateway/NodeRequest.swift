@@ -39,9 +39,12 @@ struct NodeRequest: Sendable {
 
     /// The whole judgement of a request to the endpoint, also used to explain a refusal over HTTP.
     ///
-    /// - Returns: the fields of the 101 answer, and what was agreed on.
-    static func accept(_ head: HTTPRequestHead) throws(HandshakeRefusal) -> ServerHandshake.Acceptance {
-        _ = try NodeRequest(head, remoteAddress: nil)
+    /// - Returns: what the request says, and the answer to it.
+    static func accept(
+        _ head: HTTPRequestHead,
+        remoteAddress: SocketAddress? = nil
+    ) throws(HandshakeRefusal) -> (request: NodeRequest, handshake: ServerHandshake.Acceptance) {
+        let request = try NodeRequest(head, remoteAddress: remoteAddress)
         let acceptance: ServerHandshake.Acceptance
         do throws(ServerHandshake.Rejection) {
             acceptance = try ServerHandshake.accept(
@@ -57,7 +60,7 @@ struct NodeRequest: Sendable {
         guard acceptance.subprotocol != nil else {
             throw HandshakeRefusal(400, "this endpoint speaks the subprotocol \(subprotocol) and no other")
         }
-        return acceptance
+        return (request, acceptance)
     }
 }
 

@@ -28,7 +28,7 @@ struct NodeRequestTests {
 
     @Test("a correct request is accepted with the key's answer and the subprotocol (RFC 6455 §1.3)")
     func accepted() throws {
-        let fields = try NodeRequest.accept(head("/edge/v1/connect?x=1")).headers
+        let fields = try NodeRequest.accept(head("/edge/v1/connect?x=1")).handshake.headers
         #expect(fields["Sec-WebSocket-Accept"] == "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=")
         #expect(fields["Sec-WebSocket-Protocol"] == "edge.v1")
         #expect(try NodeRequest(head(), remoteAddress: nil).token == "nt_secret")

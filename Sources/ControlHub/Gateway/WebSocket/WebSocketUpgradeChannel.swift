@@ -7,15 +7,18 @@ import NIOHTTPTypes
 import NIOHTTPTypesHTTP1
 import WebSocketKitLite
 
-/// One accepted connection: it speaks HTTP until a node asks for an upgrade on `/edge/v1/connect`.
+/// One accepted connection: it speaks HTTP until its peer asks for an upgrade that is accepted.
 ///
 /// An upgrade that is refused is not answered here: the request goes on to the router, whose route for the same path
 /// explains what is wrong with it. NIO upgrades only the first request of a connection, and agents send no other.
-struct WebSocketUpgradeChannel: ServerChildChannel, HTTPChannelHandler {
+struct WebSocketUpgradeChannel<Request: Sendable>: ServerChildChannel, HTTPChannelHandler {
+    /// A request that may come in: what it says, and the answer to it.
+    typealias Acceptance = (request: Request, handshake: ServerHandshake.Acceptance)
+
     /// Decided once the first request's head is there.
     enum Negotiated: Sendable {
         case http(NIOAsyncChannel<HTTPRequestPart, HTTPResponsePart>)
-        case webSocket(NIOAsyncChannel<WebSocketInbound, WebSocketOutbound>, NodeRequest)
+        case webSocket(NIOAsyncChannel<WebSocketInbound, WebSocketOutbound>, Request)
     }
 
     struct Value: ServerChildChannelValue {
@@ -24,20 +27,24 @@ struct WebSocketUpgradeChannel: ServerChildChannel, HTTPChannelHandler {
     }
 
     /// The largest request head, bytes.
-    static let maxHeaderBytes = 32 << 10
+    private static var maxHeaderBytes: Int { 32 << 10 }
     /// How long an HTTP connection may be silent.
-    static let idleTimeout = Duration.seconds(60)
+    private static var idleTimeout: Duration { .seconds(60) }
     /// Bytes handed to the kernel and not yet taken by it; small, so that a command overtakes bulk data.
-    private static let writeWaterMark = ChannelOptions.Types.WriteBufferWaterMark(low: 16 << 10, high: 64 << 10)
+    private static var writeWaterMark: ChannelOptions.Types.WriteBufferWaterMark {
+        .init(low: 16 << 10, high: 64 << 10)
+    }
 
     let responder: HTTPChannelHandler.Responder
     let webSocketConfiguration: ConnectionConfiguration
-    /// Runs a node's session until it ends. The channel is closed when it returns.
-    let serveNode: @Sendable (NIOAsyncChannel<WebSocketInbound, WebSocketOutbound>, NodeRequest) async -> Void
+    /// Judges an upgrade request; throws when it is refused. Called more than once for the same request.
+    let accept: @Sendable (HTTPRequestHead, SocketAddress?) throws -> Acceptance
+    /// Runs an upgraded connection until it ends. The channel is closed when it returns.
+    let serve: @Sendable (NIOAsyncChannel<WebSocketInbound, WebSocketOutbound>, Request) async -> Void
 
     func setup(channel: any Channel, logger: Logger) -> EventLoopFuture<Value> {
         channel.eventLoop.makeCompletedFuture {
-            let upgrader = NodeUpgrader(configuration: webSocketConfiguration)
+            let upgrader = WebSocketUpgrader(configuration: webSocketConfiguration, accept: accept)
             var configuration = NIOUpgradableHTTPServerPipelineConfiguration(
                 upgradeConfiguration: NIOTypedHTTPServerUpgradeConfiguration(
                     upgraders: [upgrader],
@@ -76,7 +83,7 @@ struct WebSocketUpgradeChannel: ServerChildChannel, HTTPChannelHandler {
             case .http(let channel):
                 await handleHTTP(asyncChannel: channel, logger: logger)
             case .webSocket(let channel, let request):
-                await serveNode(channel, request)
+                await serve(channel, request)
             }
         } catch {
             // The peer went away, or sent something that is no HTTP, before it had asked for anything.
@@ -88,12 +95,11 @@ struct WebSocketUpgradeChannel: ServerChildChannel, HTTPChannelHandler {
     fileprivate static func configureWebSocket(
         _ channel: any Channel,
         configuration: ConnectionConfiguration,
-        deflate: PerMessageDeflate.Agreement?,
-        request: NodeRequest
+        acceptance: Acceptance
     ) -> EventLoopFuture<Negotiated> {
         channel.setOption(.writeBufferWaterMark, value: writeWaterMark).flatMapThrowing {
             try channel.pipeline.syncOperations.addHandler(
-                WebSocketServerHandler(configuration: configuration, deflate: deflate)
+                WebSocketServerHandler(configuration: configuration, deflate: acceptance.handshake.deflate)
             )
             return .webSocket(
                 try NIOAsyncChannel(
@@ -103,19 +109,20 @@ struct WebSocketUpgradeChannel: ServerChildChannel, HTTPChannelHandler {
                         isOutboundHalfClosureEnabled: false
                     )
                 ),
-                request
+                acceptance.request
             )
         }
     }
 }
 
-/// Accepts the WebSocket opening handshake of a node (RFC 6455 §4.2) and refuses every other.
-private struct NodeUpgrader: NIOTypedHTTPServerProtocolUpgrader {
-    typealias UpgradeResult = WebSocketUpgradeChannel.Negotiated
+/// Answers the WebSocket opening handshake (RFC 6455 §4.2) of who is accepted.
+private struct WebSocketUpgrader<Request: Sendable>: NIOTypedHTTPServerProtocolUpgrader {
+    typealias UpgradeResult = WebSocketUpgradeChannel<Request>.Negotiated
 
     let supportedProtocol = "websocket"
     let requiredUpgradeHeaders: [String] = []
     let configuration: ConnectionConfiguration
+    let accept: @Sendable (HTTPRequestHead, SocketAddress?) throws -> WebSocketUpgradeChannel<Request>.Acceptance
 
     func buildUpgradeResponse(
         channel: any Channel,
@@ -124,7 +131,7 @@ private struct NodeUpgrader: NIOTypedHTTPServerProtocolUpgrader {
     ) -> EventLoopFuture<HTTPHeaders> {
         channel.eventLoop.makeCompletedFuture {
             var headers = initialResponseHeaders
-            for (name, value) in try NodeRequest.accept(upgradeRequest).headers.fields {
+            for (name, value) in try accept(upgradeRequest, channel.remoteAddress).handshake.headers.fields {
                 headers.replaceOrAdd(name: name, value: value)
             }
             return headers
@@ -133,12 +140,10 @@ private struct NodeUpgrader: NIOTypedHTTPServerProtocolUpgrader {
 
     func upgrade(channel: any Channel, upgradeRequest: HTTPRequestHead) -> EventLoopFuture<UpgradeResult> {
         do {
-            let request = try NodeRequest(upgradeRequest, remoteAddress: channel.remoteAddress)
             return WebSocketUpgradeChannel.configureWebSocket(
                 channel,
                 configuration: configuration,
-                deflate: try NodeRequest.accept(upgradeRequest).deflate,
-                request: request
+                acceptance: try accept(upgradeRequest, channel.remoteAddress)
             )
         } catch {
             return channel.eventLoop.makeFailedFuture(error)
