@@ -13,10 +13,10 @@ DIST := .build/dist
 OURS := Sources Tests Benchmarks Package.swift
 ARGS ?=
 
-.PHONY: help deps build test check fmt proto demo bench-idle bench-io clean
+.PHONY: help deps build test check fmt proto demo conformance bench-idle bench-io bench-websocket clean
 
 help: ## Lists these targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 deps: ## Installs the Debian packages that are missing, and says which
 	@scripts/install-deps.sh
@@ -61,6 +61,12 @@ bench-idle: build ## What an idle agent and its hub cost; SECONDS_IDLE=60, JSON=
 
 bench-io: deps ## The comparison behind docs/decisions/0001-agent-io.md
 	@Benchmarks/AgentIO/compare.sh
+
+bench-websocket: deps ## WebSocket client and server beside Beast, libwebsockets, picows, websockets; JSON=1, TABLES="rtt small"
+	@Benchmarks/WebSocket/run.sh $(TABLES)
+
+conformance: deps ## Autobahn|Testsuite against our client and the hub's server, every case
+	@Tests/Conformance/Autobahn/run.py
 
 clean: ## Removes what was built and the demo's data
 	rm -rf .build .demo Benchmarks/AgentIO/.build Benchmarks/WebSocket/.build

@@ -10,7 +10,7 @@
 enum { MODE_RTT, MODE_SEND, MODE_RECV };
 
 typedef struct {
-    int is_server, port, tls, deflate, mode;
+    int is_server, port, tls, deflate, burst, mode;
     const char *cert, *key, *ca, *path;
     size_t size, count;
 } peer_options;
@@ -39,6 +39,7 @@ static inline peer_options peer_parse(int argc, char **argv) {
     o.is_server = !strcmp(argv[1], "server");
     for (int i = 2; i < argc; i++) {
         if (!strcmp(argv[i], "--deflate")) { o.deflate = 1; continue; }
+        if (!strcmp(argv[i], "--burst")) { o.burst = 1; continue; }
         if (i + 1 >= argc) peer_fail("an option lacks its value");
         const char *name = argv[i], *value = argv[++i];
         if (!strcmp(name, "--port")) o.port = atoi(value);

@@ -54,16 +54,16 @@ struct AutobahnClient {
     private func connect(_ dialer: Dialer, _ target: String) async throws -> WebSocketConnection {
         var endpoint = server
         endpoint.target = target
-        return try await WebSocketClient.connect(
-            to: endpoint,
-            configuration: WebSocketSettings.client(deflate: true),
-            dialer: dialer
-        )
+        var configuration = ClientConfiguration()
+        configuration.deflate = .init()
+        return try await WebSocketClient.connect(to: endpoint, configuration: configuration, dialer: dialer)
     }
 
     private func echo(_ connection: WebSocketConnection) async throws {
         while let message = try await connection.receive() {
             try await connection.send(message)
         }
+        // Lets the answer to the server's Close out before the connection goes.
+        await connection.close()
     }
 }

@@ -14,11 +14,16 @@ import WebSocketKitLite
 struct EchoServer {
     private let port: Int
     private let tls: TLSConfiguration?
-    private let acceptsDeflate: Bool
+    private let deflate: PerMessageDeflate.Configuration?
 
     init(_ arguments: inout Arguments) throws {
         port = try arguments.requireNumber("--port", in: 0...65535)
-        acceptsDeflate = arguments.takeFlag("--deflate")
+        switch (arguments.takeFlag("--deflate"), arguments.takeFlag("--context-takeover")) {
+        case (true, false): deflate = .stateless
+        case (true, true): deflate = .init()
+        case (false, false): deflate = nil
+        case (false, true): throw UsageError("--context-takeover goes with --deflate")
+        }
         switch (try arguments.take("--cert"), try arguments.take("--key")) {
         case (let certificate?, let key?): tls = try Self.tls(certificate: certificate, key: key)
         case (nil, nil): tls = nil
@@ -47,7 +52,7 @@ struct EchoServer {
             WebSocketUpgradeChannel(
                 responder: responder,
                 webSocketConfiguration: ConnectionConfiguration(),
-                accept: { head, _ in try Self.accept(head) },
+                accept: { head, _ in try accept(head) },
                 serve: { await Self.serve($0, $1) }
             )
         }
@@ -76,10 +81,11 @@ struct EchoServer {
         } catch is CancellationError {}
     }
 
-    private static func accept(_ head: HTTPRequestHead) throws -> WebSocketUpgradeChannel<Behaviour>.Acceptance {
+    private func accept(_ head: HTTPRequestHead) throws -> WebSocketUpgradeChannel<Behaviour>.Acceptance {
         let handshake = try ServerHandshake.accept(
             method: head.method.rawValue,
-            headers: HeaderFields(head.headers.map { (name: $0.name, value: $0.value) })
+            headers: HeaderFields(head.headers.map { (name: $0.name, value: $0.value) }),
+            deflate: deflate
         )
         return (Behaviour(path: head.uri), handshake)
     }

@@ -38,9 +38,11 @@ struct LoadClient {
             dialing.tls.systemRoots = false
             dialing.tls.caFile = authorityFile
         }
+        var configuration = ClientConfiguration()
+        configuration.deflate = offersDeflate ? .init() : nil
         let connection = try await WebSocketClient.connect(
             to: endpoint,
-            configuration: WebSocketSettings.client(deflate: offersDeflate),
+            configuration: configuration,
             dialer: Dialer(loop: loop, configuration: dialing)
         )
         let load = Load(loop: loop, connection: connection, size: size, count: count)

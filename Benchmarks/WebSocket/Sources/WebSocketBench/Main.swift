@@ -6,7 +6,7 @@ import WebSocketKitLite
 @main
 enum Main {
     private static let usage = """
-        usage: websocket-bench server --port P [--cert F --key F] [--deflate]
+        usage: websocket-bench server --port P [--cert F --key F] [--deflate [--context-takeover]]
                websocket-bench client --url ws[s]://HOST:P/PATH --mode rtt|send|recv --size S --count N [--ca F] [--deflate]
                websocket-bench autobahn --url ws://HOST:P --agent NAME [--first N --last M]
                websocket-bench codec
