@@ -7,6 +7,8 @@ packages=(
     binutils                                         # strip
     python3                                          # the sample bot and the demo
     curl openssl iproute2                            # the demo looks at the API, certificates and sockets
+    tinyproxy microsocks                             # tests: the agent through CONNECT and SOCKS 5
+    nginx-light haproxy caddy                        # tests: the hub behind the proxies people put in front of it
 )
 
 if ! command -v swift >/dev/null; then

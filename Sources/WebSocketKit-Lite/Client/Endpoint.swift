@@ -49,44 +49,17 @@ public struct Endpoint: Hashable, Sendable, CustomStringConvertible {
         let authority = rest[..<authorityEnd]
         guard !authority.contains(UInt8(ascii: "@")) else { throw invalid("it has a user name or password") }
 
-        let hostBytes: ArraySlice<UInt8>
-        var portBytes = ArraySlice<UInt8>()
-        if authority.first == UInt8(ascii: "[") {
-            guard let close = authority.firstIndex(of: UInt8(ascii: "]")) else { throw invalid("\"]\" is missing") }
-            hostBytes = authority[(authority.startIndex + 1)..<close]
-            let afterHost = authority[(close + 1)...]
-            guard afterHost.isEmpty || afterHost.first == UInt8(ascii: ":") else { throw invalid("text after \"]\"") }
-            portBytes = afterHost.dropFirst()
-            guard IPAddress.isIPv6(String(decoding: hostBytes, as: UTF8.self)) else {
-                throw invalid("what stands in brackets is no IPv6 address")
-            }
-        } else {
-            let colon = authority.firstIndex(of: UInt8(ascii: ":")) ?? authority.endIndex
-            hostBytes = authority[..<colon]
-            portBytes = authority[colon...].dropFirst()
-            guard !portBytes.contains(UInt8(ascii: ":")) else { throw invalid("an IPv6 address needs brackets") }
-            guard hostBytes.count <= 253,
-                hostBytes.allSatisfy({
-                    ASCII.isAlphanumeric($0) || $0 == UInt8(ascii: "-") || $0 == UInt8(ascii: ".")
-                        || $0 == UInt8(ascii: "_")
-                })
-            else { throw invalid("the host name has characters a host name cannot have") }
-        }
-        guard !hostBytes.isEmpty else { throw invalid("the host is missing") }
-
-        var port = scheme == .ws || scheme == .http ? 80 : 443
-        if !portBytes.isEmpty {
-            let text = String(decoding: portBytes, as: UTF8.self)
-            guard let number = ASCII.decimal(text), (1...65535).contains(number) else {
-                throw invalid("the port is not a number from 1 to 65535")
-            }
-            port = number
+        let place: Authority
+        do throws(Authority.SyntaxError) {
+            place = try Authority(parsing: authority)
+        } catch {
+            throw invalid(error.reason)
         }
         let target = String(decoding: rest[authorityEnd...], as: UTF8.self)
         self.init(
             scheme: scheme,
-            host: String(decoding: hostBytes.map(ASCII.lowercased), as: UTF8.self),
-            port: port,
+            host: place.host,
+            port: place.port ?? (scheme == .ws || scheme == .http ? 80 : 443),
             target: target.hasPrefix("/") ? target : "/" + target
         )
     }
@@ -95,7 +68,9 @@ public struct Endpoint: Hashable, Sendable, CustomStringConvertible {
     public var isSecure: Bool { scheme == .wss || scheme == .https }
 
     /// Whether the host is this machine by name or address.
-    public var isLoopback: Bool { host == "localhost" || IPAddress.isLoopback(host) }
+    public var isLoopback: Bool { Self.isLoopback(host) }
+
+    static func isLoopback(_ host: String) -> Bool { host == "localhost" || IPAddress.isLoopback(host) }
 
     /// The value of a `Host` field: the host, and the port unless it is the scheme's own.
     public var authority: String {

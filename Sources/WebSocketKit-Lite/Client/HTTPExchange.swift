@@ -35,13 +35,15 @@ public enum HTTPExchange {
     /// - Parameters:
     ///   - maxBodyBytes: The largest body taken; a larger one throws `tooLarge`.
     ///   - timeout: Limit for everything after the connection is made. Connecting has the dialer's limits.
+    ///   - observer: Told what has been done, as it is done.
     /// - Throws: What dialing throws, and `timeout`, `protocolViolation`, `tooLarge`, `tcpFailed`, `misuse`,
     ///   `cancelled`.
     public static func perform(
         _ request: Request,
         dialer: Dialer,
         maxBodyBytes: Int = 1024 * 1024,
-        timeout: Duration = .seconds(30)
+        timeout: Duration = .seconds(30),
+        observer: DialObserver? = nil
     ) async throws(WebSocketError) -> Response {
         let bytes: [UInt8]
         do throws(LocalMisuse) {
@@ -49,7 +51,7 @@ public enum HTTPExchange {
         } catch {
             throw WebSocketError(.misuse, "\(error)", cause: error)
         }
-        let stream = try await dialer.dial(request.endpoint)
+        let stream = try await dialer.dial(request.endpoint, observer: observer)
         do {
             let deadline = ContinuousClock.now + timeout
             try await stream.write(bytes[...], deadline: deadline)

@@ -28,11 +28,14 @@ public enum WebSocketClient {
 
     /// Connects and completes the opening handshake.
     ///
-    /// Cancellation ends it promptly with `WebSocketError.Code.cancelled`.
+    /// Cancellation ends it promptly with `WebSocketError.Code.cancelled`. Redirects are not followed.
+    ///
+    /// - Parameter observer: Told what has been done, as it is done.
     public static func connect(
         to endpoint: Endpoint,
         configuration: ClientConfiguration = ClientConfiguration(),
-        dialer: Dialer
+        dialer: Dialer,
+        observer: DialObserver? = nil
     ) async throws(WebSocketError) -> WebSocketConnection {
         let request = UpgradeRequest(
             authority: endpoint.authority,
@@ -48,7 +51,8 @@ public enum WebSocketClient {
         } catch {
             throw WebSocketError(.misuse, "\(error)", cause: error)
         }
-        let stream = try await dialer.dial(endpoint)
+        let stream = try await dialer.dial(endpoint, observer: observer)
+        let begin = ContinuousClock.now
         do throws(WebSocketError) {
             let (response, rest) = try await upgrade(
                 stream,
@@ -57,6 +61,7 @@ public enum WebSocketClient {
                 requestBytes: requestBytes,
                 timeout: configuration.upgradeTimeout
             )
+            observer?(.upgraded(subprotocol: response.subprotocol, took: begin.duration(to: .now)))
             return WebSocketConnection(
                 stream: stream,
                 loop: dialer.loop,
@@ -98,7 +103,8 @@ public enum WebSocketClient {
                 .protocolViolation,
                 "\(endpoint.authority) did not answer as a WebSocket server: \(error.message); check the URL and "
                     + "proxies in between",
-                cause: error
+                cause: error,
+                phase: .http
             )
         } catch {
             throw WebSocketError(
@@ -127,25 +133,5 @@ public enum WebSocketClient {
             body += more
         }
         return .httpStatus(head, body: body, from: endpoint)
-    }
-}
-
-extension WebSocketError {
-    /// An answer with another status than the one wanted.
-    static func httpStatus(_ head: HTTPResponseHead, body: [UInt8], from endpoint: Endpoint) -> WebSocketError {
-        let prefix = String(decoding: body.prefix(512), as: UTF8.self)
-        let firstLine = prefix.prefix { !$0.isNewline }
-        let retryAfter = head.headers["Retry-After"].flatMap { ASCII.decimal($0) }
-        return WebSocketError(
-            .httpStatus,
-            "\(endpoint.authority) answered \(head.status) \(head.reason)"
-                + (firstLine.isEmpty ? "" : ": \(firstLine)"),
-            httpFailure: HTTPFailure(
-                status: head.status,
-                bodyPrefix: prefix,
-                // A day is longer than anybody means; it also keeps arithmetic with the value safe.
-                retryAfter: retryAfter.map { .seconds(min($0, 86_400)) }
-            )
-        )
     }
 }

@@ -19,14 +19,28 @@ public struct WebSocketError: Error, Sendable, CustomStringConvertible {
         public static let insecureURL = Code(rawValue: "insecure_url")
         /// A parameter of the call is not allowed.
         public static let misuse = Code(rawValue: "misuse")
-        /// The host name did not resolve.
-        public static let dns = Code(rawValue: "dns")
+        /// The host name does not exist.
+        public static let dnsNotFound = Code(rawValue: "dns_not_found")
+        /// The name server could not be asked, or failed.
+        public static let dnsFailed = Code(rawValue: "dns_failed")
         /// The host is there and nothing listens on the port.
         public static let tcpRefused = Code(rawValue: "tcp_refused")
         /// No route to the host or its network.
         public static let tcpUnreachable = Code(rawValue: "tcp_unreachable")
         /// The connection failed in some other way, before or after it was made.
         public static let tcpFailed = Code(rawValue: "tcp_failed")
+        /// The text that names the proxy cannot be used, or names a kind that is not supported.
+        public static let invalidProxy = Code(rawValue: "invalid_proxy")
+        /// The proxy's name does not resolve, or it does not take connections; `phase` tells which.
+        public static let proxyUnreachable = Code(rawValue: "proxy_unreachable")
+        /// The proxy wants a login, or another one.
+        public static let proxyAuthentication = Code(rawValue: "proxy_authentication")
+        /// The proxy's rules forbid the connection.
+        public static let proxyRefused = Code(rawValue: "proxy_refused")
+        /// The proxy could not connect to the server.
+        public static let proxyTargetUnreachable = Code(rawValue: "proxy_target_unreachable")
+        /// The proxy does not speak its protocol, or not enough of it.
+        public static let proxyProtocol = Code(rawValue: "proxy_protocol")
         /// The certificate's issuer is not trusted here.
         public static let tlsUnknownAuthority = Code(rawValue: "tls_unknown_authority")
         /// The certificate is for another name or address.
@@ -39,10 +53,14 @@ public struct WebSocketError: Error, Sendable, CustomStringConvertible {
         public static let tlsPinMismatch = Code(rawValue: "tls_pin_mismatch")
         /// The certificate was refused for another reason.
         public static let tlsCertificateInvalid = Code(rawValue: "tls_certificate_invalid")
+        /// The server wants a client certificate, or does not accept the one it was given.
+        public static let tlsClientCertificate = Code(rawValue: "tls_client_certificate")
         /// The two sides could not agree, or the peer does not speak TLS.
         public static let tlsHandshake = Code(rawValue: "tls_handshake")
         /// Our own TLS settings cannot be used: a CA file that cannot be read, a pin that is no SHA-256.
         public static let tlsConfiguration = Code(rawValue: "tls_configuration")
+        /// The server sends elsewhere; redirects are not followed.
+        public static let redirected = Code(rawValue: "redirected")
         /// The server answered with a status other than the one wanted; see `httpFailure`.
         public static let httpStatus = Code(rawValue: "http_status")
         /// The peer broke HTTP or the WebSocket protocol.
@@ -59,12 +77,14 @@ public struct WebSocketError: Error, Sendable, CustomStringConvertible {
         public static let system = Code(rawValue: "system")
     }
 
-    /// What was going on when time ran out.
+    /// What was going on when it failed.
     public enum Phase: String, Hashable, Sendable {
         /// Resolving the name.
         case dns
-        /// Connecting to an address.
+        /// Connecting to an address, the server's or the proxy's.
         case tcp
+        /// Choosing a proxy, and asking it for a connection.
+        case proxy
         /// The TLS handshake.
         case tls
         /// The opening handshake, or waiting for an HTTP answer.
@@ -93,12 +113,15 @@ public struct WebSocketError: Error, Sendable, CustomStringConvertible {
     public let message: String
     /// The error underneath, if there is one.
     public let cause: (any Error)?
-    /// With `timeout`: what took too long.
+    /// What was going on: always there with `timeout` and when a connection could not be made.
     public let phase: Phase?
     /// With `httpStatus`: what the server answered.
     public let httpFailure: HTTPFailure?
     /// With `closed`: how the connection ended, when it was a WebSocket connection that did.
     public let closeStatus: CloseStatus?
+    /// With `tlsNotYetValid`: how far this machine's clock is before the certificate's beginning, that is how much it
+    /// is behind at least if the certificate is right. With `tlsExpired`: how far it is past the end.
+    public let clockGap: Duration?
 
     /// Describes a failure.
     public init(
@@ -107,14 +130,16 @@ public struct WebSocketError: Error, Sendable, CustomStringConvertible {
         cause: (any Error)? = nil,
         phase: Phase? = nil,
         httpFailure: HTTPFailure? = nil,
-        closeStatus: CloseStatus? = nil
+        closeStatus: CloseStatus? = nil,
+        clockGap: Duration? = nil
     ) {
         self.code = code
         self.message = message
         self.cause = cause
-        self.phase = phase
+        self.phase = phase ?? code.phase
         self.httpFailure = httpFailure
         self.closeStatus = closeStatus
+        self.clockGap = clockGap
     }
 
     /// Whether the same attempt may succeed later without anybody changing a setting. An expired certificate counts:
@@ -122,7 +147,8 @@ public struct WebSocketError: Error, Sendable, CustomStringConvertible {
     public var isRetryable: Bool {
         switch code {
         case .invalidURL, .insecureURL, .misuse, .tlsUnknownAuthority, .tlsNameMismatch, .tlsPinMismatch,
-            .tlsConfiguration, .tooLarge, .cancelled:
+            .tlsConfiguration, .tlsClientCertificate, .invalidProxy, .proxyAuthentication, .redirected, .tooLarge,
+            .cancelled:
             false
         case .httpStatus:
             // 408 and 429 ask for another try; other 4xx will be the same next time.
@@ -140,4 +166,23 @@ public struct WebSocketError: Error, Sendable, CustomStringConvertible {
     }
 
     static let cancelled = WebSocketError(.cancelled, "cancelled by the caller")
+}
+
+extension WebSocketError.Code {
+    /// The phase that alone can fail with this code.
+    fileprivate var phase: WebSocketError.Phase? {
+        switch self {
+        case .dnsNotFound, .dnsFailed:
+            .dns
+        case .invalidProxy, .proxyAuthentication, .proxyRefused, .proxyTargetUnreachable, .proxyProtocol:
+            .proxy
+        case .tlsUnknownAuthority, .tlsNameMismatch, .tlsExpired, .tlsNotYetValid, .tlsPinMismatch,
+            .tlsCertificateInvalid, .tlsClientCertificate, .tlsHandshake, .tlsConfiguration:
+            .tls
+        case .httpStatus, .redirected:
+            .http
+        default:
+            nil
+        }
+    }
 }

@@ -1,8 +1,17 @@
+import COpenSSL
+
 /// The SHA-256 of a SubjectPublicKeyInfo, as people write it.
 struct PublicKeyPin: Hashable, Sendable, CustomStringConvertible {
     let digest: [UInt8]
 
     init(digest: [UInt8]) {
+        self.digest = digest
+    }
+
+    /// The pin of a certificate's key; nil where OpenSSL cannot write the key down.
+    init?(of certificate: OpaquePointer) {
+        var digest = [UInt8](repeating: 0, count: 32)
+        guard COpenSSL_public_key_sha256(certificate, &digest) == 1 else { return nil }
         self.digest = digest
     }
 

@@ -1,4 +1,4 @@
-/// Whom to trust.
+/// Whom to trust, and what to show when the server asks who we are.
 ///
 /// With certificate authorities (the system's, `caFile`, `caPEM`) the chain, the dates and the host name are verified;
 /// pins, if any, must match a key of the verified chain besides. Without any authority but with pins, the key of the
@@ -15,6 +15,11 @@ public struct TLSConfiguration: Sendable {
     public var pinSHA256: [String] = []
     /// The name to ask for and to verify instead of the URL's host.
     public var serverName: String?
+
+    /// A file of PEM certificates, this side's own first and its chain after it, shown to servers that ask for one.
+    public var clientCertificateFile: String?
+    /// A PEM file with the unencrypted private key; nil when it stands in `clientCertificateFile`.
+    public var clientKeyFile: String?
 
     /// Trusts what the operating system trusts.
     public init() {}

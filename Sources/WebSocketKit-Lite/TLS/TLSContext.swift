@@ -3,14 +3,16 @@ import COpenSSL
 /// Trust settings in OpenSSL's form, made once and used for any number of connections.
 ///
 /// `@unchecked Sendable`: an `SSL_CTX` that nobody changes any more may be used from several threads at once; this one
-/// is changed only in `init`.
+/// is changed only in `init`. It also keeps the sessions its connections may resume.
 public final class TLSContext: @unchecked Sendable {
     let pointer: OpaquePointer
     let pins: Set<PublicKeyPin>
     let trustsPinAlone: Bool
     let serverName: String?
+    /// What later connections resume.
+    let tickets = TLSTicketCache()
 
-    /// Reads the CA certificates. Throws `WebSocketError.Code.tlsConfiguration`.
+    /// Reads certificates and key. Throws `WebSocketError.Code.tlsConfiguration`.
     ///
     /// Reads files, so it may take a moment; do it once, not per connection.
     public init(_ configuration: TLSConfiguration) throws(WebSocketError) {
@@ -41,7 +43,8 @@ public final class TLSContext: @unchecked Sendable {
 
         COpenSSL_set_nonblocking_modes(pointer)
         COpenSSL_set_safe_options(pointer)
-        SSL_CTX_set_verify(pointer, SSL_VERIFY_PEER, nil)
+        COpenSSL_report_sessions(pointer, TLSSession.takeSession)
+        SSL_CTX_set_verify(pointer, SSL_VERIFY_PEER, TLSSession.verify)
         guard COpenSSL_set_minimum_version_tls12(pointer) == 1 else {
             throw WebSocketError(.tlsConfiguration, "this OpenSSL does not offer TLS 1.2")
         }
@@ -61,6 +64,14 @@ public final class TLSContext: @unchecked Sendable {
         }
         if let pem = configuration.caPEM {
             try Self.trust(pem: pem, in: pointer)
+        }
+        if let certificate = configuration.clientCertificateFile {
+            try ClientCertificate.load(certificate, keyFile: configuration.clientKeyFile, into: pointer)
+        } else if configuration.clientKeyFile != nil {
+            throw WebSocketError(
+                .tlsConfiguration,
+                "a client key was given and no certificate; give that with --client-cert"
+            )
         }
     }
 

@@ -14,9 +14,15 @@ final class TLSSession {
         case failed(StreamError)
     }
 
-    private let pointer: OpaquePointer
-    private let context: TLSContext
-    private let name: String
+    let pointer: OpaquePointer
+    let context: TLSContext
+    /// Whom the certificate must be for.
+    let name: String
+    /// Why the certificate was not accepted, if it was not.
+    var refusal: CertificateRefusal?
+    /// Whether the handshake is done and everything about the server was found good.
+    var isTrusted = false
+    var untrustedTicket: TLSTicket?
 
     /// Prepares a client's handshake with `host` over `descriptor`.
     init(context: TLSContext, host: String, descriptor: Int32) throws(WebSocketError) {
@@ -27,14 +33,14 @@ final class TLSSession {
         self.context = context
         name = context.serverName ?? host
         let isAddress = IPAddress.isLiteral(name)
-        var isReady = SSL_set_fd(pointer, descriptor) == 1
+        var isReady =
+            COpenSSL_set_owner(pointer, Unmanaged.passUnretained(self).toOpaque()) == 1
+            && SSL_set_fd(pointer, descriptor) == 1
         if !isAddress {
             // Server name indication is for names only (RFC 6066 §3).
             isReady = isReady && COpenSSL_set_server_name_indication(pointer, name) == 1
         }
-        if context.trustsPinAlone {
-            COpenSSL_verify_by_pin_only(pointer)
-        } else {
+        if !context.trustsPinAlone {
             let parameters = SSL_get0_param(pointer)
             X509_VERIFY_PARAM_set_hostflags(parameters, UInt32(X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS))
             isReady =
@@ -47,6 +53,10 @@ final class TLSSession {
             throw WebSocketError(.tlsConfiguration, "the server name \(name.debugDescription) cannot be used with TLS")
         }
         SSL_set_connect_state(pointer)
+        if let ticket = context.tickets.take(for: name) {
+            // A ticket that cannot be used only makes the handshake a full one.
+            SSL_set_session(pointer, ticket.pointer)
+        }
     }
 
     deinit {
@@ -58,7 +68,7 @@ final class TLSSession {
         OpenSSLError.clear()
         let result = SSL_do_handshake(pointer)
         if result == 1 {
-            try checkPins()
+            try completeTrust()
             return .done(())
         }
         let failure: StreamError
@@ -66,7 +76,6 @@ final class TLSSession {
         case .failed(let error): failure = error
         case let step: return step
         }
-        try checkVerification()
         throw handshakeError(failure)
     }
 
@@ -110,84 +119,5 @@ final class TLSSession {
             if error?.code == SSL_R_UNEXPECTED_EOF_WHILE_READING { return .failed(.truncated) }
             return .failed(.tls(error?.reason ?? "unknown failure"))
         }
-    }
-
-    // MARK: Trust
-
-    private func checkVerification() throws(WebSocketError) {
-        let result = Int32(truncatingIfNeeded: SSL_get_verify_result(pointer))
-        switch result {
-        case X509_V_OK:
-            return
-        case X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT, X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT_LOCALLY,
-            X509_V_ERR_DEPTH_ZERO_SELF_SIGNED_CERT, X509_V_ERR_SELF_SIGNED_CERT_IN_CHAIN,
-            X509_V_ERR_UNABLE_TO_VERIFY_LEAF_SIGNATURE, X509_V_ERR_CERT_UNTRUSTED:
-            throw WebSocketError(
-                .tlsUnknownAuthority,
-                "the certificate of \(name) is signed by an authority this machine does not know; pass --ca-file "
-                    + "with the hub's CA certificate"
-            )
-        case X509_V_ERR_HOSTNAME_MISMATCH, X509_V_ERR_IP_ADDRESS_MISMATCH:
-            throw WebSocketError(
-                .tlsNameMismatch,
-                "the server's certificate is not for \(name); use the name the certificate was made for, or renew it "
-                    + "with this one"
-            )
-        case X509_V_ERR_CERT_HAS_EXPIRED:
-            throw WebSocketError(
-                .tlsExpired,
-                "the certificate of \(name) has expired; renew it, or set this machine's clock if that is wrong"
-            )
-        case X509_V_ERR_CERT_NOT_YET_VALID:
-            throw WebSocketError(
-                .tlsNotYetValid,
-                "the certificate of \(name) is not valid yet; check this machine's clock"
-            )
-        default:
-            let reason = X509_verify_cert_error_string(Int(result)).map { String(cString: $0) } ?? "error \(result)"
-            throw WebSocketError(.tlsCertificateInvalid, "the certificate of \(name) was refused: \(reason)")
-        }
-    }
-
-    private func checkPins() throws(WebSocketError) {
-        guard !context.pins.isEmpty else { return }
-        var seen: [PublicKeyPin] = []
-        if let leaf = SSL_get0_peer_certificate(pointer), let pin = Self.pin(of: leaf) {
-            seen.append(pin)
-        }
-        // Possession of the key is proven for the leaf; for the others only by the verified signatures.
-        if !context.trustsPinAlone, let chain = SSL_get0_verified_chain(pointer) {
-            for index in 0..<COpenSSL_certificate_count(chain) {
-                if let certificate = COpenSSL_certificate_at(chain, index), let pin = Self.pin(of: certificate) {
-                    seen.append(pin)
-                }
-            }
-        }
-        guard seen.contains(where: context.pins.contains) else {
-            let found = seen.first.map { "; its key is \($0)" } ?? ""
-            throw WebSocketError(
-                .tlsPinMismatch,
-                "the certificate of \(name) does not have a pinned key\(found); pass that with --pin-sha256 only if "
-                    + "the hub's operator confirms it"
-            )
-        }
-    }
-
-    private static func pin(of certificate: OpaquePointer) -> PublicKeyPin? {
-        var digest = [UInt8](repeating: 0, count: 32)
-        return COpenSSL_public_key_sha256(certificate, &digest) == 1 ? PublicKeyPin(digest: digest) : nil
-    }
-
-    private func handshakeError(_ failure: StreamError) -> WebSocketError {
-        let what: String
-        switch failure {
-        case .tls(let reason) where reason == "wrong version number" || reason == "http request":
-            what = "the server does not speak TLS on this port; check scheme and port"
-        case .truncated, .system:
-            what = "the server ended the connection (\(failure)); check that the port speaks TLS"
-        default:
-            what = "\(failure)"
-        }
-        return WebSocketError(.tlsHandshake, "the TLS handshake with \(name) failed: \(what)", cause: failure)
     }
 }

@@ -42,7 +42,10 @@ enum Resolver {
             return true
         }
         guard isAdmitted else {
-            throw WebSocketError(.dns, "too many look-ups are waiting for the name server; check this machine's DNS")
+            throw WebSocketError(
+                .dnsFailed,
+                "too many look-ups are waiting for the name server; check this machine's DNS"
+            )
         }
 
         let cancellation = Mutex<(isCancelled: Bool, lookup: Lookup?)>((false, nil))
@@ -98,15 +101,7 @@ enum Resolver {
         var list: UnsafeMutablePointer<addrinfo>?
         let failure = getaddrinfo(host, String(port), &hints, &list)
         defer { list.map { freeaddrinfo($0) } }
-        guard failure == 0 else {
-            let reason = gai_strerror(failure).map { String(cString: $0) } ?? "error \(failure)"
-            return .failure(
-                WebSocketError(
-                    .dns,
-                    "the name \(host) could not be resolved (\(reason)); check the name and this machine's DNS"
-                )
-            )
-        }
+        guard failure == 0 else { return .failure(WebSocketError(lookupFailure: failure, host: host)) }
         var addresses: [SocketAddress] = []
         var entry = list
         while let current = entry {
@@ -118,8 +113,30 @@ enum Resolver {
             entry = current.pointee.ai_next
         }
         guard !addresses.isEmpty else {
-            return .failure(WebSocketError(.dns, "the name \(host) has no address"))
+            return .failure(WebSocketError(lookupFailure: EAI_NONAME, host: host))
         }
         return .success(addresses)
+    }
+}
+
+extension WebSocketError {
+    /// What the system's resolver answered: there is no such name, or nobody could say.
+    fileprivate init(lookupFailure failure: Int32, host: String) {
+        // Negative numbers of the C library's that are not in POSIX: no data, and no address of the family asked for.
+        let isNotFound = [EAI_NONAME, -5, -9].contains(failure)
+        guard !isNotFound else {
+            self.init(
+                .dnsNotFound,
+                "the name \(host) does not exist in DNS, or has no address; check its spelling, and that this machine "
+                    + "asks the name server that knows it (/etc/resolv.conf)"
+            )
+            return
+        }
+        let reason = gai_strerror(failure).map { String(cString: $0) } ?? "error \(failure)"
+        self.init(
+            .dnsFailed,
+            "the name server did not say what \(host) is (\(reason)); check this machine's network and "
+                + "/etc/resolv.conf"
+        )
     }
 }

@@ -14,6 +14,11 @@ enum IPAddress {
 
     static func isLiteral(_ text: String) -> Bool { isIPv4(text) || isIPv6(text) }
 
+    /// The 4 or 16 bytes of an address; nil for a name.
+    static func bytes(_ text: String) -> [UInt8]? {
+        SocketAddress(literal: text, port: 0)?.addressBytes
+    }
+
     /// 127.0.0.0/8 and ::1.
     static func isLoopback(_ text: String) -> Bool {
         SocketAddress(literal: text, port: 0)?.isLoopback ?? false
@@ -70,18 +75,29 @@ struct SocketAddress: Sendable, CustomStringConvertible {
         }
     }
 
+    /// The 4 or 16 bytes of the address itself.
+    var addressBytes: [UInt8] {
+        withUnsafeBytes(of: storage) { Array(family == AF_INET ? $0[4..<8] : $0[8..<24]) }
+    }
+
     /// 127.0.0.0/8, ::1, and the former mapped into the latter's family.
     var isLoopback: Bool {
-        withUnsafeBytes(of: storage) { bytes in
-            if family == AF_INET { return bytes[4] == 127 }
-            let address = Array(bytes[8..<24])
-            return address == [UInt8](repeating: 0, count: 15) + [1]
-                || address.starts(with: [UInt8](repeating: 0, count: 10) + [0xFF, 0xFF, 127])
-        }
+        let address = addressBytes
+        if family == AF_INET { return address[0] == 127 }
+        return address == [UInt8](repeating: 0, count: 15) + [1]
+            || address.starts(with: [UInt8](repeating: 0, count: 10) + [0xFF, 0xFF, 127])
     }
+
+    /// The address as text, without the port and without brackets.
+    var hostDescription: String { texts.host }
 
     /// Address and port as text.
     var description: String {
+        let (host, port) = texts
+        return (family == AF_INET6 ? "[\(host)]" : host) + ":" + port
+    }
+
+    private var texts: (host: String, port: String) {
         var host = [CChar](repeating: 0, count: Int(NI_MAXHOST))
         var port = [CChar](repeating: 0, count: Int(NI_MAXSERV))
         let failure = withPointer { pointer, length in
@@ -95,9 +111,8 @@ struct SocketAddress: Sendable, CustomStringConvertible {
                 NI_NUMERICHOST | NI_NUMERICSERV
             )
         }
-        guard failure == 0 else { return "an address of family \(family)" }
-        let name = String(nullTerminated: host)
-        return (family == AF_INET6 ? "[\(name)]" : name) + ":" + String(nullTerminated: port)
+        guard failure == 0 else { return ("?", "?") }
+        return (String(nullTerminated: host), String(nullTerminated: port))
     }
 }
 

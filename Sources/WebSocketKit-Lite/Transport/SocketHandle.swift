@@ -45,16 +45,13 @@ final class SocketHandle: @unchecked Sendable {
         }
     }
 
-    /// Connects to `address`, giving up at `deadline`.
-    static func connect(
-        to address: SocketAddress,
-        loop: EpollLoop,
-        deadline: ContinuousClock.Instant,
-        isolation: isolated (any Actor)? = #isolation
-    ) async throws -> SocketHandle {
+    /// Begins to connect to `address`; `connected` tells the outcome. Throws when the system refuses at once.
+    ///
+    /// Two steps, so that who races several addresses holds the sockets and can close those that lost.
+    static func connecting(to address: SocketAddress, loop: EpollLoop) throws(StreamError) -> SocketHandle {
         let type = Int32(SOCK_STREAM.rawValue) | Int32(SOCK_NONBLOCK.rawValue) | Int32(SOCK_CLOEXEC.rawValue)
         let descriptor = socket(address.family, type, 0)
-        guard descriptor >= 0 else { throw StreamError.system(call: "socket", number: errno) }
+        guard descriptor >= 0 else { throw .system(call: "socket", number: errno) }
         setOption(descriptor, Int32(IPPROTO_TCP), TCP_NODELAY, 1)
         setOption(descriptor, Int32(IPPROTO_TCP), TCP_NOTSENT_LOWAT, notSentLowWaterBytes)
 
@@ -62,25 +59,29 @@ final class SocketHandle: @unchecked Sendable {
         let number = errno
         guard result == 0 || number == EINPROGRESS else {
             Glibc.close(descriptor)
-            throw StreamError.system(call: "connect", number: number)
+            throw .system(call: "connect", number: number)
         }
         let handle = try SocketHandle(descriptor: descriptor, loop: loop)
-        guard result != 0 else { return handle }
-        handle.clear(.write)
-        do {
-            try await handle.wait(for: .write, deadline: deadline)
-        } catch {
-            handle.close()
-            throw error
-        }
-        var failure: Int32 = 0
-        var length = socklen_t(MemoryLayout<Int32>.size)
-        getsockopt(descriptor, SOL_SOCKET, SO_ERROR, &failure, &length)
-        guard failure == 0 else {
-            handle.close()
-            throw StreamError.system(call: "connect", number: failure)
+        if result != 0 {
+            handle.clear(.write)
         }
         return handle
+    }
+
+    /// Returns once the connection that `connecting` began is made. Throws `StreamError` or `CancellationError`; the
+    /// socket is then closed.
+    func connected(isolation: isolated (any Actor)? = #isolation) async throws {
+        do {
+            try await wait(for: .write, deadline: nil)
+            guard !isClosed else { throw StreamError.closed }
+            var failure: Int32 = 0
+            var length = socklen_t(MemoryLayout<Int32>.size)
+            getsockopt(descriptor, SOL_SOCKET, SO_ERROR, &failure, &length)
+            guard failure == 0 else { throw StreamError.system(call: "connect", number: failure) }
+        } catch {
+            close()
+            throw error
+        }
     }
 
     /// Options that only make things faster; a kernel that does not know one is no reason to fail.

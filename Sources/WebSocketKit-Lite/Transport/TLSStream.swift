@@ -17,6 +17,9 @@ public actor TLSStream: ByteStream {
         session = try TLSSession(context: context, host: host, descriptor: socket.descriptor)
     }
 
+    /// What the handshake came to.
+    var summary: TLSSummary { session.summary }
+
     /// Completes the handshake. Throws a `WebSocketError` with a `tls…` code, `StreamError`, or `CancellationError`.
     func handshake(deadline: ContinuousClock.Instant) async throws {
         while true {

@@ -3,17 +3,23 @@
 /// In page mode it answers any request with a status page. In raw mode, what one client sends comes out of `received`
 /// and what is given to `send` goes to that client.
 final class OpenSSLServer: Sendable {
+    private let reserved: ReservedPort?
     private let process: ChildProcess
     let port: Int
 
-    init(certificate name: String, in certificates: TestCertificates, isRaw: Bool = false, options: [String] = [])
-        throws
-    {
-        // Raw mode does not tell the port it got, so it is given one that was free a moment ago.
-        let requestedPort = isRaw ? try TestListener().port : 0
+    init(
+        certificate name: String,
+        in certificates: TestCertificates,
+        host: String = "127.0.0.1",
+        isRaw: Bool = false,
+        options: [String] = []
+    ) throws {
+        // Raw mode does not tell the port it got, so it is given one.
+        reserved = isRaw ? try ReservedPort() : nil
+        let requestedPort = reserved?.port ?? 0
         process = try ChildProcess(
             [
-                "openssl", "s_server", "-accept", "127.0.0.1:\(requestedPort)", "-cert", certificates.certificate(name),
+                "openssl", "s_server", "-accept", "\(host):\(requestedPort)", "-cert", certificates.certificate(name),
                 "-key", certificates.key(name), isRaw ? "-quiet" : "-www",
             ] + options,
             directory: certificates.directory

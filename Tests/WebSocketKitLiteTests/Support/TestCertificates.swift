@@ -49,7 +49,7 @@ struct TestCertificates: Sendable {
             [any]
             commonName = supplied
             [good]
-            subjectAltName = DNS:localhost, IP:127.0.0.1
+            subjectAltName = DNS:localhost, IP:127.0.0.1, IP:::1
             [wrong]
             subjectAltName = DNS:elsewhere.example, IP:192.0.2.1
             """
@@ -66,6 +66,7 @@ struct TestCertificates: Sendable {
             ("wrong", "wrong", "20200101000000Z", "20991231000000Z"),
             ("expired", "good", "20200101000000Z", "20200201000000Z"),
             ("future", "good", "20980101000000Z", "20991231000000Z"),
+            ("client", "good", "20200101000000Z", "20991231000000Z"),
         ] {
             try openssl(
                 ["req", "-new", "-config", "openssl.cnf", "-subj", "/CN=\(name)"] + newKey(name)
@@ -76,7 +77,10 @@ struct TestCertificates: Sendable {
                 "-enddate", to, "-in", "\(name).csr", "-out", "\(name).pem",
             ])
         }
-        try checkMade(["ca", "other-ca", "good", "wrong", "expired", "future"])
+        try openssl([
+            "pkey", "-in", "client.key", "-aes256", "-passout", "pass:secret", "-out", "encrypted.key",
+        ])
+        try checkMade(["ca", "other-ca", "good", "wrong", "expired", "future", "client"])
     }
 
     /// Fails when a command has failed without anybody looking at its status.
