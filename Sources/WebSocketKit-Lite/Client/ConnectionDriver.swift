@@ -1,52 +1,60 @@
-/// Runs a `ConnectionMachine` over a stream: one task reads, one writes, a timer ticks; all on the loop's thread.
+/// Runs a `ConnectionMachine` over a stream, by calls from the loop when the stream is ready, and no task of its own.
 ///
 /// Reading stops while messages nobody has taken exceed `maxUntakenBytes`, and goes on when half of them are gone.
-/// What is queued for writing is what senders are waiting for, so it is bounded by them; whatever has gathered during
-/// one write goes out with the next.
-actor ConnectionDriver {
-    /// Largest piece given to the stream at once. The write limit applies to each, so a long message on a slow link is
-    /// not mistaken for a dead one.
-    private static let maxWriteBytes = 64 * 1024
-    /// More senders than this wait before their message is even copied into the queue.
-    private static let maxQueuedWriteBytes = 256 * 1024
+/// What is sent during one turn of the loop leaves together at its end, or sooner when it is much.
+///
+/// `@unchecked Sendable`: every member but `init` is for the loop's thread only.
+final class ConnectionDriver: StreamObserver, TurnObserver, @unchecked Sendable {
+    /// Payload of a message from which on it is received in place.
+    private static let inPlaceBytes = 4 * 1024
+    /// Read before others on the loop get their turn.
+    private static let maxReadBytesPerTurn = 256 * 1024
+    /// Queued from which on a turn's end is not waited for.
+    private static let flushBytes = 32 * 1024
+    /// Reads and writes made within calls of the application before it is made to wait, so that a busy one leaves the
+    /// loop's thread to others from time to time.
+    private static let maxCallsWithoutPause = 16
 
-    private let loop: EpollLoop
+    let loop: EpollLoop
     private let stream: any ByteStream
     private let configuration: ClientConfiguration
     private var machine: ConnectionMachine
 
-    private var inbox: [WebSocketMessage] = []
-    private var inboxHead = 0
-    private var inboxBytes = 0
     /// Why the transport failed, when it did.
     private var transportError: (any Error)?
-    private var mustCloseTransport = false
+    private var isTransportToBeClosed = false
     private var isFinished = false
+    private var isReadingPaused = false
+    private var mayBeReadable = true
+    private var isTurnEndAwaited = false
+    private var callsWithoutPause = 0
+    /// When the bytes queued for writing must have made progress; nil while none wait for room.
+    private var writeDeadline: ContinuousClock.Instant?
     private var timer: EpollLoop.TimerID?
 
-    /// Open while there is something to write or the transport is to be closed.
-    private let hasOutgoing: ReadinessGate
-    /// Open while the inbox has room.
-    private let hasRoom: ReadinessGate
     /// Open while there is a message, or the outcome is known.
     private let hasNews: ReadinessGate
+    /// Open while no more than `maxQueuedWriteBytes` wait to be written, or the outcome is known.
+    private let hasRoom: ReadinessGate
     /// Open once the transport is closed.
     private let hasEnded: ReadinessGate
-    /// Opens when what is queued now has been written.
-    private var batchWritten: ReadinessGate
 
-    nonisolated var unownedExecutor: UnownedSerialExecutor { loop.asUnownedSerialExecutor() }
-
-    init(stream: any ByteStream, loop: EpollLoop, machine: ConnectionMachine, configuration: ClientConfiguration) {
+    init(stream: any ByteStream, machine: ConnectionMachine, configuration: ClientConfiguration) {
         self.stream = stream
-        self.loop = loop
         self.machine = machine
         self.configuration = configuration
-        hasOutgoing = ReadinessGate(loop: loop)
-        hasRoom = ReadinessGate(loop: loop, isOpen: true)
+        loop = stream.loop
         hasNews = ReadinessGate(loop: loop)
+        hasRoom = ReadinessGate(loop: loop, isOpen: true)
         hasEnded = ReadinessGate(loop: loop)
-        batchWritten = ReadinessGate(loop: loop)
+    }
+
+    /// Takes the stream over, with what was received on it already.
+    func start(received: ArraySlice<UInt8>) {
+        stream.observer = self
+        machine.receive(received, now: .now)
+        settle()
+        readWhatIsThere()
     }
 
     // MARK: Application's side
@@ -54,25 +62,60 @@ actor ConnectionDriver {
     var closeStatus: CloseStatus? { machine.closeStatus }
     var roundTripTime: Duration? { machine.roundTripTime }
 
-    func send(_ message: WebSocketMessage) async throws(WebSocketError) {
-        do {
-            while machine.isOpen, machine.queuedWriteBytes >= Self.maxQueuedWriteBytes {
-                try await batchWritten.wait()
-            }
+    /// Queues a message. True when that is all there is to do; false when the caller is to `waitForRoom`.
+    func send(_ message: WebSocketMessage) throws(WebSocketError) -> Bool {
+        do throws(LocalMisuse) {
             try machine.send(message, now: .now)
-            let written = batchWritten
-            settle()
-            try await written.wait()
-        } catch is CancellationError {
-            throw .cancelled
-        } catch let error as WebSocketError {
-            throw error
         } catch {
             throw closedError
         }
+        if queuedBytes > min(Self.flushBytes, configuration.maxQueuedWriteBytes) {
+            flush()
+            callsWithoutPause += 1
+        } else {
+            flushAtEndOfTurn()
+        }
+        return queuedBytes <= configuration.maxQueuedWriteBytes && callsWithoutPause < Self.maxCallsWithoutPause
     }
 
-    func receive() async throws(WebSocketError) -> WebSocketMessage? {
+    /// Waits until no more than the limit waits to be written.
+    func waitForRoom(isolation: isolated (any Actor)? = #isolation) async throws(WebSocketError) {
+        if callsWithoutPause >= Self.maxCallsWithoutPause {
+            callsWithoutPause = 0
+            await Task.yield()
+        }
+        do {
+            while machine.closeStatus == nil, queuedBytes > configuration.maxQueuedWriteBytes {
+                hasRoom.shut()
+                try await hasRoom.wait()
+            }
+        } catch is CancellationError {
+            throw .cancelled
+        } catch {
+            throw closedError
+        }
+        if machine.closeStatus != nil { throw closedError }
+    }
+
+    /// A message that is there, or can be had without waiting; nil when there is none.
+    func takeMessage() -> WebSocketMessage? {
+        if let message = machine.nextMessage() {
+            resumeReading()
+            return message
+        }
+        guard mayBeReadable, !isReadingPaused, machine.isOpen else { return nil }
+        guard callsWithoutPause < Self.maxCallsWithoutPause else {
+            callsWithoutPause = 0
+            loop.execute { [weak self] in self?.readWhatIsThere() }
+            return nil
+        }
+        callsWithoutPause += 1
+        readOnce()
+        settle()
+        return machine.nextMessage()
+    }
+
+    func receive(isolation: isolated (any Actor)? = #isolation) async throws(WebSocketError) -> WebSocketMessage? {
         while true {
             if let message = takeMessage() { return message }
             if let status = machine.closeStatus {
@@ -88,15 +131,19 @@ actor ConnectionDriver {
         }
     }
 
-    func close(code: CloseCode, reason: String) async throws(WebSocketError) {
+    func close(
+        code: CloseCode,
+        reason: String,
+        isolation: isolated (any Actor)? = #isolation
+    ) async throws(WebSocketError) {
         do throws(LocalMisuse) {
             try machine.close(code: code, reason: reason, now: .now)
         } catch {
             throw WebSocketError(.misuse, "\(error)", cause: error)
         }
         // The answer to Close may stand behind messages that nobody takes any more.
-        hasRoom.open()
-        settle()
+        resumeReading()
+        flush()
         do {
             try await hasEnded.wait()
         } catch {
@@ -104,19 +151,9 @@ actor ConnectionDriver {
         }
     }
 
-    private func takeMessage() -> WebSocketMessage? {
-        guard inboxHead < inbox.count else { return nil }
-        let message = inbox[inboxHead]
-        inboxHead += 1
-        inboxBytes -= message.byteCount
-        if inboxHead == inbox.count {
-            inbox.removeAll(keepingCapacity: inbox.capacity <= 64)
-            inboxHead = 0
-        }
-        if inboxBytes <= configuration.maxUntakenBytes / 2 {
-            hasRoom.open()
-        }
-        return message
+    /// Ends the transport without a handshake.
+    func drop() {
+        finish()
     }
 
     private var closedError: WebSocketError {
@@ -130,136 +167,196 @@ actor ConnectionDriver {
         )
     }
 
-    // MARK: Driving
+    // MARK: Reading
 
-    /// Drives the connection to its end. Cancellation drops it without a closing handshake.
-    func run(received: ArraySlice<UInt8>) async {
-        machine.receive(received, now: .now)
+    func streamBecameReadable() {
+        mayBeReadable = true
+        readWhatIsThere()
+    }
+
+    private func readWhatIsThere() {
+        var budget = Self.maxReadBytesPerTurn
+        while mayBeReadable, !isFinished, !isReadingPaused {
+            guard budget > 0 else {
+                // Others first; then on.
+                flushAtEndOfTurn()
+                loop.execute { [weak self] in self?.readWhatIsThere() }
+                return
+            }
+            budget -= readOnce()
+            pauseReadingIfFull()
+        }
         settle()
-        await withTaskGroup(of: Void.self) { group in
-            group.addTask { await self.readToEnd() }
-            group.addTask { await self.writeToEnd() }
-        }
-        await finish()
     }
 
-    private func readToEnd() async {
-        do {
-            while !isFinished {
-                if inboxBytes >= configuration.maxUntakenBytes, machine.isOpen {
-                    hasRoom.shut()
-                    machine.setReadingPaused(true, now: .now)
-                    armTimer()
-                    try await hasRoom.wait()
-                    machine.setReadingPaused(false, now: .now)
+    /// Reads once, straight into the message where a large one is in progress. Returns how many bytes came.
+    @discardableResult
+    private func readOnce() -> Int {
+        var outcome: Int?
+        do throws(StreamError) {
+            let inPlace = machine.missingBytesInPlace
+            if inPlace >= Self.inPlaceBytes {
+                var failure: StreamError?
+                machine.receiveInPlace(maxBytes: min(inPlace, EpollLoop.scratchBytes), now: .now) { room in
+                    do throws(StreamError) {
+                        outcome = try stream.tryRead(into: room)
+                    } catch {
+                        failure = error
+                    }
+                    return outcome ?? 0
                 }
-                let bytes = try await stream.read(maxBytes: Self.maxWriteBytes, deadline: nil)
-                guard !bytes.isEmpty else {
-                    machine.receiveEOF(now: .now)
-                    settle()
-                    return
+                if let failure { throw failure }
+            } else {
+                outcome = try stream.tryRead(into: loop.scratch)
+                if let count = outcome, count > 0 {
+                    machine.receive(UnsafeRawBufferPointer(rebasing: loop.scratch[..<count]), now: .now)
                 }
-                machine.receive(bytes[...], now: .now)
-                settle()
             }
+        } catch {
+            transportFailed(error)
+            return 0
+        }
+        switch outcome {
+        case nil:
+            mayBeReadable = false
+        case 0:
+            mayBeReadable = false
+            machine.receiveEOF(now: .now)
+        default:
+            break
+        }
+        return outcome ?? 0
+    }
+
+    private func pauseReadingIfFull() {
+        guard machine.isOpen, machine.undeliveredBytes >= configuration.maxUntakenBytes else { return }
+        isReadingPaused = true
+        machine.setReadingPaused(true, now: .now)
+    }
+
+    private func resumeReading() {
+        guard isReadingPaused,
+            !machine.isOpen || machine.undeliveredBytes <= configuration.maxUntakenBytes / 2
+        else { return }
+        isReadingPaused = false
+        machine.setReadingPaused(false, now: .now)
+        // Not here and now: a caller that takes one message after the other would never get to them.
+        loop.execute { [weak self] in self?.readWhatIsThere() }
+    }
+
+    // MARK: Writing
+
+    func streamBecameWritable() {
+        flush()
+        // TLS may have waited for room with an answer of its own before it could read on.
+        readWhatIsThere()
+    }
+
+    func turnEnded() {
+        isTurnEndAwaited = false
+        flush()
+    }
+
+    private func flushAtEndOfTurn() {
+        guard !isTurnEndAwaited else { return }
+        isTurnEndAwaited = true
+        loop.callAtEndOfTurn(self)
+    }
+
+    /// Writes as much as there is room for.
+    private func flush() {
+        guard !isFinished else { return }
+        do throws(StreamError) {
+            let before = queuedBytes
+            while try stream.tryFlush() {
+                let count = machine.takeWrite(into: loop.scratch)
+                guard count > 0 else { break }
+                try stream.tryWrite(UnsafeRawBufferPointer(rebasing: loop.scratch[..<count]))
+            }
+            // The machine ends the transport only once its last frame is written.
+            takeOutcomes()
+            if queuedBytes == 0 {
+                writeDeadline = nil
+                if isTransportToBeClosed { finish() }
+            } else if queuedBytes < before || writeDeadline == nil {
+                writeDeadline = .now + configuration.writeTimeout
+            }
+            openGates()
+            armTimer()
         } catch {
             transportFailed(error)
         }
     }
 
-    private func writeToEnd() async {
-        do {
-            while !mustCloseTransport {
-                guard let bytes = machine.takeWrite() else {
-                    hasOutgoing.shut()
-                    settle()
-                    try await hasOutgoing.wait()
-                    continue
-                }
-                let written = batchWritten
-                batchWritten = ReadinessGate(loop: loop)
-                do {
-                    try await write(bytes)
-                    written.open()
-                } catch {
-                    written.fail(error)
-                    throw error
-                }
-            }
-        } catch {
-            transportFailed(error)
-        }
-        await finish()
-    }
-
-    private func write(_ bytes: [UInt8]) async throws {
-        var rest = bytes[...]
-        while !rest.isEmpty {
-            // A peer that was given up meanwhile is not worth the rest of a long message.
-            guard machine.closeStatus?.isPeerLost != true else { throw StreamError.closed }
-            let piece = rest.prefix(Self.maxWriteBytes)
-            try await stream.write(piece, deadline: .now + configuration.writeTimeout)
-            rest = rest.dropFirst(piece.count)
-        }
-    }
+    /// Bytes that are not with the system yet.
+    private var queuedBytes: Int { machine.queuedWriteBytes + stream.unsentBytes }
 
     /// Takes what the machine has decided, after every call that may have changed it.
     private func settle() {
-        while let event = machine.nextEvent() {
-            switch event {
-            case .deliver(let message):
-                inbox.append(message)
-                inboxBytes += message.byteCount
-                hasNews.open()
-            case .closed:
-                hasNews.open()
-                hasRoom.open()
-            case .closeTransport:
-                mustCloseTransport = true
-                hasOutgoing.open()
-            case .write:
-                break
-            }
+        takeOutcomes()
+        if queuedBytes > 0 || isTransportToBeClosed {
+            flushAtEndOfTurn()
         }
-        if machine.queuedWriteBytes > 0 {
-            hasOutgoing.open()
-        }
+        openGates()
         armTimer()
     }
 
+    private func takeOutcomes() {
+        while let outcome = machine.nextOutcome() {
+            if case .closeTransport = outcome { isTransportToBeClosed = true }
+        }
+    }
+
+    private func openGates() {
+        let hasOutcome = machine.closeStatus != nil
+        if machine.hasUndeliveredMessages || hasOutcome { hasNews.open() }
+        if queuedBytes <= configuration.maxQueuedWriteBytes || hasOutcome { hasRoom.open() }
+    }
+
+    // MARK: Time and ending
+
+    /// Keeps one timer at or before the next deadline; one that comes early finds nothing due and is set anew.
     private func armTimer() {
-        guard let deadline = isFinished ? nil : machine.nextDeadline else {
+        let deadlines = [isFinished ? nil : machine.nextDeadline, isFinished ? nil : writeDeadline]
+        guard let deadline = deadlines.compactMap(\.self).min() else {
             timer.map(loop.cancel)
             timer = nil
             return
         }
-        guard timer?.deadline != deadline else { return }
+        if let timer, timer.deadline <= deadline { return }
         timer.map(loop.cancel)
         timer = loop.schedule(at: deadline) { [weak self] in
-            self?.assumeIsolated { driver in
-                driver.timer = nil
-                driver.machine.tick(now: .now)
-                driver.settle()
-            }
+            self?.timerFired()
         }
     }
 
-    private func transportFailed(_ error: any Error) {
-        if !isFinished, transportError == nil {
-            transportError = error
+    private func timerFired() {
+        timer = nil
+        let now = ContinuousClock.now
+        if let writeDeadline, now >= writeDeadline {
+            transportFailed(StreamError.timedOut)
         }
-        machine.receiveEOF(now: .now)
-        // Nothing can be written any more; what is queued would otherwise hold back the end.
-        while machine.takeWrite() != nil {}
+        machine.tick(now: now)
         settle()
     }
 
-    private func finish() async {
+    private func transportFailed(_ error: StreamError) {
+        if !isFinished, transportError == nil {
+            transportError = error
+        }
+        mayBeReadable = false
+        machine.receiveEOF(now: .now)
+        // Nothing can be written any more.
+        finish()
+        settle()
+    }
+
+    private func finish() {
         guard !isFinished else { return }
         isFinished = true
-        armTimer()
-        batchWritten.fail(StreamError.closed)
-        await stream.close()
+        timer.map(loop.cancel)
+        timer = nil
+        stream.closeNow()
         hasEnded.open()
     }
 }

@@ -22,7 +22,7 @@ public actor Dialer {
     /// (RFC 8305). Every error names the phase it came from.
     ///
     /// - Parameter observer: Told what has been done, as it is done.
-    public func dial(
+    func dial(
         _ endpoint: Endpoint,
         observer: DialObserver? = nil
     ) async throws(WebSocketError) -> any ByteStream {
@@ -167,7 +167,7 @@ public actor Dialer {
             )
         }
         if let observer {
-            observer(.secured(await stream.summary, took: begin.duration(to: .now)))
+            observer(.secured(stream.summary, took: begin.duration(to: .now)))
         }
         return stream
     }

@@ -12,6 +12,9 @@ public struct ClientConfiguration: Sendable {
     public var upgradeTimeout: Duration = .seconds(10)
     /// How long bytes to send may make no progress before the connection counts as dead.
     public var writeTimeout: Duration = .seconds(10)
+    /// Bytes that may wait to be written before `WebSocketConnection.send` suspends. With zero it returns when the
+    /// system has taken everything.
+    public var maxQueuedWriteBytes = 64 * 1024
     /// Received and not yet taken messages, in bytes, beyond which the socket is not read any more.
     public var maxUntakenBytes = 256 * 1024
 
@@ -64,7 +67,6 @@ public enum WebSocketClient {
             observer?(.upgraded(subprotocol: response.subprotocol, took: begin.duration(to: .now)))
             return WebSocketConnection(
                 stream: stream,
-                loop: dialer.loop,
                 subprotocol: response.subprotocol,
                 deflate: response.deflate,
                 configuration: configuration,

@@ -43,6 +43,9 @@ struct FrameParser: Sendable {
         if case .payload(let payloadBytes, let received) = state { payloadBytes - received } else { nil }
     }
 
+    /// Nothing is half received.
+    var isBetweenFrames: Bool { missingPayloadBytes == nil && partialHeader.isEmpty }
+
     /// Notes that `count` of the missing payload bytes were taken without passing through `next`.
     ///
     /// Returns their offset in the frame's payload, and whether they were its last.

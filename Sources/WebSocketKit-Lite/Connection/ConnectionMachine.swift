@@ -250,7 +250,7 @@ public struct ConnectionMachine: Sendable {
                 let payload = keepalive.ping(now: now)
                 queueControlFrame(.ping, payload)
                 // A whole interval without a message: what a busy connection keeps at hand is not worth its memory.
-                if !hasHadTrafficSinceLastPing { releaseIdleMemory() }
+                if !hasHadTrafficSinceLastPing, isBetweenMessages { releaseIdleMemory() }
                 hasHadTrafficSinceLastPing = false
             }
         case .closing(let deadline):
@@ -324,6 +324,9 @@ public struct ConnectionMachine: Sendable {
             if isOpen { queueControlFrame(.pong, pong) }
         }
     }
+
+    /// Whether `nextMessage` has one.
+    public var hasUndeliveredMessages: Bool { !deliveries.isEmpty }
 
     /// The oldest message received and not delivered, or nil. For callers that take messages when they want them and
     /// the rest from `nextEvent()`, which then finds no message.
@@ -486,6 +489,9 @@ public struct ConnectionMachine: Sendable {
             payloadBytes: payloadBytes
         )
     }
+
+    /// Nothing is half received: neither a message nor a control frame.
+    private var isBetweenMessages: Bool { control == nil && assembler.isIdle && parser.isBetweenFrames }
 
     private mutating func releaseIdleMemory() {
         deflater?.releaseIdleMemory()

@@ -28,6 +28,9 @@ struct MessageAssembler: Sendable {
         self.inflater = inflater
     }
 
+    /// No message is in progress.
+    var isIdle: Bool { kind == nil }
+
     /// Whether the payload of the frame last begun goes to the message as it is, so that it may be received in place.
     var takesPayloadInPlace: Bool { !isCompressed }
 

@@ -9,6 +9,12 @@ public final class TLSContext: @unchecked Sendable {
     let pins: Set<PublicKeyPin>
     let trustsPinAlone: Bool
     let serverName: String?
+    /// Room for two records, so that a stream of full ones costs a system call for every second. OpenSSL gives it back
+    /// when it is empty.
+    private static let readBufferBytes = 36 * 1024
+    private static let cipherSuites =
+        "TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256"
+
     /// What later connections resume.
     let tickets = TLSTicketCache()
 
@@ -42,6 +48,10 @@ public final class TLSContext: @unchecked Sendable {
         serverName = configuration.serverName
 
         COpenSSL_set_nonblocking_modes(pointer)
+        COpenSSL_set_read_ahead(pointer, Self.readBufferBytes)
+        // OpenSSL would put AES-256 first. AES-128 is as good as unbreakable and a quarter faster; BoringSSL and Go
+        // prefer it, too. Without this the order stays OpenSSL's, which is no reason to fail.
+        SSL_CTX_set_ciphersuites(pointer, Self.cipherSuites)
         COpenSSL_set_safe_options(pointer)
         COpenSSL_report_sessions(pointer, TLSSession.takeSession)
         SSL_CTX_set_verify(pointer, SSL_VERIFY_PEER, TLSSession.verify)

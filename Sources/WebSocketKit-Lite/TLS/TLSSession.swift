@@ -3,8 +3,9 @@ import Glibc
 
 /// One TLS connection over a socket that somebody else owns and keeps open for as long as this lives.
 ///
-/// Not `Sendable`: an `SSL` belongs to one actor. Every call here is one try that never blocks; the answer says what
-/// to wait for, and that may be room to write while reading, or something to read while writing.
+/// It receives from the socket by itself; what it has to send gathers in the output given to `begin`, for the owner to
+/// send after `end`. Not `Sendable`: an `SSL` belongs to one owner. Every call here is one try that
+/// never blocks; the answer says what to wait for, and that may be room to write while reading.
 final class TLSSession {
     /// The outcome of one try.
     enum Step<Value> {
@@ -14,8 +15,15 @@ final class TLSSession {
         case failed(StreamError)
     }
 
+    /// How OpenSSL reaches sockets.
+    ///
+    /// `nonisolated(unsafe)`: made once, and nobody changes a method table after that.
+    nonisolated(unsafe) private static let socketMethod = COpenSSL_socket_method()
+
     let pointer: OpaquePointer
     let context: TLSContext
+    /// What OpenSSL sees of the socket.
+    private let socket: UnsafeMutablePointer<COpenSSL_socket>
     /// Whom the certificate must be for.
     let name: String
     /// Why the certificate was not accepted, if it was not.
@@ -31,11 +39,15 @@ final class TLSSession {
         }
         self.pointer = pointer
         self.context = context
+        socket = .allocate(capacity: 1)
+        socket.initialize(to: COpenSSL_socket())
+        socket.pointee.descriptor = descriptor
+        socket.pointee.is_readable = 1
         name = context.serverName ?? host
         let isAddress = IPAddress.isLiteral(name)
         var isReady =
             COpenSSL_set_owner(pointer, Unmanaged.passUnretained(self).toOpaque()) == 1
-            && SSL_set_fd(pointer, descriptor) == 1
+            && COpenSSL_use_socket(pointer, Self.socketMethod, socket) == 1
         if !isAddress {
             // Server name indication is for names only (RFC 6066 §3).
             isReady = isReady && COpenSSL_set_server_name_indication(pointer, name) == 1
@@ -61,6 +73,26 @@ final class TLSSession {
 
     deinit {
         SSL_free(pointer)
+        socket.deallocate()
+    }
+
+    /// To be called before the calls below: what is known of the socket, and where records to be sent are to gather.
+    func begin(isReadable: Bool, hasPeerEnded: Bool, output: UnsafeMutableRawBufferPointer) {
+        socket.pointee.is_readable = isReadable ? 1 : 0
+        socket.pointee.has_peer_ended = hasPeerEnded ? 1 : 0
+        socket.pointee.output = output.baseAddress?.assumingMemoryBound(to: UInt8.self)
+        socket.pointee.output_capacity = output.count
+        socket.pointee.output_count = 0
+    }
+
+    /// To be called after them: whether the socket may still have something to receive, and how many bytes have
+    /// gathered.
+    func end() -> (isReadable: Bool, outputCount: Int) {
+        let outputCount = socket.pointee.output_count
+        socket.pointee.output = nil
+        socket.pointee.output_capacity = 0
+        socket.pointee.output_count = 0
+        return (socket.pointee.is_readable != 0, outputCount)
     }
 
     /// Goes on with the handshake. A certificate that is not trusted throws; so does a peer that cannot be talked to.
@@ -87,10 +119,7 @@ final class TLSSession {
         return result == 1 ? .done(count) : step(after: result, call: "recv", atEnd: 0)
     }
 
-    /// Whether decrypted bytes wait inside, for which the socket will never become readable.
-    var hasPending: Bool { SSL_has_pending(pointer) == 1 }
-
-    /// Encrypts and sends some of `buffer`; how much is in the answer.
+    /// Encrypts some of `buffer`, at most one record; how much is in the answer.
     func write(_ buffer: UnsafeRawBufferPointer) -> Step<Int> {
         OpenSSLError.clear()
         var count = 0
@@ -106,7 +135,7 @@ final class TLSSession {
     }
 
     private func step<Value>(after result: Int32, call: String, atEnd end: Value? = nil) -> Step<Value> {
-        let number = errno
+        let number = socket.pointee.failure
         switch SSL_get_error(pointer, result) {
         case SSL_ERROR_WANT_READ: return .wantsRead
         case SSL_ERROR_WANT_WRITE: return .wantsWrite

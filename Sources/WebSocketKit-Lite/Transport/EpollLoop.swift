@@ -14,6 +14,8 @@ import Synchronization
 /// `SIGPIPE` that would end the process, also where the write happens inside OpenSSL, and no setting of the process
 /// has to be changed (an ignored signal would be inherited by child processes).
 ///
+/// Tasks that prefer its `taskExecutor` run on its thread, too, where sending and receiving needs no hop at all.
+///
 /// `@unchecked Sendable`: the descriptors never change; `shared` is behind a lock; everything marked "loop thread only"
 /// is touched only there, which `preconditionOnLoop()` checks.
 public final class EpollLoop: SerialExecutor, @unchecked Sendable {
@@ -28,6 +30,7 @@ public final class EpollLoop: SerialExecutor, @unchecked Sendable {
 
     private enum Work {
         case job(UnownedJob)
+        case preferringJob(UnownedJob, LoopTaskExecutor)
         case closure(@Sendable () -> Void)
     }
 
@@ -52,8 +55,10 @@ public final class EpollLoop: SerialExecutor, @unchecked Sendable {
     private static let maxBatchesBetweenPolls = 16
     private static let wakeUpTag: UInt64 = 0
     private static let timerTag: UInt64 = 1
-    /// The largest read in one go; also what bounds the size of arrays that reads return.
+    /// The largest read or write in one go; also what bounds the size of arrays that reads return.
     static let scratchBytes = 64 * 1024
+    /// Room for `scratchBytes` as TLS records.
+    private static let recordScratchBytes = scratchBytes + 4 * 1024
 
     private let epoll: Int32
     private let wakeUp: Int32
@@ -70,8 +75,13 @@ public final class EpollLoop: SerialExecutor, @unchecked Sendable {
     private var nextTimerNumber: UInt64 = 0
     /// What the kernel's timer is set to.
     private var armedDeadline: Instant?
-    /// Memory reads go to before they become an array of the right size, so that a waiting connection holds no buffer.
+    /// Who wants to be called at the end of this turn.
+    private var turnEnds: [any TurnObserver] = []
+    /// Memory that bytes pass through on their way to and from sockets, so that a waiting connection holds no buffer.
+    /// What is in it is lost with the next call that may use it.
     let scratch: UnsafeMutableRawBufferPointer
+    /// The same for TLS records on their way out.
+    let recordScratch: UnsafeMutableRawBufferPointer
 
     /// Starts a loop. Throws `WebSocketError.Code.system` when the process is out of descriptors or threads.
     public static func start() throws(WebSocketError) -> EpollLoop {
@@ -84,7 +94,8 @@ public final class EpollLoop: SerialExecutor, @unchecked Sendable {
         epoll = CLinux_epoll_create()
         wakeUp = CLinux_eventfd_create()
         timer = CLinux_timerfd_create()
-        scratch = .allocate(byteCount: Self.scratchBytes, alignment: 16)
+        scratch = .allocate(byteCount: Self.scratchBytes, alignment: 64)
+        recordScratch = .allocate(byteCount: Self.recordScratchBytes, alignment: 64)
         guard epoll >= 0, wakeUp >= 0, timer >= 0,
             CLinux_epoll_control(epoll, EPOLL_CTL_ADD, wakeUp, EPOLLIN.rawValue, Self.wakeUpTag) == 0,
             CLinux_epoll_control(epoll, EPOLL_CTL_ADD, timer, EPOLLIN.rawValue, Self.timerTag) == 0
@@ -101,6 +112,7 @@ public final class EpollLoop: SerialExecutor, @unchecked Sendable {
             close(descriptor)
         }
         scratch.deallocate()
+        recordScratch.deallocate()
     }
 
     private func startThread() throws(WebSocketError) {
@@ -121,6 +133,13 @@ public final class EpollLoop: SerialExecutor, @unchecked Sendable {
     /// Queues a job of a pinned actor; from any thread.
     public func enqueue(_ job: consuming ExecutorJob) {
         push(.job(UnownedJob(job)))
+    }
+
+    /// For `withTaskExecutorPreference`: runs tasks on the loop's thread. They must not block, as nothing there may.
+    public var taskExecutor: any TaskExecutor { LoopTaskExecutor(loop: self) }
+
+    fileprivate func enqueue(_ job: UnownedJob, preferring executor: LoopTaskExecutor) {
+        push(.preferringJob(job, executor))
     }
 
     /// Runs a closure on the loop's thread, after what is queued already; from any thread.
@@ -179,10 +198,13 @@ public final class EpollLoop: SerialExecutor, @unchecked Sendable {
             for work in batch {
                 switch work {
                 case .job(let job): job.runSynchronously(on: executor)
+                case .preferringJob(let job, let preferred):
+                    job.runSynchronously(isolatedTo: executor, taskExecutor: preferred.asUnownedTaskExecutor())
                 case .closure(let body): body()
                 }
             }
             batch.removeAll(keepingCapacity: true)
+            endTurn()
             batchesSincePoll += 1
             guard mustPoll else { continue }
             batchesSincePoll = 0
@@ -193,6 +215,22 @@ public final class EpollLoop: SerialExecutor, @unchecked Sendable {
             for index in 0..<Int(max(count, 0)) {
                 handle(&events[index])
             }
+            endTurn()
+        }
+    }
+
+    /// Calls `observer` once what runs now is done, before the loop waits for anything: what several calls have queued
+    /// until then can leave together, and none of it waits for longer than the work under way takes.
+    func callAtEndOfTurn(_ observer: any TurnObserver) {
+        preconditionOnLoop()
+        turnEnds.append(observer)
+    }
+
+    private func endTurn() {
+        while !turnEnds.isEmpty {
+            let observers = turnEnds
+            turnEnds.removeAll(keepingCapacity: true)
+            for observer in observers { observer.turnEnded() }
         }
     }
 
@@ -292,5 +330,26 @@ public final class EpollLoop: SerialExecutor, @unchecked Sendable {
             preconditionFailure("timerfd_settime refused a valid time")
         }
         armedDeadline = earliest
+    }
+}
+
+/// Something that is called at the end of a loop's turn.
+protocol TurnObserver: AnyObject {
+    func turnEnded()
+}
+
+/// Runs tasks on a loop's thread.
+///
+/// Not the loop itself: a job of an actor on the loop belongs to a task that may prefer another executor for what is
+/// not the actor's, and must be run as what it is.
+private final class LoopTaskExecutor: TaskExecutor {
+    private let loop: EpollLoop
+
+    init(loop: EpollLoop) {
+        self.loop = loop
+    }
+
+    func enqueue(_ job: consuming ExecutorJob) {
+        loop.enqueue(UnownedJob(job), preferring: self)
     }
 }

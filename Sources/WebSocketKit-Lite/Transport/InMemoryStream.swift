@@ -1,90 +1,107 @@
 import Glibc
 
 /// One end of a connection that exists only in memory; it behaves like a socket with small buffers.
-public actor InMemoryStream: ByteStream {
-    /// One direction. `@unchecked Sendable`: touched only by the two actors pinned to the same loop.
-    private final class Pipe: @unchecked Sendable {
-        let readable: ReadinessGate
-        let writable: ReadinessGate
+///
+/// `@unchecked Sendable`: every member is for the loop's thread only.
+final class InMemoryStream: ByteStream, @unchecked Sendable {
+    /// One direction. The end that reads it is told when something arrives, the end that writes it when there is room.
+    private final class Pipe {
         let capacityBytes: Int
         var buffer: [UInt8] = []
         var isEnded = false
 
-        init(loop: EpollLoop, capacityBytes: Int) {
-            readable = ReadinessGate(loop: loop)
-            writable = ReadinessGate(loop: loop, isOpen: true)
+        init(capacityBytes: Int) {
             self.capacityBytes = capacityBytes
-        }
-
-        func end() {
-            isEnded = true
-            readable.open()
-            writable.open()
         }
     }
 
-    private let loop: EpollLoop
+    let loop: EpollLoop
+    let readable: ReadinessGate
+    let writable: ReadinessGate
+    weak var observer: (any StreamObserver)?
+
     private let incoming: Pipe
     private let outgoing: Pipe
+    private var unsent: [UInt8] = []
+    private weak var peer: InMemoryStream?
     private var isClosed = false
-
-    /// The loop's thread.
-    public nonisolated var unownedExecutor: UnownedSerialExecutor { loop.asUnownedSerialExecutor() }
 
     private init(loop: EpollLoop, incoming: Pipe, outgoing: Pipe) {
         self.loop = loop
         self.incoming = incoming
         self.outgoing = outgoing
+        readable = ReadinessGate(loop: loop)
+        writable = ReadinessGate(loop: loop, isOpen: true)
     }
 
     /// Two connected ends; each direction holds at most `capacityBytes`, then writers wait.
-    public static func pair(loop: EpollLoop, capacityBytes: Int = 64 * 1024) -> (InMemoryStream, InMemoryStream) {
-        let there = Pipe(loop: loop, capacityBytes: capacityBytes)
-        let back = Pipe(loop: loop, capacityBytes: capacityBytes)
-        return (
-            InMemoryStream(loop: loop, incoming: back, outgoing: there),
-            InMemoryStream(loop: loop, incoming: there, outgoing: back)
-        )
+    static func pair(loop: EpollLoop, capacityBytes: Int = 64 * 1024) -> (InMemoryStream, InMemoryStream) {
+        let there = Pipe(capacityBytes: capacityBytes)
+        let back = Pipe(capacityBytes: capacityBytes)
+        let here = InMemoryStream(loop: loop, incoming: back, outgoing: there)
+        let peer = InMemoryStream(loop: loop, incoming: there, outgoing: back)
+        here.peer = peer
+        peer.peer = here
+        return (here, peer)
     }
 
-    /// See `ByteStream`.
-    public func read(maxBytes: Int, deadline: ContinuousClock.Instant?) async throws -> [UInt8] {
-        while true {
-            guard !isClosed else { throw StreamError.closed }
-            if !incoming.buffer.isEmpty {
-                let bytes = Array(incoming.buffer.prefix(maxBytes))
-                incoming.buffer.removeFirst(bytes.count)
-                incoming.writable.open()
-                return bytes
-            }
-            guard !incoming.isEnded else { return [] }
-            incoming.readable.shut()
-            try await incoming.readable.wait(deadline: deadline)
+    func tryRead(into buffer: UnsafeMutableRawBufferPointer) throws(StreamError) -> Int? {
+        guard !isClosed else { throw .closed }
+        guard !incoming.buffer.isEmpty else {
+            if incoming.isEnded { return 0 }
+            readable.shut()
+            return nil
         }
+        let count = min(buffer.count, incoming.buffer.count)
+        buffer.copyBytes(from: incoming.buffer[..<count])
+        incoming.buffer.removeFirst(count)
+        wakePeer()
+        return count
     }
 
-    /// See `ByteStream`.
-    public func write(_ bytes: ArraySlice<UInt8>, deadline: ContinuousClock.Instant?) async throws {
-        var rest = bytes
-        while !rest.isEmpty {
-            guard !isClosed else { throw StreamError.closed }
-            guard !outgoing.isEnded else { throw StreamError.system(call: "write", number: EPIPE) }
-            let room = outgoing.capacityBytes - outgoing.buffer.count
-            if room > 0 {
-                outgoing.buffer.append(contentsOf: rest.prefix(room))
-                rest = rest.dropFirst(room)
-                outgoing.readable.open()
-            } else {
-                outgoing.writable.shut()
-                try await outgoing.writable.wait(deadline: deadline)
-            }
-        }
+    func tryWrite(_ bytes: UnsafeRawBufferPointer) throws(StreamError) {
+        unsent.append(contentsOf: bytes)
+        _ = try tryFlush()
     }
 
-    /// See `ByteStream`.
-    public func close() {
+    func tryFlush() throws(StreamError) -> Bool {
+        guard !isClosed else { throw .closed }
+        guard !unsent.isEmpty else { return true }
+        guard !outgoing.isEnded else { throw .system(call: "write", number: EPIPE) }
+        let count = min(unsent.count, outgoing.capacityBytes - outgoing.buffer.count)
+        outgoing.buffer.append(contentsOf: unsent[..<count])
+        unsent.removeFirst(count)
+        if count > 0 { wakePeer() }
+        if !unsent.isEmpty { writable.shut() }
+        return unsent.isEmpty
+    }
+
+    var unsentBytes: Int { unsent.count }
+
+    func closeNow() {
+        guard !isClosed else { return }
         isClosed = true
-        incoming.end()
-        outgoing.end()
+        incoming.isEnded = true
+        outgoing.isEnded = true
+        readable.fail(StreamError.closed)
+        writable.fail(StreamError.closed)
+        wakePeer()
+    }
+
+    /// Later, as a socket's readiness comes: never within the call that caused it.
+    private func wakePeer() {
+        guard let peer else { return }
+        loop.execute { peer.becameReady() }
+    }
+
+    private func becameReady() {
+        if !incoming.buffer.isEmpty || incoming.isEnded {
+            readable.open()
+            observer?.streamBecameReadable()
+        }
+        if outgoing.buffer.count < outgoing.capacityBytes || outgoing.isEnded {
+            writable.open()
+            observer?.streamBecameWritable()
+        }
     }
 }

@@ -18,8 +18,14 @@ final class SocketHandle: @unchecked Sendable {
     let loop: EpollLoop
     private(set) var descriptor: Int32
     private var tag: UInt64?
-    private let readable: ReadinessGate
-    private let writable: ReadinessGate
+    /// Open while receiving is worth a try.
+    let readable: ReadinessGate
+    /// Open while sending is worth a try.
+    let writable: ReadinessGate
+    /// Who is told of readiness as it comes.
+    weak var observer: (any StreamObserver)?
+    /// Whether the peer has ended its direction; its end is found only by reading on.
+    private(set) var hasPeerEnded = false
 
     /// Takes over a non-blocking, connected or connecting socket.
     init(descriptor: Int32, loop: EpollLoop) throws(StreamError) {
@@ -107,14 +113,39 @@ final class SocketHandle: @unchecked Sendable {
         try await gate(direction).wait(deadline: deadline)
     }
 
+    /// Notes that a receive took less than it had room for, so nothing more is there. After the peer's end that is not
+    /// so: the end itself is still to be received, and no edge will tell of it again.
+    func noteDrained() {
+        if !hasPeerEnded { clear(.read) }
+    }
+
+    /// Sends some of `bytes` and returns how many; zero when there is no room.
+    func trySend(_ bytes: UnsafeRawBufferPointer) throws(StreamError) -> Int {
+        guard !isClosed else { throw .closed }
+        while writable.isOpen {
+            let count = send(descriptor, bytes.baseAddress, bytes.count, Int32(MSG_NOSIGNAL))
+            if count >= 0 { return count }
+            switch errno {
+            case EAGAIN: clear(.write)
+            case EINTR: continue
+            case let number: throw .system(call: "send", number: number)
+            }
+        }
+        return 0
+    }
+
     /// Called by the loop with what `epoll_wait` reported.
     func becameReady(_ events: UInt32) {
-        let ended = events & (EPOLLERR.rawValue | EPOLLHUP.rawValue) != 0
-        if ended || events & (EPOLLIN.rawValue | EPOLLRDHUP.rawValue) != 0 {
-            readable.open()
-        }
-        if ended || events & EPOLLOUT.rawValue != 0 {
+        let hasFailed = events & (EPOLLERR.rawValue | EPOLLHUP.rawValue) != 0
+        if hasFailed || events & EPOLLRDHUP.rawValue != 0 { hasPeerEnded = true }
+        // Writing first: what an answer needs to leave must not wait for what the next message brings.
+        if hasFailed || events & EPOLLOUT.rawValue != 0, !writable.isOpen {
             writable.open()
+            observer?.streamBecameWritable()
+        }
+        if hasPeerEnded || events & EPOLLIN.rawValue != 0 {
+            readable.open()
+            observer?.streamBecameReadable()
         }
     }
 

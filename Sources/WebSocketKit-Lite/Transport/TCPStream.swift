@@ -1,59 +1,56 @@
 import Glibc
 
 /// A TCP connection without encryption.
-public actor TCPStream: ByteStream {
-    private let loop: EpollLoop
+///
+/// `@unchecked Sendable`: every member is for the loop's thread only.
+final class TCPStream: ByteStream, @unchecked Sendable {
     private let socket: SocketHandle
-    private var isWriting = false
+    /// What the system had no room for.
+    private var unsent = UnsentBytes()
 
-    /// The loop's thread.
-    public nonisolated var unownedExecutor: UnownedSerialExecutor { loop.asUnownedSerialExecutor() }
+    var loop: EpollLoop { socket.loop }
+    var readable: ReadinessGate { socket.readable }
+    var writable: ReadinessGate { socket.writable }
+    var observer: (any StreamObserver)? {
+        get { socket.observer }
+        set { socket.observer = newValue }
+    }
 
     init(socket: SocketHandle) {
         self.socket = socket
-        loop = socket.loop
     }
 
-    /// See `ByteStream`.
-    public func read(maxBytes: Int, deadline: ContinuousClock.Instant?) async throws -> [UInt8] {
-        let scratch = loop.scratch
-        let wanted = min(maxBytes, scratch.count)
-        while true {
-            try await socket.wait(for: .read, deadline: deadline)
-            let count = recv(socket.descriptor, scratch.baseAddress, wanted, 0)
-            if count >= 0 { return Array(scratch[..<count]) }
+    func tryRead(into buffer: UnsafeMutableRawBufferPointer) throws(StreamError) -> Int? {
+        guard !socket.isClosed else { throw .closed }
+        while readable.isOpen {
+            let count = recv(socket.descriptor, buffer.baseAddress, buffer.count, 0)
+            if count >= 0 {
+                if count > 0, count < buffer.count { socket.noteDrained() }
+                return count
+            }
             switch errno {
             case EAGAIN: socket.clear(.read)
             case EINTR: continue
-            case let number: throw StreamError.system(call: "recv", number: number)
+            case let number: throw .system(call: "recv", number: number)
             }
+        }
+        return nil
+    }
+
+    func tryWrite(_ bytes: UnsafeRawBufferPointer) throws(StreamError) {
+        let sent = try socket.trySend(bytes)
+        if sent < bytes.count {
+            unsent.append(UnsafeRawBufferPointer(rebasing: bytes[sent...]))
         }
     }
 
-    /// See `ByteStream`.
-    public func write(_ bytes: ArraySlice<UInt8>, deadline: ContinuousClock.Instant?) async throws {
-        guard !isWriting else { throw StreamError.writeOutOfOrder }
-        isWriting = true
-        var rest = bytes
-        while !rest.isEmpty {
-            try await socket.wait(for: .write, deadline: deadline)
-            let count = rest.withUnsafeBytes { send(socket.descriptor, $0.baseAddress, $0.count, Int32(MSG_NOSIGNAL)) }
-            if count >= 0 {
-                rest = rest.dropFirst(count)
-                continue
-            }
-            switch errno {
-            case EAGAIN: socket.clear(.write)
-            case EINTR: continue
-            case let number: throw StreamError.system(call: "send", number: number)
-            }
-        }
-        // Left set when a write throws: the stream then ends in the middle of something and takes no more.
-        isWriting = false
+    func tryFlush() throws(StreamError) -> Bool {
+        try unsent.send(over: socket)
     }
 
-    /// See `ByteStream`.
-    public func close() {
+    var unsentBytes: Int { unsent.count }
+
+    func closeNow() {
         socket.close()
     }
 }

@@ -17,14 +17,12 @@ private func makePair(
     return (
         WebSocketConnection(
             stream: here,
-            loop: loop,
             subprotocol: nil,
             configuration: clientConfiguration,
             received: []
         ),
         WebSocketConnection(
             stream: there,
-            loop: loop,
             subprotocol: nil,
             role: .server,
             configuration: serverConfiguration,
@@ -91,7 +89,10 @@ struct WebSocketConnectionTests {
     func backPressure() async throws {
         let (client, server) = try makePair(
             capacityBytes: 1000,
-            client: { $0.writeTimeout = .milliseconds(100) },
+            client: {
+                $0.writeTimeout = .milliseconds(100)
+                $0.maxQueuedWriteBytes = 0
+            },
             server: { $0.maxUntakenBytes = 5000 }
         )
         var sent = 0
@@ -162,7 +163,10 @@ struct WebSocketConnectionTests {
     func writeTimeout() async throws {
         let (client, server) = try makePair(
             capacityBytes: 100,
-            client: { $0.writeTimeout = .milliseconds(50) },
+            client: {
+                $0.writeTimeout = .milliseconds(50)
+                $0.maxQueuedWriteBytes = 0
+            },
             server: { $0.maxUntakenBytes = 0 }
         )
         let error = await webSocketError { try await client.send(.binary([UInt8](repeating: 0, count: 100_000))) }
@@ -181,7 +185,6 @@ struct WebSocketConnectionTests {
         configuration.connection.readTimeout = .milliseconds(50)
         let client = WebSocketConnection(
             stream: here,
-            loop: loop,
             subprotocol: nil,
             configuration: configuration,
             received: []
@@ -208,7 +211,6 @@ struct WebSocketConnectionTests {
         let (here, there) = InMemoryStream.pair(loop: loop)
         let client = WebSocketConnection(
             stream: here,
-            loop: loop,
             subprotocol: nil,
             configuration: ClientConfiguration(),
             received: (frame(.text, [0x61]) + frame(.text, [0xFF]))[...]
