@@ -37,6 +37,11 @@ public struct CloseStatus: Hashable, Sendable, CustomStringConvertible {
         self.failure = failure
     }
 
+    /// An ending without a closing handshake.
+    static func lost(_ failure: Failure, by initiator: Initiator, _ reason: String) -> CloseStatus {
+        CloseStatus(code: .abnormalClosure, reason: reason, initiator: initiator, failure: failure)
+    }
+
     /// Whether both sides said Close (RFC 6455 §7.1.4).
     public var isClean: Bool { failure == nil }
 

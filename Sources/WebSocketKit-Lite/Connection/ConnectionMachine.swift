@@ -170,23 +170,9 @@ public struct ConnectionMachine: Sendable {
     public mutating func receiveEOF(now: Instant) {
         switch state {
         case .open:
-            end(
-                CloseStatus(
-                    code: .abnormalClosure,
-                    reason: "the connection ended without a Close frame",
-                    initiator: .remote,
-                    failure: .transportEnded
-                )
-            )
+            end(.lost(.transportEnded, by: .remote, "the connection ended without a Close frame"))
         case .closing:
-            end(
-                CloseStatus(
-                    code: .abnormalClosure,
-                    reason: "the connection ended before the peer answered Close",
-                    initiator: .local,
-                    failure: .transportEnded
-                )
-            )
+            end(.lost(.transportEnded, by: .local, "the connection ended before the peer answered Close"))
         case .draining:
             end(nil)
         case .ended:
@@ -238,14 +224,7 @@ public struct ConnectionMachine: Sendable {
         switch state {
         case .open:
             if let deadline = keepalive.readDeadline, now >= deadline {
-                end(
-                    CloseStatus(
-                        code: .abnormalClosure,
-                        reason: "nothing received in time, not even answers to pings",
-                        initiator: .local,
-                        failure: .readTimeout
-                    )
-                )
+                end(.lost(.readTimeout, by: .local, "nothing received in time, not even answers to pings"))
             } else if let due = keepalive.nextPing, now >= due {
                 let payload = keepalive.ping(now: now)
                 queueControlFrame(.ping, payload)
@@ -255,14 +234,7 @@ public struct ConnectionMachine: Sendable {
             }
         case .closing(let deadline):
             if now >= deadline {
-                end(
-                    CloseStatus(
-                        code: .abnormalClosure,
-                        reason: "the peer did not answer Close in time",
-                        initiator: .local,
-                        failure: .closeTimeout
-                    )
-                )
+                end(.lost(.closeTimeout, by: .local, "the peer did not answer Close in time"))
             }
         case .draining(let deadline):
             if now >= deadline {
