@@ -13,7 +13,7 @@ DIST := .build/dist
 OURS := Sources Tests Benchmarks Package.swift
 ARGS ?=
 
-.PHONY: help deps build test check fmt proto demo conformance bench-idle bench-io bench-websocket clean
+.PHONY: help deps build test check fmt proto demo conformance bench-idle bench-io bench-websocket soak clean
 
 help: ## Lists these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -67,6 +67,9 @@ bench-websocket: deps ## WebSocket client and server beside Beast, libwebsockets
 
 conformance: deps ## Autobahn|Testsuite against our client and the hub's server, every case
 	@Tests/Conformance/Autobahn/run.py
+
+soak: ## Ten minutes of real links through real proxies; SECONDS_SOAK=600, JSON=1
+	@scripts/soak.sh $(ARGS)
 
 clean: ## Removes what was built and the demo's data
 	rm -rf .build .demo Benchmarks/AgentIO/.build Benchmarks/WebSocket/.build

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Installs the Debian packages that the build, the tests and the demo need and that are missing. Silent about the rest.
+# Installs the Debian packages that the build, the tests and the demo need and that are missing, and those named as
+# arguments. Silent about the rest.
 set -euo pipefail
 
 packages=(
@@ -9,6 +10,7 @@ packages=(
     curl openssl iproute2                            # the demo looks at the API, certificates and sockets
     tinyproxy microsocks                             # tests: the agent through CONNECT and SOCKS 5
     nginx-light haproxy caddy                        # tests: the hub behind the proxies people put in front of it
+    "$@"
 )
 
 if ! command -v swift >/dev/null; then

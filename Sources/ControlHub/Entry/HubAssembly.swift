@@ -61,6 +61,7 @@ struct HubAssembly {
         let builder = try makeServer(tls: try tls.map(nioConfiguration), gateway: gateway)
         let router = HubRouter.make(services)
         NodeEndpointRoute.add(to: router)
+        WhoAmIRoute(services: services).add(to: router)
         var application = Application(
             router: router,
             server: builder,

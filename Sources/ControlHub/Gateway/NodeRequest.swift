@@ -30,7 +30,11 @@ struct NodeRequest: Sendable {
     }
 
     private static func bearerToken(_ headers: HTTPHeaders) -> String? {
-        let values = headers["Authorization"]
+        bearerToken(headers["Authorization"])
+    }
+
+    /// The token in the values of the `Authorization` fields; nil unless there is exactly one.
+    static func bearerToken(_ values: [String]) -> String? {
         guard values.count == 1, let value = values.first else { return nil }
         let parts = value.split(separator: " ", maxSplits: 1)
         guard parts.count == 2, parts[0].lowercased() == "bearer", !parts[1].isEmpty else { return nil }

@@ -95,6 +95,12 @@ struct NodeOperations: Sendable {
         return authentication
     }
 
+    /// Whose token this is, for who only asks: it does not count as used.
+    func inspect(token: String) async throws -> NodeAuthentication {
+        guard token.utf8.count <= 256 else { return .unknown }
+        return try await store.authenticate(tokenHash: SecretBytes.digest(token)).authentication
+    }
+
     /// Counts a new session, which at once replaces any other of this node.
     ///
     /// Throws `notFound`, `nodeRevoked`, or a storage error. See `OpenedSession.quarantineReason`.

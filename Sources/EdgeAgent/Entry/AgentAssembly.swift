@@ -24,7 +24,7 @@ struct AgentAssembly: Sendable {
             url: credential.hubURL,
             authorityFile: credential.authorityFile,
             pinSHA256: credential.pinSHA256,
-            allowInsecure: configuration.insecure,
+            configuration: configuration,
             loop: loop
         )
         let bots = try Self.makeFleet(configuration, directory, journal, loop, logger)

@@ -1,6 +1,7 @@
 import Configuration
 import FoundationEssentials
 import Glibc
+import WebSocketKitLite
 
 /// What the agent was told: by flag, else by environment variable `EDGE_…`, else by the configuration file.
 ///
@@ -15,6 +16,9 @@ struct AgentConfiguration: Sendable {
         case authorityFile = "ca_file"
         case pinSHA256 = "pin_sha256"
         case insecure
+        case proxy
+        case clientCertificate = "client_cert"
+        case clientKey = "client_key"
         case logLevel = "log_level"
         case nativeCommand = "native_command"
     }
@@ -26,6 +30,12 @@ struct AgentConfiguration: Sendable {
     var pinSHA256: String?
     /// Allows `ws://` and `http://` to other machines. Never weakens the checks made over TLS.
     var insecure: Bool
+    /// The proxy on the way to the hub: the one set here, else what the usual variables (`HTTPS_PROXY`, …) say.
+    var proxy: ProxyPolicy
+    /// PEM file with the certificate to show to the hub, or to a proxy in front of it, and its chain.
+    var clientCertificate: String?
+    /// PEM file with its key; nil where that stands in the certificate's file.
+    var clientKey: String?
     var logLevel: String
     /// Launch template of the profile `default`.
     var nativeCommand: String?
@@ -57,6 +67,9 @@ struct AgentConfiguration: Sendable {
         authorityFile = text(.authorityFile)
         pinSHA256 = text(.pinSHA256)
         insecure = try Self.flag(text(.insecure), .insecure)
+        proxy = try Self.proxy(text(.proxy), environment)
+        clientCertificate = text(.clientCertificate)
+        clientKey = text(.clientKey)
         logLevel = text(.logLevel) ?? "info"
         nativeCommand = text(.nativeCommand)
     }
@@ -64,7 +77,10 @@ struct AgentConfiguration: Sendable {
     private static func values(_ settings: [Key: String]) -> [AbsoluteConfigKey: ConfigValue] {
         Dictionary(
             uniqueKeysWithValues: settings.map {
-                (AbsoluteConfigKey([$0.key.rawValue]), ConfigValue(.string($0.value), isSecret: $0.key == .token))
+                (
+                    AbsoluteConfigKey([$0.key.rawValue]),
+                    ConfigValue(.string($0.value), isSecret: $0.key == .token || $0.key == .proxy)
+                )
             }
         )
     }
@@ -86,6 +102,16 @@ struct AgentConfiguration: Sendable {
             throw error
         } catch {
             throw AgentError(.software, "\(error)")
+        }
+    }
+
+    private static func proxy(_ given: String?, _ environment: [String: String]) throws(AgentError) -> ProxyPolicy {
+        guard let given else { return .environment(ProxyEnvironment(environment)) }
+        guard given != "none" else { return .direct }
+        do {
+            return .fixed(try Proxy(given))
+        } catch {
+            throw AgentError(.configuration, error.message)
         }
     }
 

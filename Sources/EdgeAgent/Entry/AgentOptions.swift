@@ -21,6 +21,21 @@ struct AgentOptions: ParsableArguments {
     @Flag(help: "Allow unencrypted http:// and ws:// to another machine. Everybody on the way can read and change it.")
     var insecure = false
 
+    @Option(
+        help: ArgumentHelp(
+            "Proxy on the way to the hub: http://[user:password@]host:port, socks5://…, or none. Default: HTTPS_PROXY "
+                + "and its like. Everybody who can list processes sees a password here; prefer EDGE_PROXY.",
+            valueName: "url"
+        )
+    )
+    var proxy: String?
+
+    @Option(help: ArgumentHelp("PEM file with a client certificate and its chain.", valueName: "file"))
+    var clientCert: String?
+
+    @Option(help: ArgumentHelp("PEM file with its unencrypted key (default: the same file).", valueName: "file"))
+    var clientKey: String?
+
     @Option(help: ArgumentHelp("trace, debug, info, notice, warning, error or critical.", valueName: "level"))
     var logLevel: String?
 
@@ -34,6 +49,9 @@ struct AgentOptions: ParsableArguments {
         flags[.stateDirectory] = stateDir
         flags[.authorityFile] = caFile
         flags[.pinSHA256] = pinSHA256
+        flags[.proxy] = proxy
+        flags[.clientCertificate] = clientCert
+        flags[.clientKey] = clientKey
         flags[.logLevel] = logLevel
         if insecure { flags[.insecure] = "true" }
         return try AgentConfiguration(flags: flags, file: config, environment: ProcessInfo.processInfo.environment)

@@ -8,5 +8,13 @@ enum Terminal {
         _ = write(STDERR_FILENO, bytes, bytes.count)
     }
 
+    static func writeLine(_ line: String) {
+        let bytes = Array((line + "\n").utf8)
+        // Whoever reads may have gone; the exit status still tells.
+        _ = write(STDOUT_FILENO, bytes, bytes.count)
+    }
+
+    static var outputIsTerminal: Bool { isatty(STDOUT_FILENO) == 1 }
+
     static var errorIsTerminal: Bool { isatty(STDERR_FILENO) == 1 }
 }

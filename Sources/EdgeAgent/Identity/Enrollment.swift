@@ -121,7 +121,7 @@ struct Enrollment: Sendable {
                 url: hubURL,
                 authorityFile: configuration.authorityFile,
                 pinSHA256: configuration.pinSHA256,
-                allowInsecure: configuration.insecure,
+                configuration: configuration,
                 loop: try EpollLoop.start()
             )
             response = try await HTTPExchange.perform(
@@ -172,7 +172,8 @@ struct Enrollment: Sendable {
             let detail = problem?.detail.map { ": \($0)" } ?? ""
             return AgentError(
                 .unavailable,
-                "\(authority) answered \(response.status)\(detail); check that the URL is a ControlHub's"
+                "\(authority) answered \(response.status)\(detail); "
+                    + (HTTPStatusHint.text(response.status) ?? "check that the URL is a ControlHub's")
             )
         }
     }

@@ -31,6 +31,11 @@ struct StateDirectory: Sendable {
         }
     }
 
+    /// For who only looks: the directory is neither made nor tried.
+    init(existing path: String) {
+        self.path = Self.absolute(path)
+    }
+
     func file(_ name: String) -> String {
         path + "/" + name
     }

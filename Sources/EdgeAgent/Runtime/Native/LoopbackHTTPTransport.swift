@@ -46,7 +46,7 @@ struct LoopbackHTTPTransport: BotChatTransport {
         } catch {
             switch error.code {
             case .insecureURL: throw .notLoopback(url)
-            case .dns, .tcpRefused, .tcpUnreachable: throw .notConnected(error.message)
+            case .dnsNotFound, .dnsFailed, .tcpRefused, .tcpUnreachable: throw .notConnected(error.message)
             default: throw .noAnswer(error.message)
             }
         }

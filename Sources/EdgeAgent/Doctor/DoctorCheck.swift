@@ -1,0 +1,18 @@
+/// One line of what `edge-agent doctor` found.
+struct DoctorCheck: Codable, Equatable, Sendable {
+    /// The steps from this machine's settings to the hub's answer, in their order.
+    enum Name: String, Codable, CaseIterable, Sendable {
+        case settings, dns, tcp, proxy, tls, http, token, hub, clock
+    }
+
+    enum Status: String, Codable, Sendable {
+        case ok
+        case failed = "FAIL"
+        case skipped
+    }
+
+    let name: Name
+    let status: Status
+    /// What was found; where it failed, what happened and what to do about it.
+    let detail: String
+}
