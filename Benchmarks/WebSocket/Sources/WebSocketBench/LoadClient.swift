@@ -45,35 +45,28 @@ struct LoadClient {
             configuration: configuration,
             dialer: Dialer(loop: loop, configuration: dialing)
         )
-        let load = Load(loop: loop, connection: connection, size: size, count: count)
-        let result =
+        let load = Load(connection: connection, size: size, count: count)
+        // On the connection's own thread, where the kit says that messages come and go without a hop.
+        let result = try await withTaskExecutorPreference(loop.taskExecutor) {
             switch mode {
             case .rtt: try await load.roundTrips()
             case .send: try await load.send()
             case .recv: try await load.receive()
             }
+        }
         await connection.close()
         return result
     }
 }
 
-/// The measured loops. They run on the connection's own thread, where the agent's session runs too.
-private actor Load {
-    private let loop: EpollLoop
-    private let connection: WebSocketConnection
-    private let size: Int
-    private let count: Int
-    nonisolated var unownedExecutor: UnownedSerialExecutor { loop.asUnownedSerialExecutor() }
+/// The measured loops.
+private struct Load {
+    let connection: WebSocketConnection
+    let size: Int
+    let count: Int
 
     struct Unexpected: Error, CustomStringConvertible {
         let description: String
-    }
-
-    init(loop: EpollLoop, connection: WebSocketConnection, size: Int, count: Int) {
-        self.loop = loop
-        self.connection = connection
-        self.size = size
-        self.count = count
     }
 
     func roundTrips() async throws -> String {
