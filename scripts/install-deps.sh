@@ -7,6 +7,7 @@ packages=(
     libssl-dev zlib1g-dev libsqlite3-dev pkg-config  # headers of the libraries we link, and how to find them
     binutils                                         # strip
     python3                                          # the sample bot and the demo
+    python3-venv                                     # the agent in Python of Tests/Conformance
     curl openssl iproute2                            # the demo looks at the API, certificates and sockets
     tinyproxy microsocks                             # tests: the agent through CONNECT and SOCKS 5
     nginx-light haproxy caddy                        # tests: the hub behind the proxies people put in front of it

@@ -7,6 +7,7 @@ begin=$SECONDS
 echo "test: building (the first build takes several minutes)"
 scripts/build.sh "$@"
 echo "test: built in $((SECONDS - begin)) s"
+scripts/conformance-env.sh
 begin=$SECONDS
 status=0
 # The tests are all Swift Testing; the XCTest runner would only report that it found none.

@@ -55,10 +55,13 @@ struct BotOperations: Sendable {
     }
 
     /// Takes what a node says of its bots; what it says of others' is ignored.
-    func apply(_ statuses: [WireBotStatus], from node: NodeID) async throws {
+    ///
+    /// - Parameter epoch: the session it was said in; throws `staleSession` where that is not the node's newest.
+    func apply(_ statuses: [WireBotStatus], from node: NodeID, epoch: UInt64? = nil) async throws {
         guard !statuses.isEmpty else { return }
         let date = clock.date()
         let (changed, messages) = try await database.write { db in
+            if let epoch { try NodeStore.requireCurrent(db, node, epoch: epoch) }
             var changed: [WireBotStatus] = []
             var messages: [MessageChange] = []
             for status in statuses {

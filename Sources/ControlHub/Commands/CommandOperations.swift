@@ -65,9 +65,12 @@ struct CommandOperations: Sendable {
     }
 
     /// Takes a result. A repeated one, and one from a node the command was not for, changes nothing.
-    func finish(_ result: WireCommandResult, from node: NodeID? = nil) async throws {
+    ///
+    /// - Parameter epoch: the session it came by; throws `staleSession` where that is not the node's newest. The hub
+    ///   asks again over the newest, and is answered from the agent's receipt.
+    func finish(_ result: WireCommandResult, from node: NodeID? = nil, epoch: UInt64? = nil) async throws {
         let date = clock.date()
-        guard let outcome = try await store.finish(result, from: node, at: date) else { return }
+        guard let outcome = try await store.finish(result, from: node, epoch: epoch, at: date) else { return }
         publish(outcome.command, at: date)
         if outcome.isBotChanged { bots.publish(result.botStatus, at: date) }
         bots.publish(outcome.messages, at: date)

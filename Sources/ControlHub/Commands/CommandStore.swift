@@ -99,8 +99,14 @@ struct CommandStore: Sendable {
     }
 
     /// Stores a result once; a repeated or unknown one changes nothing and gives nil.
-    func finish(_ result: WireCommandResult, from node: NodeID?, at date: Date) async throws -> Outcome? {
+    func finish(
+        _ result: WireCommandResult,
+        from node: NodeID?,
+        epoch: UInt64? = nil,
+        at date: Date
+    ) async throws -> Outcome? {
         try await database.write { db in
+            if let node, let epoch { try NodeStore.requireCurrent(db, node, epoch: epoch) }
             let id = CommandID(rawValue: result.commandID)
             guard let command = try Self.find(db, id), node == nil || command.nodeID == node,
                 [.queued, .delivered, .running].contains(command.state)

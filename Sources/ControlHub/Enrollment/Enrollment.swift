@@ -9,6 +9,8 @@ struct Enrollment: Sendable {
     let id: EnrollmentID
     /// The name the node will get; the agent's own wish otherwise.
     let name: String?
+    /// The node that gets new credentials; nil where the code makes a node.
+    var forNodeID: NodeID?
     let createdBy: String
     let createdAt: Date
     let expiresAt: Date
@@ -40,4 +42,6 @@ struct Redeemed: Sendable {
     let token: String
     /// False when the answer is given again to the same agent.
     let isNew: Bool
+    /// The node existed before: its old credentials are withdrawn, and a session it may have is to be closed.
+    let isPairedAgain: Bool
 }

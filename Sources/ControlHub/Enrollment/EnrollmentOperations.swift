@@ -13,15 +13,29 @@ struct EnrollmentOperations: Sendable {
     static let maximumLifetime = Duration.seconds(24 * 3600)
 
     /// Makes a code. This is the only time it is seen.
-    func create(name: String?, lifetime: Duration, by actor: Actor) async throws -> (Enrollment, EnrollmentCode) {
+    ///
+    /// - Parameter node: id or name of a node that exists; whoever redeems the code becomes that node, with its history
+    ///   and its bots, and what held its identity before does not any more. Throws `notFound` where there is none.
+    func create(
+        name: String?,
+        node: String? = nil,
+        lifetime: Duration,
+        by actor: Actor
+    ) async throws -> (Enrollment, EnrollmentCode) {
         guard lifetime >= .seconds(1), lifetime <= Self.maximumLifetime else {
             throw HubError(.invalidRequest, "A code can live from 1 second to 24 hours.")
         }
         let date = clock.date()
         let code = EnrollmentCode.random()
+        guard name == nil || node == nil else {
+            throw HubError(.invalidRequest, "A node that is paired again keeps its name. Leave out `name`.")
+        }
+        var target: Node?
+        if let node { target = try await nodes.find(node) }
         let enrollment = Enrollment(
             id: .make(at: date),
-            name: try name.map { try NamePolicy.checked($0) },
+            name: try name.map { try NamePolicy.checked($0) } ?? target?.name,
+            forNodeID: target?.id,
             createdBy: actor.name,
             createdAt: date,
             expiresAt: date.addingTimeInterval(lifetime.seconds),
@@ -60,7 +74,7 @@ struct EnrollmentOperations: Sendable {
         let wanted = try NamePolicy.checked(wishes[0])
         let date = clock.date()
         let token = SecretBytes.token(prefix: NodeOperations.tokenPrefix)
-        let (node, name, isNew) = try await store.redeem(
+        let (node, name, isNew, isPairedAgain) = try await store.redeem(
             codeHash: key.enrollmentHash(code.canonical),
             requestID: request.requestId,
             wantedName: wanted,
@@ -68,7 +82,11 @@ struct EnrollmentOperations: Sendable {
             tokenHash: SecretBytes.digest(token),
             at: date
         )
-        if isNew { nodes.announceCreated(node, name: name, at: date) }
-        return Redeemed(nodeID: node, nodeName: name, token: token, isNew: isNew)
+        if isPairedAgain {
+            nodes.announcePairedAgain(node, at: date)
+        } else if isNew {
+            nodes.announceCreated(node, name: name, at: date)
+        }
+        return Redeemed(nodeID: node, nodeName: name, token: token, isNew: isNew, isPairedAgain: isPairedAgain)
     }
 }

@@ -9,12 +9,12 @@ struct EnrollmentStore: Sendable {
         try await database.write { db in
             try db.execute(
                 sql: """
-                    INSERT INTO enrollments (id, name, code_hash, created_by, created_at, expires_at)
-                    VALUES (?, ?, ?, ?, ?, ?)
+                    INSERT INTO enrollments (id, name, for_node_id, code_hash, created_by, created_at, expires_at)
+                    VALUES (?, ?, ?, ?, ?, ?, ?)
                     """,
                 arguments: [
-                    enrollment.id.rawValue, enrollment.name, codeHash, enrollment.createdBy,
-                    enrollment.createdAt.unixMilliseconds, enrollment.expiresAt.unixMilliseconds,
+                    enrollment.id.rawValue, enrollment.name, enrollment.forNodeID?.rawValue, codeHash,
+                    enrollment.createdBy, enrollment.createdAt.unixMilliseconds, enrollment.expiresAt.unixMilliseconds,
                 ]
             )
             try AuditStore.append(
@@ -49,7 +49,8 @@ struct EnrollmentStore: Sendable {
         }
     }
 
-    /// Redeems a code for a new node, or repeats the answer to the agent that redeemed it.
+    /// Redeems a code for a new node or for the one it was made for, or repeats the answer to the agent that redeemed
+    /// it.
     func redeem(
         codeHash: Data,
         requestID: String,
@@ -57,7 +58,7 @@ struct EnrollmentStore: Sendable {
         newNode: NodeID,
         tokenHash: Data,
         at date: Date
-    ) async throws -> (node: NodeID, name: String, isNew: Bool) {
+    ) async throws -> (node: NodeID, name: String, isNew: Bool, isPairedAgain: Bool) {
         try await database.write { db in
             guard
                 let row = try Row.fetchOne(
@@ -80,24 +81,34 @@ struct EnrollmentStore: Sendable {
                 guard enrollment.expiresAt > date else { throw Self.expired }
                 try NodeStore.dropUnusedTokens(db, node: node)
                 try NodeStore.insertToken(db, node: node, tokenHash: tokenHash, at: date)
-                return (node, known.name, false)
+                return (node, known.name, false, false)
             }
             guard enrollment.expiresAt > date else { throw Self.expired }
-            let name = try NodeStore.freeName(db, like: enrollment.name ?? wantedName)
-            try NodeStore.insert(db, id: newNode, name: name, tokenHash: tokenHash, at: date)
+            let name: String
+            let node: NodeID
+            if let target = enrollment.forNodeID {
+                guard let known = try NodeStore.find(db, target) else { throw NodeStore.notFound(target) }
+                (node, name) = (target, known.name)
+                try NodeStore.withdrawTokens(db, node: node, at: date)
+                try NodeStore.insertToken(db, node: node, tokenHash: tokenHash, at: date)
+            } else {
+                node = newNode
+                name = try NodeStore.freeName(db, like: enrollment.name ?? wantedName)
+                try NodeStore.insert(db, id: node, name: name, tokenHash: tokenHash, at: date)
+            }
             try db.execute(
                 sql: "UPDATE enrollments SET redeemed_at = ?, request_id = ?, node_id = ? WHERE id = ?",
-                arguments: [date.unixMilliseconds, requestID, newNode.rawValue, enrollment.id.rawValue]
+                arguments: [date.unixMilliseconds, requestID, node.rawValue, enrollment.id.rawValue]
             )
             try AuditStore.append(
                 db,
                 at: date,
                 actor: Actor(name: enrollment.createdBy),
-                action: "enrollment.redeem",
-                target: newNode.rawValue,
+                action: enrollment.forNodeID == nil ? "enrollment.redeem" : "node.pair_again",
+                target: node.rawValue,
                 detail: name
             )
-            return (newNode, name, true)
+            return (node, name, true, enrollment.forNodeID != nil)
         }
     }
 
@@ -110,6 +121,7 @@ struct EnrollmentStore: Sendable {
         Enrollment(
             id: EnrollmentID(rawValue: row["id"]),
             name: row["name"],
+            forNodeID: (row["for_node_id"] as String?).map(NodeID.init(rawValue:)),
             createdBy: row["created_by"],
             createdAt: Date(unixMilliseconds: row["created_at"]),
             expiresAt: Date(unixMilliseconds: row["expires_at"]),

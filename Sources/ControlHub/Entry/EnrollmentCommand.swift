@@ -16,6 +16,8 @@ struct EnrollmentCommand: AsyncParsableCommand {
 
         @OptionGroup var common: CommonOptions
         @Option(help: "The node's name. (default: what the node calls itself)") var name: String?
+        @Option(help: "Id or name of a node to pair again: it keeps its history and bots, its old token stops working.")
+        var node: String?
         @Option(help: "How long the code lives, for example 15m; at most 24h.") var ttl = "15m"
         @Flag(help: "Print JSON.") var json = false
 
@@ -24,11 +26,12 @@ struct EnrollmentCommand: AsyncParsableCommand {
             let parts = try common.open()
             let (enrollment, code) = try await parts.enrollments.create(
                 name: name,
+                node: node,
                 lifetime: lifetime,
                 by: .commandLine
             )
             let site = parts.site.current
-            let command = site.enrollCommand(code: code.text)
+            let command = site.enrollCommand(code: code.text, again: node != nil)
             if json {
                 try Output.json([
                     "id": .string(enrollment.id.rawValue), "code": .string(code.text),

@@ -20,8 +20,11 @@ struct HubAssembly {
     /// How long open requests and streams may take to end after SIGTERM.
     static let shutdownLimit = Duration.seconds(5)
 
-    /// Serves until SIGTERM or SIGINT. Throws `StartFailure` when it cannot start.
-    func serve(announce: @escaping @Sendable (Announcement) -> Void) async throws {
+    /// Serves until SIGTERM or SIGINT, or until `until` returns. Throws `StartFailure` when it cannot start.
+    func serve(
+        until isOver: (@Sendable () async -> Void)? = nil,
+        announce: @escaping @Sendable (Announcement) -> Void
+    ) async throws {
         try directory.lock()
         unlink(directory.file("hub.address"))
         guard !configuration.insecureHTTP || configuration.isLoopback || configuration.publicURL != nil else {
@@ -51,7 +54,8 @@ struct HubAssembly {
             thresholds: configuration.thresholds,
             clock: clock,
             site: site,
-            logger: logger
+            logger: logger,
+            trustedProxies: configuration.trustedProxies
         )
         try await parts.loadRegistry()
         let loginToken = try await operators.firstAdministratorToken()
@@ -60,7 +64,7 @@ struct HubAssembly {
         let services = parts.services(channel: gateway.channel)
         let builder = try makeServer(tls: try tls.map(nioConfiguration), gateway: gateway)
         let router = HubRouter.make(services)
-        NodeEndpointRoute.add(to: router)
+        NodeEndpointRoute.add(to: router, gate: gateway.gate)
         WhoAmIRoute(services: services).add(to: router)
         var application = Application(
             router: router,
@@ -82,12 +86,22 @@ struct HubAssembly {
                 .init(service: CommandExpiryService(operations: parts.commands, logger: logger)),
                 .init(service: application),
             ] + gateway.services.map { .init(service: $0) },
-            gracefulShutdownSignals: [.sigterm, .sigint],
+            gracefulShutdownSignals: isOver == nil ? [.sigterm, .sigint] : [],
             logger: logger
         )
         group.maximumGracefulShutdownDuration = Self.shutdownLimit
         do {
-            try await ServiceGroup(configuration: group).run()
+            let services = ServiceGroup(configuration: group)
+            try await withThrowingDiscardingTaskGroup { tasks in
+                if let isOver {
+                    tasks.addTask {
+                        await isOver()
+                        await services.triggerGracefulShutdown()
+                    }
+                }
+                try await services.run()
+                tasks.cancelAll()
+            }
         } catch let error as IOError {
             throw bindFailure(error)
         } catch is CancellationError {
@@ -110,17 +124,20 @@ struct HubAssembly {
     /// The way to the agents and what runs it.
     struct Gateway: Sendable {
         let channel: any AgentChannel
+        let gate: AdmissionGate
         let services: [any Service]
         /// Wraps the HTTP responder into the channel of one connection.
         let builder: HTTPServerBuilder
     }
 
     private func makeGateway(_ parts: HubParts) -> Gateway {
+        let gate = AdmissionGate(configuration.admission, clock: parts.clock)
         let service = GatewayService(
             nodes: parts.nodes,
             bots: parts.bots,
             commands: parts.commands,
             packets: parts.packets,
+            gate: gate,
             hubVersion: HubVersion.version,
             session: Self.sessionConfiguration(),
             logger: logger
@@ -129,11 +146,16 @@ struct HubAssembly {
             WebSocketUpgradeChannel(
                 responder: responder,
                 webSocketConfiguration: GatewayService.connection,
-                accept: { try NodeRequest.accept($0, remoteAddress: $1) },
+                accept: { try NodeRequest.accept($0, remoteAddress: $1, trustedProxies: parts.trustedProxies) },
+                admit: { request in
+                    guard gate.admit(token: request.token, address: request.address) else {
+                        throw HandshakeRefusal(503, "the hub takes its nodes back one after the other")
+                    }
+                },
                 serve: { await service.serve($0, $1) }
             )
         }
-        return Gateway(channel: service, services: [service], builder: builder)
+        return Gateway(channel: service, gate: gate, services: [service], builder: builder)
     }
 
     private static func sessionConfiguration() -> HubSessionMachine.Configuration {

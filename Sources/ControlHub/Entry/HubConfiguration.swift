@@ -21,8 +21,14 @@ struct HubConfiguration: Sendable {
         case degradedAfter = "degraded_after"
         case offlineAfter = "offline_after"
         case closedGrace = "closed_grace"
+        case trustedProxies = "trusted_proxies"
+        case admissionRate = "admission_rate"
+        case admissionBurst = "admission_burst"
+        case sessionBurst = "session_burst"
+        case sessionInterval = "session_interval"
 
         var key: ConfigKey { ConfigKey([rawValue]) }
+        var isList: Bool { [.hostname, .trustedProxies].contains(self) }
     }
 
     var listenHost: String
@@ -38,6 +44,9 @@ struct HubConfiguration: Sendable {
     var logFormat: String?
     var insecureHTTP: Bool
     var thresholds: HealthThresholds
+    /// Proxies whose `X-Forwarded-For` is believed.
+    var trustedProxies: Set<String>
+    var admission: AdmissionGate.Settings
 
     /// Reads the three sources. Throws `StartFailure` naming the option that is wrong.
     ///
@@ -49,7 +58,7 @@ struct HubConfiguration: Sendable {
         var values: [AbsoluteConfigKey: ConfigValue] = [:]
         for (option, value) in flags {
             let content: ConfigContent =
-                option == .hostname ? .stringArray(Self.list(value)) : .string(value)
+                option.isList ? .stringArray(Self.list(value)) : .string(value)
             values[AbsoluteConfigKey([option.rawValue])] = ConfigValue(content, isSecret: false)
         }
         var variables: [String: String] = [:]
@@ -100,6 +109,16 @@ struct HubConfiguration: Sendable {
             offlineAfter: try duration(.offlineAfter),
             closedGrace: try duration(.closedGrace) ?? .seconds(10)
         )
+        trustedProxies = Set(reader.stringArray(forKey: Option.trustedProxies.key) ?? [])
+        admission = AdmissionGate.Settings()
+        func count(_ option: Option, from least: Int) throws -> Int? {
+            try text(option).map { try Self.parseCount($0, from: least, name: option.rawValue) }
+        }
+        admission.handshakes.ratePerSecond =
+            try count(.admissionRate, from: 0) ?? admission.handshakes.ratePerSecond
+        admission.handshakes.burst = try count(.admissionBurst, from: 1) ?? admission.handshakes.burst
+        admission.sessionsPerNode = try count(.sessionBurst, from: 1) ?? admission.sessionsPerNode
+        admission.sessionInterval = try duration(.sessionInterval) ?? admission.sessionInterval
         guard thresholds.heartbeatInterval >= .milliseconds(100), thresholds.heartbeatInterval <= .seconds(3600) else {
             throw StartFailure(.configuration, "heartbeat_interval must lie between 100ms and 1h.")
         }
@@ -154,8 +173,8 @@ struct HubConfiguration: Sendable {
             }
             let content: ConfigContent
             switch value {
-            case let list as [Any] where option == .hostname: content = .stringArray(list.map { "\($0)" })
-            case let text as String: content = option == .hostname ? .stringArray(Self.list(text)) : .string(text)
+            case let list as [Any] where option.isList: content = .stringArray(list.map { "\($0)" })
+            case let text as String: content = option.isList ? .stringArray(Self.list(text)) : .string(text)
             case let number as Int: content = .string(String(number))
             case let truth as Bool: content = .string(truth ? "true" : "false")
             default:
@@ -211,6 +230,13 @@ struct HubConfiguration: Sendable {
             throw StartFailure(.configuration, "\(name) \"\(text)\" must be a time like 500ms, 15s, 10m or 24h.")
         }
         return .milliseconds(number * factor)
+    }
+
+    static func parseCount(_ text: String, from least: Int, name: String) throws -> Int {
+        guard let number = Int(text), number >= least, number <= 1_000_000 else {
+            throw StartFailure(.configuration, "\(name) \"\(text)\" must be a whole number from \(least) to 1000000.")
+        }
+        return number
     }
 
     private static func absolute(_ path: String) -> String {

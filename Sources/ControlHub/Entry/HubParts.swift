@@ -15,6 +15,7 @@ struct HubParts: Sendable {
     let enrollments: EnrollmentOperations
     let operators: OperatorOperations
     let idempotency: IdempotencyStore
+    let trustedProxies: Set<String>
 
     init(
         database: HubDatabase,
@@ -23,8 +24,10 @@ struct HubParts: Sendable {
         clock: HubClock,
         site: SiteInformation,
         logger: Logger,
-        enrollmentLimiter: EnrollmentLimiter? = nil
+        enrollmentLimiter: EnrollmentLimiter? = nil,
+        trustedProxies: Set<String> = []
     ) {
+        self.trustedProxies = trustedProxies
         self.database = database
         self.clock = clock
         self.site = site
@@ -79,6 +82,7 @@ struct HubParts: Sendable {
             idempotency: idempotency,
             clock: clock,
             siteInformation: site,
+            trustedProxies: trustedProxies,
             logger: logger
         )
     }

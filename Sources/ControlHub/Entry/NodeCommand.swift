@@ -16,11 +16,14 @@ struct NodeCommand: AsyncParsableCommand {
 
         @OptionGroup var common: CommonOptions
         @Argument(help: "The node's name.") var name: String
+        @Option(help: "How long the token is good, for example 30d. (default: until it is revoked)")
+        var tokenLifetime: String?
         @Flag(help: "Print JSON.") var json = false
 
         func run() async throws {
             let parts = try common.open()
-            let created = try await parts.nodes.create(name: name, by: .commandLine)
+            let lifetime = try tokenLifetime.map { try HubConfiguration.parseDuration($0, name: "--token-lifetime") }
+            let created = try await parts.nodes.create(name: name, lifetime: lifetime, by: .commandLine)
             let command = parts.site.current.runCommand(token: created.token)
             if json {
                 try Output.json([

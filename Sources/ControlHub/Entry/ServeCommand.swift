@@ -59,6 +59,21 @@ struct ServeCommand: AsyncParsableCommand {
     @Option(help: "How long a closed connection may take to come back before the node is offline. (default: 10s)")
     var closedGrace: String?
 
+    @Option(help: "Address of a proxy whose X-Forwarded-For is believed, besides this machine's. Can be repeated.")
+    var trustedProxy: [String] = []
+
+    @Option(help: "Nodes that may connect a second; the others are told when to come back. 0: all. (default: 100)")
+    var admissionRate: String?
+
+    @Option(help: "Nodes that may connect at once after a quiet time. (default: 200)")
+    var admissionBurst: String?
+
+    @Option(help: "Sessions one node may open at once before it is told to slow down. (default: 20)")
+    var sessionBurst: String?
+
+    @Option(help: "After that, one session each. (default: 5s)")
+    var sessionInterval: String?
+
     func run() async throws {
         var flags = common.flags
         flags[.listen] = listen
@@ -74,6 +89,11 @@ struct ServeCommand: AsyncParsableCommand {
         flags[.degradedAfter] = degradedAfter
         flags[.offlineAfter] = offlineAfter
         flags[.closedGrace] = closedGrace
+        flags[.trustedProxies] = trustedProxy.isEmpty ? nil : trustedProxy.joined(separator: ",")
+        flags[.admissionRate] = admissionRate
+        flags[.admissionBurst] = admissionBurst
+        flags[.sessionBurst] = sessionBurst
+        flags[.sessionInterval] = sessionInterval
         let configuration = try common.read(flags)
         HubLogHandler.bootstrap(level: configuration.logLevel, format: configuration.logFormat)
         let directory = try DataDirectory(path: configuration.dataDirectory)

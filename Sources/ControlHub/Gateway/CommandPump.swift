@@ -15,6 +15,7 @@ struct CommandPump: Sendable {
     private static let retryDelay = Duration.seconds(1)
 
     let node: NodeID
+    let epoch: UInt64
     let session: HubSession
     let commands: CommandOperations
     let logger: Logger
@@ -70,8 +71,10 @@ struct CommandPump: Sendable {
             guard let result = try await stream.receive(WireCommandResult.self) else {
                 throw WireFormatError(.streamFinished, "the agent answered nothing")
             }
-            try await commands.finish(result, from: node)
+            try await commands.finish(result, from: node, epoch: epoch)
         } catch is CancellationError {
+            return
+        } catch let error as HubError where error.code == .staleSession {
             return
         } catch let error as WireFormatError where error.resetCode == .unsupported {
             await fail(command, "command_unknown", "the node's agent is too old for this command; upgrade it")
@@ -98,7 +101,8 @@ struct CommandPump: Sendable {
                     $0.errorCode = code
                     $0.message = message
                 },
-                from: node
+                from: node,
+                epoch: epoch
             )
         } catch {
             logger.warning(

@@ -29,6 +29,7 @@ struct GatewayService: Service, AgentChannel {
     let bots: BotOperations
     let commands: CommandOperations
     let packets: MonitorPacketOperations
+    let gate: AdmissionGate
     let hubVersion: String
     let session: HubSessionMachine.Configuration
     let logger: Logger
@@ -40,6 +41,7 @@ struct GatewayService: Service, AgentChannel {
         bots: BotOperations,
         commands: CommandOperations,
         packets: MonitorPacketOperations,
+        gate: AdmissionGate,
         hubVersion: String,
         session: HubSessionMachine.Configuration = HubSessionMachine.Configuration(),
         logger: Logger
@@ -48,18 +50,24 @@ struct GatewayService: Service, AgentChannel {
         self.bots = bots
         self.commands = commands
         self.packets = packets
+        self.gate = gate
         self.hubVersion = hubVersion
         self.session = session
         self.logger = logger
     }
 
+    /// How long nodes may take to finish what is open before their sessions are closed.
+    private static let drainTimeout = Duration.seconds(2)
+
     /// Waits for the end of the hub and then sends the nodes away, to come back when it is up again.
     func run() async throws {
         // Ends by graceful shutdown or by cancellation; the sessions are to be closed either way.
         try? await gracefulShutdown()
-        for session in live.all {
-            session.close(.hubRestarting, reason: "the hub is restarting")
-        }
+        gate.drain()
+        for session in live.all { session.goAway(reason: "the hub is restarting") }
+        // `try?`: cut short where the hub is in a hurry.
+        try? await live.waitUntilEmpty(atMost: Self.drainTimeout)
+        for session in live.all { session.close(.hubRestarting, reason: "the hub is restarting") }
     }
 
     // MARK: - For the server
@@ -103,14 +111,25 @@ struct GatewayService: Service, AgentChannel {
             guard case .hello(let hello) = await events.next() else { return }
             switch try await nodes.authenticate(token: request.token) {
             case .unknown:
-                session.refuse(.tokenNotAccepted, reason: "unknown token")
+                refuse(session, request, .tokenNotAccepted, "unknown token")
+            case .expired:
+                refuse(session, request, .tokenNotAccepted, "expired: this token was good until a time that is over")
             case .revoked:
-                session.refuse(.revoked, reason: "revoked")
+                refuse(session, request, .revoked, "revoked")
+            case .accepted(let node) where !hello.nodeID.isEmpty && hello.nodeID != node.rawValue:
+                refuse(session, request, .tokenNotAccepted, "the token is that of another node")
             case .accepted(let node):
+                gate.accepted(token: request.token)
+                if let wait = gate.pace(node) {
+                    session.refuse(.slowDown, reason: "too many sessions of this node; one is due in \(wait.seconds) s")
+                    return
+                }
                 try await attend(node, session, hello, request, &events)
             }
         } catch is CancellationError {
             return
+        } catch let error as HubError where Self.closing(for: error) != nil {
+            close(session, for: error)
         } catch {
             logger.error(
                 "a node's session could not be opened",
@@ -118,6 +137,28 @@ struct GatewayService: Service, AgentChannel {
             )
             session.close(.hubRestarting, reason: "the hub could not look up the node; try again")
         }
+    }
+
+    private func refuse(_ session: HubSession, _ request: NodeRequest, _ code: SessionCloseCode, _ reason: String) {
+        gate.refused(token: request.token, address: request.address)
+        session.refuse(code, reason: reason)
+    }
+
+    /// What a session is told when the database says that it may not go on; nil for errors of another kind.
+    private static func closing(for error: HubError) -> (code: SessionCloseCode, reason: String)? {
+        switch error.code {
+        case .staleSession: (.replaced, "a newer session took over")
+        case .nodeRevoked: (.revoked, "revoked")
+        case .notFound: (.tokenNotAccepted, "the node was deleted")
+        default: nil
+        }
+    }
+
+    private func close(_ session: HubSession, for error: any Error) {
+        let (code, reason) =
+            (error as? HubError).flatMap(Self.closing)
+            ?? (.hubRestarting, "the hub has a problem with its database; try again")
+        session.close(code, reason: reason)
     }
 
     private func attend(
@@ -129,7 +170,6 @@ struct GatewayService: Service, AgentChannel {
     ) async throws {
         let opened = try await nodes.openSession(node, hello: hello, remoteAddress: request.remoteAddress, at: Date())
         if let evidence = opened.quarantineReason {
-            logger.error("a node was quarantined", metadata: ["node_id": "\(node)", "reason": "\(evidence)"])
             session.refuse(.replaced, reason: "quarantined: \(evidence)")
             return
         }
@@ -148,7 +188,9 @@ struct GatewayService: Service, AgentChannel {
 
         var failure: (any Error)?
         do {
-            try await bots.apply(hello.bots, from: node)
+            // Only now that it can be found and closed: it may have been revoked or replaced in the meantime.
+            try await nodes.confirmSession(node, epoch: opened.epoch)
+            try await bots.apply(hello.bots, from: node, epoch: opened.epoch)
             let cursors = try await packets.cursors(journal: hello.journalID, from: node)
             try session.accept(welcome(node, opened, cursors))
             try await exchange(entry, journal: hello.journalID, &events, logger: metadata)
@@ -156,7 +198,7 @@ struct GatewayService: Service, AgentChannel {
         } catch let error as WireFormatError where error.code == .sessionClosed {
         } catch {
             failure = error
-            session.close(.hubRestarting, reason: "the hub has a problem with its database; try again")
+            close(session, for: error)
         }
         live.leave(entry)
         let reason = failure.map { "\($0)" } ?? session.ending?.description ?? "the hub is stopping"
@@ -185,7 +227,13 @@ struct GatewayService: Service, AgentChannel {
         _ events: inout SessionEvents<HubSessionEvent>.AsyncIterator,
         logger: Logger
     ) async throws {
-        let pump = CommandPump(node: entry.node, session: entry.session, commands: commands, logger: logger)
+        let pump = CommandPump(
+            node: entry.node,
+            epoch: entry.epoch,
+            session: entry.session,
+            commands: commands,
+            logger: logger
+        )
         try await withThrowingDiscardingTaskGroup { group in
             group.addTask { try await pump.run() }
             while let event = await events.next() {
@@ -193,9 +241,9 @@ struct GatewayService: Service, AgentChannel {
                 case .heartbeat(let heartbeat, _):
                     await nodes.heartbeat(entry.node, epoch: entry.epoch, heartbeat, at: Date())
                 case .botStatus(let report):
-                    try await bots.apply(report.bots, from: entry.node)
+                    try await bots.apply(report.bots, from: entry.node, epoch: entry.epoch)
                 case .packets(let header, let stream):
-                    group.addTask { try await ingest(header.journalID, stream, from: entry.node) }
+                    group.addTask { try await ingest(header.journalID, stream, from: entry) }
                 case .goAway, .hello:
                     break
                 }
@@ -205,9 +253,14 @@ struct GatewayService: Service, AgentChannel {
     }
 
     /// Commits packets and acknowledges them, in this order.
-    private func ingest(_ journal: String, _ stream: SessionStream, from node: NodeID) async throws {
+    private func ingest(_ journal: String, _ stream: SessionStream, from entry: LiveSession) async throws {
         while let batch = try await stream.receive(WirePacketBatch.self) {
-            let cursors = try await packets.ingest(batch.packets, journal: journal, from: node)
+            let cursors = try await packets.ingest(
+                batch.packets,
+                journal: journal,
+                from: entry.node,
+                epoch: entry.epoch
+            )
             try await stream.send(message: WirePacketAck.with { $0.cursors = cursors })
         }
         stream.finish()

@@ -11,6 +11,7 @@ struct LiveSession: Sendable {
 /// The one session each connected node has.
 final class LiveSessions: Sendable {
     private let sessions = Mutex<[NodeID: LiveSession]>([:])
+    private let left = Signal()
 
     /// The newest session wins at once, so a takeover can neither wait for the old one nor be undone by it.
     ///
@@ -26,6 +27,23 @@ final class LiveSessions: Sendable {
     func leave(_ session: LiveSession) {
         sessions.withLock { sessions in
             if sessions[session.node]?.epoch == session.epoch { sessions[session.node] = nil }
+        }
+        left.wake()
+    }
+
+    /// Returns when the last session has left or the time is over. Throws `CancellationError`.
+    func waitUntilEmpty(atMost limit: Duration) async throws {
+        try await withThrowingTaskGroup { group in
+            group.addTask {
+                while true {
+                    let ticket = self.left.ticket
+                    if self.all.isEmpty { return }
+                    try await self.left.wait(after: ticket)
+                }
+            }
+            group.addTask { try await Task.sleep(for: limit) }
+            try await group.next()
+            group.cancelAll()
         }
     }
 

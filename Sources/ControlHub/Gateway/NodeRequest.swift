@@ -11,10 +11,19 @@ struct NodeRequest: Sendable {
     static let subprotocol = "edge.v1"
 
     let token: String
-    let remoteAddress: String
+    let address: ClientAddress
 
+    var remoteAddress: String { address.text }
+
+    /// - Parameters:
+    ///   - remoteAddress: the connection's other end.
+    ///   - trustedProxies: see `ClientAddress`.
     /// - Throws: `HandshakeRefusal` with the status and the reason to answer with.
-    init(_ head: HTTPRequestHead, remoteAddress: SocketAddress?) throws(HandshakeRefusal) {
+    init(
+        _ head: HTTPRequestHead,
+        remoteAddress: SocketAddress?,
+        trustedProxies: Set<String> = []
+    ) throws(HandshakeRefusal) {
         guard head.uri.prefix(while: { $0 != "?" }) == Self.path else {
             throw HandshakeRefusal(404, "nodes connect on \(Self.path)")
         }
@@ -26,7 +35,11 @@ struct NodeRequest: Sendable {
             )
         }
         self.token = token
-        self.remoteAddress = remoteAddress?.ipAddress ?? "unknown"
+        address = ClientAddress(
+            peer: remoteAddress?.ipAddress,
+            forwarded: head.headers["X-Forwarded-For"],
+            proxies: trustedProxies
+        )
     }
 
     private static func bearerToken(_ headers: HTTPHeaders) -> String? {
@@ -46,9 +59,10 @@ struct NodeRequest: Sendable {
     /// - Returns: what the request says, and the answer to it.
     static func accept(
         _ head: HTTPRequestHead,
-        remoteAddress: SocketAddress? = nil
+        remoteAddress: SocketAddress? = nil,
+        trustedProxies: Set<String> = []
     ) throws(HandshakeRefusal) -> (request: NodeRequest, handshake: ServerHandshake.Acceptance) {
-        let request = try NodeRequest(head, remoteAddress: remoteAddress)
+        let request = try NodeRequest(head, remoteAddress: remoteAddress, trustedProxies: trustedProxies)
         let acceptance: ServerHandshake.Acceptance
         do throws(ServerHandshake.Rejection) {
             acceptance = try ServerHandshake.accept(

@@ -49,6 +49,7 @@ struct WhoAmIRoute {
         case .accepted(let id): ("accepted", try await services.nodes.node(id))
         case .unknown: ("unknown", nil)
         case .revoked: ("revoked", nil)
+        case .expired: ("expired", nil)
         }
     }
 }

@@ -24,7 +24,8 @@ enum ErrorRendering {
             hubError = HubError(.internalError, "The hub has a fault; its log says more.", cause: error)
         }
         let (status, title) = status(of: hubError.code)
-        if status.code >= 500 {
+        // Turning nodes away is how a hub stays well, not a fault of it.
+        if status.code >= 500, hubError.code != .hubBusy {
             logger.error("request failed", metadata: ["error": "\(hubError)"])
         }
         var headers: HTTPFields = [:]
@@ -77,6 +78,7 @@ enum ErrorRendering {
         case .enrollmentCodeExpired: (.gone, "Enrollment code expired")
         case .enrollmentCodeUsed: (.conflict, "Enrollment code used")
         case .rateLimited: (.tooManyRequests, "Too many requests")
+        case .hubBusy: (.serviceUnavailable, "Come back later")
         case .queueFull: (.serviceUnavailable, "Queue full")
         case .payloadTooLarge: (.contentTooLarge, "Too large")
         case .idempotencyKeyReused: (.unprocessableContent, "Idempotency key used for another request")

@@ -18,6 +18,8 @@ struct HubServices: Sendable {
     let idempotency: IdempotencyStore
     let clock: HubClock
     let siteInformation: SiteInformation
+    /// Proxies whose `X-Forwarded-For` is believed.
+    let trustedProxies: Set<String>
     let logger: Logger
 
     var site: Site { siteInformation.current }
@@ -33,9 +35,9 @@ struct HubServices: Sendable {
         var caFile: String?
         var pin: String?
 
-        /// The command that pairs an agent.
-        func enrollCommand(code: String) -> String {
-            "edge-agent enroll --hub \(publicURL) --code \(code)" + trustOption
+        /// The command that pairs an agent; `again` where it is a node already.
+        func enrollCommand(code: String, again: Bool = false) -> String {
+            "edge-agent enroll\(again ? " --again" : "") --hub \(publicURL) --code \(code)" + trustOption
         }
 
         /// The command that runs an agent with a token that is ready.

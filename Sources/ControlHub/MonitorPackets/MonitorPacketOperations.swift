@@ -13,15 +13,19 @@ struct MonitorPacketOperations: Sendable {
     /// Stores a batch in one transaction and returns, for each bot in it, how far its packets are committed. Only then
     /// may the agent be told. When it throws nothing was stored, and the stream must be ended, because what follows
     /// would leave a hole.
+    ///
+    /// - Parameter epoch: the session the batch came by; where it is not the node's newest, nothing is stored and
+    ///   `staleSession` is thrown.
     func ingest(
         _ packets: [WireMonitorPacket],
         journal: String,
-        from node: NodeID
+        from node: NodeID,
+        epoch: UInt64? = nil
     ) async throws -> [WirePacketCursor] {
         guard !packets.isEmpty else { return [] }
         let date = clock.date()
         let parsed = packets.map { ($0, Self.parse($0.json)) }
-        let result = try await store.ingest(parsed, journal: journal, from: node, at: date)
+        let result = try await store.ingest(parsed, journal: journal, from: node, epoch: epoch, at: date)
         for packet in result.stored {
             events.publish("packet", at: date, Self.event(packet))
         }

@@ -18,9 +18,11 @@ struct MonitorPacketStore: Sendable {
         _ packets: [(wire: WireMonitorPacket, json: JSONValue)],
         journal: String,
         from node: NodeID,
+        epoch: UInt64?,
         at date: Date
     ) async throws -> Ingested {
         try await database.write { db in
+            if let epoch { try NodeStore.requireCurrent(db, node, epoch: epoch) }
             var result = Ingested()
             var touched: [String] = []
             for (packet, json) in packets {

@@ -27,8 +27,10 @@ enum NodeAuthentication: Equatable, Sendable {
     case accepted(NodeID)
     /// Never issued, or dropped.
     case unknown
-    /// Issued, and withdrawn by an operator.
+    /// Issued, and withdrawn by an operator or by pairing the node again.
     case revoked
+    /// Issued for a time that is over.
+    case expired
 }
 
 /// What a session starts from; the Gateway builds `Welcome` of it.

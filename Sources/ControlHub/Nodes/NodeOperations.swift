@@ -16,12 +16,21 @@ struct NodeOperations: Sendable {
     // MARK: For operators
 
     /// Makes a node with a token that is ready to use; this is the only time the token is seen.
-    func create(name: String, by actor: Actor) async throws -> CreatedNode {
+    ///
+    /// - Parameter lifetime: after which the token is not accepted any more; nil for one that stays good.
+    func create(name: String, lifetime: Duration? = nil, by actor: Actor) async throws -> CreatedNode {
         let name = try NamePolicy.checked(name)
         let date = clock.date()
         let id = NodeID.make(at: date)
         let token = SecretBytes.token(prefix: Self.tokenPrefix)
-        try await store.create(id: id, name: name, tokenHash: SecretBytes.digest(token), at: date, by: actor)
+        try await store.create(
+            id: id,
+            name: name,
+            tokenHash: SecretBytes.digest(token),
+            expiresAt: lifetime.map { date.addingTimeInterval($0.seconds) },
+            at: date,
+            by: actor
+        )
         announceCreated(id, name: name, at: date)
         return CreatedNode(id: id, name: name, token: token)
     }
@@ -77,6 +86,12 @@ struct NodeOperations: Sendable {
         return node
     }
 
+    /// The node an operator means, by id or name.
+    func find(_ idOrName: String) async throws -> Node {
+        guard let node = try await store.find(idOrName: idOrName) else { throw NodeStore.notFound(idOrName) }
+        return node
+    }
+
     func list(after: NodeID?, limit: Int) async throws -> [Node] {
         try await store.list(after: after, limit: limit)
     }
@@ -88,7 +103,7 @@ struct NodeOperations: Sendable {
         // Anything longer is none of ours and not worth a digest.
         guard token.utf8.count <= 256 else { return .unknown }
         let hash = SecretBytes.digest(token)
-        let (authentication, isFirstUse) = try await store.authenticate(tokenHash: hash)
+        let (authentication, isFirstUse) = try await store.authenticate(tokenHash: hash, at: clock.date())
         if isFirstUse {
             try await store.markTokenUsed(tokenHash: hash, at: clock.date())
         }
@@ -98,7 +113,24 @@ struct NodeOperations: Sendable {
     /// Whose token this is, for who only asks: it does not count as used.
     func inspect(token: String) async throws -> NodeAuthentication {
         guard token.utf8.count <= 256 else { return .unknown }
-        return try await store.authenticate(tokenHash: SecretBytes.digest(token)).authentication
+        return try await store.authenticate(tokenHash: SecretBytes.digest(token), at: clock.date()).authentication
+    }
+
+    /// Whether the session is still the node's newest and the node is not revoked. Throws `staleSession`, `nodeRevoked`
+    /// or `notFound` where not.
+    func confirmSession(_ node: NodeID, epoch: UInt64) async throws {
+        try await store.confirmSession(node, epoch: epoch)
+    }
+
+    /// Makes a paired node known that has new credentials: the old ones are withdrawn, and with them what was seen of
+    /// the machines that held them.
+    func announcePairedAgain(_ id: NodeID, at date: Date) {
+        registry.forgetMachines(id)
+        events.publish(
+            "node.updated",
+            at: date,
+            .object(["change": .string("paired_again"), "node_id": .string(id.rawValue)])
+        )
     }
 
     /// Counts a new session, which at once replaces any other of this node.
@@ -111,19 +143,23 @@ struct NodeOperations: Sendable {
         at date: Date
     ) async throws -> OpenedSession {
         let thresholds = registry.thresholds
-        if registry.conflictingMachine(node, fingerprint: hello.machineFingerprint, now: clock.now()) {
+        let newcomer = MachineWitness(hello, remoteAddress: remoteAddress)
+        let (evidence, isNews) = registry.judge(node, newcomer, now: clock.now(), at: date)
+        if let reason = evidence {
             let stored = try await self.node(node)
-            let reason =
-                "Another machine with this identity is connected (\(stored.hello?.hostName ?? "unknown host"), "
-                + "newcomer \(hello.hostName)). Pair the newcomer again, or stop the other agent."
-            logger.warning("second machine with one identity", metadata: ["node_id": "\(node)"])
-            events.publish(
-                "node.updated",
-                at: date,
-                .object([
-                    "change": .string("quarantined"), "node_id": .string(node.rawValue), "reason": .string(reason),
-                ])
-            )
+            if isNews {
+                logger.error(
+                    "a second machine with one identity was quarantined",
+                    metadata: ["node_id": "\(node)", "reason": "\(reason)"]
+                )
+                events.publish(
+                    "node.updated",
+                    at: date,
+                    .object([
+                        "change": .string("quarantined"), "node_id": .string(node.rawValue), "reason": .string(reason),
+                    ])
+                )
+            }
             return OpenedSession(
                 epoch: stored.sessionEpoch,
                 nodeName: stored.name,

@@ -18,7 +18,11 @@ final class NodeRegistry: Sendable {
         var lastSeenAt: Date?
         var linkSince: Date?
         var remoteAddress: String?
-        var machineFingerprint = ""
+        /// Who holds the session, or held the last one.
+        var machine: MachineWitness?
+        /// Who held sessions before; see `IdentityPolicy`.
+        var earlierMachines: [MachineWitness] = []
+        var quarantine: Quarantine?
         var resources: WireNodeResources?
         var botUsage: [WireBotUsage] = []
         var linkRTTMicroseconds: Int64?
@@ -40,6 +44,7 @@ final class NodeRegistry: Sendable {
     }
 
     private let policy: HealthPolicy
+    private let identity = IdentityPolicy()
     private let state = Mutex<[NodeID: Live]>([:])
 
     init(thresholds: HealthThresholds) {
@@ -58,7 +63,7 @@ final class NodeRegistry: Sendable {
                 live.resources = node.resources
                 live.linkRTTMicroseconds = node.linkRTTMicroseconds
                 live.clockOffsetMilliseconds = node.clockOffsetMilliseconds
-                live.machineFingerprint = node.hello?.machineFingerprint ?? ""
+                live.machine = node.hello.map { MachineWitness($0, remoteAddress: node.remoteAddress ?? "") }
                 live.healthSince = node.createdAt
                 if node.hello != nil {
                     live.closedAt = now
@@ -93,12 +98,39 @@ final class NodeRegistry: Sendable {
         state.withLock { $0[node] }
     }
 
-    /// Whether another machine with this identity is connected and heard.
-    func conflictingMachine(_ node: NodeID, fingerprint: String, now: ContinuousClock.Instant) -> Bool {
+    /// Judges a machine that dials, and notes one that is turned away.
+    ///
+    /// - Returns: the evidence against it, nil where it may have a session; and whether the evidence is news.
+    func judge(
+        _ node: NodeID,
+        _ newcomer: MachineWitness,
+        now: ContinuousClock.Instant,
+        at date: Date
+    ) -> (quarantineReason: String?, isNews: Bool) {
         state.withLock { state in
-            guard let live = state[node], live.isConnected, let heardAt = live.heardAt else { return false }
-            return !fingerprint.isEmpty && !live.machineFingerprint.isEmpty && live.machineFingerprint != fingerprint
-                && now - heardAt <= policy.thresholds.degradedAfter
+            guard var live = state[node] else { return (nil, false) }
+            let isHeard = live.isConnected && live.heardAt.map { now - $0 <= policy.thresholds.degradedAfter } == true
+            let verdict = identity.judge(newcomer, present: isHeard ? live.machine : nil, earlier: live.earlierMachines)
+            guard case .quarantine(let reason) = verdict else { return (nil, false) }
+            let known = live.quarantine.flatMap { $0.machine.isSameBoot(as: newcomer) ? $0 : nil }
+            live.quarantine = Quarantine(
+                machine: newcomer,
+                reason: reason,
+                since: known?.since ?? date,
+                lastAttemptAt: date,
+                attempts: (known?.attempts ?? 0) + 1
+            )
+            state[node] = live
+            return (reason, known == nil)
+        }
+    }
+
+    /// The node was paired again: what was seen of machines before says nothing about the next.
+    func forgetMachines(_ node: NodeID) {
+        state.withLock { state in
+            state[node]?.machine = nil
+            state[node]?.earlierMachines = []
+            state[node]?.quarantine = nil
         }
     }
 
@@ -121,7 +153,10 @@ final class NodeRegistry: Sendable {
             live.lastSeenAt = date
             live.linkSince = date
             live.remoteAddress = remoteAddress
-            live.machineFingerprint = hello.machineFingerprint
+            let machine = MachineWitness(hello, remoteAddress: remoteAddress)
+            live.earlierMachines = identity.history(live.earlierMachines, present: live.machine, newcomer: machine)
+            live.machine = machine
+            if live.quarantine?.machine.isSameBoot(as: machine) == true { live.quarantine = nil }
             if hello.sentAtUnixMs > 0 {
                 live.clockOffsetMilliseconds = Int64(clamping: hello.sentAtUnixMs) - date.unixMilliseconds
             }

@@ -17,24 +17,72 @@ struct NodeStore: Sendable {
         }
     }
 
+    func find(idOrName text: String) async throws -> Node? {
+        try await database.read { db in try Self.find(db, idOrName: text) }
+    }
+
     func node(_ id: NodeID) async throws -> Node? {
         try await database.read { db in try Self.find(db, id) }
     }
 
     /// Adds a node and its first token in the caller's transaction. The name must be free.
-    static func insert(_ db: Database, id: NodeID, name: String, tokenHash: Data, at date: Date) throws {
+    static func insert(
+        _ db: Database,
+        id: NodeID,
+        name: String,
+        tokenHash: Data,
+        at date: Date,
+        expiresAt: Date? = nil
+    ) throws {
         try db.execute(
             sql: "INSERT INTO nodes (id, name, created_at) VALUES (?, ?, ?)",
             arguments: [id.rawValue, name, date.unixMilliseconds]
         )
-        try insertToken(db, node: id, tokenHash: tokenHash, at: date)
+        try insertToken(db, node: id, tokenHash: tokenHash, at: date, expiresAt: expiresAt)
     }
 
-    static func insertToken(_ db: Database, node: NodeID, tokenHash: Data, at date: Date) throws {
+    static func insertToken(
+        _ db: Database,
+        node: NodeID,
+        tokenHash: Data,
+        at date: Date,
+        expiresAt: Date? = nil
+    ) throws {
         try db.execute(
-            sql: "INSERT INTO node_tokens (token_hash, node_id, created_at) VALUES (?, ?, ?)",
-            arguments: [tokenHash, node.rawValue, date.unixMilliseconds]
+            sql: "INSERT INTO node_tokens (token_hash, node_id, created_at, expires_at) VALUES (?, ?, ?, ?)",
+            arguments: [tokenHash, node.rawValue, date.unixMilliseconds, expiresAt?.unixMilliseconds]
         )
+    }
+
+    /// Withdraws every token of a node and lets it be paired again.
+    static func withdrawTokens(_ db: Database, node: NodeID, at date: Date) throws {
+        try db.execute(
+            sql: "UPDATE node_tokens SET revoked_at = coalesce(revoked_at, ?) WHERE node_id = ?",
+            arguments: [date.unixMilliseconds, node.rawValue]
+        )
+        try db.execute(sql: "UPDATE nodes SET revoked_at = NULL WHERE id = ?", arguments: [node.rawValue])
+    }
+
+    /// Throws unless `epoch` is the node's newest session and the node may have one. In the same transaction as a write
+    /// it keeps what a replaced session still says from being stored as the newer truth.
+    static func requireCurrent(_ db: Database, _ id: NodeID, epoch: UInt64) throws {
+        guard
+            let row = try Row.fetchOne(
+                db,
+                sql: "SELECT session_epoch, revoked_at FROM nodes WHERE id = ?",
+                arguments: [id.rawValue]
+            )
+        else { throw notFound(id) }
+        guard row["revoked_at"] as Int64? == nil else {
+            throw HubError(.nodeRevoked, "The node was revoked. Pair the agent again.")
+        }
+        guard row["session_epoch"] == Int64(clamping: epoch) else {
+            throw HubError(.staleSession, "Session \(epoch) of the node was replaced by a newer one.")
+        }
+    }
+
+    func confirmSession(_ id: NodeID, epoch: UInt64) async throws {
+        try await database.read { db in try Self.requireCurrent(db, id, epoch: epoch) }
     }
 
     /// Drops the tokens of a node that nobody has used.
@@ -43,6 +91,15 @@ struct NodeStore: Sendable {
             sql: "DELETE FROM node_tokens WHERE node_id = ? AND first_used_at IS NULL",
             arguments: [node.rawValue]
         )
+    }
+
+    /// The node that is meant by an id or a name.
+    static func find(_ db: Database, idOrName text: String) throws -> Node? {
+        try Row.fetchOne(
+            db,
+            sql: "SELECT * FROM nodes WHERE id = ? OR name = ? ORDER BY id = ? DESC LIMIT 1",
+            arguments: [text, text, text]
+        ).map(node)
     }
 
     static func find(_ db: Database, _ id: NodeID) throws -> Node? {
@@ -68,10 +125,17 @@ struct NodeStore: Sendable {
         return candidate
     }
 
-    func create(id: NodeID, name: String, tokenHash: Data, at date: Date, by actor: Actor) async throws {
+    func create(
+        id: NodeID,
+        name: String,
+        tokenHash: Data,
+        expiresAt: Date?,
+        at date: Date,
+        by actor: Actor
+    ) async throws {
         try await database.write { db in
             guard try !Self.isNameTaken(db, name) else { throw Self.nameTaken(name) }
-            try Self.insert(db, id: id, name: name, tokenHash: tokenHash, at: date)
+            try Self.insert(db, id: id, name: name, tokenHash: tokenHash, at: date, expiresAt: expiresAt)
             try AuditStore.append(db, at: date, actor: actor, action: "node.create", target: id.rawValue, detail: name)
         }
     }
@@ -126,13 +190,17 @@ struct NodeStore: Sendable {
     }
 
     /// Looks a token up by its digest.
-    func authenticate(tokenHash: Data) async throws -> (authentication: NodeAuthentication, isFirstUse: Bool) {
+    func authenticate(
+        tokenHash: Data,
+        at date: Date
+    ) async throws -> (authentication: NodeAuthentication, isFirstUse: Bool) {
         try await database.read { db in
             guard
                 let row = try Row.fetchOne(
                     db,
                     sql: """
-                        SELECT t.node_id, t.first_used_at, t.revoked_at AS token_revoked, n.revoked_at AS node_revoked
+                        SELECT t.node_id, t.first_used_at, t.expires_at, t.revoked_at AS token_revoked,
+                            n.revoked_at AS node_revoked
                         FROM node_tokens t JOIN nodes n ON n.id = t.node_id WHERE t.token_hash = ?
                         """,
                     arguments: [tokenHash]
@@ -141,6 +209,7 @@ struct NodeStore: Sendable {
             if Date(row: row, "token_revoked") != nil || Date(row: row, "node_revoked") != nil {
                 return (.revoked, false)
             }
+            if let expiresAt = Date(row: row, "expires_at"), expiresAt <= date { return (.expired, false) }
             return (.accepted(NodeID(rawValue: row["node_id"])), Date(row: row, "first_used_at") == nil)
         }
     }
@@ -213,8 +282,10 @@ struct NodeStore: Sendable {
         }
     }
 
-    static func notFound(_ id: NodeID) -> HubError {
-        HubError(.notFound, "There is no node \(id). List the nodes with GET /api/nodes.")
+    static func notFound(_ id: NodeID) -> HubError { notFound(id.rawValue) }
+
+    static func notFound(_ idOrName: String) -> HubError {
+        HubError(.notFound, "There is no node \(idOrName). List the nodes with GET /api/nodes.")
     }
 
     private static func nameTaken(_ name: String) -> HubError {

@@ -25,6 +25,7 @@ struct HubError: Error, Sendable, CustomStringConvertible {
         static let enrollmentCodeExpired = Code(rawValue: "enrollment_code_expired")
         static let enrollmentCodeUsed = Code(rawValue: "enrollment_code_used")
         static let rateLimited = Code(rawValue: "rate_limited")
+        static let hubBusy = Code(rawValue: "hub_busy")
         static let queueFull = Code(rawValue: "queue_full")
         static let payloadTooLarge = Code(rawValue: "payload_too_large")
         static let idempotencyKeyReused = Code(rawValue: "idempotency_key_reused")

@@ -17,7 +17,8 @@ struct AgentAssembly: Sendable {
     init(_ configuration: AgentConfiguration, logger: Logger) async throws(AgentError) {
         let directory = try StateDirectory(path: configuration.stateDirectory)
         let lock = try directory.lock()
-        let credential = try Credential(configuration, IdentityStore(directory: directory))
+        let source = try CredentialSource(configuration, IdentityStore(directory: directory))
+        let credential = source.initial
         let journal = try Self.openJournal(directory)
         let loop = try Self.startLoop()
         let hub = try HubConnection(
@@ -30,7 +31,7 @@ struct AgentAssembly: Sendable {
         let bots = try Self.makeFleet(configuration, directory, journal, loop, logger)
         let telemetry = TelemetrySampler(logger: logger)
         let commands = CommandExecutor(journal: journal, bots: bots, logger: logger)
-        let introduction = Introduction(journalID: journal.journalID, nodeID: credential.nodeID, bots: bots)
+        let introduction = Introduction(journalID: journal.journalID, nodeID: { source.current.nodeID }, bots: bots)
         let session = LinkSession(
             clock: SessionClock(unixMilliseconds: Journal.wallClock),
             hello: { await introduction.hello() },
@@ -45,7 +46,8 @@ struct AgentAssembly: Sendable {
         )
         let link = LinkService(
             endpoint: hub.webSocket,
-            token: credential.token,
+            token: { source.current.token },
+            pairing: PairingAdvice(credential),
             dialer: hub.dialer,
             session: session,
             status: LinkStatus(),

@@ -16,7 +16,12 @@ struct EnrollCommand: AsyncParsableCommand {
     @Option(help: ArgumentHelp("What to call this node (default: the host name).", valueName: "name"))
     var name: String?
 
-    @Flag(help: "Pair anew although this state directory is paired already. The old identity is replaced.")
+    @Flag(
+        help: ArgumentHelp(
+            "Pair anew although this state directory is paired already. The old identity is replaced; with a code made "
+                + "for this node it stays the same node. A running agent takes it over."
+        )
+    )
     var again = false
 
     func run() async throws {
@@ -25,8 +30,9 @@ struct EnrollCommand: AsyncParsableCommand {
             throw AgentError(.usage, "which hub? give its URL with --hub or EDGE_HUB_URL")
         }
         let directory = try StateDirectory(path: configuration.stateDirectory)
-        let lock = try directory.lock()
-        defer { close(lock) }
+        // A running agent of this directory takes the new credential over by itself, so it need not be stopped.
+        let lock = again ? nil : try directory.lock()
+        defer { if let lock { close(lock) } }
         let enrollment = Enrollment(directory: directory, hubURL: hubURL, configuration: configuration)
         let identity = try await enrollment.redeem(code: code, name: name, again: again)
         print("Paired as \(identity.nodeName) (\(identity.nodeID)) with \(identity.hubURL).")

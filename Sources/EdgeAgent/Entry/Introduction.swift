@@ -7,12 +7,12 @@ struct Introduction: Sendable {
     private static let fingerprintKey = Array("edge-agent machine fingerprint 1".utf8)
 
     private let journalID: String
-    private let nodeID: String
+    private let nodeID: @Sendable () -> String
     private let bots: BotFleet
     private let instanceID = RandomText.hex(bytes: 16)
     private let facts: NodeFacts
 
-    init(journalID: String, nodeID: String, bots: BotFleet) {
+    init(journalID: String, nodeID: @escaping @Sendable () -> String, bots: BotFleet) {
         self.journalID = journalID
         self.nodeID = nodeID
         self.bots = bots
@@ -28,7 +28,7 @@ struct Introduction: Sendable {
     func hello() async -> WireHello {
         var hello = WireHello()
         facts.fill(&hello)
-        hello.nodeID = nodeID
+        hello.nodeID = nodeID()
         hello.instanceID = instanceID
         hello.agentVersion = AgentVersion.current
         hello.journalID = journalID

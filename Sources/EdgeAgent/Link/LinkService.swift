@@ -12,9 +12,13 @@ import WireFormat
 struct LinkService<Logs: LogSource>: Service {
     /// How often a credential that was refused is tried again: an operator may have undone the revocation.
     private static var credentialRetryInterval: Duration { .seconds(300) }
+    /// How soon a new credential is noticed.
+    private static var credentialLookInterval: Duration { .seconds(2) }
 
     let endpoint: Endpoint
-    let token: Secret
+    /// The token as it is now; pairing again replaces it.
+    let token: @Sendable () -> Secret
+    let pairing: PairingAdvice
     let dialer: Dialer
     let session: LinkSession<Logs>
     let status: LinkStatus
@@ -25,9 +29,14 @@ struct LinkService<Logs: LogSource>: Service {
             var backoff = ReconnectBackoff()
             var random = SystemRandomNumberGenerator()
             while !Task.isCancelled {
-                let pause = await connectOnce(&backoff, &random)
-                // Ends early only because the agent stops, which the loop then sees.
-                try? await Task.sleep(for: pause)
+                let token = token()
+                let pause = await connectOnce(token, &backoff, &random)
+                if hasCredentialProblem {
+                    await waitForOtherToken(than: token, atMost: pause)
+                } else {
+                    // Ends early only because the agent stops, which the loop then sees.
+                    try? await Task.sleep(for: pause)
+                }
             }
         }
     }
@@ -35,15 +44,17 @@ struct LinkService<Logs: LogSource>: Service {
     /// One connection from dialing to its end.
     ///
     /// - Returns: how long to wait before the next.
-    private func connectOnce(_ backoff: inout ReconnectBackoff, _ random: inout SystemRandomNumberGenerator) async
-        -> Duration
-    {
+    private func connectOnce(
+        _ token: Secret,
+        _ backoff: inout ReconnectBackoff,
+        _ random: inout SystemRandomNumberGenerator
+    ) async -> Duration {
         if !hasCredentialProblem { status.enter(.connecting) }
         let connection: WebSocketConnection
         do {
             connection = try await WebSocketClient.connect(
                 to: endpoint,
-                configuration: clientConfiguration,
+                configuration: clientConfiguration(token),
                 dialer: dialer
             )
         } catch {
@@ -77,13 +88,22 @@ struct LinkService<Logs: LogSource>: Service {
         if case .credentialProblem = status.snapshot.phase { true } else { false }
     }
 
-    private var clientConfiguration: ClientConfiguration {
+    private func clientConfiguration(_ token: Secret) -> ClientConfiguration {
         var configuration = ClientConfiguration()
         configuration.headers = ["Authorization": "Bearer \(token.reveal())"]
         configuration.subprotocols = ["edge.v1"]
         configuration.deflate = .stateless
         configuration.connection.maxMessageBytes = MuxLimits().maxTransmissionBytes
         return configuration
+    }
+
+    /// A refused credential is replaced by a person, with a command that writes a file.
+    private func waitForOtherToken(than refused: Secret, atMost limit: Duration) async {
+        let end = ContinuousClock.now + limit
+        while !Task.isCancelled, ContinuousClock.now < end, token() == refused {
+            // Ends early only because the agent stops.
+            try? await Task.sleep(for: min(Self.credentialLookInterval, end - .now))
+        }
     }
 
     private func waiting(_ delay: Duration, reason: String) {
@@ -95,14 +115,7 @@ struct LinkService<Logs: LogSource>: Service {
     }
 
     private func credentialProblem(_ problem: CredentialProblem, _ reason: String) -> Duration {
-        let what =
-            switch problem {
-            case .unknown: "the hub does not accept this node's token"
-            case .expired: "this node's token has expired"
-            case .revoked: "this node was revoked on the hub"
-            }
-        let line =
-            "\(what); its bots run on. Get a new code from the hub and run: edge-agent enroll --again --hub … --code …"
+        let line = pairing.line(for: problem)
         if !hasCredentialProblem {
             logger.error("\(line)", metadata: ["hub": "\(endpoint.authority)", "reason": "\(reason)"])
         }

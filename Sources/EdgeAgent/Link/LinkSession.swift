@@ -55,6 +55,7 @@ struct LinkSession<Logs: LogSource>: Sendable {
         reportingAfter ticket: UInt64,
         onWelcome: @escaping @Sendable (WireWelcome) -> Void
     ) async {
+        let answers = OpenAnswers()
         await withDiscardingTaskGroup { group in
             for await event in session.events {
                 switch event {
@@ -63,12 +64,19 @@ struct LinkSession<Logs: LogSource>: Sendable {
                     group.addTask { await uplinkPackets(session, welcome) }
                     group.addTask { await reportBots(session, after: ticket) }
                 case .command(let command, let stream):
-                    group.addTask { await answer(command, on: stream) }
+                    answers.begin()
+                    group.addTask {
+                        await answer(command, on: stream)
+                        answers.end()
+                    }
                 case .logs(let request, let stream):
                     group.addTask { await logs.run(request, on: stream) }
                 case .goAway(_, let reason):
                     logger.info("the hub asks to reconnect", metadata: ["reason": "\(reason)"])
-                    session.close(.normal, reason: "drained")
+                    group.addTask {
+                        await answers.waitUntilIdle()
+                        session.close(.normal, reason: "drained")
+                    }
                 case .heartbeatAcknowledged(let roundTrip, let offset):
                     logger.trace(
                         "heartbeat acknowledged",
@@ -115,8 +123,10 @@ struct LinkSession<Logs: LogSource>: Sendable {
             let result = try await commands.handle(command)
             try await stream.send(message: result)
             stream.finish()
+            // The hub lets go of the stream when it has taken the result; only then is the command answered.
+            while try await stream.receive() != nil {}
         } catch {
-            // The session has ended. The command goes on; the hub asks again and is answered from the receipt.
+            // The hub let go, or the session has ended. In that case the command goes on; the hub asks again and is answered from the receipt.
         }
     }
 }

@@ -32,12 +32,12 @@ public enum MuxFrame: Sendable, Equatable {
         case .end(let stream):
             FrameHeader(type: .end, payloadBytes: 0, stream: stream).encode(into: &bytes)
         case .reset(let stream, let code, let reason):
-            let text = Self.clipped(reason)
+            let text = Array(reason.clipped(toUTF8Bytes: Self.maxReasonBytes).utf8)
             FrameHeader(type: .reset, payloadBytes: 4 + text.count, stream: stream).encode(into: &bytes)
             code.rawValue.appendBigEndian(to: &bytes)
             bytes.append(contentsOf: text)
         case .goAway(let code, let lastStream, let reason):
-            let text = Self.clipped(reason)
+            let text = Array(reason.clipped(toUTF8Bytes: Self.maxReasonBytes).utf8)
             FrameHeader(type: .goAway, payloadBytes: 8 + text.count, stream: 0).encode(into: &bytes)
             code.appendBigEndian(to: &bytes)
             lastStream.appendBigEndian(to: &bytes)
@@ -56,16 +56,19 @@ public enum MuxFrame: Sendable, Equatable {
         FrameHeader(type: type, flags: flags, payloadBytes: payload.count, stream: stream).encode(into: &bytes)
         bytes.append(contentsOf: payload)
     }
+}
 
-    /// Cuts at a character boundary, so that the reason stays valid UTF-8.
-    private static func clipped(_ reason: String) -> [UInt8] {
-        guard reason.utf8.count > maxReasonBytes else { return Array(reason.utf8) }
-        var text: [UInt8] = []
-        for scalar in reason.unicodeScalars {
-            let encoded = UTF8.encode(scalar)
-            guard let encoded, text.count + encoded.count <= maxReasonBytes else { break }
-            text.append(contentsOf: encoded)
+extension String {
+    /// The beginning that fits, cut at a character boundary so that it stays valid UTF-8.
+    func clipped(toUTF8Bytes limit: Int) -> String {
+        guard utf8.count > limit else { return self }
+        var scalars = String.UnicodeScalarView()
+        var bytes = 0
+        for scalar in unicodeScalars {
+            bytes += UTF8.width(scalar)
+            guard bytes <= limit else { break }
+            scalars.append(scalar)
         }
-        return text
+        return String(scalars)
     }
 }

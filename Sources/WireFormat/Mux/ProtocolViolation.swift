@@ -39,7 +39,7 @@ public struct ProtocolViolation: Error, Sendable, Equatable, CustomStringConvert
     }
 
     /// The close reason: rule and detail, short enough for a WebSocket close frame (123 bytes).
-    public var reason: String { String("\(rule.rawValue): \(detail)".prefix(120)) }
+    public var reason: String { "\(rule.rawValue): \(detail)".clipped(toUTF8Bytes: SessionCloseCode.maxReasonBytes) }
 
     /// Rule and detail in full, for logs; `reason` is the form for the wire.
     public var description: String { "\(rule.rawValue): \(detail)" }

@@ -1,5 +1,8 @@
 /// The WebSocket close codes of the node endpoint. Codes not named here are kept as they came.
 public struct SessionCloseCode: RawRepresentable, Sendable, Hashable, CustomStringConvertible {
+    /// What a close frame has room for besides the code (RFC 6455 §5.5); longer reasons are cut.
+    public static let maxReasonBytes = 123
+
     /// The number in the close frame (RFC 6455 §7.4); those from 4000 on are this protocol's own.
     public let rawValue: UInt16
 

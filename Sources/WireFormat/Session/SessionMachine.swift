@@ -95,7 +95,7 @@ struct SessionBase<Event: Sendable & Equatable>: Sendable {
 
     mutating func close(_ code: SessionCloseCode, reason: String) {
         guard !isClosed else { return }
-        actions.append(.close(code, reason: reason))
+        actions.append(.close(code, reason: reason.clipped(toUTF8Bytes: SessionCloseCode.maxReasonBytes)))
         isClosed = true
     }
 

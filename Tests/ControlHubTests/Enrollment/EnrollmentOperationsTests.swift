@@ -1,6 +1,7 @@
 import Foundation
 import TestSupport
 import Testing
+import WireFormat
 
 @testable import ControlHub
 
@@ -104,5 +105,89 @@ struct EnrollmentOperationsTests {
         let bytes = try Data(contentsOf: URL(fileURLWithPath: hub.directory.file("copy")))
         #expect(bytes.range(of: Data(code.utf8)) == nil)
         #expect(bytes.range(of: Data(code.replacingOccurrences(of: "-", with: "").utf8)) == nil)
+    }
+}
+
+@Suite("Pairing again as the same node")
+struct PairingAgainTests {
+    private func redeem(_ hub: TestHub, _ code: EnrollmentCode, _ id: String = "request-1") async throws -> Redeemed {
+        try await hub.parts.enrollments.redeem(
+            EnrollmentRequest(code: code.text, requestId: id, name: "ignored", hostName: "new-host"),
+            from: "::1"
+        )
+    }
+
+    private func code(_ hub: TestHub, for node: String) async throws -> EnrollmentCode {
+        try await hub.parts.enrollments.create(name: nil, node: node, lifetime: .seconds(900), by: .hub).1
+    }
+
+    @Test("keeps the node with its name, epoch and bots, and withdraws the old token", arguments: [false, true])
+    func keepsTheNode(wasRevoked: Bool) async throws {
+        let hub = try TestHub()
+        let (node, bot) = try await hub.botOnNode()
+        let made = try await hub.parts.nodes.create(name: "attic", by: .hub)
+        _ = try await hub.parts.nodes.openSession(made.id, hello: WireHello(), remoteAddress: "::1", at: hub.now)
+        if wasRevoked { try await hub.parts.nodes.revoke(made.id, by: .hub, channel: hub.channel) }
+
+        let redeemed = try await redeem(hub, try await code(hub, for: "attic"))
+        #expect(redeemed.nodeID == made.id && redeemed.nodeName == "attic" && redeemed.isPairedAgain)
+        #expect(try await hub.parts.nodes.authenticate(token: made.token) == .revoked)
+        #expect(try await hub.parts.nodes.authenticate(token: redeemed.token) == .accepted(made.id))
+        let opened = try await hub.parts.nodes.openSession(
+            made.id,
+            hello: WireHello(),
+            remoteAddress: "::1",
+            at: hub.now
+        )
+        #expect(opened.epoch == 2)
+
+        // By id as well as by name, and the bots stay.
+        let other = try await redeem(hub, try await code(hub, for: node.rawValue), "request-2")
+        #expect(other.nodeID == node)
+        #expect(try await hub.parts.bots.store.bot(bot).nodeID == node)
+    }
+
+    @Test("a lost answer is repeated to the same agent, and to nobody else")
+    func lostAnswer() async throws {
+        let hub = try TestHub()
+        let made = try await hub.parts.nodes.create(name: "attic", by: .hub)
+        let code = try await code(hub, for: "attic")
+        let first = try await redeem(hub, code)
+        let second = try await redeem(hub, code)
+        #expect(second.nodeID == made.id && !second.isPairedAgain)
+        #expect(try await hub.parts.nodes.authenticate(token: first.token) == .unknown)
+        #expect(try await hub.parts.nodes.authenticate(token: second.token) == .accepted(made.id))
+        await expectHubError(.enrollmentCodeUsed) { _ = try await redeem(hub, code, "request-2") }
+    }
+
+    @Test("a machine that takes the identity over is not taken for a clone")
+    func otherMachine() async throws {
+        let hub = try TestHub()
+        let made = try await hub.parts.nodes.create(name: "attic", by: .hub)
+        var (old, new) = (WireHello(), WireHello())
+        (old.machineFingerprint, new.machineFingerprint) = ("a", "b")
+        _ = try await hub.parts.nodes.openSession(made.id, hello: old, remoteAddress: "::1", at: hub.now)
+        _ = try await redeem(hub, try await code(hub, for: "attic"))
+        let opened = try await hub.parts.nodes.openSession(made.id, hello: new, remoteAddress: "::2", at: hub.now)
+        #expect(opened.quarantineReason == nil)
+    }
+
+    @Test("a node that does not exist, or a new name for one that does, is refused")
+    func refusals() async throws {
+        let hub = try TestHub()
+        await expectHubError(.notFound) { _ = try await code(hub, for: "nowhere") }
+        _ = try await hub.parts.nodes.create(name: "attic", by: .hub)
+        await expectHubError(.invalidRequest) {
+            _ = try await hub.parts.enrollments.create(name: "x", node: "attic", lifetime: .seconds(60), by: .hub)
+        }
+    }
+
+    @Test("a token given for a time is told apart from one that was never known")
+    func expired() async throws {
+        let hub = try TestHub()
+        let made = try await hub.parts.nodes.create(name: "attic", lifetime: .seconds(60), by: .hub)
+        #expect(try await hub.parts.nodes.authenticate(token: made.token) == .accepted(made.id))
+        hub.clock.advance(by: .seconds(60))
+        #expect(try await hub.parts.nodes.authenticate(token: made.token) == .expired)
     }
 }

@@ -33,13 +33,13 @@ final class Workbench: Sendable {
     var hubData: URL { folder.appending(path: "hub") }
 
     /// Starts a hub on a free port with short intervals and waits until it is ready.
-    func startHub(port: Int = 0) async throws -> Hub {
+    func startHub(port: Int = 0, environment: [String: String] = [:]) async throws -> Hub {
         let address = hubData.appending(path: "hub.address")
         try? FileManager.default.removeItem(at: address)  // absent at the first start
         let program = try Program(
             "control-hub",
             ["serve", "--listen", "127.0.0.1:\(port)", "--data-dir", hubData.path],
-            environment: ["HUB_HEARTBEAT_INTERVAL": "1s"],
+            environment: environment.merging(["HUB_HEARTBEAT_INTERVAL": "1s"]) { given, _ in given },
             in: folder
         )
         let bound = try await eventually("the hub writes its address", or: { program.text }) {
@@ -51,11 +51,15 @@ final class Workbench: Sendable {
     }
 
     /// Starts an agent on its own state directory.
-    func startAgent(_ arguments: [String] = [], state: String = "agent") throws -> Program {
+    func startAgent(
+        _ arguments: [String] = [],
+        state: String = "agent",
+        environment: [String: String] = [:]
+    ) throws -> Program {
         try Program(
             "edge-agent",
             ["run", "--state-dir", folder.appending(path: state).path] + arguments,
-            environment: ["EDGE_NATIVE_COMMAND": Self.sampleBot],
+            environment: environment.merging(["EDGE_NATIVE_COMMAND": Self.sampleBot]) { given, _ in given },
             in: folder
         )
     }

@@ -30,25 +30,29 @@ struct WebSocketUpgradeChannel<Request: Sendable>: ServerChildChannel, HTTPChann
     private static var maxHeaderBytes: Int { 32 << 10 }
     /// How long an HTTP connection may be silent.
     private static var idleTimeout: Duration { .seconds(60) }
-    /// Bytes handed to the kernel and not yet taken by it; small, so that a command overtakes bulk data.
-    private static var writeWaterMark: ChannelOptions.Types.WriteBufferWaterMark {
-        .init(low: 16 << 10, high: 64 << 10)
-    }
 
     let responder: HTTPChannelHandler.Responder
     let webSocketConfiguration: ConnectionConfiguration
     /// Judges an upgrade request; throws when it is refused. Called more than once for the same request.
     let accept: @Sendable (HTTPRequestHead, SocketAddress?) throws -> Acceptance
+    /// The last word on a request that was accepted; throws when it must come back later. Called once for a request.
+    var admit: @Sendable (Request) throws -> Void = { _ in }
     /// Runs an upgraded connection until it ends. The channel is closed when it returns.
     let serve: @Sendable (NIOAsyncChannel<WebSocketInbound, WebSocketOutbound>, Request) async -> Void
 
     func setup(channel: any Channel, logger: Logger) -> EventLoopFuture<Value> {
         channel.eventLoop.makeCompletedFuture {
-            let upgrader = WebSocketUpgrader(configuration: webSocketConfiguration, accept: accept)
+            let refused = RefusedRequest()
+            let upgrader = WebSocketUpgrader(
+                configuration: webSocketConfiguration,
+                accept: accept,
+                admit: admit,
+                refused: refused
+            )
             var configuration = NIOUpgradableHTTPServerPipelineConfiguration(
                 upgradeConfiguration: NIOTypedHTTPServerUpgradeConfiguration(
                     upgraders: [upgrader],
-                    notUpgradingCompletionHandler: { Self.configureHTTP($0, logger: logger) }
+                    notUpgradingCompletionHandler: { Self.configureHTTP($0, refused.take(), logger: logger) }
                 )
             )
             configuration.enablePipelining = false
@@ -62,8 +66,15 @@ struct WebSocketUpgradeChannel<Request: Sendable>: ServerChildChannel, HTTPChann
         }
     }
 
-    private static func configureHTTP(_ channel: any Channel, logger: Logger) -> EventLoopFuture<Negotiated> {
+    private static func configureHTTP(
+        _ channel: any Channel,
+        _ refused: HTTPRequestHead?,
+        logger: Logger
+    ) -> EventLoopFuture<Negotiated> {
         channel.eventLoop.makeCompletedFuture {
+            if let refused {
+                try channel.pipeline.syncOperations.addHandler(RefusedRequestHandler(refused))
+            }
             try channel.pipeline.syncOperations.addHandler(HTTP1ToHTTPServerCodec(secure: false))
             try channel.pipeline.syncOperations.addHandler(
                 HTTPConnectionStateHandler(idleTimeout: Self.idleTimeout, logger: logger)
@@ -97,7 +108,7 @@ struct WebSocketUpgradeChannel<Request: Sendable>: ServerChildChannel, HTTPChann
         configuration: ConnectionConfiguration,
         acceptance: Acceptance
     ) -> EventLoopFuture<Negotiated> {
-        channel.setOption(.writeBufferWaterMark, value: writeWaterMark).flatMapThrowing {
+        WebSocketSocketOptions.apply(to: channel).flatMapThrowing {
             try channel.pipeline.syncOperations.addHandler(
                 WebSocketServerHandler(configuration: configuration, deflate: acceptance.handshake.deflate)
             )
@@ -123,6 +134,8 @@ private struct WebSocketUpgrader<Request: Sendable>: NIOTypedHTTPServerProtocolU
     let requiredUpgradeHeaders: [String] = []
     let configuration: ConnectionConfiguration
     let accept: @Sendable (HTTPRequestHead, SocketAddress?) throws -> WebSocketUpgradeChannel<Request>.Acceptance
+    let admit: @Sendable (Request) throws -> Void
+    let refused: RefusedRequest
 
     func buildUpgradeResponse(
         channel: any Channel,
@@ -130,11 +143,18 @@ private struct WebSocketUpgrader<Request: Sendable>: NIOTypedHTTPServerProtocolU
         initialResponseHeaders: HTTPHeaders
     ) -> EventLoopFuture<HTTPHeaders> {
         channel.eventLoop.makeCompletedFuture {
-            var headers = initialResponseHeaders
-            for (name, value) in try accept(upgradeRequest, channel.remoteAddress).handshake.headers.fields {
-                headers.replaceOrAdd(name: name, value: value)
+            do {
+                var headers = initialResponseHeaders
+                let acceptance = try accept(upgradeRequest, channel.remoteAddress)
+                try admit(acceptance.request)
+                for (name, value) in acceptance.handshake.headers.fields {
+                    headers.replaceOrAdd(name: name, value: value)
+                }
+                return headers
+            } catch {
+                refused.note(upgradeRequest)
+                throw error
             }
-            return headers
         }
     }
 

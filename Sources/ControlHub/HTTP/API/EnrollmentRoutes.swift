@@ -1,4 +1,5 @@
 import Foundation
+import HTTPTypes
 import Hummingbird
 
 /// `/api/enrollments`, and the one call that an agent makes before it has a token.
@@ -7,6 +8,8 @@ struct EnrollmentRoutes {
 
     private struct CreateBody: Decodable {
         let name: String?
+        /// Id or name of a node to pair again.
+        let nodeId: String?
         /// Seconds.
         let ttlSeconds: Int64?
     }
@@ -19,6 +22,8 @@ struct EnrollmentRoutes {
         let createdAt: Date
         let expiresAt: Date
         let redeemedAt: Date?
+        /// The node to be paired again; null where the code makes a node.
+        let forNodeId: String?
         let nodeId: String?
         /// The same, by the name that tells why it is there.
         let redeemedNodeId: String?
@@ -34,6 +39,7 @@ struct EnrollmentRoutes {
             createdAt = enrollment.createdAt
             expiresAt = enrollment.expiresAt
             redeemedAt = enrollment.redeemedAt
+            forNodeId = enrollment.forNodeID?.rawValue
             nodeId = enrollment.nodeID?.rawValue
             redeemedNodeId = nodeId
         }
@@ -54,12 +60,13 @@ struct EnrollmentRoutes {
             )
             let (enrollment, code) = try await services.enrollments.create(
                 name: body.name.flatMap { $0.isEmpty ? nil : $0 },
+                node: body.nodeId.flatMap { $0.isEmpty ? nil : $0 },
                 lifetime: body.ttlSeconds.map { .seconds($0) } ?? EnrollmentOperations.defaultLifetime,
                 by: try context.requireOperator().actor
             )
             var document = Document(enrollment, at: services.clock.date())
             document.code = code.text
-            document.command = services.site.enrollCommand(code: code.text)
+            document.command = services.site.enrollCommand(code: code.text, again: enrollment.forNodeID != nil)
             return try JSONCoding.response(document, status: .created)
         }
         routes.admin.get("enrollments") { request, _ in
@@ -89,7 +96,15 @@ struct EnrollmentRoutes {
                 EnrollmentRequest.self,
                 from: try await JSONCoding.body(request, limit: 8 << 10)
             )
-            let redeemed = try await services.enrollments.redeem(body, from: context.remoteAddress)
+            let address = ClientAddress(
+                peer: context.remoteAddress,
+                forwarded: request.headers.forwardedFor,
+                proxies: services.trustedProxies
+            )
+            let redeemed = try await services.enrollments.redeem(body, from: address.limitKey ?? address.text)
+            if redeemed.isPairedAgain {
+                await services.channel.disconnect(redeemed.nodeID, code: 4403, reason: "paired again elsewhere")
+            }
             return try JSONCoding.response(
                 RedeemedDocument(
                     nodeId: redeemed.nodeID.rawValue,
@@ -100,5 +115,12 @@ struct EnrollmentRoutes {
                 status: .created
             )
         }
+    }
+}
+
+extension HTTPFields {
+    /// What proxies say of whom they speak for.
+    fileprivate var forwardedFor: [String] {
+        HTTPField.Name("X-Forwarded-For").map { self[values: $0] } ?? []
     }
 }

@@ -27,6 +27,29 @@ struct NodeDocument: Encodable {
         let engineVersion: String
     }
 
+    /// A second machine that holds this node's identity and was turned away.
+    struct QuarantineDocument: Encodable {
+        let reason: String
+        let since: Date
+        let lastAttemptAt: Date
+        let attempts: Int
+        let hostName: String
+        let remoteAddress: String
+        let machineFingerprint: String
+        let bootId: String
+
+        init(_ quarantine: Quarantine) {
+            reason = quarantine.reason
+            since = quarantine.since
+            lastAttemptAt = quarantine.lastAttemptAt
+            attempts = quarantine.attempts
+            hostName = quarantine.machine.hostName
+            remoteAddress = quarantine.machine.remoteAddress
+            machineFingerprint = quarantine.machine.fingerprint
+            bootId = quarantine.machine.bootID
+        }
+    }
+
     let id: String
     let name: String
     let health: String
@@ -52,6 +75,7 @@ struct NodeDocument: Encodable {
     let createdAt: Date
     let revokedAt: Date?
     let sessionEpoch: UInt64
+    let quarantine: QuarantineDocument?
 
     init(_ node: Node, live: NodeRegistry.Live?, bots: [Bot]) {
         let live = live ?? NodeRegistry.Live()
@@ -91,6 +115,7 @@ struct NodeDocument: Encodable {
         createdAt = node.createdAt
         revokedAt = node.revokedAt
         sessionEpoch = max(node.sessionEpoch, live.epoch)
+        quarantine = live.quarantine.map(QuarantineDocument.init)
     }
 
     private static func link(_ node: Node, _ live: NodeRegistry.Live) -> Fact {

@@ -9,8 +9,17 @@ enum HubMigrations {
         migrator.registerMigration("1 first schema") { db in
             try db.execute(sql: firstSchema)
         }
+        migrator.registerMigration("2 pairing again") { db in
+            try db.execute(sql: pairingAgain)
+        }
         return migrator
     }
+
+    private static let pairingAgain = """
+        -- Set where the code gives a node that exists new credentials instead of making a node.
+        ALTER TABLE enrollments ADD COLUMN for_node_id TEXT REFERENCES nodes (id) ON DELETE CASCADE;
+        ALTER TABLE node_tokens ADD COLUMN expires_at INTEGER;
+        """
 
     private static let firstSchema = """
         CREATE TABLE operators (
