@@ -10,10 +10,10 @@ BUILD_FLAGS := --explicit-target-dependency-import-check error
 # Static: the machines that run these programs have no Swift installation.
 RELEASE_FLAGS := $(BUILD_FLAGS) -c release --static-swift-stdlib
 DIST := .build/dist
-OURS := Sources Tests Benchmarks Package.swift
+OURS := Sources Tests Benchmarks Fuzz/Package.swift Fuzz/Sources Package.swift
 ARGS ?=
 
-.PHONY: help deps build test check fmt proto demo conformance bench-idle bench-io bench-websocket soak clean
+.PHONY: help deps build test check fmt proto demo conformance fuzz-smoke flap bench-idle bench-io bench-websocket soak clean
 
 help: ## Lists these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -56,6 +56,12 @@ proto: ## Generates Swift from Sources/WireFormat/Schema/node.proto
 	    --swift_opt=Visibility=Public,UseAccessLevelOnImports=true --swift_out=Sources/WireFormat/Schema \
 	    node.proto
 
+fuzz-smoke: deps ## Every fuzz target under AddressSanitizer, for SECONDS=60 together
+	@Fuzz/fuzz.py --seconds $(or $(SECONDS),60)
+
+flap: deps ## Hub and agent over a link that is cut every few seconds, for SECONDS=600
+	@scripts/flap.py --seconds $(or $(SECONDS),600)
+
 bench-idle: build ## What an idle agent and its hub cost; SECONDS_IDLE=60, JSON=1
 	@Benchmarks/idle.sh
 
@@ -72,4 +78,4 @@ soak: ## Ten minutes of real links through real proxies; SECONDS_SOAK=600, JSON=
 	@scripts/soak.sh $(ARGS)
 
 clean: ## Removes what was built and the demo's data
-	rm -rf .build .demo Benchmarks/AgentIO/.build Benchmarks/WebSocket/.build
+	rm -rf .build .demo Benchmarks/AgentIO/.build Benchmarks/WebSocket/.build Fuzz/.build

@@ -137,6 +137,15 @@ let package = Package(
             ],
             swiftSettings: strict
         ),
+        // The fuzz targets themselves, by a symbolic link to Fuzz/.
+        .testTarget(
+            name: "FuzzReplayTests",
+            dependencies: [
+                "EdgeAgent", "WebSocketKitLite", "WireFormat", "TestSupport",
+                .product(name: "SwiftProtobuf", package: "swift-protobuf"),
+            ],
+            swiftSettings: strict
+        ),
         .testTarget(name: "TidyTests", swiftSettings: strict),
     ],
     swiftLanguageModes: [.v6]

@@ -58,21 +58,29 @@ class API:
         self.base, self.token = base, token
         self.context = ssl.create_default_context(cafile=authority)
 
-    def call(self, method, path, body=None):
+    def open(self, method, path, body=None, timeout=10):
+        """The answer as a stream to read."""
         request = urllib.request.Request(self.base + path, method=method)
         if self.token:
             request.add_header("Authorization", f"Bearer {self.token}")
         if body is not None or method == "POST":
             request.data = json.dumps(body or {}).encode()
             request.add_header("Content-Type", "application/json")
+        # Never through a proxy: the hub is on this machine.
+        opener = urllib.request.build_opener(
+            urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=self.context))
         try:
-            # Never through a proxy: the hub is on this machine.
-            opener = urllib.request.build_opener(
-                urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=self.context))
-            with opener.open(request, timeout=10) as answer:
-                text = answer.read()
+            return opener.open(request, timeout=timeout)
         except urllib.error.HTTPError as error:
             raise Failure(f"{method} {path} answered {error.code}: {error.read().decode(errors='replace')[:500]}", HUB_LOG)
+        except OSError as error:
+            raise Failure(f"{method} {path}: {error}", HUB_LOG)
+
+    def call(self, method, path, body=None):
+        """The answer's JSON."""
+        try:
+            with self.open(method, path, body) as answer:
+                text = answer.read()
         except OSError as error:
             raise Failure(f"{method} {path}: {error}", HUB_LOG)
         try:

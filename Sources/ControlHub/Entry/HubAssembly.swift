@@ -196,6 +196,9 @@ struct HubAssembly {
             )
             configuration.minimumTLSVersion = .tlsv12
             configuration.applicationProtocols = ["http/1.1"]
+            // A peer need not answer close_notify (RFC 8446 §6.1), and many go without. The default is as long as the
+            // limit for the whole hub's end, so that one of them would use it all up.
+            configuration.shutdownTimeout = .seconds(1)
             return configuration
         } catch {
             throw StartFailure(

@@ -213,7 +213,8 @@ struct NodeOperations: Sendable {
         )
         publish(transition)
         do {
-            try await store.closeSession(node, epoch: epoch, reason: reason, at: date)
+            // A session ends by being cancelled, too, and this task with it: the one short write is done all the same.
+            try await Task { try await store.closeSession(node, epoch: epoch, reason: reason, at: date) }.value
         } catch {
             // Only the shown closing time is lost; health is decided by the registry.
             logger.warning("closing time not stored", metadata: ["node_id": "\(node)", "error": "\(error)"])

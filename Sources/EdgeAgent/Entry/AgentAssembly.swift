@@ -32,6 +32,7 @@ struct AgentAssembly: Sendable {
         let telemetry = TelemetrySampler(logger: logger)
         let commands = CommandExecutor(journal: journal, bots: bots, logger: logger)
         let introduction = Introduction(journalID: journal.journalID, nodeID: { source.current.nodeID }, bots: bots)
+        let test = TestSettings(environment: ProcessInfo.processInfo.environment, prefix: "EDGE")
         let session = LinkSession(
             clock: SessionClock(unixMilliseconds: Journal.wallClock),
             hello: { await introduction.hello() },
@@ -41,7 +42,7 @@ struct AgentAssembly: Sendable {
             packets: PacketUplink(journal: journal, logger: logger),
             logs: LogUplink(source: bots, logger: logger),
             journalID: journal.journalID,
-            configuration: Self.sessionConfiguration(),
+            configuration: Self.sessionConfiguration(test),
             logger: logger
         )
         let link = LinkService(
@@ -51,6 +52,7 @@ struct AgentAssembly: Sendable {
             dialer: hub.dialer,
             session: session,
             status: LinkStatus(),
+            backoff: test.backoff,
             logger: logger
         )
         self.lock = lock
@@ -76,8 +78,7 @@ struct AgentAssembly: Sendable {
         logger.info("agent stopped, bots run on")
     }
 
-    private static func sessionConfiguration() -> AgentSessionMachine.Configuration {
-        let test = TestSettings(environment: ProcessInfo.processInfo.environment, prefix: "EDGE")
+    private static func sessionConfiguration(_ test: TestSettings) -> AgentSessionMachine.Configuration {
         var configuration = AgentSessionMachine.Configuration()
         configuration.limits.sendingOrder = test.sendingOrder
         configuration.versions = test.versions

@@ -22,11 +22,13 @@ struct LinkService<Logs: LogSource>: Service {
     let dialer: Dialer
     let session: LinkSession<Logs>
     let status: LinkStatus
+    /// The waits between connections, from the first on.
+    let backoff: ReconnectBackoff
     let logger: Logger
 
     func run() async throws {
         await cancelWhenGracefulShutdown {
-            var backoff = ReconnectBackoff()
+            var backoff = backoff
             var random = SystemRandomNumberGenerator()
             while !Task.isCancelled {
                 let token = token()

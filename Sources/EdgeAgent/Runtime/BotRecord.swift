@@ -117,7 +117,7 @@ extension BotRecord {
             launch?.fatal = fields.error ?? "the bot gave no reason"
         }
         // A number that goes back means that the bot restarted itself in place.
-        if fields.sequence > last + 1 {
+        if fields.sequence > last, fields.sequence - last > 1 {
             packets.append(
                 gap(
                     #""reason":"bot_sequence","from_seq":\#(last + 1),"to_seq":\#(fields.sequence - 1)"#,

@@ -24,7 +24,9 @@ struct NoProxyList: Sendable {
     private let entries: [Entry]
 
     init(_ text: String) {
-        entries = text.split { $0 == "," || $0.isWhitespace }.compactMap { Self.entry(String($0)) }
+        // By bytes: a combining character behind a comma would make one character of the two.
+        entries = text.utf8.split { $0 == UInt8(ascii: ",") || $0 == 0x20 || (0x09...0x0D).contains($0) }
+            .compactMap { Self.entry(String(decoding: $0, as: UTF8.self)) }
     }
 
     func covers(host: String, port: Int) -> Bool {

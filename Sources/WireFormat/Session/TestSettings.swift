@@ -6,6 +6,9 @@ public struct TestSettings: Sendable, Equatable {
     /// `EDGE_TEST_PROTOCOL_VERSIONS` or `HUB_TEST_PROTOCOL_VERSIONS`: the range to speak, such as `1-2`, to stand in
     /// for a build of another age.
     public var versions = ProtocolVersion.supported
+    /// `EDGE_TEST_LONGEST_WAIT_MS`: the agent waits at most so long before it dials again, so that a test sees many
+    /// connections in a short time.
+    public var backoff = ReconnectBackoff()
 
     /// - Parameters:
     ///   - environment: all variables of the process.
@@ -18,6 +21,10 @@ public struct TestSettings: Sendable, Equatable {
             environment["\(prefix)_TEST_PROTOCOL_VERSIONS"]?.split(separator: "-").compactMap { UInt32($0) } ?? []
         if ends.count == 2, ends[0] <= ends[1] {
             versions = ends[0]...ends[1]
+        }
+        if let milliseconds = environment["\(prefix)_TEST_LONGEST_WAIT_MS"].flatMap(UInt32.init), milliseconds > 0 {
+            let longest = Duration.milliseconds(milliseconds)
+            backoff = ReconnectBackoff(initial: min(backoff.initial, longest), maximum: longest)
         }
     }
 }

@@ -83,6 +83,23 @@ struct NodeOperationsTests {
         #expect(hub.parts.registry.live(id)?.isConnected == true)
     }
 
+    @Test("when a session closed is stored, also where its task was cancelled, as sessions end")
+    func closedWhileCancelled() async throws {
+        let hub = try TestHub()
+        let nodes = hub.parts.nodes
+        let id = try await nodes.create(name: "a", by: .hub).id
+        let session = try await nodes.openSession(id, hello: hello(), remoteAddress: "::1", at: hub.now)
+        let now = hub.now
+        // A task of its own, because this test must not be cancelled itself.
+        await Task {
+            withUnsafeCurrentTask { $0?.cancel() }
+            await nodes.closeSession(id, epoch: session.epoch, reason: "gone", at: now)
+        }.value
+        let stored = try await nodes.node(id)
+        #expect(stored.closedAt != nil)
+        #expect(stored.closeReason == "gone")
+    }
+
     @Test("a second machine with the same identity is turned away while the first is heard, and taken after")
     func clone() async throws {
         let hub = try TestHub()

@@ -99,10 +99,11 @@ func run(
     _ executable: String,
     _ arguments: [String],
     environment: [String: String] = [:],
+    within limit: Duration = .seconds(120),
     in folder: URL
 ) async throws -> (status: Int32, text: String) {
     let program = try Program(executable, arguments, environment: environment, in: folder)
-    let status = try await program.exit()
+    let status = try await program.exit(within: limit)
     return (status, program.text)
 }
 

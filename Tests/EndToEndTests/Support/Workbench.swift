@@ -127,7 +127,7 @@ final class Hub: Sendable {
 final class API: Sendable {
     private let client: HTTPClient
     private let base: String
-    private let token: String?
+    let token: String?
 
     init(hub: Hub, token: String?) throws {
         base = hub.url

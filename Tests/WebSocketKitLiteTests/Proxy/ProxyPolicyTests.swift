@@ -50,7 +50,7 @@ struct ProxyPolicyTests {
             ("10.1.2.3", "2.3", false), ("10.1.2.3", "::/0", false), ("[fd00::5]", "fd00::/8", true),
             ("[fd00::5]", "fd00::5", true), ("[fd00::5]", "fe00::/8", false),
             ("[fd00::5]:8443", "[fd00::5]:8443", true), ("10.1.2.3:81", "10.1.2.3:80", false),
-            ("hub.example", "10.0.0.0/8,,;x,hub.example", true),
+            ("hub.example", "10.0.0.0/8,,;x,hub.example", true), ("hub.example", "hub.example,\u{301}x", true),
         ]
     )
     func noProxy(authority: String, list: String, isExempt: Bool) throws {

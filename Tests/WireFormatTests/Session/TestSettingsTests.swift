@@ -25,4 +25,11 @@ import WireFormat
         let settings = TestSettings(environment: ["HUB_TEST_PROTOCOL_VERSIONS": text], prefix: "HUB")
         #expect(settings.versions == ProtocolVersion.supported)
     }
+
+    @Test func theLongestWaitBeforeDialingAgainCanBeShortened() {
+        let settings = TestSettings(environment: ["EDGE_TEST_LONGEST_WAIT_MS": "250"], prefix: "EDGE")
+        #expect(settings.backoff == ReconnectBackoff(initial: .milliseconds(250), maximum: .milliseconds(250)))
+        let none = TestSettings(environment: ["EDGE_TEST_LONGEST_WAIT_MS": "0"], prefix: "EDGE")
+        #expect(none.backoff == ReconnectBackoff())
+    }
 }

@@ -1,0 +1,1 @@
+../../../Sources/EdgeAgent/Runtime/Supervisor/LineSplitter.swift

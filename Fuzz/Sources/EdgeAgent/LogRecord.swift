@@ -1,0 +1,1 @@
+../../../Sources/EdgeAgent/Logs/LogRecord.swift

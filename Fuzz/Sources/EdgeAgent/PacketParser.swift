@@ -1,0 +1,1 @@
+../../../Sources/EdgeAgent/Runtime/PacketParser.swift
