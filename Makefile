@@ -74,7 +74,7 @@ bench-websocket: deps ## WebSocket client and server beside Beast, libwebsockets
 conformance: deps ## Autobahn|Testsuite against our client and the hub's server, every case
 	@Tests/Conformance/Autobahn/run.py
 
-soak: ## Ten minutes of real links through real proxies; SECONDS_SOAK=600, JSON=1
+soak: ## Ten minutes of real links through real proxies and of a link that is cut; SECONDS_SOAK=600, JSON=1
 	@scripts/soak.sh $(ARGS)
 
 clean: ## Removes what was built and the demo's data

@@ -62,6 +62,8 @@ class Flap:
         self.relay = Relay(random.Random(seed))
         self.processes = []
         self.samples = []
+        self.figures = []
+        self.packets = 0
         self.followed = 0
         self.is_over = threading.Event()
         self.api = self.bot = None
@@ -183,6 +185,7 @@ class Flap:
         if numbers != list(range(1, emitted + 1)):
             wrong = next((i for i, n in enumerate(numbers) if n != i + 1), len(numbers))
             raise demo.Failure(f"{emitted} packets emitted, {len(numbers)} stored, wrong from number {wrong + 1} on")
+        self.packets = emitted
         print(f"flap: {emitted} packets emitted, all in the hub, once and in order; kinds of cut: {self.relay.summary()}")
 
     def judge(self):
@@ -200,6 +203,8 @@ class Flap:
             slope = statistics.linear_regression([s[0] / 60 for s in kept], values).slope if len(kept) > 1 else 0
             verdict = "flat" if last - first <= limit else "GROWS"
             is_flat &= verdict == "flat"
+            self.figures.append({"figure": name, "unit": unit, "first": first, "last": last,
+                                 "slope a minute": round(slope, 1), "verdict": verdict})
             print(f"flap: {name:<17} {first:8.0f} → {last:8.0f} {unit:<2} slope {slope:+8.1f} {unit}/min  {verdict}")
         if not is_flat:
             raise demo.Failure(f"a figure grows; the logs are in {self.folder}")
@@ -254,6 +259,9 @@ def main():
         except demo.Failure:
             if not arguments.no_verdict:
                 raise
+        if os.environ.get("JSON"):
+            print(json.dumps({"seconds": arguments.seconds, "cuts": flap.relay.cuts, "packets": flap.packets,
+                              "figures": flap.figures}), flush=True)
         status = 0
     except KeyboardInterrupt:
         print("flap: interrupted", file=sys.stderr)

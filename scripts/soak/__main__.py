@@ -12,10 +12,11 @@ import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
 
+import flapping  # noqa: E402
 import proxies  # noqa: E402
 from bench import CHECKOUT, Failure  # noqa: E402
 
-PARTS = {"proxies": proxies.run}
+PARTS = {"proxies": proxies.run, "flapping": flapping.run}
 
 
 def table(title, rows):
