@@ -99,6 +99,30 @@ let package = Package(
             swiftSettings: strict
         ),
 
+        // The program of Benchmarks/WebSocket, here as well so that the tests can run Autobahn against it without building
+        // every library a second time.
+        .target(name: "CodecSpeed", path: "Benchmarks/WebSocket/Sources/CodecSpeed", swiftSettings: strict),
+        .executableTarget(
+            name: "websocket-bench",
+            dependencies: [
+                "CodecSpeed", "WebSocketKitLite",
+                .product(name: "HTTPTypes", package: "swift-http-types"),
+                .product(name: "HummingbirdCore", package: "hummingbird"),
+                .product(name: "HummingbirdTLS", package: "hummingbird"),
+                .product(name: "Logging", package: "swift-log"),
+                .product(name: "NIOCore", package: "swift-nio"),
+                .product(name: "NIOHTTP1", package: "swift-nio"),
+                .product(name: "NIOHTTPTypes", package: "swift-nio-extras"),
+                .product(name: "NIOHTTPTypesHTTP1", package: "swift-nio-extras"),
+                .product(name: "NIOPosix", package: "swift-nio"),
+                .product(name: "NIOSSL", package: "swift-nio-ssl"),
+                .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
+                .product(name: "UnixSignals", package: "swift-service-lifecycle"),
+            ],
+            path: "Benchmarks/WebSocket/Sources/WebSocketBench",
+            swiftSettings: strict
+        ),
+
         .target(name: "TestSupport", path: "Tests/TestSupport", swiftSettings: strict),
         .testTarget(
             name: "WebSocketKitLiteTests",

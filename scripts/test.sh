@@ -14,5 +14,13 @@ status=0
 swift test --skip-build --disable-xctest --skip EndToEndTests "$@" || status=$?
 # By themselves, because they start real programs, which other tests on all cores would starve.
 swift test --skip-build --disable-xctest --filter EndToEndTests "$@" || status=$?
+# A few of Autobahn's cases; `make conformance` runs them all.
+conformance=0
+Tests/Conformance/Autobahn/run.py --quick --program "$(swift build --show-bin-path "$@")/websocket-bench" || conformance=$?
+if ((conformance == 77)); then
+    echo "test: SKIPPED Autobahn's cases, because the suite could not be installed on this machine (see above)" >&2
+elif ((conformance != 0)); then
+    status=$conformance
+fi
 echo "test: ran in $((SECONDS - begin)) s, exit $status"
 exit "$status"
