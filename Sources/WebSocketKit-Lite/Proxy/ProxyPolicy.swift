@@ -72,3 +72,16 @@ public struct ProxyEnvironment: Sendable {
         }
     }
 }
+
+extension ProxyEnvironment: CustomStringConvertible, CustomDebugStringConvertible, CustomReflectable {
+    /// Which variables are set; never their values, which may hold passwords.
+    public var description: String {
+        let names = [secure, plain, all].compactMap { $0?.variable }
+        return names.isEmpty ? "no proxy variable" : names.joined(separator: ", ")
+    }
+
+    /// The same as `description`.
+    public var debugDescription: String { description }
+    /// Empty, so that `dump` shows no password either.
+    public var customMirror: Mirror { Mirror(self, children: []) }
+}

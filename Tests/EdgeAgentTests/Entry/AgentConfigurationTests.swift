@@ -1,5 +1,6 @@
 import Foundation
 import Testing
+import WebSocketKitLite
 
 @testable import EdgeAgent
 
@@ -47,6 +48,26 @@ struct AgentConfigurationTests {
         )
         let flag = message { try AgentConfiguration(flags: [:], file: nil, environment: ["EDGE_INSECURE": "maybe"]) }
         #expect(flag.contains("maybe"))
+    }
+
+    @Test("a proxy comes from its own setting, else from the usual variables, and its password never shows")
+    func proxy() throws {
+        func settings(_ environment: [String: String]) throws -> AgentConfiguration {
+            try AgentConfiguration(flags: [:], file: nil, environment: environment)
+        }
+        let hub = try Endpoint("wss://hub.example")
+        let usual = ["HTTPS_PROXY": "http://ada:hunter2@usual:3128"]
+        let own = usual.merging(["EDGE_PROXY": "socks5://ada:hunter2@own"]) { $1 }
+        let none = usual.merging(["EDGE_PROXY": "none"]) { $1 }
+        for (environment, host) in [(usual, "usual"), (own, "own"), (none, nil), ([:], nil)]
+            as [([String: String], String?)]
+        {
+            let configuration = try settings(environment)
+            #expect(try configuration.proxy.choice(for: hub).proxy?.host == host)
+            #expect(!"\(configuration)".contains("hunter2"))
+        }
+        let wrong = message { try settings(["EDGE_PROXY": "https://ada:hunter2@own"]) }
+        #expect(wrong.contains("speaks TLS") && !wrong.contains("hunter2"))
     }
 
     @Test("a token comes from a file without its newline, and never shows")

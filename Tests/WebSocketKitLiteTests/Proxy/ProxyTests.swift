@@ -71,7 +71,12 @@ struct ProxyTests {
         let proxy = try Proxy("http://ada:hunter2@proxy:3128")
         var dumped = ""
         dump(proxy, to: &dumped)
-        for text in ["\(proxy)", String(reflecting: proxy), dumped, "\(ProxyPolicy.fixed(proxy))"] {
+        let environment = ProxyEnvironment(["HTTPS_PROXY": "http://ada:hunter2@proxy:3128"])
+        dump(environment, to: &dumped)
+        for text in [
+            "\(ProxyPolicy.environment(environment))", "\(proxy)", String(reflecting: proxy), dumped,
+            "\(ProxyPolicy.fixed(proxy))",
+        ] {
             #expect(!text.contains("hunter2") && !text.contains("ada"), "\(text)")
         }
     }
