@@ -22,7 +22,7 @@ struct WhoAmIRouteTests {
             #expect(known["node_id"]?.stringValue == node.id.rawValue)
             #expect(known["node_name"]?.stringValue == "attic")
             let hash = SecretBytes.digest(node.token)
-            #expect(try await nodes.store.authenticate(tokenHash: hash).isFirstUse)
+            #expect(try await nodes.store.authenticate(tokenHash: hash, at: hub.now).isFirstUse)
 
             let stranger = try await api.send(.get, WhoAmIRoute.path, token: "edge_wrong")
             #expect(stranger.status == 200 && stranger["token"]?.stringValue == "unknown")
