@@ -103,7 +103,11 @@ final class ConnectionDriver: StreamObserver, TurnObserver, @unchecked Sendable 
             resumeReading()
             return message
         }
-        guard mayBeReadable, !isReadingPaused, machine.isOpen else { return nil }
+        guard machine.closeStatus == nil else {
+            settle()
+            return nil
+        }
+        guard mayBeReadable, !isReadingPaused, machine.isOpen else { return messageArrivingNow() }
         guard callsWithoutPause < Self.maxCallsWithoutPause else {
             callsWithoutPause = 0
             loop.execute { [weak self] in self?.readWhatIsThere() }
@@ -115,11 +119,22 @@ final class ConnectionDriver: StreamObserver, TurnObserver, @unchecked Sendable 
         return machine.nextMessage()
     }
 
+    private func messageArrivingNow() -> WebSocketMessage? {
+        guard machine.isOpen else { return nil }
+        while loop.pollBriefly() {
+            if let message = machine.nextMessage() { return message }
+            guard machine.closeStatus == nil, !isFinished else { break }
+        }
+        return machine.nextMessage()
+    }
+
     func receive(isolation: isolated (any Actor)? = #isolation) async throws(WebSocketError) -> WebSocketMessage? {
         while true {
             if let message = takeMessage() { return message }
             if let status = machine.closeStatus {
                 guard status.isClean else { throw closedError }
+                // The caller may let go of the connection now; the answer to Close must be out before.
+                flush()
                 return nil
             }
             hasNews.shut()
@@ -317,8 +332,7 @@ final class ConnectionDriver: StreamObserver, TurnObserver, @unchecked Sendable 
 
     /// Keeps one timer at or before the next deadline; one that comes early finds nothing due and is set anew.
     private func armTimer() {
-        let deadlines = [isFinished ? nil : machine.nextDeadline, isFinished ? nil : writeDeadline]
-        guard let deadline = deadlines.compactMap(\.self).min() else {
+        guard let deadline = nextDeadline else {
             timer.map(loop.cancel)
             timer = nil
             return
@@ -328,6 +342,12 @@ final class ConnectionDriver: StreamObserver, TurnObserver, @unchecked Sendable 
         timer = loop.schedule(at: deadline) { [weak self] in
             self?.timerFired()
         }
+    }
+
+    private var nextDeadline: ContinuousClock.Instant? {
+        guard !isFinished else { return nil }
+        guard let deadline = machine.nextDeadline else { return writeDeadline }
+        return writeDeadline.map { min($0, deadline) } ?? deadline
     }
 
     private func timerFired() {

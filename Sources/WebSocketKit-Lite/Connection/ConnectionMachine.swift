@@ -68,6 +68,8 @@ public struct ConnectionMachine: Sendable {
     private var queuedPongBytes = 0
     private var deferredPong: [UInt8]?
     private var deliveries = FIFO<WebSocketMessage>()
+    /// What the peer did wrong after the messages that are still to be delivered, and when.
+    private var heldViolation: (violation: ProtocolViolation, time: Instant)?
     private var statusToReport: CloseStatus?
     private var owesTransportClose = false
 
@@ -106,6 +108,7 @@ public struct ConnectionMachine: Sendable {
     }
 
     /// Whether messages may still be sent.
+    @inline(__always)
     public var isOpen: Bool {
         if case .open = state { true } else { false }
     }
@@ -114,6 +117,7 @@ public struct ConnectionMachine: Sendable {
     public var roundTripTime: Duration? { keepalive.roundTripTime }
 
     /// Bytes waiting to be written.
+    @inline(__always)
     public var queuedWriteBytes: Int { outgoing.byteCount }
 
     // MARK: Input
@@ -133,12 +137,13 @@ public struct ConnectionMachine: Sendable {
                 try handle(event, now: now)
             }
         } catch {
-            fail(error, now: now)
+            failed(error, now: now)
         }
     }
 
     /// How many bytes of the message in progress may be received in place by `receiveInPlace`; 0 while the next bytes
     /// are to pass through `receive`.
+    @inline(__always)
     public var missingBytesInPlace: Int {
         guard isReading, control == nil, assembler.takesPayloadInPlace else { return 0 }
         return parser.missingPayloadBytes ?? 0
@@ -162,7 +167,7 @@ public struct ConnectionMachine: Sendable {
         do throws(ProtocolViolation) {
             deliver(try assembler.payloadReceived(count, offset: offset, isLast: isLast))
         } catch {
-            fail(error, now: now)
+            failed(error, now: now)
         }
     }
 
@@ -246,6 +251,7 @@ public struct ConnectionMachine: Sendable {
     }
 
     /// When `tick` next has something to do; nil for never.
+    @inline(__always)
     public var nextDeadline: Instant? {
         switch state {
         case .open:
@@ -298,12 +304,19 @@ public struct ConnectionMachine: Sendable {
     }
 
     /// Whether `nextMessage` has one.
+    @inline(__always)
     public var hasUndeliveredMessages: Bool { !deliveries.isEmpty }
 
     /// The oldest message received and not delivered, or nil. For callers that take messages when they want them and
     /// the rest from `nextEvent()`, which then finds no message.
     public mutating func nextMessage() -> WebSocketMessage? {
-        guard let message = deliveries.popFirst() else { return nil }
+        guard let message = deliveries.popFirst() else {
+            if let (violation, time) = heldViolation {
+                heldViolation = nil
+                if isReadable { fail(violation, now: time) }
+            }
+            return nil
+        }
         undeliveredBytes -= message.byteCount
         return message
     }
@@ -329,7 +342,9 @@ public struct ConnectionMachine: Sendable {
 
     // MARK: Frames
 
-    private var isReading: Bool {
+    private var isReading: Bool { heldViolation == nil && isReadable }
+
+    private var isReadable: Bool {
         switch state {
         case .open, .closing: true
         case .draining, .ended: false
@@ -402,6 +417,15 @@ public struct ConnectionMachine: Sendable {
             initiator = .local
         }
         finishHandshake(CloseStatus(code: close.code, reason: close.reason, initiator: initiator), now: now)
+    }
+
+    /// The peer broke a rule. Messages from before that are delivered first, and may still be answered.
+    private mutating func failed(_ violation: ProtocolViolation, now: Instant) {
+        if deliveries.isEmpty {
+            fail(violation, now: now)
+        } else {
+            heldViolation = (violation, now)
+        }
     }
 
     private mutating func fail(_ violation: ProtocolViolation, now: Instant) {

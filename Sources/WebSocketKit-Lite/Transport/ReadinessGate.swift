@@ -50,12 +50,34 @@ final class ReadinessGate: @unchecked Sendable {
         }
         nextWaiterID += 1
         let id = nextWaiterID
-        try await withTaskCancellationHandler {
+        // A task that is resumed goes to the executor it prefers before it goes to its actor's. Without a preference
+        // that is the global pool: a change of threads and back for every wait.
+        try await withTaskExecutorPreference(loop.taskExecutor) {
             // A closure is isolated like the function around it only if it captures the isolation.
+            _ = isolation
+            try await suspend(id, until: deadline)
+        }
+    }
+
+    private func suspend(
+        _ id: UInt64,
+        until deadline: ContinuousClock.Instant?,
+        isolation: isolated (any Actor)? = #isolation
+    ) async throws {
+        try await withTaskCancellationHandler {
             _ = isolation
             return try await withCheckedThrowingContinuation { (continuation: CheckedContinuation<Void, any Error>) in
                 guard !Task.isCancelled else {
                     continuation.resume(throwing: CancellationError())
+                    return
+                }
+                // The gate may have been opened while the task changed its executor.
+                if let failure {
+                    continuation.resume(throwing: failure)
+                    return
+                }
+                guard !isOpen else {
+                    continuation.resume()
                     return
                 }
                 let timer = deadline.map { deadline in
