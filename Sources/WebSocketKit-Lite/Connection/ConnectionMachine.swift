@@ -42,8 +42,8 @@ public struct ConnectionMachine: Sendable {
 
     private enum State: Sendable {
         case open
-        case closing(deadline: Instant)
-        case draining(deadline: Instant)
+        case closing(deadline: Duration)
+        case draining(deadline: Duration)
         case ended
     }
 
@@ -55,6 +55,7 @@ public struct ConnectionMachine: Sendable {
     private let configuration: ConnectionConfiguration
     private var random: any RandomNumberGenerator & Sendable
     private let deflater: Deflater?
+    private let epoch: Epoch
     private var state = State.open
     private var parser: FrameParser
     private var assembler: MessageAssembler
@@ -69,7 +70,7 @@ public struct ConnectionMachine: Sendable {
     private var deferredPong: [UInt8]?
     private var deliveries = FIFO<WebSocketMessage>()
     /// What the peer did wrong after the messages that are still to be delivered, and when.
-    private var heldViolation: (violation: ProtocolViolation, time: Instant)?
+    private var heldViolation: (violation: ProtocolViolation, time: Duration)?
     private var statusToReport: CloseStatus?
     private var owesTransportClose = false
 
@@ -103,12 +104,12 @@ public struct ConnectionMachine: Sendable {
         keepalive = Keepalive(
             pingInterval: configuration.pingInterval,
             readTimeout: configuration.readTimeout,
-            now: now
+            now: .zero
         )
+        epoch = Epoch(now)
     }
 
     /// Whether messages may still be sent.
-    @inline(__always)
     public var isOpen: Bool {
         if case .open = state { true } else { false }
     }
@@ -117,7 +118,6 @@ public struct ConnectionMachine: Sendable {
     public var roundTripTime: Duration? { keepalive.roundTripTime }
 
     /// Bytes waiting to be written.
-    @inline(__always)
     public var queuedWriteBytes: Int { outgoing.byteCount }
 
     // MARK: Input
@@ -130,6 +130,7 @@ public struct ConnectionMachine: Sendable {
     /// Takes bytes from the transport, in any pieces. They are not looked at any more after the call.
     public mutating func receive(_ bytes: UnsafeRawBufferPointer, now: Instant) {
         guard isReading else { return }
+        let now = epoch.elapsed(at: now)
         keepalive.received(now: now)
         var input = bytes
         do throws(ProtocolViolation) {
@@ -143,7 +144,6 @@ public struct ConnectionMachine: Sendable {
 
     /// How many bytes of the message in progress may be received in place by `receiveInPlace`; 0 while the next bytes
     /// are to pass through `receive`.
-    @inline(__always)
     public var missingBytesInPlace: Int {
         guard isReading, control == nil, assembler.takesPayloadInPlace else { return 0 }
         return parser.missingPayloadBytes ?? 0
@@ -162,6 +162,7 @@ public struct ConnectionMachine: Sendable {
         precondition(maxBytes <= missingBytesInPlace)
         let count = assembler.receiveInPlace(maxBytes: maxBytes, read)
         guard count > 0 else { return }
+        let now = epoch.elapsed(at: now)
         keepalive.received(now: now)
         let (offset, isLast) = parser.skipPayload(count)
         do throws(ProtocolViolation) {
@@ -221,11 +222,12 @@ public struct ConnectionMachine: Sendable {
         guard reason.utf8.count <= CloseFrame.maxReasonBytes else { throw .closeReasonTooLong }
         guard isOpen else { return }
         queueClose(CloseFrame(code: code, reason: reason))
-        state = .closing(deadline: now + configuration.closeTimeout)
+        state = .closing(deadline: epoch.elapsed(at: now) + configuration.closeTimeout)
     }
 
     /// Acts on deadlines that have passed; call at `nextDeadline` or later. Calling early is harmless.
     public mutating func tick(now: Instant) {
+        let now = epoch.elapsed(at: now)
         switch state {
         case .open:
             if let deadline = keepalive.readDeadline, now >= deadline {
@@ -251,8 +253,9 @@ public struct ConnectionMachine: Sendable {
     }
 
     /// When `tick` next has something to do; nil for never.
-    @inline(__always)
-    public var nextDeadline: Instant? {
+    public var nextDeadline: Instant? { deadline.map(epoch.instant) }
+
+    private var deadline: Duration? {
         switch state {
         case .open:
             switch (keepalive.readDeadline, keepalive.nextPing) {
@@ -267,7 +270,7 @@ public struct ConnectionMachine: Sendable {
     /// Tells that the caller has stopped (or resumed) reading the transport because nobody takes the messages; while it
     /// is stopped, silence is not held against the peer.
     public mutating func setReadingPaused(_ paused: Bool, now: Instant) {
-        keepalive.setPaused(paused, now: now)
+        keepalive.setPaused(paused, now: epoch.elapsed(at: now))
     }
 
     // MARK: Output
@@ -304,7 +307,6 @@ public struct ConnectionMachine: Sendable {
     }
 
     /// Whether `nextMessage` has one.
-    @inline(__always)
     public var hasUndeliveredMessages: Bool { !deliveries.isEmpty }
 
     /// The oldest message received and not delivered, or nil. For callers that take messages when they want them and
@@ -351,7 +353,7 @@ public struct ConnectionMachine: Sendable {
         }
     }
 
-    private mutating func handle(_ event: FrameParser.Event, now: Instant) throws(ProtocolViolation) {
+    private mutating func handle(_ event: FrameParser.Event, now: Duration) throws(ProtocolViolation) {
         switch event {
         case .header(let header) where header.opcode.isControl:
             control = header
@@ -379,7 +381,7 @@ public struct ConnectionMachine: Sendable {
         _ chunk: UnsafeRawBufferPointer,
         offset: Int,
         isLast: Bool,
-        now: Instant
+        now: Duration
     ) throws(ProtocolViolation) {
         controlPayload.append(contentsOf: chunk)
         guard isLast else { return }
@@ -407,7 +409,7 @@ public struct ConnectionMachine: Sendable {
         queuedPongBytes += outgoing.byteCount - before
     }
 
-    private mutating func receivedClose(_ close: CloseFrame, now: Instant) {
+    private mutating func receivedClose(_ close: CloseFrame, now: Duration) {
         let initiator: CloseStatus.Initiator
         if isOpen {
             initiator = .remote
@@ -420,7 +422,7 @@ public struct ConnectionMachine: Sendable {
     }
 
     /// The peer broke a rule. Messages from before that are delivered first, and may still be answered.
-    private mutating func failed(_ violation: ProtocolViolation, now: Instant) {
+    private mutating func failed(_ violation: ProtocolViolation, now: Duration) {
         if deliveries.isEmpty {
             fail(violation, now: now)
         } else {
@@ -428,7 +430,7 @@ public struct ConnectionMachine: Sendable {
         }
     }
 
-    private mutating func fail(_ violation: ProtocolViolation, now: Instant) {
+    private mutating func fail(_ violation: ProtocolViolation, now: Duration) {
         if isOpen {
             queueClose(CloseFrame(code: violation.closeCode, reason: violation.reason))
         }
@@ -441,7 +443,7 @@ public struct ConnectionMachine: Sendable {
         finishHandshake(status, now: now)
     }
 
-    private mutating func finishHandshake(_ status: CloseStatus, now: Instant) {
+    private mutating func finishHandshake(_ status: CloseStatus, now: Duration) {
         report(status)
         switch role {
         case .client:

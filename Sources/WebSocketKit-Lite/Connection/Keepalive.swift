@@ -1,11 +1,9 @@
-/// When to ping and when to give a silent peer up (RFC 6455 §5.5.2).
+/// When to ping and when to give a silent peer up (RFC 6455 §5.5.2). Times are counted from the connection's epoch.
 struct Keepalive: Sendable {
-    typealias Instant = ContinuousClock.Instant
-
     private let pingInterval: Duration?
     private let readTimeout: Duration?
-    private var lastReceived: Instant
-    private var lastPing: Instant
+    private var lastReceived: Duration
+    private var lastPing: Duration
     private var isPaused = false
     private var pingCount: UInt64 = 0
     private var isAwaitingPong = false
@@ -13,7 +11,7 @@ struct Keepalive: Sendable {
     /// The time from the last answered ping to its pong.
     private(set) var roundTripTime: Duration?
 
-    init(pingInterval: Duration?, readTimeout: Duration?, now: Instant) {
+    init(pingInterval: Duration?, readTimeout: Duration?, now: Duration) {
         self.pingInterval = pingInterval
         self.readTimeout = readTimeout
         lastReceived = now
@@ -21,23 +19,23 @@ struct Keepalive: Sendable {
     }
 
     /// When the next ping is due.
-    var nextPing: Instant? { pingInterval.map { lastPing + $0 } }
+    var nextPing: Duration? { pingInterval.map { lastPing + $0 } }
 
     /// When silence has lasted too long. Nil while nobody reads, for then silence says nothing about the peer.
-    var readDeadline: Instant? { isPaused ? nil : readTimeout.map { lastReceived + $0 } }
+    var readDeadline: Duration? { isPaused ? nil : readTimeout.map { lastReceived + $0 } }
 
-    mutating func received(now: Instant) {
+    mutating func received(now: Duration) {
         lastReceived = now
     }
 
-    mutating func setPaused(_ paused: Bool, now: Instant) {
+    mutating func setPaused(_ paused: Bool, now: Duration) {
         guard paused != isPaused else { return }
         isPaused = paused
         lastReceived = now
     }
 
     /// The payload of the ping to send now.
-    mutating func ping(now: Instant) -> [UInt8] {
+    mutating func ping(now: Duration) -> [UInt8] {
         pingCount += 1
         lastPing = now
         isAwaitingPong = true
@@ -45,7 +43,7 @@ struct Keepalive: Sendable {
     }
 
     /// Takes a pong; one that answers no ping of ours is allowed and means nothing (RFC 6455 §5.5.3).
-    mutating func pong(_ payload: [UInt8], now: Instant) {
+    mutating func pong(_ payload: [UInt8], now: Duration) {
         guard isAwaitingPong, payload == Self.payload(pingCount) else { return }
         isAwaitingPong = false
         roundTripTime = now - lastPing
