@@ -61,10 +61,6 @@ struct RuleTests {
         let longest = String(repeating: "x\n", count: TextRules.mostLines)
         #expect(TextRules.length(file("A.swift", longest)) == [])
         #expect(!TextRules.length(file("A.swift", longest + "x")).isEmpty)
-        for (path, most) in TextRules.longFiles {
-            #expect(TextRules.length(file(path, String(repeating: "x\n", count: most))) == [])
-            #expect(!TextRules.length(file(path, String(repeating: "x\n", count: most + 1))).isEmpty)
-        }
     }
 
     @Test("What ends the process is found", arguments: ["let a = try! b()", "fatalError(\"no\")", "(a as! B).c()"])

@@ -1,16 +1,11 @@
 /// Rules about single files that the compiler and the formatter do not check.
 enum TextRules {
     static let mostLines = 500
-    /// Files that are longer, with a limit of their own. This list only shrinks.
-    static let longFiles = [
-        "Tests/WireFormatTests/Session/SessionChannelTests.swift": 600,
-    ]
 
     static func length(_ file: SourceFile) -> [Violation] {
         let count = file.lines.last?.isEmpty == true ? file.lines.count - 1 : file.lines.count
-        let most = longFiles[file.path] ?? mostLines
-        guard count > most else { return [] }
-        return [Violation(path: file.path, line: count, message: "\(count) lines; split it, \(most) are enough")]
+        guard count > mostLines else { return [] }
+        return [Violation(path: file.path, line: count, message: "\(count) lines; split it, \(mostLines) are enough")]
     }
 
     /// What ends the process when the outside world misbehaves.

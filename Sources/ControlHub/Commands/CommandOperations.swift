@@ -5,7 +5,7 @@ import WireFormat
 struct CommandOperations: Sendable {
     let database: HubDatabase
     let bots: BotOperations
-    let arrivalSignals: CommandArrivals
+    let arrivals: CommandArrivals
     let events: EventFeed
     let clock: HubClock
 
@@ -74,12 +74,12 @@ struct CommandOperations: Sendable {
         publish(outcome.command, at: date)
         if outcome.isBotChanged { bots.publish(result.botStatus, at: date) }
         bots.publish(outcome.messages, at: date)
-        if outcome.command.state == .queued { arrivalSignals.notify(outcome.command.nodeID) }
+        if outcome.command.state == .queued { arrivals.notify(outcome.command.nodeID) }
     }
 
-    /// Fires when something was queued for the node; merges what nobody has taken yet.
-    func arrivals(for node: NodeID) -> AsyncStream<Void> {
-        arrivalSignals.signals(for: node)
+    /// Calls `tell` when something was queued for the node, until the listener is ended. It must return at once.
+    func listen(for node: NodeID, _ tell: @escaping @Sendable () -> Void) -> CommandListener {
+        arrivals.listen(for: node, tell)
     }
 
     // MARK: For operators
@@ -259,7 +259,7 @@ struct CommandOperations: Sendable {
                 "state": .string(CommandState.queued.rawValue),
             ])
         )
-        arrivalSignals.notify(new.node)
+        arrivals.notify(new.node)
     }
 
     private func publish(_ command: Command, at date: Date) {

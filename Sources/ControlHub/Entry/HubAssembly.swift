@@ -152,7 +152,8 @@ struct HubAssembly {
                         throw HandshakeRefusal(503, "the hub takes its nodes back one after the other")
                     }
                 },
-                serve: { await service.serve($0, $1) }
+                makeApplication: { service.connection($0, $1) },
+                serve: { await service.serve($0) }
             )
         }
         return Gateway(channel: service, gate: gate, services: [service], builder: builder)

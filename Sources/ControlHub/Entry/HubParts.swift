@@ -44,7 +44,7 @@ struct HubParts: Sendable {
         commands = CommandOperations(
             database: database,
             bots: bots,
-            arrivalSignals: CommandArrivals(),
+            arrivals: CommandArrivals(),
             events: events,
             clock: clock
         )

@@ -19,29 +19,38 @@ struct CommandPump: Sendable {
     let session: HubSession
     let commands: CommandOperations
     let logger: Logger
+    private let underWay = UnderWay()
 
-    /// Runs until the session ends or the task is cancelled.
+    init(node: NodeID, epoch: UInt64, session: HubSession, commands: CommandOperations, logger: Logger) {
+        self.node = node
+        self.epoch = epoch
+        self.session = session
+        self.commands = commands
+        self.logger = logger
+    }
+
+    /// Takes note of a new command.
+    ///
+    /// - Returns: whether `run()` is to be called now. It is not while it runs, or when the session is over.
+    func wake() -> Bool { underWay.wake() }
+
+    /// Carries all there is; returns when nothing is left, so that a node without commands costs no task. Also ends
+    /// with the session and when the task is cancelled.
     func run() async throws {
-        let changed = Signal()
-        let underWay = UnderWay()
         try await withThrowingDiscardingTaskGroup { group in
-            group.addTask {
-                for await _ in commands.arrivals(for: node) { changed.wake() }
-            }
-            while true {
-                let ticket = changed.ticket
-                let busy = underWay.all
+            repeat {
+                let ticket = underWay.changed.ticket
+                let busy = underWay.look()
                 let startable = Self.startable(try await commands.outstanding(for: node), busy: busy)
                 for command in startable.prefix(Self.concurrencyLimit - busy.count) {
                     underWay.insert(command.id)
                     group.addTask {
                         await carry(command)
                         underWay.remove(command.id)
-                        changed.wake()
                     }
                 }
-                try await changed.wait(after: ticket)
-            }
+                if !underWay.isEmpty { try await underWay.changed.wait(after: ticket) }
+            } while !underWay.rest()
         }
     }
 
@@ -115,13 +124,57 @@ struct CommandPump: Sendable {
 
 /// The commands on their way over one session.
 private final class UnderWay: Sendable {
-    private let commands = Mutex<Set<CommandID>>([])
+    private struct State {
+        var commands: Set<CommandID> = []
+        var isRunning = false
+        /// A command was noted that the running pump has not looked for yet.
+        var isWoken = false
+    }
 
-    var all: Set<CommandID> { commands.withLock { $0 } }
+    private let state = Mutex(State())
+    /// Given when there is something new to look at.
+    let changed = Signal()
 
-    func insert(_ id: CommandID) { commands.withLock { _ = $0.insert(id) } }
+    var isEmpty: Bool { state.withLock { $0.commands.isEmpty } }
 
-    func remove(_ id: CommandID) { commands.withLock { _ = $0.remove(id) } }
+    /// What is under way; what was noted so far is looked at from here on.
+    func look() -> Set<CommandID> {
+        state.withLock { state in
+            state.isWoken = false
+            return state.commands
+        }
+    }
+
+    func insert(_ id: CommandID) { state.withLock { _ = $0.commands.insert(id) } }
+
+    func remove(_ id: CommandID) {
+        state.withLock { state in
+            state.commands.remove(id)
+            // What waited for this one can go now.
+            state.isWoken = true
+        }
+        changed.wake()
+    }
+
+    /// Whether the pump has to be started.
+    func wake() -> Bool {
+        let mustStart = state.withLock { state in
+            state.isWoken = true
+            defer { state.isRunning = true }
+            return !state.isRunning
+        }
+        changed.wake()
+        return mustStart
+    }
+
+    /// Stops the pump where nothing is under way and nothing new was noted. False: look again.
+    func rest() -> Bool {
+        state.withLock { state in
+            guard state.commands.isEmpty, !state.isWoken else { return false }
+            state.isRunning = false
+            return true
+        }
+    }
 }
 
 extension QueuedCommand {

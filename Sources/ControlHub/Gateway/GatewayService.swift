@@ -1,6 +1,5 @@
 import Foundation
 import Logging
-import NIOCore
 import ServiceLifecycle
 import SwiftProtobuf
 import WebSocketKitLite
@@ -72,36 +71,19 @@ struct GatewayService: Service, AgentChannel {
 
     // MARK: - For the server
 
-    /// Runs the session on one upgraded connection until it ends.
-    func serve(_ channel: NIOAsyncChannel<WebSocketInbound, WebSocketOutbound>, _ request: NodeRequest) async {
-        do {
-            try await channel.executeThenClose { inbound, outbound in
-                let transport = ChannelTransport(channel: channel.channel, inbound: inbound, outbound: outbound)
-                let session = HubSession(transport: transport, configuration: self.session, clock: clock)
-                await serve(session, request)
-                // Lets the closing handshake end before the connection is cut; it has its own time limit.
-                outbound.finish()
-                try await channel.channel.closeFuture.get()
-            }
-        } catch {
-            logger.debug(
-                "node connection failed",
-                metadata: ["remote": "\(request.remoteAddress)", "reason": "\(error)"]
-            )
-        }
+    /// Makes the session of an upgraded connection.
+    func connection(_ request: NodeRequest, _ waker: WebSocketWaker) -> NodeConnection {
+        NodeConnection(
+            session: HubSession(configuration: session, clock: clock, changed: { waker.wake() }),
+            request: request
+        )
     }
 
-    private func serve(_ session: HubSession, _ request: NodeRequest) async {
-        await withTaskGroup(of: SessionEnding?.self) { group in
-            group.addTask { await session.run() }
-            group.addTask {
-                await greet(session, request)
-                return nil
-            }
-            for await ending in group where ending != nil {
-                group.cancelAll()
-            }
-        }
+    /// Runs the session on one upgraded connection until it ends; one task, which waits for what the session tells.
+    func serve(_ connection: NodeConnection) async {
+        await greet(connection.session, connection.request)
+        // Whoever ended it has said with what code; where it was cancelled this ends it.
+        _ = await connection.session.ended()
     }
 
     /// Takes the first event, which is the node's Hello, and goes on with the session if the token is good.
@@ -234,8 +216,11 @@ struct GatewayService: Service, AgentChannel {
             commands: commands,
             logger: logger
         )
+        // The session's one reader learns of new commands as well, so that an idle node costs one waiting task.
+        let listener = commands.listen(for: entry.node) { entry.session.nudge() }
+        defer { listener.end() }
+        entry.session.nudge()
         try await withThrowingDiscardingTaskGroup { group in
-            group.addTask { try await pump.run() }
             while let event = await events.next() {
                 switch event {
                 case .heartbeat(let heartbeat, _):
@@ -244,6 +229,8 @@ struct GatewayService: Service, AgentChannel {
                     try await bots.apply(report.bots, from: entry.node, epoch: entry.epoch)
                 case .packets(let header, let stream):
                     group.addTask { try await ingest(header.journalID, stream, from: entry) }
+                case .nudged:
+                    if pump.wake() { group.addTask { try await pump.run() } }
                 case .goAway, .hello:
                     break
                 }

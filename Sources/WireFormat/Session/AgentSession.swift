@@ -38,15 +38,16 @@ public final class AgentSession: Sendable {
     ) {
         channel = SessionChannel(
             machine: AgentSessionMachine(hello: hello, configuration: configuration),
-            transport: transport,
-            clock: clock,
-            fillHeartbeat: (heartbeat, { machine, content, now in machine.sendHeartbeat(content, now: now) })
+            carrier: .transport(TransportLoops(transport, fillHeartbeat: heartbeat)),
+            clock: clock
         )
     }
 
     /// Runs the session until it ends, by either side, by the transport or by cancellation. Call it once. When it
     /// returns the transport is closed and every operation on the session and its streams throws `sessionClosed`.
-    public func run() async -> SessionEnding { await channel.run() }
+    public func run() async -> SessionEnding {
+        await channel.run { machine, content, now in machine.sendHeartbeat(content, now: now) }
+    }
 
     /// The events for one reader; ends when the session has ended.
     public var events: SessionEvents<AgentSessionEvent> {
@@ -106,6 +107,8 @@ public final class AgentSession: Sendable {
             // The machine lets no other kind through.
             case .packets, nil: nil
             }
+        case .nudged:
+            nil
         }
     }
 }

@@ -10,12 +10,19 @@ public enum HubSessionEvent: Sendable {
     case packets(WirePacketStream, SessionStream)
     /// The agent is about to stop and takes no new streams.
     case goAway(code: UInt32, reason: String)
+    /// Somebody called `nudge()`, once or more.
+    case nudged
 }
 
-/// The hub's end of one session over one transport, whose token the caller has checked.
+/// The hub's end of one session over one connection, whose token the caller has checked.
+///
+/// Over a `MessageTransport`, `run()` moves the messages with tasks. A hub with thousands of connections makes the
+/// session for a connection's owner instead, who calls what HubSession+Connection.swift offers.
 public final class HubSession: Sendable {
-    private let channel: SessionChannel<HubSessionMachine>
+    let channel: SessionChannel<HubSessionMachine>
 
+    /// A session that `run()` moves.
+    ///
     /// - Parameter transport: an open connection; this session closes it.
     public init(
         transport: any MessageTransport,
@@ -24,13 +31,30 @@ public final class HubSession: Sendable {
     ) {
         channel = SessionChannel(
             machine: HubSessionMachine(configuration: configuration),
-            transport: transport,
+            carrier: .transport(TransportLoops(transport)),
             clock: clock
         )
     }
 
-    /// Runs the session until it ends, by either side, by the transport or by cancellation. Call it once. When it
-    /// returns the transport is closed and every operation on the session and its streams throws `sessionClosed`.
+    /// A session that the owner of its connection moves.
+    ///
+    /// - Parameter changed: called, from any thread, when there may be something to do; the owner then asks
+    ///   `nextInstruction()`, `isTakingMessages` and `nextDeadline` again, on its own thread. It must return at once.
+    public init(
+        configuration: HubSessionMachine.Configuration = HubSessionMachine.Configuration(),
+        clock: SessionClock,
+        changed: @escaping @Sendable () -> Void
+    ) {
+        channel = SessionChannel(
+            machine: HubSessionMachine(configuration: configuration),
+            carrier: .connection(changed: changed),
+            clock: clock
+        )
+    }
+
+    /// Runs the session until it ends, by either side, by the transport or by cancellation. Call it once, on a session
+    /// made with a transport. When it returns the transport is closed and every operation on the session and its
+    /// streams throws `sessionClosed`.
     public func run() async -> SessionEnding { await channel.run() }
 
     /// The events for one reader; ends when the session has ended.
@@ -43,6 +67,10 @@ public final class HubSession: Sendable {
             return nil
         }
     }
+
+    /// Makes `nudged` one of the next events, so that the one task that reads them learns of other things as well; calls
+    /// that come before it is taken become one.
+    public func nudge() { channel.nudge() }
 
     /// How the session ended; nil while it has not.
     public var ending: SessionEnding? { channel.ending }
@@ -104,6 +132,8 @@ public final class HubSession: Sendable {
             // The machine lets no other kind through.
             case .command, .logs, nil: nil
             }
+        case .nudged:
+            .nudged
         }
     }
 }

@@ -22,6 +22,9 @@ public struct TransportClosure: Error, Sendable, Equatable {
     /// The peer's words, not to be trusted; often empty.
     public let reason: String
 
+    /// Whether there was a close frame with a code in it (RFC 6455 §7.4.1).
+    var hasCode: Bool { ![1005, 1006, 1015].contains(code) }
+
     /// For transports to throw from `receive`, and from `send` where the close frame was already read.
     public init(code: UInt16, reason: String) {
         self.code = code

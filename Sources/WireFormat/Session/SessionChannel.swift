@@ -1,38 +1,40 @@
 import SwiftProtobuf
 import Synchronization
 
-/// Drives a session machine over a transport. Decides nothing itself: the lock is held for one synchronous step of the
-/// machine, and what the step asks for is done after.
+/// Drives a session machine. Decides nothing itself: the lock is held for one synchronous step of the machine, and what
+/// the step asks for is done after.
 ///
-/// Four child tasks of `run()`: the reader, the writer (one message in flight, gathered when the transport is ready for
-/// it, so that a heartbeat overtakes everything still queued), the timer, and the one that gathers heartbeats. The
-/// first to end ends the session.
+/// The messages are moved in one of two ways. Over a `MessageTransport` the tasks of `run()` do it, see
+/// SessionChannel+Transport.swift. For one who holds many connections the owner of each calls, and the session has no
+/// task of its own, see SessionChannel+Connection.swift.
 final class SessionChannel<Machine: SessionMachine>: StreamHost, Sendable {
     /// What the program is told, in order.
     enum Event: Sendable {
         case session(Machine.Event)
         case stream(WireStreamHeader, SessionStream)
+        /// `nudge()` was called, once or more.
+        case nudged
     }
 
-    /// Gathers a heartbeat's contents, and hands them to the machine.
-    typealias HeartbeatFiller = (
-        fill: @Sendable () async -> WireHeartbeat,
-        send: @Sendable (inout Machine, WireHeartbeat, SessionTime) -> Void
-    )
+    /// Who moves the messages.
+    enum Carrier: Sendable {
+        /// The tasks of `run()`.
+        case transport(TransportLoops)
+        /// The owner of the connection, who is told here that there may be something to do.
+        case connection(changed: @Sendable () -> Void)
+    }
 
-    /// Beyond so many events not yet taken by the program the reader stops, and with it the peer.
-    private static var maxPendingEvents: Int { 64 }
+    /// Beyond so many events not yet taken by the program no more messages are taken, which stops the peer.
+    static var maxPendingEvents: Int { 64 }
 
-    /// A message that the transport has not taken by then means a dead link.
-    private static var writeTimeout: Duration { .seconds(10) }
+    /// A message that the link has not taken by then means a dead link.
+    static var writeTimeout: Duration { .seconds(10) }
 
-    /// After a failed send the peer's close frame may still be unread, and with it the reason.
-    private static var closeFrameTimeout: Duration { .seconds(1) }
-
-    private struct State {
+    struct State {
         var machine: Machine
         var isStarted = false
         var events = FIFO<Event>()
+        var isNudged = false
         var signals: [UInt32: Signal] = [:]
         var isFillWanted = false
         var writeDeadline: ContinuousClock.Instant?
@@ -41,29 +43,20 @@ final class SessionChannel<Machine: SessionMachine>: StreamHost, Sendable {
         var establishedAt: ContinuousClock.Instant?
         var closing: (code: SessionCloseCode, reason: String)?
         var ending: SessionEnding?
+        var isCloseTold = false
     }
 
-    private let transport: any MessageTransport
-    private let clock: SessionClock
-    private let state: Mutex<State>
-    private let writerSignal = Signal()
-    private let timerSignal = Signal()
-    private let fillSignal = Signal()
-    private let eventSignal = Signal()
-    private let roomSignal = Signal()
+    let carrier: Carrier
+    let clock: SessionClock
+    let state: Mutex<State>
+    /// Given with every event, and at the end.
+    let eventSignal = Signal()
     private let sessionSignal = Signal()
-    private let fillHeartbeat: HeartbeatFiller?
 
-    init(
-        machine: Machine,
-        transport: any MessageTransport,
-        clock: SessionClock,
-        fillHeartbeat: HeartbeatFiller? = nil
-    ) {
+    init(machine: Machine, carrier: Carrier, clock: SessionClock) {
         state = Mutex(State(machine: machine))
-        self.transport = transport
+        self.carrier = carrier
         self.clock = clock
-        self.fillHeartbeat = fillHeartbeat
     }
 
     // MARK: - For the program
@@ -71,29 +64,14 @@ final class SessionChannel<Machine: SessionMachine>: StreamHost, Sendable {
     /// How the session ended; nil while it has not.
     var ending: SessionEnding? { state.withLock { $0.ending } }
 
-    /// Runs the session until it ends; the transport is closed when it returns. Call it once.
-    func run() async -> SessionEnding {
+    /// Begins the session; once.
+    func start() {
         let isFirst = state.withLock { state in
             defer { state.isStarted = true }
             return !state.isStarted
         }
         precondition(isFirst, "a session runs once")
         step { machine, now in machine.start(now: now) }
-        await withTaskGroup(of: Void.self) { group in
-            group.addTask { await self.readLoop() }
-            group.addTask { await self.writeLoop() }
-            group.addTask { await self.timerLoop() }
-            if fillHeartbeat != nil {
-                group.addTask { await self.fillLoop() }
-            }
-            await group.next()
-            // A cancelled run ends here as well, because every loop does.
-            let ending = end(cause: .cancelled, code: nil, reason: "")
-            let code = ending.cause == .closedByPeer ? .normal : ending.closeCode ?? .goingAway
-            await transport.close(code: code.rawValue, reason: ending.cause == .closedHere ? ending.reason : "")
-            group.cancelAll()
-        }
-        return end(cause: .cancelled, code: nil, reason: "")
     }
 
     /// The next event, or nil once the session has ended and all events were taken. Throws `CancellationError`.
@@ -101,13 +79,30 @@ final class SessionChannel<Machine: SessionMachine>: StreamHost, Sendable {
         while true {
             let ticket = eventSignal.ticket
             let (event, isOver, hasRoom) = state.withLock { state in
+                if state.isNudged, state.ending == nil {
+                    state.isNudged = false
+                    return (Event.nudged as Event?, false, false)
+                }
                 let event = state.events.popFirst()
                 return (event, state.ending != nil, state.events.count == Self.maxPendingEvents / 2)
             }
-            if hasRoom { roomSignal.wake() }
+            if hasRoom { roomMade() }
             if let event { return event }
             if isOver { return nil }
             try await eventSignal.wait(after: ticket)
+        }
+    }
+
+    /// Makes `nudged` the next event; calls that come before it is taken become one.
+    func nudge() {
+        state.withLock { $0.isNudged = true }
+        eventSignal.wake()
+    }
+
+    private func roomMade() {
+        switch carrier {
+        case .transport(let loops): loops.room.wake()
+        case .connection(let changed): changed()
         }
     }
 
@@ -192,169 +187,21 @@ final class SessionChannel<Machine: SessionMachine>: StreamHost, Sendable {
         step { machine, _ in machine.mux.release(stream) }
     }
 
-    // MARK: - Loops
-
-    private func readLoop() async {
-        do {
-            while let message = try await transport.receive() {
-                step { machine, now in machine.receive(message, now: now) }
-                if ending != nil { return }
-                try await waitForRoom()
-            }
-            end(cause: .transportLost, code: nil, reason: "the connection ended without a close code")
-        } catch let closure as TransportClosure {
-            end(with: closure)
-        } catch is CancellationError {
-            return
-        } catch {
-            end(cause: .transportLost, code: nil, reason: "\(error)")
-        }
-    }
-
-    private func end(with closure: TransportClosure) {
-        switch closure.code {
-        // RFC 6455 §7.4.1: these stand for the absence of a close frame or of a code in it.
-        case 1005, 1006, 1015: end(cause: .transportLost, code: nil, reason: closure.reason)
-        default: end(cause: .closedByPeer, code: SessionCloseCode(rawValue: closure.code), reason: closure.reason)
-        }
-    }
-
-    private func waitForRoom() async throws {
-        while true {
-            let ticket = roomSignal.ticket
-            let isFull = state.withLock { $0.ending == nil && $0.events.count >= Self.maxPendingEvents }
-            guard isFull else { return }
-            try await roomSignal.wait(after: ticket)
-        }
-    }
-
-    private func writeLoop() async {
-        do {
-            while true {
-                let ticket = writerSignal.ticket
-                var message: [UInt8]?
-                // Must not wake the writer: it would find itself woken every time.
-                step(wakingWriter: false) { machine, _ in message = machine.nextTransmission() }
-                if let message {
-                    setWriteDeadline(clock.now.instant + Self.writeTimeout)
-                    try await transport.send(message)
-                    setWriteDeadline(nil)
-                    continue
-                }
-                let closing = state.withLock { $0.closing }
-                if let closing {
-                    end(cause: .closedHere, code: closing.code, reason: closing.reason)
-                    return
-                }
-                try await writerSignal.wait(after: ticket)
-            }
-        } catch is CancellationError {
-            return
-        } catch let closure as TransportClosure {
-            end(with: closure)
-        } catch {
-            await leaveLastWordToReader("\(error)")
-        }
-    }
-
-    /// A send fails as soon as the peer has closed; why it closed is in what the reader has yet to read.
-    private func leaveLastWordToReader(_ failure: String) async {
-        state.withLock { $0.writeFailure = failure }
-        setWriteDeadline(clock.now.instant + Self.closeFrameTimeout)
-        do {
-            while true {
-                let ticket = writerSignal.ticket
-                if ending != nil { return }
-                try await writerSignal.wait(after: ticket)
-            }
-        } catch {
-            // Cancelled: the session is over.
-        }
-    }
-
-    private func setWriteDeadline(_ deadline: ContinuousClock.Instant?) {
-        let isEarlier = state.withLock { state in
-            state.writeDeadline = deadline
-            guard let deadline else { return false }
-            return state.timerTarget.map { deadline < $0 } ?? true
-        }
-        if isEarlier { timerSignal.wake() }
-    }
-
-    private func timerLoop() async {
-        do {
-            while true {
-                let ticket = timerSignal.ticket
-                let deadline = state.withLock { state in
-                    state.timerTarget = [state.machine.nextDeadline, state.writeDeadline].compactMap(\.self).min()
-                    return state.timerTarget
-                }
-                if let deadline {
-                    try await sleep(until: deadline, orSignalAfter: ticket)
-                } else {
-                    try await timerSignal.wait(after: ticket)
-                }
-                let (isStuck, failure) = state.withLock { state in
-                    guard let writeDeadline = state.writeDeadline else { return (false, nil as String?) }
-                    return (clock.now.instant >= writeDeadline, state.writeFailure)
-                }
-                if isStuck, let failure {
-                    end(cause: .transportLost, code: nil, reason: failure)
-                    return
-                }
-                if isStuck {
-                    let reason = "the link took no message for \(Self.writeTimeout)"
-                    end(cause: .closedHere, code: .timedOut, reason: reason)
-                    return
-                }
-                step { machine, now in machine.tick(now: now) }
-            }
-        } catch {
-            // Cancelled: the session is over.
-        }
-    }
-
-    /// Sleeps, but wakes early when an earlier deadline has come up. Deadlines that only moved out do not wake it.
-    private func sleep(until deadline: ContinuousClock.Instant, orSignalAfter ticket: UInt64) async throws {
-        try await withThrowingTaskGroup(of: Void.self) { group in
-            group.addTask { try await self.clock.sleep(until: deadline) }
-            group.addTask { try await self.timerSignal.wait(after: ticket) }
-            try await group.next()
-            group.cancelAll()
-        }
-    }
-
-    private func fillLoop() async {
-        guard let fillHeartbeat else { return }
-        do {
-            while true {
-                let ticket = fillSignal.ticket
-                let isWanted = state.withLock { state in
-                    defer { state.isFillWanted = false }
-                    return state.isFillWanted
-                }
-                if isWanted {
-                    let heartbeat = await fillHeartbeat.fill()
-                    try Task.checkCancellation()
-                    step { machine, now in fillHeartbeat.send(&machine, heartbeat, now) }
-                } else {
-                    try await fillSignal.wait(after: ticket)
-                }
-            }
-        } catch {
-            // Cancelled: the session is over.
-        }
-    }
-
     // MARK: - Steps
 
-    private func step(wakingWriter: Bool = true, _ body: (inout Machine, SessionTime) -> Void) {
+    /// Who makes a step, and so needs not be told that there is something to send.
+    enum Caller {
+        case program
+        case carrier
+    }
+
+    func step(by caller: Caller = .program, _ body: (inout Machine, SessionTime) -> Void) {
         let now = clock.now
         let effects = state.withLock { state in
             body(&state.machine, now)
             return collect(&state, now: now)
         }
-        effects.apply(self, wakingWriter: wakingWriter)
+        apply(effects, by: caller)
     }
 
     private func stepThrowing<Result: Sendable>(
@@ -366,31 +213,36 @@ final class SessionChannel<Machine: SessionMachine>: StreamHost, Sendable {
             let result = try body(&state.machine, &state.signals, now)
             return (result, collect(&state, now: now))
         }
-        effects.apply(self, wakingWriter: true)
+        apply(effects, by: .program)
         return result
     }
 
     /// What is to be woken once the lock is free.
-    private struct Effects: Sendable {
-        var streams: [Signal] = []
-        var hasEvents = false
-        var isSessionWritable = false
-        var isFillWanted = false
-        var isTimerEarlier = false
+    struct Effects: Sendable {
+        fileprivate var streams: [Signal] = []
+        fileprivate var hasEvents = false
+        fileprivate var isSessionWritable = false
+        fileprivate var isFillWanted = false
+        fileprivate var isTimerEarlier = false
+    }
 
-        func apply(_ channel: SessionChannel, wakingWriter: Bool) {
-            for signal in streams {
-                signal.wake()
-            }
-            if hasEvents { channel.eventSignal.wake() }
-            if isSessionWritable { channel.sessionSignal.wake() }
-            if isFillWanted { channel.fillSignal.wake() }
-            if isTimerEarlier { channel.timerSignal.wake() }
-            if wakingWriter { channel.writerSignal.wake() }
+    func apply(_ effects: Effects, by caller: Caller) {
+        for signal in effects.streams {
+            signal.wake()
+        }
+        if effects.hasEvents { eventSignal.wake() }
+        if effects.isSessionWritable { sessionSignal.wake() }
+        switch carrier {
+        case .transport(let loops):
+            if effects.isFillWanted { loops.fill.wake() }
+            if effects.isTimerEarlier { loops.timer.wake() }
+            if caller == .program { loops.writer.wake() }
+        case .connection(let changed):
+            if caller == .program { changed() }
         }
     }
 
-    private func collect(_ state: inout State, now: SessionTime) -> Effects {
+    func collect(_ state: inout State, now: SessionTime) -> Effects {
         var effects = Effects()
         while let action = state.machine.nextAction() {
             switch action {
@@ -426,9 +278,18 @@ final class SessionChannel<Machine: SessionMachine>: StreamHost, Sendable {
         return effects
     }
 
+    /// Records that the peer has closed.
+    func end(with closure: TransportClosure) {
+        if closure.hasCode {
+            end(cause: .closedByPeer, code: SessionCloseCode(rawValue: closure.code), reason: closure.reason)
+        } else {
+            end(cause: .transportLost, code: nil, reason: closure.reason)
+        }
+    }
+
     /// Records how the session ended, the first time, and wakes everyone.
     @discardableResult
-    private func end(cause: SessionEnding.Cause, code: SessionCloseCode?, reason: String) -> SessionEnding {
+    func end(cause: SessionEnding.Cause, code: SessionCloseCode?, reason: String) -> SessionEnding {
         let now = clock.now
         // Streams not taken yet go, because they would keep this channel alive through their host; outside the lock,
         // because their `deinit` takes it.
@@ -455,8 +316,12 @@ final class SessionChannel<Machine: SessionMachine>: StreamHost, Sendable {
             }
             return (ending, Array(state.signals.values))
         }
-        for signal in signals + [writerSignal, timerSignal, fillSignal, eventSignal, roomSignal, sessionSignal] {
+        for signal in signals + [eventSignal, sessionSignal] {
             signal.wake()
+        }
+        switch carrier {
+        case .transport(let loops): loops.wakeAll()
+        case .connection(let changed): changed()
         }
         return ending
     }

@@ -5,10 +5,29 @@ import Synchronization
 /// Take a `ticket`, look at the state, and if it is not as wanted `wait(after:)` that ticket: a change in between is
 /// never missed. A wake-up says only that something may have changed.
 public final class Signal: Sendable {
+    private struct Waiter {
+        let id: UInt64
+        let continuation: CheckedContinuation<Void, any Error>
+    }
+
     private struct State {
         var generation: UInt64 = 0
-        var waiters: [UInt64: CheckedContinuation<Void, any Error>] = [:]
         var nextWaiter: UInt64 = 0
+        /// Nearly always the only one, so that a waiting task costs no memory beside the signal's own.
+        var waiter: Waiter?
+        var others: [Waiter] = []
+
+        mutating func add(_ waiter: Waiter) {
+            if self.waiter == nil { self.waiter = waiter } else { others.append(waiter) }
+        }
+
+        mutating func remove(_ id: UInt64) -> Waiter? {
+            if let waiter, waiter.id == id {
+                self.waiter = nil
+                return waiter
+            }
+            return others.firstIndex { $0.id == id }.map { others.remove(at: $0) }
+        }
     }
 
     private let state = Mutex(State())
@@ -21,19 +40,20 @@ public final class Signal: Sendable {
 
     /// Wakes everyone who waits.
     public func wake() {
-        let waiters = state.withLock { state in
+        let (waiter, others) = state.withLock { state in
             state.generation += 1
-            defer { state.waiters = [:] }
-            return state.waiters
+            defer { (state.waiter, state.others) = (nil, []) }
+            return (state.waiter, state.others)
         }
-        for waiter in waiters.values {
-            waiter.resume()
+        waiter?.continuation.resume()
+        for waiter in others {
+            waiter.continuation.resume()
         }
     }
 
     /// Returns once `wake` has been called since `ticket` was taken. Throws `CancellationError` when cancelled.
     public func wait(after ticket: UInt64) async throws {
-        let waiter = state.withLock { state in
+        let id = state.withLock { state in
             state.nextWaiter += 1
             return state.nextWaiter
         }
@@ -44,7 +64,7 @@ public final class Signal: Sendable {
                     if state.generation != ticket { return .woken }
                     // The cancellation handler may have run before there was anything to resume.
                     if Task.isCancelled { return .cancelled }
-                    state.waiters[waiter] = continuation
+                    state.add(Waiter(id: id, continuation: continuation))
                     return .waits
                 }
                 switch outcome {
@@ -54,8 +74,8 @@ public final class Signal: Sendable {
                 }
             }
         } onCancel: {
-            let continuation = state.withLock { $0.waiters.removeValue(forKey: waiter) }
-            continuation?.resume(throwing: CancellationError())
+            let waiter = state.withLock { $0.remove(id) }
+            waiter?.continuation.resume(throwing: CancellationError())
         }
     }
 }

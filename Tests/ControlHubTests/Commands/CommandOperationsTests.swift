@@ -1,4 +1,5 @@
 import Foundation
+import Synchronization
 import TestSupport
 import Testing
 import WireFormat
@@ -101,15 +102,19 @@ struct CommandOperationsTests {
         #expect(try await hub.services.messages.message(sent.message)?.state == .failed)
     }
 
-    @Test("wake whoever feeds the node, also when nobody listened yet")
+    @Test("are told to whoever feeds the node, until he ends it, and to nobody else")
     func arrivals() async throws {
         let hub = try TestHub()
         let (node, bot) = try await hub.botOnNode()
-        let signals = hub.parts.commands.arrivals(for: node)
+        let told = Atomic(0)
+        let listener = hub.parts.commands.listen(for: node) { told.add(1, ordering: .relaxed) }
+        let other = hub.parts.commands.listen(for: NodeID(rawValue: "node_other")) { Issue.record("another node's") }
         _ = try await hub.parts.commands.start(bot, by: .hub)
+        #expect(told.load(ordering: .relaxed) == 1)
+        listener.end()
         _ = try await hub.parts.commands.start(bot, by: .hub)
-        var iterator = signals.makeAsyncIterator()
-        #expect(await iterator.next() != nil)
+        #expect(told.load(ordering: .relaxed) == 1)
+        other.end()
     }
 
     @Test("of one node are bounded")

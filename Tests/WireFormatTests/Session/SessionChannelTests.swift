@@ -5,93 +5,9 @@ import TestSupport
 import Testing
 import WireFormat
 
-private struct Unexpected: Error {}
-
-extension AgentSession {
-    fileprivate func next() async -> AgentSessionEvent? {
-        var iterator = events.makeAsyncIterator()
-        return await iterator.next()
-    }
-}
-
-extension HubSession {
-    fileprivate func next() async -> HubSessionEvent? {
-        var iterator = events.makeAsyncIterator()
-        return await iterator.next()
-    }
-
-    /// Skips everything up to the next heartbeat.
-    fileprivate func nextHeartbeat() async throws -> WireHeartbeat {
-        while let event = await next() {
-            if case .heartbeat(let heartbeat, _) = event { return heartbeat }
-        }
-        throw Unexpected()
-    }
-}
-
-/// An agent's and a hub's session joined in memory, on a clock that the test moves.
-private struct Link: Sendable {
-    let clock = ManualClock()
-    let agent: AgentSession
-    let hub: HubSession
-    let agentTransport: InMemoryMessageTransport
-    let hubTransport: InMemoryMessageTransport
-
-    init(heartbeat: @escaping @Sendable () async -> WireHeartbeat = { WireHeartbeat() }) {
-        (agentTransport, hubTransport) = InMemoryMessageTransport.pair()
-        let sessionClock = SessionClock(clock, unixMilliseconds: { 1_700_000_000_000 })
-        agent = AgentSession(
-            transport: agentTransport,
-            hello: .with { $0.nodeID = "node-1" },
-            clock: sessionClock,
-            heartbeat: heartbeat
-        )
-        hub = HubSession(transport: hubTransport, clock: sessionClock)
-    }
-
-    /// Runs both ends, greets, calls `body`, then closes from the hub. Returns how both ended.
-    @discardableResult
-    func run(
-        epoch: UInt64 = 1,
-        _ body: @escaping @Sendable (Link) async throws -> Void
-    ) async throws -> (agent: SessionEnding, hub: SessionEnding) {
-        async let agentEnding = agent.run()
-        async let hubEnding = hub.run()
-        do {
-            try await greet(epoch: epoch)
-            try await body(self)
-            hub.close(.normal, reason: "test done")
-        } catch {
-            hub.close(.normal, reason: "test failed")
-            _ = await (agentEnding, hubEnding)
-            throw error
-        }
-        return await (agentEnding, hubEnding)
-    }
-
-    func greet(epoch: UInt64 = 1) async throws {
-        guard case .hello(let hello) = await hub.next() else { throw Unexpected() }
-        #expect(hello.nodeID == "node-1")
-        try hub.accept(.with { ($0.sessionEpoch, $0.heartbeatIntervalMs, $0.offlineAfterMs) = (epoch, 15000, 45000) })
-        guard case .welcomed(let welcome) = await agent.next() else { throw Unexpected() }
-        #expect(welcome.sessionEpoch == epoch)
-    }
-
-    /// The agent's end of the next command or log stream; skips other events.
-    func nextAgentStream() async throws -> SessionStream {
-        while let event = await agent.next() {
-            switch event {
-            case .command(_, let stream), .logs(_, let stream): return stream
-            default: continue
-            }
-        }
-        throw Unexpected()
-    }
-}
-
 @Suite(.timeLimit(.minutes(1))) struct SessionChannelTests {
-    @Test func aCommandGoesDownAndItsResultComesUp() async throws {
-        let endings = try await Link().run { link in
+    @Test(arguments: HubCarrier.allCases) func aCommandGoesDownAndItsResultComesUp(_ carrier: HubCarrier) async throws {
+        let endings = try await Link(carrier).run { link in
             let stream = try link.hub.openCommandStream(.with { $0.commandID = "c-1" })
             var command: (WireCommand, SessionStream)?
             while command == nil, let event = await link.agent.next() {
@@ -110,8 +26,10 @@ private struct Link: Sendable {
         #expect(endings.agent.reason == "test done")
     }
 
-    @Test func packetsGoUpAndAcknowledgementsComeDown() async throws {
-        try await Link().run { link in
+    @Test(arguments: HubCarrier.allCases) func packetsGoUpAndAcknowledgementsComeDown(_ carrier: HubCarrier)
+        async throws
+    {
+        try await Link(carrier).run { link in
             let up = try link.agent.openPacketStream(journalID: "j-1")
             var down: SessionStream?
             while down == nil, let event = await link.hub.next() {
@@ -133,15 +51,20 @@ private struct Link: Sendable {
         }
     }
 
-    @Test func heartbeatsCarryWhatTheAgentFillsInAndFollowTheInterval() async throws {
+    @Test(arguments: HubCarrier.allCases) func heartbeatsCarryWhatTheAgentFillsInAndFollowTheInterval(
+        _ carrier: HubCarrier
+    ) async throws {
         let count = Shared<UInt64>(0)
-        let link = Link(heartbeat: {
-            let number = count.withLock { count in
-                count += 1
-                return count
+        let link = Link(
+            carrier,
+            heartbeat: {
+                let number = count.withLock { count in
+                    count += 1
+                    return count
+                }
+                return .with { $0.uptimeSeconds = number }
             }
-            return .with { $0.uptimeSeconds = number }
-        })
+        )
         try await link.run { link in
             for number in 1...4 as ClosedRange<UInt64> {
                 let heartbeat = try await link.hub.nextHeartbeat()
@@ -155,8 +78,8 @@ private struct Link: Sendable {
         }
     }
 
-    @Test func anAgentThatFallsSilentIsTimedOut() async throws {
-        let endings = try await Link().run { link in
+    @Test(arguments: HubCarrier.allCases) func anAgentThatFallsSilentIsTimedOut(_ carrier: HubCarrier) async throws {
+        let endings = try await Link(carrier).run { link in
             _ = try await link.hub.nextHeartbeat()
             link.agentTransport.stall()
             link.clock.advance(by: .seconds(45))
@@ -167,8 +90,10 @@ private struct Link: Sendable {
         #expect(endings.agent.closeCode == .timedOut)
     }
 
-    @Test func aHubThatFallsSilentIsNoticedWithinOneHeartbeat() async throws {
-        let endings = try await Link().run { link in
+    @Test(arguments: HubCarrier.allCases) func aHubThatFallsSilentIsNoticedWithinOneHeartbeat(_ carrier: HubCarrier)
+        async throws
+    {
+        let endings = try await Link(carrier).run { link in
             while let event = await link.agent.next() {
                 if case .heartbeatAcknowledged = event { break }
             }
@@ -226,17 +151,21 @@ private struct Link: Sendable {
         #expect(await ending.closeCode == .protocolError)
     }
 
-    @Test func aRefusedTokenReachesTheAgentAsACredentialProblem() async throws {
-        let link = Link()
+    @Test(arguments: HubCarrier.allCases) func aRefusedTokenReachesTheAgentAsACredentialProblem(_ carrier: HubCarrier)
+        async throws
+    {
+        let link = Link(carrier)
         async let agentEnding = link.agent.run()
-        async let hubEnding = link.hub.run()
+        async let hubEnding = link.runHub()
         link.hub.refuse(.tokenNotAccepted, reason: "expired in May")
         #expect(await agentEnding.credentialProblem == .expired)
         #expect(await hubEnding.closeCode == .tokenNotAccepted)
     }
 
-    @Test func aTakeoverClosesTheOlderSessionAndCarriesTheNewEpoch() async throws {
-        let (older, newer) = (Link(), Link())
+    @Test(arguments: HubCarrier.allCases) func aTakeoverClosesTheOlderSessionAndCarriesTheNewEpoch(
+        _ carrier: HubCarrier
+    ) async throws {
+        let (older, newer) = (Link(carrier), Link(carrier))
         async let replaced = older.run(epoch: 4) { older in
             try await newer.run(epoch: 5) { _ in
                 older.hub.close(.replaced, reason: "replaced by session 5")
@@ -248,8 +177,10 @@ private struct Link: Sendable {
         #expect(ending.closeCode?.reconnect == .slowly)
     }
 
-    @Test func goAwayLetsWorkFinishAndTheAgentReconnectsAtOnce() async throws {
-        let link = Link()
+    @Test(arguments: HubCarrier.allCases) func goAwayLetsWorkFinishAndTheAgentReconnectsAtOnce(_ carrier: HubCarrier)
+        async throws
+    {
+        let link = Link(carrier)
         let endings = try await link.run { link in
             let stream = try link.hub.openCommandStream(.with { $0.commandID = "c-1" })
             let agentStream = try await link.nextAgentStream()
@@ -280,11 +211,13 @@ private struct Link: Sendable {
         #expect(backoff.nextDelay(using: &random) == .zero)
     }
 
-    @Test func aSlowReaderStopsItsWriterAndNothingElse() async throws {
+    @Test(arguments: HubCarrier.allCases) func aSlowReaderStopsItsWriterAndNothingElse(_ carrier: HubCarrier)
+        async throws
+    {
         let chunk = [UInt8](repeating: 1, count: 8192)
         let total = 200
         let sent = Shared(0)
-        try await Link().run { link in
+        try await Link(carrier).run { link in
             let stream = try link.hub.openLogStream(.with { ($0.botID, $0.follow) = ("b", true) })
             let agentStream = try await link.nextAgentStream()
             try await withThrowingTaskGroup(of: Void.self) { group in
@@ -318,8 +251,10 @@ private struct Link: Sendable {
         }
     }
 
-    @Test func reportsThatTheHubIsSlowToTakeAreHeldBackAndNotLost() async throws {
-        try await Link().run { link in
+    @Test(arguments: HubCarrier.allCases) func reportsThatTheHubIsSlowToTakeAreHeldBackAndNotLost(_ carrier: HubCarrier)
+        async throws
+    {
+        try await Link(carrier).run { link in
             try await withThrowingTaskGroup(of: Void.self) { group in
                 group.addTask {
                     for number in 0..<3000 as Range<UInt64> {
@@ -340,8 +275,10 @@ private struct Link: Sendable {
         }
     }
 
-    @Test func aCancelledWaitEndsAtOnceAndTheStreamStaysUsable() async throws {
-        try await Link().run { link in
+    @Test(arguments: HubCarrier.allCases) func aCancelledWaitEndsAtOnceAndTheStreamStaysUsable(_ carrier: HubCarrier)
+        async throws
+    {
+        try await Link(carrier).run { link in
             let stream = try link.hub.openCommandStream(.with { $0.commandID = "c" })
             let agentStream = try await link.nextAgentStream()
             let waiting = Signalled()
@@ -358,8 +295,10 @@ private struct Link: Sendable {
         }
     }
 
-    @Test func everyWaitingOperationEndsWithTheSessionAndSaysWhy() async throws {
-        let link = Link()
+    @Test(arguments: HubCarrier.allCases) func everyWaitingOperationEndsWithTheSessionAndSaysWhy(_ carrier: HubCarrier)
+        async throws
+    {
+        let link = Link(carrier)
         try await link.run { link in
             let stream = try link.hub.openCommandStream(.with { $0.commandID = "c" })
             let agentStream = try await link.nextAgentStream()
@@ -388,8 +327,9 @@ private struct Link: Sendable {
         }
     }
 
-    @Test func whatArrivedBeforeTheEndCanStillBeRead() async throws {
-        let link = Link()
+    @Test(arguments: HubCarrier.allCases) func whatArrivedBeforeTheEndCanStillBeRead(_ carrier: HubCarrier) async throws
+    {
+        let link = Link(carrier)
         let kept = Shared<SessionStream?>(nil)
         try await link.run { link in
             let stream = try link.hub.openCommandStream(.with { $0.commandID = "c" })
@@ -409,8 +349,8 @@ private struct Link: Sendable {
         #expect(try await stream.receive() == nil)
     }
 
-    @Test func aCutConnectionIsALostTransport() async throws {
-        let endings = try await Link().run { link in
+    @Test(arguments: HubCarrier.allCases) func aCutConnectionIsALostTransport(_ carrier: HubCarrier) async throws {
+        let endings = try await Link(carrier).run { link in
             link.agentTransport.cut()
             while await link.agent.next() != nil {}
             while await link.hub.next() != nil {}
@@ -448,8 +388,8 @@ private struct Link: Sendable {
         #expect(await ending.cause == .transportLost)
     }
 
-    @Test func cancellingRunEndsTheSession() async throws {
-        let link = Link()
+    @Test(arguments: HubCarrier.allCases) func cancellingRunEndsTheSession(_ carrier: HubCarrier) async throws {
+        let link = Link(carrier)
         let ending = await withTaskGroup(of: SessionEnding.self) { group in
             group.addTask { await link.agent.run() }
             while link.agentTransport.sent.isEmpty { await Task.yield() }
@@ -460,8 +400,10 @@ private struct Link: Sendable {
         #expect(throws: WireFormatError.self) { try link.agent.openPacketStream(journalID: "j") }
     }
 
-    @Test func aStreamThatIsLetGoIsResetAtTheOtherEnd() async throws {
-        try await Link().run { link in
+    @Test(arguments: HubCarrier.allCases) func aStreamThatIsLetGoIsResetAtTheOtherEnd(_ carrier: HubCarrier)
+        async throws
+    {
+        try await Link(carrier).run { link in
             var stream: SessionStream? = try link.hub.openLogStream(.with { $0.follow = true })
             #expect(stream != nil)
             let agentStream = try await link.nextAgentStream()
@@ -474,8 +416,9 @@ private struct Link: Sendable {
         }
     }
 
-    @Test func aMessageOfTheWrongTypeResetsTheStream() async throws {
-        try await Link().run { link in
+    @Test(arguments: HubCarrier.allCases) func aMessageOfTheWrongTypeResetsTheStream(_ carrier: HubCarrier) async throws
+    {
+        try await Link(carrier).run { link in
             let stream = try link.hub.openCommandStream(.with { $0.commandID = "c" })
             let agentStream = try await link.nextAgentStream()
             try await agentStream.send([0xFF])
@@ -488,10 +431,12 @@ private struct Link: Sendable {
         }
     }
 
-    @Test func nothingOfASessionStaysBehindWhenItHasEnded() async throws {
+    @Test(arguments: HubCarrier.allCases) func nothingOfASessionStaysBehindWhenItHasEnded(_ carrier: HubCarrier)
+        async throws
+    {
         weak var transport: InMemoryMessageTransport?
         do {
-            let link = Link()
+            let link = Link(carrier)
             transport = link.hubTransport
             try await link.run { link in
                 // A stream that the hub never takes from its events.
@@ -502,74 +447,4 @@ private struct Link: Sendable {
         }
         #expect(transport == nil)
     }
-}
-
-/// A value that several tasks change.
-private final class Shared<Value: Sendable>: Sendable {
-    private let mutex: Mutex<Value>
-
-    init(_ value: Value) { mutex = Mutex(value) }
-
-    func withLock<Result: Sendable>(_ body: (inout Value) -> Result) -> Result {
-        mutex.withLock { body(&$0) }
-    }
-}
-
-/// A flag that one task raises and another waits for.
-private final class Signalled: Sendable {
-    private let stream: AsyncStream<Void>
-    private let continuation: AsyncStream<Void>.Continuation
-
-    init() { (stream, continuation) = AsyncStream.makeStream(bufferingPolicy: .bufferingNewest(1)) }
-
-    func fire() { continuation.yield() }
-
-    func wait() async {
-        for await _ in stream { return }
-    }
-}
-
-/// Fails to send; after that the peer's close frame can be read, or nothing.
-private final class BrokenTransport: MessageTransport {
-    private let closure: TransportClosure?
-    private let failed = Signalled()
-    private let never = Signalled()
-
-    init(closure: TransportClosure?) { self.closure = closure }
-
-    func send(_ message: [UInt8]) async throws {
-        failed.fire()
-        throw Unexpected()
-    }
-
-    func receive() async throws -> [UInt8]? {
-        await failed.wait()
-        if let closure { throw closure }
-        await never.wait()
-        try Task.checkCancellation()
-        return nil
-    }
-
-    func close(code: UInt16, reason: String) async {}
-}
-
-/// Accepts a connection and then takes no byte.
-private final class StuckTransport: MessageTransport {
-    private let entered = Signalled()
-    private let never = Signalled()
-
-    func waitForSend() async { await entered.wait() }
-
-    func send(_ message: [UInt8]) async throws {
-        entered.fire()
-        await never.wait()
-        try Task.checkCancellation()
-    }
-
-    func receive() async throws -> [UInt8]? {
-        try await Task.sleep(for: .seconds(3600))
-        return nil
-    }
-
-    func close(code: UInt16, reason: String) async {}
 }

@@ -53,7 +53,8 @@ struct EchoServer {
                 responder: responder,
                 webSocketConfiguration: ConnectionConfiguration(),
                 accept: { head, _ in try accept(head) },
-                serve: { await Self.serve($0, $1) }
+                makeApplication: { behaviour, _ in BenchApplication(behaviour) },
+                serve: { _ in }
             )
         }
         let builder = try tls.map { try HTTPServerBuilder.tls(plain, tlsConfiguration: $0) } ?? plain
@@ -81,80 +82,12 @@ struct EchoServer {
         } catch is CancellationError {}
     }
 
-    private func accept(_ head: HTTPRequestHead) throws -> WebSocketUpgradeChannel<Behaviour>.Acceptance {
+    private func accept(_ head: HTTPRequestHead) throws -> WebSocketUpgradeChannel<BenchApplication.Behaviour, BenchApplication>.Acceptance {
         let handshake = try ServerHandshake.accept(
             method: head.method.rawValue,
             headers: HeaderFields(head.headers.map { (name: $0.name, value: $0.value) }),
             deflate: deflate
         )
-        return (Behaviour(path: head.uri), handshake)
-    }
-
-    /// What an endpoint does with what it is sent.
-    private enum Behaviour: Sendable {
-        case echo
-        case sink
-        case source
-
-        init(path: String) {
-            switch path {
-            case "/sink": self = .sink
-            case "/source": self = .source
-            default: self = .echo
-            }
-        }
-    }
-
-    private static func serve(
-        _ channel: NIOAsyncChannel<WebSocketInbound, WebSocketOutbound>,
-        _ behaviour: Behaviour
-    ) async {
-        // A peer that goes away in the middle of a message is no event worth a line here.
-        try? await channel.executeThenClose { inbound, outbound in
-            switch behaviour {
-            case .echo: try await echo(inbound, outbound)
-            case .sink: try await sink(inbound, outbound)
-            case .source: try await source(inbound, outbound)
-            }
-            // Lets the closing handshake end before the connection is cut; it has its own time limit.
-            outbound.finish()
-            try await channel.channel.closeFuture.get()
-        }
-    }
-
-    private typealias Inbound = NIOAsyncChannelInboundStream<WebSocketInbound>
-    private typealias Outbound = NIOAsyncChannelOutboundWriter<WebSocketOutbound>
-
-    private static func echo(_ inbound: Inbound, _ outbound: Outbound) async throws {
-        for try await case .message(let message) in inbound {
-            try await outbound.write(.message(message))
-        }
-    }
-
-    private static func sink(_ inbound: Inbound, _ outbound: Outbound) async throws {
-        var messages = 0
-        var bytes = 0
-        for try await case .message(let message) in inbound {
-            switch message {
-            case .binary(let payload):
-                messages += 1
-                bytes += payload.count
-            case .text:
-                try await outbound.write(.message(.text("\(messages) \(bytes)")))
-                (messages, bytes) = (0, 0)
-            }
-        }
-    }
-
-    private static func source(_ inbound: Inbound, _ outbound: Outbound) async throws {
-        for try await case .message(.text(let order)) in inbound {
-            let numbers = order.split(separator: " ").compactMap { Int($0) }
-            guard numbers.count == 2, (0...(16 << 20)).contains(numbers[0]), numbers[1] >= 0 else {
-                try await outbound.write(.close(.policyViolation, reason: "ask for SIZE COUNT"))
-                return
-            }
-            let message = WebSocketOutbound.message(.binary(BenchPayload.bytes(numbers[0])))
-            for _ in 0..<numbers[1] { try await outbound.write(message) }
-        }
+        return (BenchApplication.Behaviour(path: head.uri), handshake)
     }
 }

@@ -1,105 +1,167 @@
 import NIOCore
 import WebSocketKitLite
 
-/// What an upgraded connection hands to its session.
-enum WebSocketInbound: Sendable {
-    case message(WebSocketMessage)
-    /// The outcome; the last element.
-    case closed(CloseStatus)
-}
-
-/// What a session hands to its connection.
-enum WebSocketOutbound: Sendable {
-    case message(WebSocketMessage)
-    case close(CloseCode, reason: String)
-}
-
-/// Drives a `ConnectionMachine` in the server role from a NIO pipeline: bytes in and out, timers, nothing else.
+/// Drives a `ConnectionMachine` in the server role from a NIO pipeline, with an application on top: bytes, timers and
+/// back-pressure in both directions, nothing else. All rules of RFC 6455 live in the machine.
 ///
-/// All rules of RFC 6455 live in the machine; back-pressure is the pipeline's own (`read` is passed on only when the
-/// session wants more).
-final class WebSocketServerHandler: ChannelDuplexHandler {
+/// Everything happens on the event loop, in the call that brought the bytes or in the one that the application asked
+/// for, so an idle connection has no task and no queue. The application is asked for messages only while the pipeline
+/// takes them, which leaves it the choice of what is most urgent.
+final class WebSocketServerHandler<Application: WebSocketApplication>: ChannelDuplexHandler,
+    NIOScheduledCallbackHandler
+{
     typealias InboundIn = ByteBuffer
-    typealias InboundOut = WebSocketInbound
-    typealias OutboundIn = WebSocketOutbound
+    typealias InboundOut = Never
+    typealias OutboundIn = Never
     typealias OutboundOut = ByteBuffer
 
     /// How long the last bytes may take to leave before the connection is cut.
-    private static let lastWriteTimeout = TimeAmount.seconds(5)
+    private static var lastWriteTimeout: TimeAmount { .seconds(5) }
+    /// Messages are gathered up to so many bytes before they are written: few system calls, and still little that an
+    /// urgent message cannot overtake.
+    private static var batchBytes: Int { 64 << 10 }
 
-    private var machine: ConnectionMachine
+    private let application: Application
+    private let waker: WebSocketWaker
     private let clock = ContinuousClock()
-    private var timer: (deadline: ContinuousClock.Instant, task: Scheduled<Void>)?
+    private var machine: ConnectionMachine
+    private var context: ChannelHandlerContext?
+    private var timer: (deadline: ContinuousClock.Instant, callback: NIOScheduledCallback)?
+    private var isPumping = false
+    private var isBlocked = false
+    private var isReadHeld = false
+    private var isClosing = false
 
-    init(configuration: ConnectionConfiguration, deflate: PerMessageDeflate.Agreement? = nil) {
+    init(
+        configuration: ConnectionConfiguration,
+        deflate: PerMessageDeflate.Agreement?,
+        application: Application,
+        waker: WebSocketWaker
+    ) {
         machine = ConnectionMachine(
             role: .server,
             configuration: configuration,
             deflate: deflate,
             now: ContinuousClock().now
         )
+        self.application = application
+        self.waker = waker
     }
 
+    // MARK: Pipeline
+
     func handlerAdded(context: ChannelHandlerContext) {
-        perform(context)
+        self.context = context
+        waker.attach { [unowned self] in pump() }
+        application.opened()
+        pump()
     }
 
     func handlerRemoved(context: ChannelHandlerContext) {
-        timer?.task.cancel()
-        timer = nil
+        waker.attach(nil)
+        cancelTimer()
+        self.context = nil
     }
 
     func channelRead(context: ChannelHandlerContext, data: NIOAny) {
         let buffer = unwrapInboundIn(data)
         buffer.withUnsafeReadableBytes { machine.receive($0, now: clock.now) }
-        perform(context)
+        deliver()
     }
 
     func channelReadComplete(context: ChannelHandlerContext) {
-        // Undone by the `read` that follows at once unless the session has had enough for now.
-        machine.setReadingPaused(true, now: clock.now)
-        context.fireChannelReadComplete()
+        pump()
     }
 
     func read(context: ChannelHandlerContext) {
-        machine.setReadingPaused(false, now: clock.now)
+        guard application.wantsMessages else {
+            isReadHeld = true
+            machine.setReadingPaused(true, now: clock.now)
+            return
+        }
         context.read()
     }
 
+    func channelWritabilityChanged(context: ChannelHandlerContext) {
+        if context.channel.isWritable { pump() }
+        context.fireChannelWritabilityChanged()
+    }
+
     func channelInactive(context: ChannelHandlerContext) {
-        machine.receiveEOF(now: clock.now)
-        perform(context)
+        transportEnded()
         context.fireChannelInactive()
     }
 
     func userInboundEventTriggered(context: ChannelHandlerContext, event: Any) {
         if let event = event as? ChannelEvent, event == .inputClosed {
-            machine.receiveEOF(now: clock.now)
-            perform(context)
+            transportEnded()
         }
         context.fireUserInboundEventTriggered(event)
     }
 
     func errorCaught(context: ChannelHandlerContext, error: any Error) {
         // The transport failed under us (reset, TLS alert): to the machine that is an end without a Close frame.
-        machine.receiveEOF(now: clock.now)
-        perform(context)
+        transportEnded()
         context.close(promise: nil)
     }
 
-    func write(context: ChannelHandlerContext, data: NIOAny, promise: EventLoopPromise<Void>?) {
-        switch unwrapOutboundIn(data) {
-        case .message(let message):
-            do {
-                try machine.send(message, now: clock.now)
-            } catch {
-                promise?.fail(error)
-                return
+    private func transportEnded() {
+        machine.receiveEOF(now: clock.now)
+        pump()
+    }
+
+    // MARK: Driving
+
+    /// Takes what the machine has to tell.
+    private func deliver() {
+        while let event = machine.nextEvent() {
+            switch event {
+            case .deliver(let message): application.receive(message)
+            case .closed(let status): application.closed(status)
+            case .closeTransport: closeAfterLastWrite()
+            case .write: break
             }
-        case .close(let code, let reason):
-            close(code, reason: reason)
         }
-        perform(context, writePromise: promise)
+    }
+
+    /// Does all there is to do now. Called after everything that may have changed something.
+    private func pump() {
+        // A write can find the pipeline writable again before it returns; the loop below sees that by itself.
+        guard !isPumping, let context else { return }
+        isPumping = true
+        defer { isPumping = false }
+        deliver()
+        // Once the connection is closing, the rest leaves whether the peer keeps up or not: it is little.
+        while context.channel.isWritable || !machine.isOpen {
+            gather()
+            guard machine.queuedWriteBytes > 0 else { break }
+            context.writeAndFlush(wrapOutboundOut(takeWrite(context)), promise: nil)
+            deliver()
+        }
+        deliver()
+        tellBlocked(!context.channel.isWritable)
+        readAgain(context)
+        schedule(context)
+    }
+
+    /// What the machine has ready, at most one batch.
+    private func takeWrite(_ context: ChannelHandlerContext) -> ByteBuffer {
+        var buffer = context.channel.allocator.buffer(capacity: min(machine.queuedWriteBytes, Self.batchBytes))
+        buffer.writeWithUnsafeMutableBytes(minimumWritableBytes: 0) { machine.takeWrite(into: $0) }
+        return buffer
+    }
+
+    private func gather() {
+        let now = clock.now
+        while machine.isOpen, machine.queuedWriteBytes < Self.batchBytes, let next = application.next() {
+            switch next {
+            case .message(let message):
+                // Fails only where the machine is not open, which was looked at.
+                try? machine.send(message, now: now)
+            case .close(let code, let reason):
+                close(code, reason: reason)
+            }
+        }
     }
 
     /// Closing must not fail over its wording: a code or reason that may not be sent becomes a plain one.
@@ -111,31 +173,22 @@ final class WebSocketServerHandler: ChannelDuplexHandler {
         }
     }
 
-    // MARK: Actions
-
-    private func perform(_ context: ChannelHandlerContext, writePromise: EventLoopPromise<Void>? = nil) {
-        var promise = writePromise
-        var wrote = false
-        while let action = machine.nextAction() {
-            switch action {
-            case .write(let bytes):
-                context.write(wrapOutboundOut(context.channel.allocator.buffer(bytes: bytes)), promise: promise)
-                promise = nil
-                wrote = true
-            case .deliver(let message):
-                context.fireChannelRead(wrapInboundOut(.message(message)))
-            case .closed(let status):
-                context.fireChannelRead(wrapInboundOut(.closed(status)))
-            case .closeTransport:
-                closeAfterLastWrite(context)
-            }
-        }
-        promise?.succeed()
-        if wrote { context.flush() }
-        schedule(context)
+    private func tellBlocked(_ isBlocked: Bool) {
+        guard isBlocked != self.isBlocked else { return }
+        self.isBlocked = isBlocked
+        application.setBlocked(isBlocked)
     }
 
-    private func closeAfterLastWrite(_ context: ChannelHandlerContext) {
+    private func readAgain(_ context: ChannelHandlerContext) {
+        guard isReadHeld, application.wantsMessages else { return }
+        isReadHeld = false
+        machine.setReadingPaused(false, now: clock.now)
+        context.read()
+    }
+
+    private func closeAfterLastWrite() {
+        guard let context, !isClosing else { return }
+        isClosing = true
         let channel = context.channel
         let cut = context.eventLoop.scheduleTask(in: Self.lastWriteTimeout) { channel.close(promise: nil) }
         let written = context.eventLoop.makePromise(of: Void.self)
@@ -146,23 +199,34 @@ final class WebSocketServerHandler: ChannelDuplexHandler {
         context.writeAndFlush(wrapOutboundOut(ByteBuffer()), promise: written)
     }
 
-    /// Keeps one timer at or before the machine's next deadline; one that fires early finds nothing due and is renewed.
+    // MARK: Timer
+
+    func handleScheduledCallback(eventLoop: some EventLoop) {
+        timer = nil
+        machine.tick(now: clock.now)
+        application.tick()
+        pump()
+    }
+
+    /// Keeps one timer at or before the next deadline; one that fires early finds nothing due and is renewed.
     private func schedule(_ context: ChannelHandlerContext) {
-        guard let deadline = machine.nextDeadline else {
-            timer?.task.cancel()
-            timer = nil
+        guard let deadline = [machine.nextDeadline, application.nextDeadline].compactMap(\.self).min() else {
+            cancelTimer()
             return
         }
         if let timer, timer.deadline <= deadline { return }
-        timer?.task.cancel()
-        let delay = clock.now.duration(to: deadline)
-        let loopBound = NIOLoopBound((self, context), eventLoop: context.eventLoop)
-        let task = context.eventLoop.scheduleTask(in: TimeAmount(max(delay, .zero))) {
-            let (handler, context) = loopBound.value
-            handler.timer = nil
-            handler.machine.tick(now: handler.clock.now)
-            handler.perform(context)
+        cancelTimer()
+        let delay = TimeAmount(max(clock.now.duration(to: deadline), .zero))
+        do {
+            timer = (deadline, try context.eventLoop.assumeIsolated().scheduleCallback(in: delay, handler: self))
+        } catch {
+            // Only an event loop that is shutting down takes no callback, and it ends the connection as well.
         }
-        timer = (deadline, task)
+    }
+
+    private func cancelTimer() {
+        guard let (_, callback) = timer else { return }
+        timer = nil
+        callback.cancel()
     }
 }

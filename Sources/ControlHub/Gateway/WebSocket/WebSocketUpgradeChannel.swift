@@ -11,14 +11,16 @@ import WebSocketKitLite
 ///
 /// An upgrade that is refused is not answered here: the request goes on to the router, whose route for the same path
 /// explains what is wrong with it. NIO upgrades only the first request of a connection, and agents send no other.
-struct WebSocketUpgradeChannel<Request: Sendable>: ServerChildChannel, HTTPChannelHandler {
+struct WebSocketUpgradeChannel<Request: Sendable, Application: WebSocketApplication>: ServerChildChannel,
+    HTTPChannelHandler
+{
     /// A request that may come in: what it says, and the answer to it.
     typealias Acceptance = (request: Request, handshake: ServerHandshake.Acceptance)
 
     /// Decided once the first request's head is there.
     enum Negotiated: Sendable {
         case http(NIOAsyncChannel<HTTPRequestPart, HTTPResponsePart>)
-        case webSocket(NIOAsyncChannel<WebSocketInbound, WebSocketOutbound>, Request)
+        case webSocket(Application)
     }
 
     struct Value: ServerChildChannelValue {
@@ -37,8 +39,10 @@ struct WebSocketUpgradeChannel<Request: Sendable>: ServerChildChannel, HTTPChann
     let accept: @Sendable (HTTPRequestHead, SocketAddress?) throws -> Acceptance
     /// The last word on a request that was accepted; throws when it must come back later. Called once for a request.
     var admit: @Sendable (Request) throws -> Void = { _ in }
-    /// Runs an upgraded connection until it ends. The channel is closed when it returns.
-    let serve: @Sendable (NIOAsyncChannel<WebSocketInbound, WebSocketOutbound>, Request) async -> Void
+    /// Makes what is done with an upgraded connection; called on its event loop.
+    let makeApplication: @Sendable (Request, WebSocketWaker) -> Application
+    /// Runs beside an upgraded connection. The connection goes on until it is closed.
+    let serve: @Sendable (Application) async -> Void
 
     func setup(channel: any Channel, logger: Logger) -> EventLoopFuture<Value> {
         channel.eventLoop.makeCompletedFuture {
@@ -47,7 +51,8 @@ struct WebSocketUpgradeChannel<Request: Sendable>: ServerChildChannel, HTTPChann
                 configuration: webSocketConfiguration,
                 accept: accept,
                 admit: admit,
-                refused: refused
+                refused: refused,
+                makeApplication: makeApplication
             )
             var configuration = NIOUpgradableHTTPServerPipelineConfiguration(
                 upgradeConfiguration: NIOTypedHTTPServerUpgradeConfiguration(
@@ -93,8 +98,10 @@ struct WebSocketUpgradeChannel<Request: Sendable>: ServerChildChannel, HTTPChann
             switch try await value.negotiated.get() {
             case .http(let channel):
                 await handleHTTP(asyncChannel: channel, logger: logger)
-            case .webSocket(let channel, let request):
-                await serve(channel, request)
+            case .webSocket(let application):
+                await serve(application)
+                // The closing handshake has its own time limit.
+                try await value.channel.closeFuture.get()
             }
         } catch {
             // The peer went away, or sent something that is no HTTP, before it had asked for anything.
@@ -106,36 +113,38 @@ struct WebSocketUpgradeChannel<Request: Sendable>: ServerChildChannel, HTTPChann
     fileprivate static func configureWebSocket(
         _ channel: any Channel,
         configuration: ConnectionConfiguration,
-        acceptance: Acceptance
+        deflate: PerMessageDeflate.Agreement?,
+        application: Application,
+        waker: WebSocketWaker
     ) -> EventLoopFuture<Negotiated> {
         WebSocketSocketOptions.apply(to: channel).flatMapThrowing {
             try channel.pipeline.syncOperations.addHandler(
-                WebSocketServerHandler(configuration: configuration, deflate: acceptance.handshake.deflate)
+                WebSocketServerHandler(
+                    configuration: configuration,
+                    deflate: deflate,
+                    application: application,
+                    waker: waker
+                )
             )
-            return .webSocket(
-                try NIOAsyncChannel(
-                    wrappingChannelSynchronously: channel,
-                    configuration: .init(
-                        backPressureStrategy: .init(lowWatermark: 2, highWatermark: 8),
-                        isOutboundHalfClosureEnabled: false
-                    )
-                ),
-                acceptance.request
-            )
+            return .webSocket(application)
         }
     }
 }
 
 /// Answers the WebSocket opening handshake (RFC 6455 §4.2) of who is accepted.
-private struct WebSocketUpgrader<Request: Sendable>: NIOTypedHTTPServerProtocolUpgrader {
-    typealias UpgradeResult = WebSocketUpgradeChannel<Request>.Negotiated
+private struct WebSocketUpgrader<Request: Sendable, Application: WebSocketApplication>:
+    NIOTypedHTTPServerProtocolUpgrader
+{
+    typealias Channels = WebSocketUpgradeChannel<Request, Application>
+    typealias UpgradeResult = Channels.Negotiated
 
     let supportedProtocol = "websocket"
     let requiredUpgradeHeaders: [String] = []
     let configuration: ConnectionConfiguration
-    let accept: @Sendable (HTTPRequestHead, SocketAddress?) throws -> WebSocketUpgradeChannel<Request>.Acceptance
+    let accept: @Sendable (HTTPRequestHead, SocketAddress?) throws -> Channels.Acceptance
     let admit: @Sendable (Request) throws -> Void
     let refused: RefusedRequest
+    let makeApplication: @Sendable (Request, WebSocketWaker) -> Application
 
     func buildUpgradeResponse(
         channel: any Channel,
@@ -160,10 +169,14 @@ private struct WebSocketUpgrader<Request: Sendable>: NIOTypedHTTPServerProtocolU
 
     func upgrade(channel: any Channel, upgradeRequest: HTTPRequestHead) -> EventLoopFuture<UpgradeResult> {
         do {
-            return WebSocketUpgradeChannel.configureWebSocket(
+            let (request, handshake) = try accept(upgradeRequest, channel.remoteAddress)
+            let waker = WebSocketWaker(eventLoop: channel.eventLoop)
+            return Channels.configureWebSocket(
                 channel,
                 configuration: configuration,
-                acceptance: try accept(upgradeRequest, channel.remoteAddress)
+                deflate: handshake.deflate,
+                application: makeApplication(request, waker),
+                waker: waker
             )
         } catch {
             return channel.eventLoop.makeFailedFuture(error)

@@ -1,0 +1,1 @@
+../../../../Sources/EdgeAgent/Link/WebSocketTransport.swift

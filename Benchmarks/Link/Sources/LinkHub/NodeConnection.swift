@@ -1,0 +1,1 @@
+../../../../Sources/ControlHub/Gateway/NodeConnection.swift
