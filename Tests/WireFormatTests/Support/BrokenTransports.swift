@@ -64,6 +64,7 @@ final class StuckTransport: MessageTransport {
     }
 
     func receive() async throws -> [UInt8]? {
+        // allow-sleep: what never comes; the test ends it by cancellation
         try await Task.sleep(for: .seconds(3600))
         return nil
     }

@@ -20,6 +20,7 @@ actor ConnectionOwner {
         self.transport = transport
         self.changed = changed
         self.clock = SessionClock(clock, unixMilliseconds: { 1_700_000_000_000 })
+        // allow-sleep: on the clock that the test moves
         sleep = { try await clock.sleep(until: $0, tolerance: nil) }
         session = HubSession(configuration: configuration, clock: self.clock, changed: { changed.wake() })
     }
@@ -88,6 +89,7 @@ actor ConnectionOwner {
             let ticket = changed.ticket
             let deadline = session.nextDeadline
             await withTaskGroup(of: Void.self) { group in
+                // allow-sleep: on the clock that the test moves
                 if let deadline { group.addTask { try? await self.sleep(deadline) } }
                 group.addTask { try? await self.changed.wait(after: ticket) }
                 await group.next()

@@ -82,7 +82,9 @@ struct EchoServer {
         } catch is CancellationError {}
     }
 
-    private func accept(_ head: HTTPRequestHead) throws -> WebSocketUpgradeChannel<BenchApplication.Behaviour, BenchApplication>.Acceptance {
+    private func accept(_ head: HTTPRequestHead) throws
+        -> WebSocketUpgradeChannel<BenchApplication.Behaviour, BenchApplication>.Acceptance
+    {
         let handshake = try ServerHandshake.accept(
             method: head.method.rawValue,
             headers: HeaderFields(head.headers.map { (name: $0.name, value: $0.value) }),
