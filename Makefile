@@ -13,7 +13,7 @@ DIST := .build/dist
 OURS := Sources Tests Benchmarks Fuzz/Package.swift Fuzz/Sources Package.swift
 ARGS ?=
 
-.PHONY: help deps build test check fmt proto demo conformance fuzz-smoke flap bench-idle bench-io bench-websocket soak clean
+.PHONY: help deps build test check fmt proto demo conformance fuzz-smoke flap bench-idle bench-io bench-link bench-memory bench-websocket soak clean
 
 help: ## Lists these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -68,6 +68,14 @@ bench-idle: build ## What an idle agent and its hub cost; SECONDS_IDLE=60, JSON=
 bench-io: deps ## The comparison behind docs/decisions/0001-agent-io.md
 	@Benchmarks/AgentIO/compare.sh
 
+bench-link: deps ## Round trip hub, agent, hub of a command, beside NATS and MQTT; RUNS=5, COUNT=20000, JSON=1
+	swift build -c release --package-path Benchmarks/Link --product LinkHub
+	swift build -c release --package-path Benchmarks/Link --product LinkAgent
+	@Benchmarks/Link/link.py
+
+bench-memory: build ## What an idle node costs its hub; NODES=10000, SECONDS_IDLE=60, MODES="plain tls deflate", JSON=1
+	@Benchmarks/Link/memory.py
+
 bench-websocket: deps ## WebSocket client and server beside Beast, libwebsockets, picows, websockets; JSON=1, TABLES="rtt small"
 	@Benchmarks/WebSocket/run.sh $(TABLES)
 
@@ -78,4 +86,4 @@ soak: ## Ten minutes of real links through real proxies and of a link that is cu
 	@scripts/soak.sh $(ARGS)
 
 clean: ## Removes what was built and the demo's data
-	rm -rf .build .demo Benchmarks/AgentIO/.build Benchmarks/WebSocket/.build Fuzz/.build
+	rm -rf .build .demo Benchmarks/AgentIO/.build Benchmarks/Link/.build Benchmarks/WebSocket/.build Fuzz/.build

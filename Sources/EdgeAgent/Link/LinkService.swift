@@ -67,7 +67,9 @@ struct LinkService<Logs: LogSource>: Service {
             waiting(delay, reason: error.message)
             return delay
         }
-        let ending = await session.run(WebSocketTransport(connection: connection)) { welcome in
+        // On the connection's own thread a message goes in and out without a hop.
+        let executor = dialer.loop.taskExecutor
+        let ending = await session.run(WebSocketTransport(connection: connection), executor: executor) { welcome in
             status.enter(.connected(epoch: welcome.sessionEpoch))
             logger.info(
                 "connected",

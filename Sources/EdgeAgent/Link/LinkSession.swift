@@ -19,9 +19,12 @@ struct LinkSession<Logs: LogSource>: Sendable {
 
     /// Runs one session over an open connection until it ends.
     ///
-    /// - Parameter onWelcome: called once, when the hub has accepted.
+    /// - Parameters:
+    ///   - executor: where the session itself runs; what is done with its events runs elsewhere.
+    ///   - onWelcome: called once, when the hub has accepted.
     func run(
         _ transport: some MessageTransport,
+        executor: (any TaskExecutor)? = nil,
         onWelcome: @escaping @Sendable (WireWelcome) -> Void
     ) async -> SessionEnding {
         // Taken before the states are, so that a change in between is reported.
@@ -34,7 +37,7 @@ struct LinkSession<Logs: LogSource>: Sendable {
             heartbeat: heartbeat
         )
         return await withTaskGroup(of: SessionEnding?.self) { group in
-            group.addTask { await session.run() }
+            group.addTask(executorPreference: executor) { await session.run() }
             group.addTask {
                 await consume(session, reportingAfter: ticket, onWelcome: onWelcome)
                 return nil

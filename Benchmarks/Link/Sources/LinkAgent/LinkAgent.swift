@@ -21,7 +21,8 @@ struct LinkAgent {
         var dialing = DialConfiguration()
         dialing.tls.systemRoots = false
         dialing.tls.caFile = arguments[2]
-        let dialer = Dialer(loop: try EpollLoop.start(), configuration: dialing)
+        let loop = try EpollLoop.start()
+        let dialer = Dialer(loop: loop, configuration: dialing)
         let connection = try await WebSocketClient.connect(
             to: Endpoint("wss://localhost:\(arguments[1])/edge/v1/connect"),
             configuration: configuration,
@@ -35,7 +36,7 @@ struct LinkAgent {
             heartbeat: { WireHeartbeat() }
         )
         await withTaskGroup(of: Void.self) { group in
-            group.addTask { _ = await session.run() }
+            group.addTask(executorPreference: loop.taskExecutor) { _ = await session.run() }
             group.addTask {
                 // As the agent does it: each command has a task.
                 await withDiscardingTaskGroup { commands in

@@ -1,0 +1,1 @@
+../../../../Sources/ControlHub/Gateway/Admission/ClientAddress.swift
