@@ -2,15 +2,18 @@
 public struct RoundTrips {
     private var microseconds: [Double] = []
 
+    /// None yet.
     public init(capacity: Int) {
         microseconds.reserveCapacity(capacity)
     }
 
+    /// Takes one round trip's time.
     public mutating func add(_ time: Duration) {
         let (seconds, attoseconds) = time.components
         microseconds.append(Double(seconds) * 1e6 + Double(attoseconds) / 1e12)
     }
 
+    /// The line: quantiles in microseconds.
     public func line(peer: String, requestBytes: Int) -> String {
         let sorted = microseconds.sorted()
         func quantile(_ share: Double) -> String {
