@@ -13,7 +13,7 @@ DIST := .build/dist
 OURS := Sources Tests Benchmarks Fuzz/Package.swift Fuzz/Sources Package.swift
 ARGS ?=
 
-.PHONY: help deps build test check fmt proto demo conformance fuzz-smoke flap bench-idle bench-io bench-link bench-memory bench-websocket soak clean
+.PHONY: help deps build test check fmt proto demo conformance fuzz-smoke flap bench-idle bench-link bench-memory bench-websocket soak clean
 
 help: ## Lists these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -65,9 +65,6 @@ flap: deps ## Hub and agent over a link that is cut every few seconds, for SECON
 bench-idle: build ## What an idle agent and its hub cost; SECONDS_IDLE=60, JSON=1
 	@Benchmarks/idle.sh
 
-bench-io: deps ## The comparison behind docs/decisions/0001-agent-io.md
-	@Benchmarks/AgentIO/compare.sh
-
 bench-link: deps ## Round trip hub, agent, hub of a command, beside NATS and MQTT; RUNS=5, COUNT=20000, JSON=1
 	swift build -c release --package-path Benchmarks/Link --product LinkHub
 	swift build -c release --package-path Benchmarks/Link --product LinkAgent
@@ -86,4 +83,4 @@ soak: ## Ten minutes of real links through real proxies and of a link that is cu
 	@scripts/soak.sh $(ARGS)
 
 clean: ## Removes what was built and the demo's data
-	rm -rf .build .demo Benchmarks/AgentIO/.build Benchmarks/Link/.build Benchmarks/WebSocket/.build Fuzz/.build
+	rm -rf .build .demo Benchmarks/Link/.build Benchmarks/WebSocket/.build Fuzz/.build

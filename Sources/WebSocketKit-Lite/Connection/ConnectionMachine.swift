@@ -20,26 +20,6 @@ public struct ConnectionMachine: Sendable {
     /// A point in time; the caller's clock is the only one there is.
     public typealias Instant = ContinuousClock.Instant
 
-    /// Which end this is.
-    public enum Role: Hashable, Sendable {
-        /// Masks what it sends.
-        case client
-        /// Expects what it receives to be masked, and ends the transport first.
-        case server
-    }
-
-    /// What the caller is to do next.
-    public enum Action: Hashable, Sendable {
-        /// Write these bytes to the transport, after all earlier ones.
-        case write([UInt8])
-        /// Hand this message to the application.
-        case deliver(WebSocketMessage)
-        /// The outcome is known. Comes exactly once, after the last `deliver`.
-        case closed(CloseStatus)
-        /// Close the transport once everything given to `write` is out. Comes exactly once, last of all.
-        case closeTransport
-    }
-
     private enum State: Sendable {
         case open
         case closing(deadline: Duration)
@@ -305,6 +285,10 @@ public struct ConnectionMachine: Sendable {
             if isOpen { queueControlFrame(.pong, pong) }
         }
     }
+
+    /// The peer broke a rule after the messages that still wait to be delivered. They may be answered; the first
+    /// `nextMessage` or `nextEvent` that finds no message fails the connection.
+    public var isAboutToFail: Bool { heldViolation != nil }
 
     /// Whether `nextMessage` has one.
     public var hasUndeliveredMessages: Bool { !deliveries.isEmpty }

@@ -116,7 +116,10 @@ final class WebSocketServerHandler<Application: WebSocketApplication>: ChannelDu
     private func deliver() {
         while let event = machine.nextEvent() {
             switch event {
-            case .deliver(let message): application.receive(message)
+            case .deliver(let message):
+                application.receive(message)
+                // The last chance to answer: the next event is the failure.
+                if machine.isAboutToFail { gather() }
             case .closed(let status): application.closed(status)
             case .closeTransport: closeAfterLastWrite()
             case .write: break
