@@ -56,11 +56,15 @@ class Hub:
         self.data = data
         self.log = open(data / "hub.log", "ab")
         arguments = [hub_program, "serve", "--listen", "127.0.0.1:0", "--data-dir", data, "--hostname", "localhost",
-                     "--heartbeat-interval", f"{heartbeat_seconds}s", "--log-level", "warning"]
+                     "--heartbeat-interval", f"{heartbeat_seconds}s", "--log-level", "warning",
+                     # A session begins its heartbeats when all are there, which takes a while.
+                     "--degraded-after", "150s", "--offline-after", "300s"]
         if mode == "plain":
             arguments.append("--insecure-http")
         address = data / "hub.address"
-        self.process = subprocess.Popen(arguments, stdout=self.log, stderr=self.log)
+        # All at once: what is measured is what they cost when they are there, not how they are let in.
+        environment = {**os.environ, "HUB_ADMISSION_RATE": "100000", "HUB_ADMISSION_BURST": str(count)}
+        self.process = subprocess.Popen(arguments, stdout=self.log, stderr=self.log, env=environment)
         wait_for("hub.address", lambda: self.process.poll() is not None or address.exists())
         if self.process.poll() is not None:
             fail("the hub ended: " + (data / "hub.log").read_text()[-2000:])
