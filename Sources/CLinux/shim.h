@@ -1,4 +1,4 @@
-// The few system calls Swift cannot name: variadic ones, macros, and those without a C library wrapper.
+// The few system calls and vector instructions Swift cannot name: variadic ones, macros, and those without a C library wrapper.
 // All return -1 and set errno on failure unless said otherwise.
 #ifndef CLINUX_SHIM_H
 #define CLINUX_SHIM_H
@@ -20,6 +20,8 @@
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
+
+#include "utf8_vector.h"
 
 #ifndef SYS_pidfd_open
 #define SYS_pidfd_open 434

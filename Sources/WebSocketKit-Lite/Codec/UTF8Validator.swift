@@ -1,3 +1,5 @@
+import CLinux
+
 /// Checks UTF-8 that arrives in pieces, and notices an error at the first byte that cannot be right (RFC 3629 §4).
 struct UTF8Validator: Sendable {
     /// Continuation bytes still owed by the character in progress.
@@ -9,12 +11,20 @@ struct UTF8Validator: Sendable {
     /// Whether the bytes so far end at a character boundary.
     var isAtBoundary: Bool { pending == 0 }
 
+    /// Shorter input is not worth the way to the vector code.
+    private static let vectorBytes = 64
+    private static let hasVectors = CLinux_has_avx2() != 0
+
     /// Takes the next bytes. Returns false as soon as they cannot be part of valid UTF-8.
     mutating func validate(_ bytes: UnsafeRawBufferPointer) -> Bool {
         guard let base = bytes.baseAddress else { return true }
         var index = 0
         while index < bytes.count {
             if pending == 0 {
+                if Self.hasVectors, bytes.count - index >= Self.vectorBytes {
+                    let start = base.assumingMemoryBound(to: UInt8.self) + index
+                    index += CLinux_utf8_valid_prefix_avx2(start, bytes.count - index)
+                }
                 // Most text is ASCII: step over it eight bytes at a time.
                 while index + 8 <= bytes.count,
                     base.loadUnaligned(fromByteOffset: index, as: UInt64.self) & 0x8080_8080_8080_8080 == 0

@@ -51,6 +51,34 @@ struct UTF8ValidatorTests {
         }
     }
 
+    @Test("agrees with the standard library on long text with and without a flaw, wherever it is cut", arguments: 0..<8)
+    func long(seed: UInt64) {
+        var random = SeededRandom(seed: seed)
+        let characters = [
+            "a", "plain words of ASCII that fill a block of their own", "é", "߿", "€", "\u{D7FF}", "\u{E000}", "𝄞",
+            "\u{10FFFF}",
+        ]
+        for _ in 0..<400 {
+            var text = ""
+            while text.utf8.count < Int.random(in: 60...400, using: &random) {
+                text += characters.randomElement(using: &random) ?? ""
+            }
+            var bytes = Array(text.utf8)
+            for _ in 0..<Int.random(in: 0...1, using: &random) {
+                switch Int.random(in: 0..<3, using: &random) {
+                case 0:
+                    bytes[Int.random(in: 0..<bytes.count, using: &random)] = UInt8.random(in: 0...255, using: &random)
+                case 1: bytes.remove(at: Int.random(in: 0..<bytes.count, using: &random))
+                default: bytes.removeLast()
+                }
+            }
+            let isValid = String(validating: bytes, as: UTF8.self) != nil
+            #expect(Self.isValid([bytes[...]]) == isValid)
+            let cut = Int.random(in: 0...bytes.count, using: &random)
+            #expect(Self.isValid([bytes[..<cut], bytes[cut...]]) == isValid)
+        }
+    }
+
     @Test("notices an error at the first byte that cannot be right")
     func failsFast() {
         var validator = UTF8Validator()
