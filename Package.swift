@@ -101,7 +101,12 @@ let package = Package(
 
         // The program of Benchmarks/WebSocket, here as well so that the tests can run Autobahn against it without building
         // every library a second time.
-        .target(name: "CodecSpeed", path: "Benchmarks/WebSocket/Sources/CodecSpeed", swiftSettings: strict),
+        .target(
+            name: "CodecSpeed",
+            dependencies: ["CLinux"],
+            path: "Benchmarks/WebSocket/Sources/CodecSpeed",
+            swiftSettings: strict
+        ),
         .executableTarget(
             name: "websocket-bench",
             dependencies: [
