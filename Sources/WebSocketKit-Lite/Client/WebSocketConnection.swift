@@ -1,8 +1,8 @@
 /// An open WebSocket connection.
 ///
-/// Any task may send, receive and close. A task that runs on the connection's loop (by `withTaskExecutorPreference`, or
-/// as an actor with the loop as its executor) does so without a change of threads. Letting go of the last reference
-/// drops the connection at once and without a closing handshake.
+/// Any task may send, receive and close. A task that prefers the loop's `taskExecutor` (`withTaskExecutorPreference`) does
+/// so without a change of threads. Letting go of the last reference drops the connection at once and without a closing
+/// handshake.
 public final class WebSocketConnection: Sendable {
     /// The subprotocol the server chose; nil when it chose none.
     public let subprotocol: String?
