@@ -54,7 +54,8 @@ public struct ConnectionMachine: Sendable {
     private var statusToReport: CloseStatus?
     private var owesTransportClose = false
 
-    /// Payload bytes of the messages that wait to be delivered.
+    /// What the messages that wait to be delivered hold, in bytes; a message counts for more than its payload, so that
+    /// empty ones cannot pile up unseen.
     public private(set) var undeliveredBytes = 0
 
     /// The outcome, once known.
@@ -303,7 +304,7 @@ public struct ConnectionMachine: Sendable {
             }
             return nil
         }
-        undeliveredBytes -= message.byteCount
+        undeliveredBytes -= Self.heldBytes(message)
         return message
     }
 
@@ -352,11 +353,13 @@ public struct ConnectionMachine: Sendable {
         }
     }
 
+    private static func heldBytes(_ message: WebSocketMessage) -> Int { message.byteCount + 32 }
+
     /// Messages that arrive after we began to close are dropped.
     private mutating func deliver(_ message: WebSocketMessage?) {
         guard let message, isOpen else { return }
         hasHadTrafficSinceLastPing = true
-        undeliveredBytes += message.byteCount
+        undeliveredBytes += Self.heldBytes(message)
         deliveries.append(message)
     }
 

@@ -108,6 +108,27 @@ struct WebSocketConnectionTests {
         _ = server
     }
 
+    @Test("stops reading when nobody takes empty messages, too")
+    func emptyMessages() async throws {
+        let (client, server) = try makePair(
+            capacityBytes: 1000,
+            client: {
+                $0.writeTimeout = .milliseconds(100)
+                $0.maxQueuedWriteBytes = 0
+            },
+            server: { $0.maxUntakenBytes = 5000 }
+        )
+        var sent = 0
+        let error = await webSocketError {
+            while sent < 10_000 {
+                try await client.send(.binary([]))
+                sent += 1
+            }
+        }
+        #expect(error?.cause as? StreamError == .timedOut)
+        _ = server
+    }
+
     @Test("goes on reading when somebody takes the messages again")
     func backPressureEnds() async throws {
         let (client, server) = try makePair(capacityBytes: 1000, server: { $0.maxUntakenBytes = 5000 })
