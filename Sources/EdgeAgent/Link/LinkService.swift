@@ -98,6 +98,8 @@ struct LinkService<Logs: LogSource>: Service {
         configuration.subprotocols = ["edge.v1"]
         configuration.deflate = .stateless
         configuration.connection.maxMessageBytes = MuxLimits().maxTransmissionBytes
+        // What waits here is out of the reach of the priorities: the next frame is chosen when this one is with the system.
+        configuration.maxQueuedWriteBytes = 0
         return configuration
     }
 
