@@ -13,7 +13,9 @@ status=0
 # The tests are all Swift Testing; the XCTest runner would only report that it found none.
 swift test --skip-build --disable-xctest --skip EndToEndTests "$@" || status=$?
 # By themselves, because they start real programs, which other tests on all cores would starve.
-swift test --skip-build --disable-xctest --filter EndToEndTests "$@" || status=$?
+swift test --skip-build --disable-xctest --filter EndToEndTests --skip ShapedLinkTests "$@" || status=$?
+# Alone, because it measures.
+swift test --skip-build --disable-xctest --filter ShapedLinkTests "$@" || status=$?
 # A few of Autobahn's cases; `make conformance` runs them all.
 conformance=0
 Tests/Conformance/Autobahn/run.py --quick --program "$(swift build --show-bin-path "$@")/websocket-bench" || conformance=$?

@@ -13,7 +13,7 @@ final class SocketHandle: @unchecked Sendable {
 
     /// Bytes the kernel may hold unsent before the socket stops being writable. Small, so that what is more urgent
     /// does not queue behind what was handed over earlier; still enough to keep a fast link busy.
-    private static let notSentLowWaterBytes: Int32 = 16 * 1024
+    private static let notSentLowWaterBytes: Int32 = 4 * 1024
 
     let loop: EpollLoop
     private(set) var descriptor: Int32
