@@ -13,7 +13,7 @@ DIST := .build/dist
 OURS := Sources Tests Benchmarks Fuzz/Package.swift Fuzz/Sources Package.swift
 ARGS ?=
 
-.PHONY: help deps build test check fmt proto demo conformance fuzz-smoke flap bench-idle bench-link bench-memory bench-websocket soak clean
+.PHONY: help deps build test check fmt proto demo conformance simulate fuzz-smoke flap bench-idle bench-link bench-memory bench-websocket soak clean
 
 help: ## Lists these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -55,6 +55,11 @@ proto: ## Generates Swift from Sources/WireFormat/Schema/node.proto
 	    --proto_path=Sources/WireFormat/Schema \
 	    --swift_opt=Visibility=Public,UseAccessLevelOnImports=true --swift_out=Sources/WireFormat/Schema \
 	    node.proto
+
+simulate: deps ## Hub and agents on simulated networks: SEEDS=1000 FROM=1, or the trace of one SEED
+	swift build $(BUILD_FLAGS) --product control-hubPackageTests
+	SIMULATE_SEEDS=$(or $(SEEDS),1000) SIMULATE_FROM=$(or $(FROM),1) $(if $(SEED),SIMULATE_SEED=$(SEED)) \
+	    swift test $(BUILD_FLAGS) --skip-build --disable-xctest --filter 'SimulationTests/seeds'
 
 fuzz-smoke: deps ## Every fuzz target under AddressSanitizer, for SECONDS=60 together
 	@Fuzz/fuzz.py --seconds $(or $(SECONDS),60)

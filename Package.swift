@@ -156,6 +156,14 @@ let package = Package(
             swiftSettings: strict
         ),
         .testTarget(
+            name: "SystemTests",
+            dependencies: [
+                "EdgeAgent", "ControlHub", "WebSocketKitLite", "WireFormat", "TestSupport",
+                .product(name: "SwiftProtobuf", package: "swift-protobuf"),
+            ],
+            swiftSettings: strict
+        ),
+        .testTarget(
             name: "EndToEndTests",
             dependencies: [
                 "EdgeAgent", "ControlHub",

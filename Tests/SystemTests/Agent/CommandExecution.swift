@@ -1,0 +1,175 @@
+import SwiftProtobuf
+import WireFormat
+
+/// Carries out commands, each once, whatever becomes of the link.
+///
+/// Stands in for `CommandExecutor` and `MessageDelivery`, step for step: receipt, then for a message the note of launch
+/// and log offset, the hand-over, the note that it was taken, the result. Every step is a transaction of its own with a
+/// chance of `kill -9` after it.
+final class CommandExecution {
+    private unowned let process: AgentProcess
+    private var running: Set<String> = []
+    private var recent: [String: WireCommandResult] = [:]
+    private var waiting: [String: [(WireCommandResult) -> Void]] = [:]
+
+    init(_ process: AgentProcess) {
+        self.process = process
+    }
+
+    func handle(_ command: WireCommand, on stream: UInt32, _ driver: SessionDriver<AgentSessionMachine>) {
+        let id = command.commandID
+        let answer: (WireCommandResult) -> Void = { result in
+            guard let bytes: [UInt8] = try? result.serializedBytes() else { return }
+            _ = driver.send(bytes, on: stream)
+            driver.finish(stream)
+            driver.release(stream)
+        }
+        if let result = recent[id] {
+            answer(result)
+            return
+        }
+        waiting[id, default: []].append(answer)
+        process.simulation.checker.limit(waiting.count, 256, "commands under way on \(process.machine.id)")
+        guard running.insert(id).inserted else { return }
+        process.transact {
+            $0.beginCommand(id)
+        } then: { [weak self] start in
+            guard let self else { return }
+            switch start {
+            case .finished(let result): self.finished(id, result)
+            case .run, .interrupted: self.perform(command)
+            }
+        }
+    }
+
+    private func perform(_ command: WireCommand) {
+        switch command.body {
+        case .startBot(let start):
+            process.machine.bot(start.bot.botID)?.start(command.commandID)
+            finish(command, .done)
+        case .deliverMessage(let message):
+            deliver(command, message, triesLeft: 20)
+        default:
+            finish(command, .failed, "command_unknown")
+        }
+    }
+
+    private func finish(_ command: WireCommand, _ outcome: WireCommandResult.Outcome, _ errorCode: String = "") {
+        let result = WireCommandResult.with {
+            ($0.commandID, $0.outcome, $0.errorCode) = (command.commandID, outcome, errorCode)
+        }
+        process.transact {
+            $0.finishCommand(command.commandID, result)
+        } then: { [weak self] in
+            self?.recent[command.commandID] = result
+            self?.finished(command.commandID, result)
+        }
+    }
+
+    private func finished(_ id: String, _ result: WireCommandResult) {
+        running.remove(id)
+        for answer in waiting.removeValue(forKey: id) ?? [] { answer(result) }
+    }
+
+    // MARK: - Messages
+
+    private func deliver(_ command: WireCommand, _ message: WireDeliverMessage, triesLeft: Int) {
+        guard let bot = process.machine.bot(message.botID) else {
+            finish(command, .failed, "bot_not_found")
+            return
+        }
+        let id = message.messageID
+        process.transact {
+            $0.delivery(id)
+        } then: { [weak self] earlier in
+            guard let self else { return }
+            if let earlier, earlier.isAccepted {
+                self.finish(command, .done)
+            } else if let earlier, earlier.launchID != bot.launchID {
+                self.judge(earlier, command, id, bot)
+            } else if self.process.world.chance(self.process.simulation.plan.botBusyPercent) {
+                self.again(command, message, bot, isNoted: earlier != nil, triesLeft)
+            } else if earlier != nil || self.process.simulation.has(.actsBeforeNoting) {
+                self.hand(command, message, bot, noted: earlier)
+            } else {
+                let note = JournalModel.Delivery(
+                    launchID: bot.launchID,
+                    logOffset: bot.log.count,
+                    isAccepted: false
+                )
+                self.process.transact {
+                    $0.saveDelivery(id, note)
+                } then: { [weak self] in
+                    // The bot may be another by now; then nothing was handed over yet under this note.
+                    self?.hand(command, message, bot, noted: note)
+                }
+            }
+        }
+    }
+
+    /// The bot has ended since an earlier attempt: its log tells, or nobody.
+    private func judge(_ earlier: JournalModel.Delivery, _ command: WireCommand, _ id: String, _ bot: SimulatedBot) {
+        guard bot.mentions(id, from: earlier.logOffset) else {
+            finish(command, .unknown)
+            return
+        }
+        var accepted = earlier
+        accepted.isAccepted = true
+        process.transact {
+            $0.saveDelivery(id, accepted)
+        } then: { [weak self] in
+            self?.finish(command, .done)
+        }
+    }
+
+    private func again(
+        _ command: WireCommand,
+        _ message: WireDeliverMessage,
+        _ bot: SimulatedBot,
+        isNoted: Bool,
+        _ triesLeft: Int
+    ) {
+        guard triesLeft > 0 else {
+            finish(command, isNoted ? .unknown : .failed, isNoted ? "" : "bot_not_ready")
+            return
+        }
+        process.later(.seconds(1)) { process in
+            process.executor?.deliver(command, message, triesLeft: triesLeft - 1)
+        }
+    }
+
+    /// The request to the bot, its answer, and the note of that.
+    private func hand(
+        _ command: WireCommand,
+        _ message: WireDeliverMessage,
+        _ bot: SimulatedBot,
+        noted: JournalModel.Delivery?
+    ) {
+        let id = message.messageID
+        let launch = noted?.launchID ?? bot.launchID
+        let world = process.world
+        // The request travels in its own time; an agent that is killed meanwhile does not call it back.
+        world.after(world.pick(50...2000)) { [weak self, weak process, checker = process.simulation.checker] in
+            guard bot.launchID == launch else {
+                // That launch's address takes no connections any more.
+                self?.deliver(command, message, triesLeft: 20)
+                return
+            }
+            checker.ran(id, times: bot.take(id, writesAbout: world.chance(80)))
+            world.note("\(bot.id) takes \(id)", 20)
+            process?.logChanged(bot)
+            process?.later(world.pick(50...2000)) { process in
+                let accepted = JournalModel.Delivery(
+                    launchID: launch,
+                    logOffset: noted?.logOffset ?? 0,
+                    isAccepted: true
+                )
+                process.transact {
+                    $0.saveDelivery(id, accepted)
+                } then: {
+                    process.executor?.finish(command, .done)
+                }
+            }
+        }
+    }
+}

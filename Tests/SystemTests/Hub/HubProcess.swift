@@ -1,0 +1,163 @@
+import Foundation
+import WireFormat
+
+@testable import ControlHub
+
+/// One run of the hub, from its start to its end or `kill -9`.
+///
+/// Health (`NodeRegistry`), who is live (`LiveSessions`) and the machine for admission are the hub's own. The
+/// database is a model behind one writer that takes its time.
+final class HubProcess {
+    let simulation: Simulation
+    let registry: NodeRegistry
+    let live = LiveSessions()
+    private(set) var isAlive = true
+    private(set) var isStopping = false
+    private var admission: AdmissionMachine
+    private var handshakes: [ObjectIdentifier: HubHandshake] = [:]
+    private(set) var sessions: [HubNodeSession] = []
+    private var diskFreeAt: Microseconds = 0
+    /// The process is killed after this many more transactions, before it goes on.
+    var transactionsUntilKill: Int?
+
+    private var world: World { simulation.world }
+
+    init(_ simulation: Simulation) {
+        self.simulation = simulation
+        admission = AdmissionMachine(simulation.plan.admission, now: simulation.world.instant)
+        registry = NodeRegistry(thresholds: HealthThresholds())
+        world.note("hub starts", 30)
+        look()
+        expire()
+    }
+
+    var date: Date {
+        Date(timeIntervalSince1970: Double(simulation.hubWall.unixMilliseconds(world)) / 1000)
+    }
+
+    // MARK: - Connections
+
+    func accept(_ connection: SimulatedConnection) {
+        guard !isStopping else {
+            connection.hub.abort(isTold: true)
+            return
+        }
+        let handshake = HubHandshake(connection, simulation) { [weak self] in
+            guard let self else { return .seconds(1) }
+            guard !self.admission.admit(now: self.world.instant) else { return nil }
+            return self.admission.nextTurn(now: self.world.instant, using: &self.world.random)
+        } onEnd: { [weak self] handshake, session in
+            guard let self, self.isAlive else { return }
+            self.handshakes[ObjectIdentifier(handshake)] = nil
+            guard let session else { return }
+            self.sessions.append(HubNodeSession(self, connection, token: session.token))
+            self.sessions.last?.start(rest: session.rest)
+        }
+        handshakes[ObjectIdentifier(handshake)] = handshake
+        simulation.checker.limit(handshakes.count, 200, "handshakes at the hub")
+    }
+
+    func ended(_ session: HubNodeSession) { sessions.removeAll { $0 === session } }
+
+    /// The session of a node that the hub holds for its present one.
+    func session(of node: String) -> HubNodeSession? {
+        guard let present = live[NodeID(rawValue: node)] else { return nil }
+        return sessions.first { $0.handle === present }
+    }
+
+    /// Sends the nodes away and then ends.
+    func stop(_ then: @escaping () -> Void) {
+        world.note("hub stops", 31)
+        isStopping = true
+        for session in sessions { session.driver.close(.hubRestarting, "the hub is restarting") }
+        later(world.pick(Microseconds.milliseconds(5)...Microseconds.seconds(3))) { hub in
+            hub.kill(isTold: true)
+            then()
+        }
+    }
+
+    func kill(isTold: Bool) {
+        guard isAlive else { return }
+        world.note("hub ends", 32, isTold ? 1 : 0)
+        isAlive = false
+        for session in sessions { session.driver.abandon(isTold: isTold) }
+        for handshake in handshakes.values.sorted(by: { $0.number < $1.number }) { handshake.abandon(isTold: isTold) }
+        sessions = []
+        handshakes = [:]
+    }
+
+    // MARK: - Database
+
+    func later(_ delay: Microseconds, _ action: @escaping (HubProcess) -> Void) {
+        world.after(delay) { [weak self] in
+            guard let self, self.isAlive else { return }
+            action(self)
+        }
+    }
+
+    /// One write transaction, then what follows from it. The process can be killed before, between and after.
+    func write<Result>(
+        _ transaction: @escaping (inout HubStoreModel) -> Result,
+        then: @escaping (Result) -> Void
+    ) {
+        diskFreeAt = max(diskFreeAt, world.now) + world.pick(100...simulation.diskLatency)
+        later(diskFreeAt - world.now) { hub in
+            let result = transaction(&hub.simulation.store)
+            if let left = hub.transactionsUntilKill {
+                hub.transactionsUntilKill = left - 1
+                guard left > 0 else {
+                    hub.transactionsUntilKill = nil
+                    hub.simulation.killHub(isTold: true)
+                    return
+                }
+            }
+            hub.later(hub.world.pick(5...100)) { _ in then(result) }
+        }
+    }
+
+    func read<Result>(_ body: @escaping (HubStoreModel) -> Result, then: @escaping (Result) -> Void) {
+        later(world.pick(50...500)) { hub in
+            let result = body(hub.simulation.store)
+            hub.later(hub.world.pick(5...100)) { _ in then(result) }
+        }
+    }
+
+    // MARK: - Commands
+
+    /// Queues a command; `accepted` is called when the operator has the answer.
+    func enqueue(_ command: StoredCommand, accepted: @escaping () -> Void) {
+        guard !isStopping else { return }
+        write {
+            $0.insert(command)
+        } then: { [weak self] in
+            accepted()
+            self?.session(of: command.node)?.commandsChanged()
+        }
+    }
+
+    // MARK: - Clockwork
+
+    private func expire() {
+        later(.seconds(5)) { hub in
+            let now = hub.simulation.hubWall.unixMilliseconds(hub.world)
+            let isAnythingDue = hub.simulation.store.commands.contains {
+                $0.state == .queued && $0.expiresAt <= now
+            }
+            if isAnythingDue {
+                hub.write {
+                    $0.expire(at: now)
+                } then: { ended in
+                    for command in ended { hub.simulation.ended(command) }
+                }
+            }
+            hub.expire()
+        }
+    }
+
+    private func look() {
+        later(.seconds(1)) { hub in
+            _ = hub.registry.evaluateAll(now: hub.world.instant, at: hub.date)
+            hub.look()
+        }
+    }
+}

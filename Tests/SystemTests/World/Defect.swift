@@ -1,0 +1,29 @@
+/// Mistakes that can be built in on purpose, to show that the checks find them.
+///
+/// Each stands in the stand-in code around the machines, where hub and agent do the same with real disks.
+enum Defect: String, CaseIterable, Sendable {
+    /// The hub acknowledges packets and stores them afterwards.
+    case acknowledgesBeforeStoring
+    /// The hub stores what it is sent without looking whether it has it.
+    case storesWithoutKey
+    /// The hub accepts a new session and leaves the old one as it is.
+    case keepsReplacedSession
+    /// The hub takes a command for done when it was sent.
+    case finishesCommandWhenSent
+    /// The hub forgets a command whose session ended before the result came.
+    case forgetsCommandUnderWay
+    /// The agent hands a message to its bot and notes that afterwards.
+    case actsBeforeNoting
+    /// The agent drops packets from its journal when they were sent.
+    case forgetsPacketsWhenSent
+    /// The agent stores packets, and how far it has read the log in a second transaction.
+    case storesLogCursorLater
+    /// A connection drops one message in a hundred.
+    case losesMessages
+    /// A session sends without waiting for the connection to take what it sent before.
+    case ignoresBackpressure
+    /// The agent looks at no time limit once it is connected.
+    case agentIgnoresDeadlines
+    /// The agent dials again without waiting.
+    case redialsAtOnce
+}

@@ -1,0 +1,261 @@
+import WireFormat
+
+@testable import ControlHub
+
+/// One hub and its nodes on a simulated network, from a seed to a verdict.
+final class Simulation {
+    struct Options {
+        var defects: Set<Defect> = []
+        /// Told every line of the trace.
+        var onTrace: ((String) -> Void)?
+        /// Changes what the seed has brought.
+        var adjust: ((inout FaultPlan) -> Void)?
+    }
+
+    /// What became of a seed.
+    struct Outcome: Sendable {
+        let seed: UInt64
+        let violation: SafetyChecker.Violation?
+        let digest: UInt64
+        let events: UInt64
+        let simulated: Microseconds
+        /// From the end of the faults until everything was settled.
+        let settledAfter: Microseconds
+        let connections: Int
+        let packets: Int
+        let commands: Int
+    }
+
+    /// A node that was told to come back slowly waits up to 60 s, twice if it finds another fault's remains; the hub
+    /// takes up to 45 s to miss a node that went silently; a command waits for its bot up to 20 s.
+    static let settleLimit: Microseconds = .seconds(300)
+    /// Far more than any seed needs; a loop without end shows here.
+    private static let maxEvents: UInt64 = 3_000_000
+
+    let world: World
+    let options: Options
+    let plan: FaultPlan
+    let checker: SafetyChecker
+    private(set) var nodes: [NodeMachine] = []
+    var store = HubStoreModel()
+    var hubWall = WallClock()
+    /// The longest transaction on any disk, now.
+    private(set) var diskLatency: Microseconds
+    private(set) var hub: HubProcess?
+    private(set) lazy var network = SimulatedNetwork(self)
+    private(set) lazy var workload = Workload(self)
+    private lazy var nemesis = Nemesis(self)
+    private(set) var longestRoundTrip = Duration.zero
+
+    init(seed: UInt64, _ options: Options = Options()) {
+        world = World(seed: seed, onTrace: options.onTrace)
+        self.options = options
+        var plan = FaultPlan(world)
+        options.adjust?(&plan)
+        self.plan = plan
+        diskLatency = plan.diskLatency
+        checker = SafetyChecker(world)
+        nodes = (0..<plan.nodeCount).map { NodeMachine(number: $0, botCount: plan.botsPerNode, seed: seed) }
+    }
+
+    static func run(seed: UInt64, _ options: Options = Options()) -> Outcome {
+        Simulation(seed: seed, options).run()
+    }
+
+    func has(_ defect: Defect) -> Bool { options.defects.contains(defect) }
+
+    // MARK: - Course
+
+    func run() -> Outcome {
+        start()
+        advance(to: plan.duration)
+        return finish()
+    }
+
+    func start() {
+        world.note("plan: \(plan)", 0)
+        begin()
+        nemesis.start()
+    }
+
+    /// Ends the faults and sees whether everything comes to rest.
+    func finish() -> Outcome {
+        heal()
+        let settledAfter = settle()
+        // What is settled stays so: no session ends without a reason.
+        let connections = network.connectionCount
+        advance(to: world.now + .seconds(40))
+        if checker.violation == nil {
+            checker.require(
+                network.connectionCount == connections && unsettled() == nil,
+                .notLive,
+                "a session ended though nothing was wrong any more: \(unsettled() ?? "a node has dialed again")"
+            )
+        }
+        let outcome = Outcome(
+            seed: world.seed,
+            violation: checker.violation,
+            digest: world.digest,
+            events: world.eventCount,
+            simulated: world.now,
+            settledAfter: settledAfter,
+            connections: network.connectionCount,
+            packets: nodes.reduce(0) { $0 + $1.bots.reduce(0) { $0 + $1.emittedCount } },
+            commands: workload.acceptedCount
+        )
+        end()
+        return outcome
+    }
+
+    func begin() {
+        hub = HubProcess(self)
+        for node in nodes { startAgent(node) }
+        workload.start()
+    }
+
+    /// Runs all events before `limit`, and looks at what must hold after each.
+    func advance(to limit: Microseconds) {
+        while checker.violation == nil, world.runNext(before: limit) {
+            checkSessions()
+            checker.limit(Int(world.eventCount), Int(Self.maxEvents), "events of this seed")
+        }
+        if checker.violation == nil { world.skip(to: limit) }
+    }
+
+    /// Ends the faults: everything runs, and what is connected from now on stays connected.
+    func heal() {
+        world.note("faults end", 70)
+        network.isHealed = true
+        diskLatency = min(diskLatency, .milliseconds(30))
+        workload.stop()
+        for node in nodes {
+            node.isPartitioned = false
+            node.twin?.kill(isTold: true)
+            node.twin = nil
+            node.agent?.transactionsUntilKill = nil
+            for connection in network.connections(of: node) {
+                connection.agent.line.cutAfterBytes = nil
+                connection.hub.line.cutAfterBytes = nil
+            }
+        }
+        hub?.transactionsUntilKill = nil
+    }
+
+    private func settle() -> Microseconds {
+        let start = world.now
+        while checker.violation == nil {
+            guard let problem = unsettled() else { return world.now - start }
+            guard world.now - start < Self.settleLimit else {
+                checker.require(false, .notLive, "\(Self.settleLimit.text) s after the last fault \(problem)")
+                break
+            }
+            advance(to: world.now + .seconds(1))
+        }
+        return world.now - start
+    }
+
+    private func unsettled() -> String? {
+        guard let hub else { return "the hub is down" }
+        for node in nodes {
+            guard node.agent?.isConnected == true else { return "\(node.id) is not connected" }
+            guard let session = hub.session(of: node.id), session.driver.isLive else {
+                return "the hub holds no session of \(node.id)"
+            }
+            let health = hub.registry.live(NodeID(rawValue: node.id))?.health
+            guard health == .online else { return "the hub says \(node.id) is \(health?.rawValue ?? "unknown")" }
+            guard !network.hasDeadLine(node) else { return "\(node.id) has a connection that a fault still holds" }
+            guard node.journal.packetCount == 0 else {
+                return "\(node.journal.packetCount) packets of \(node.id) are not acknowledged"
+            }
+            for bot in node.bots where checker.storedCount(bot.id) != bot.emittedCount {
+                return "\(bot.id) wrote \(bot.emittedCount) packets, stored are \(checker.storedCount(bot.id))"
+            }
+        }
+        if let open = store.commands.first(where: { $0.isOpen || $0.state == .superseded }) {
+            return "\(open.id) is still \(open.state.rawValue)"
+        }
+        return nil
+    }
+
+    /// Lets go of everything, so that a simulation leaves nothing behind.
+    func end() {
+        for node in nodes {
+            node.agent?.kill(isTold: false)
+            node.twin?.kill(isTold: false)
+            (node.agent, node.twin) = (nil, nil)
+        }
+        hub?.kill(isTold: false)
+        hub = nil
+    }
+
+    private func checkSessions() {
+        guard let sessions = hub?.sessions else { return }
+        for (index, session) in sessions.enumerated() where session.driver.isLive {
+            for other in sessions[(index + 1)...] where other.node == session.node && other.driver.isLive {
+                checker.require(false, .twoLiveSessions, "the hub has two live sessions of \(session.node)")
+            }
+        }
+    }
+
+    // MARK: - Processes
+
+    private func startAgent(_ node: NodeMachine) {
+        let agent = AgentProcess(self, node)
+        node.agent = agent
+        agent.start()
+    }
+
+    func killAgent(_ node: NodeMachine, isTold: Bool) {
+        guard let agent = node.agent else { return }
+        agent.kill(isTold: isTold)
+        node.agent = nil
+        world.after(world.pick(Microseconds.milliseconds(20)...Microseconds.seconds(10))) { [weak self] in
+            self?.startAgent(node)
+        }
+    }
+
+    func killHub(isTold: Bool) {
+        guard let hub else { return }
+        hub.kill(isTold: isTold)
+        startHubLater()
+    }
+
+    func restartHub() {
+        guard let hub, !hub.isStopping else { return }
+        hub.stop { [weak self] in self?.startHubLater() }
+    }
+
+    private func startHubLater() {
+        hub = nil
+        world.after(world.pick(Microseconds.milliseconds(50)...Microseconds.seconds(15))) { [weak self] in
+            guard let self else { return }
+            self.hub = HubProcess(self)
+        }
+    }
+
+    // MARK: - Look-ups
+
+    func bot(_ id: String) -> SimulatedBot? {
+        for node in nodes {
+            if let bot = node.bot(id) { return bot }
+        }
+        return nil
+    }
+
+    func botIDs(of node: String) -> [String] { nodes.first { $0.id == node }?.bots.map(\.id) ?? [] }
+
+    /// The credential a node shows on a connection. Tokens are looked up elsewhere; here one is the node's name.
+    func token(for connection: SimulatedConnection) -> String {
+        nodes.first { node in network.connections(of: node).contains { $0 === connection } }?.id ?? ""
+    }
+
+    /// The hub has stored how a command ended.
+    func ended(_ command: StoredCommand) {
+        world.note("\(command.id) is \(command.state.rawValue) \(command.errorCode)", 71)
+        guard let bot = bot(command.bot) else { return }
+        let times = command.wire.repeatable ? bot.timesStarted[command.id] : bot.timesTaken[command.id]
+        checker.ended(command, timesRun: times ?? 0)
+    }
+
+    func heartbeatAcknowledged(_ roundTrip: Duration) { longestRoundTrip = max(longestRoundTrip, roundTrip) }
+}
