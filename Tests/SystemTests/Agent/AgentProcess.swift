@@ -105,7 +105,7 @@ final class AgentProcess {
     // MARK: - Link
 
     private func dial() {
-        simulation.checker.dialed(isTwin ? -machine.number - 1 : machine.number)
+        simulation.checker.dialed(instance)
         world.note("\(instance) dials", 12, machine.number)
         simulation.network.connect(machine) { [weak self] outcome in
             guard let self, self.isAlive else {

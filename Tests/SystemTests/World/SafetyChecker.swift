@@ -23,8 +23,8 @@ final class SafetyChecker {
     /// Per bot the highest number stored at the hub; numbers are the bot's own count of what it wrote.
     private var storedNumbers: [String: Set<Int>] = [:]
     private var highestStored: [String: Int] = [:]
-    /// Per node the moments of the latest dials.
-    private var dials: [Int: [Microseconds]] = [:]
+    /// Per agent process the moments of the latest dials.
+    private var dials: [String: [Microseconds]] = [:]
 
     init(_ world: World) {
         self.world = world
@@ -97,12 +97,13 @@ final class SafetyChecker {
         )
     }
 
-    /// A node dials. A minute has room for one wait near zero after each doubling, and no more.
-    func dialed(_ node: Int) {
-        var recent = dials[node, default: []].filter { $0 > world.now - .seconds(60) }
+    /// An agent process dials. A minute has room for one wait near zero after each doubling, and no more. A process that
+    /// was killed has forgotten how long it was to wait, so each is counted by itself.
+    func dialed(_ process: String) {
+        var recent = dials[process, default: []].filter { $0 > world.now - .seconds(60) }
         recent.append(world.now)
-        dials[node] = recent
-        require(recent.count <= 20, .dialStorm, "node \(node) dialed \(recent.count) times within a minute")
+        dials[process] = recent
+        require(recent.count <= 20, .dialStorm, "\(process) dialed \(recent.count) times within a minute")
     }
 
     func limit(_ value: Int, _ most: Int, _ what: @autoclosure () -> String) {
