@@ -3,7 +3,7 @@ import NIOCore
 /// How an upgraded connection hands bytes to the system: at once, and only a little ahead of what the link takes, because
 /// what the system holds cannot be overtaken by a command any more.
 enum WebSocketSocketOptions {
-    /// Bytes the system may hold that were not sent yet; the agent's end has the same.
+    /// Bytes the system may hold that were not sent yet. The agent keeps less: its link is the slow one.
     static let notSentLowWaterBytes = 16 << 10
     /// `TCP_NOTSENT_LOWAT` of Linux, which NIO does not name.
     static let notSentLowWater = ChannelOptions.Types.SocketOption(level: .tcp, name: .init(rawValue: 25))
