@@ -50,6 +50,8 @@ struct FrameParser: Sendable {
     ///
     /// Returns their offset in the frame's payload, and whether they were its last.
     mutating func skipPayload(_ count: Int) -> (offset: Int, isLast: Bool) {
+        // No input leads here: `ConnectionMachine.receiveInPlace` offers room for the missing bytes and no more, and only
+        // while a payload is being received.
         guard case .payload(let payloadBytes, let received) = state, count <= payloadBytes - received else {
             preconditionFailure("no such payload is missing")
         }
