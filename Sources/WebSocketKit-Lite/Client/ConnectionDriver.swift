@@ -99,10 +99,7 @@ final class ConnectionDriver: StreamObserver, TurnObserver, @unchecked Sendable 
 
     /// A message that is there, or can be had without waiting; nil when there is none.
     func takeMessage() -> WebSocketMessage? {
-        if let message = machine.nextMessage() {
-            resumeReading()
-            return message
-        }
+        if let message = nextMessage() { return message }
         guard machine.closeStatus == nil else {
             settle()
             return nil
@@ -116,16 +113,23 @@ final class ConnectionDriver: StreamObserver, TurnObserver, @unchecked Sendable 
         callsWithoutPause += 1
         readOnce()
         settle()
-        return machine.nextMessage()
+        return nextMessage()
+    }
+
+    /// Every message leaves here, because taking one may be what a paused reader waits for.
+    private func nextMessage() -> WebSocketMessage? {
+        guard let message = machine.nextMessage() else { return nil }
+        resumeReading()
+        return message
     }
 
     private func messageArrivingNow() -> WebSocketMessage? {
         guard machine.isOpen else { return nil }
         while loop.pollBriefly() {
-            if let message = machine.nextMessage() { return message }
+            if let message = nextMessage() { return message }
             guard machine.closeStatus == nil, !isFinished else { break }
         }
-        return machine.nextMessage()
+        return nextMessage()
     }
 
     func receive(isolation: isolated (any Actor)? = #isolation) async throws(WebSocketError) -> WebSocketMessage? {

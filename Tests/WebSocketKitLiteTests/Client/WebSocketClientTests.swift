@@ -85,6 +85,29 @@ struct WebSocketClientTests {
         try await talk(endpoint, dialer: try makeDialer())
     }
 
+    @Test("goes on reading after a message as large as all that may lie untaken")
+    func largeMessages() async throws {
+        let server = try TestListener { connection in
+            try? echo(read: connection.read, write: connection.write)
+        }
+        var configuration = ClientConfiguration()
+        configuration.subprotocols = ["edge.v1"]
+        configuration.maxUntakenBytes = 1000
+        let connection = try await WebSocketClient.connect(
+            to: Endpoint(scheme: .ws, host: "localhost", port: server.port, target: "/edge"),
+            configuration: configuration,
+            dialer: try makeDialer()
+        )
+        #expect(try await connection.receive() == .text("welcome"))
+        for round in 0..<50 {
+            let message = WebSocketMessage.binary([UInt8](repeating: UInt8(round), count: 5000))
+            try await connection.send(message)
+            #expect(try await connection.receive() == message)
+        }
+        await connection.close()
+        #expect(await connection.closeStatus?.isClean == true)
+    }
+
     @Test("talks to a server over TLS, with OpenSSL's own server in between", arguments: [[], ["-tls1_2"]])
     func overTLS(options: [String]) async throws {
         let certificates = try TestCertificates.shared.get()
