@@ -25,6 +25,8 @@ struct HubConnection: Sendable {
         }
         var configuration = DialConfiguration()
         configuration.allowInsecure = settings.insecure
+        // The link may be slow, and a command must not wait behind a log that is with the system already.
+        configuration.notSentLowWaterBytes = 4 * 1024
         configuration.proxy = settings.proxy
         configuration.tls.clientCertificateFile = settings.clientCertificate
         configuration.tls.clientKeyFile = settings.clientKey

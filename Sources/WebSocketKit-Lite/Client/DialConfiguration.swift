@@ -18,6 +18,9 @@ public struct DialConfiguration: Sendable {
     public var proxyTimeout: Duration = .seconds(20)
     /// Limit for the TLS handshake.
     public var tlsTimeout: Duration = .seconds(10)
+    /// Bytes the system may hold unsent before it takes no more (`TCP_NOTSENT_LOWAT`). A few KiB keep what is urgent
+    /// from queueing behind what was handed over earlier, and cost throughput; nil leaves it to the system.
+    public var notSentLowWaterBytes: Int32?
 
     /// The defaults named above.
     public init() {}

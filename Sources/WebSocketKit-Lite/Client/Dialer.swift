@@ -97,7 +97,11 @@ public actor Dialer {
                 loop: loop,
                 observer: observer
             )
-            return try await race.run()
+            let socket = try await race.run()
+            if let bytes = configuration.notSentLowWaterBytes {
+                socket.keepUnsent(atMost: bytes)
+            }
+            return socket
         } catch {
             guard let proxy, error.code != .cancelled else { throw error }
             throw error.about(proxy)

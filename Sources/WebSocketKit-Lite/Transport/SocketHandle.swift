@@ -11,10 +11,6 @@ import Glibc
 final class SocketHandle: @unchecked Sendable {
     enum Direction: Sendable { case read, write }
 
-    /// Bytes the kernel may hold unsent before the socket stops being writable. Small, so that what is more urgent
-    /// does not queue behind what was handed over earlier; still enough to keep a fast link busy.
-    private static let notSentLowWaterBytes: Int32 = 4 * 1024
-
     let loop: EpollLoop
     private(set) var descriptor: Int32
     private var tag: UInt64?
@@ -59,7 +55,6 @@ final class SocketHandle: @unchecked Sendable {
         let descriptor = socket(address.family, type, 0)
         guard descriptor >= 0 else { throw .system(call: "socket", number: errno) }
         setOption(descriptor, Int32(IPPROTO_TCP), TCP_NODELAY, 1)
-        setOption(descriptor, Int32(IPPROTO_TCP), TCP_NOTSENT_LOWAT, notSentLowWaterBytes)
 
         let result = address.withPointer { Glibc.connect(descriptor, $0, $1) }
         let number = errno
@@ -88,6 +83,11 @@ final class SocketHandle: @unchecked Sendable {
             close()
             throw error
         }
+    }
+
+    /// See `DialConfiguration.notSentLowWaterBytes`.
+    func keepUnsent(atMost bytes: Int32) {
+        Self.setOption(descriptor, Int32(IPPROTO_TCP), TCP_NOTSENT_LOWAT, bytes)
     }
 
     /// Options that only make things faster; a kernel that does not know one is no reason to fail.

@@ -99,10 +99,12 @@ struct RunningHub: Sendable {
         var configuration = ClientConfiguration()
         configuration.headers = ["Authorization": "Bearer \(token)"]
         configuration.subprotocols = ["edge.v1"]
+        var dialing = DialConfiguration()
+        dialing.notSentLowWaterBytes = 4 * 1024
         return try await WebSocketClient.connect(
             to: try Endpoint("ws://\(address)/edge/v1/connect"),
             configuration: configuration,
-            dialer: Dialer(loop: loop)
+            dialer: Dialer(loop: loop, configuration: dialing)
         )
     }
 

@@ -21,6 +21,8 @@ struct LinkAgent {
         var dialing = DialConfiguration()
         dialing.tls.systemRoots = false
         dialing.tls.caFile = arguments[2]
+        // As the agent has it.
+        dialing.notSentLowWaterBytes = 4 * 1024
         let loop = try EpollLoop.start()
         let dialer = Dialer(loop: loop, configuration: dialing)
         let connection = try await WebSocketClient.connect(
