@@ -40,7 +40,7 @@ let package = Package(
         .executableTarget(
             name: "WebSocketBench",
             dependencies: [
-                "CodecSpeed", "WebSocketKitLite",
+                "CLinux", "CodecSpeed", "WebSocketKitLite",
                 .product(name: "HTTPTypes", package: "swift-http-types"),
                 .product(name: "HummingbirdCore", package: "hummingbird"),
                 .product(name: "HummingbirdTLS", package: "hummingbird"),

@@ -4,6 +4,7 @@
 #define CLINUX_SHIM_H
 
 #include <fcntl.h>
+#include <malloc.h>
 #include <pthread.h>
 #include <signal.h>
 #include <spawn.h>

@@ -28,6 +28,9 @@ final class ConnectionDriver: StreamObserver, TurnObserver, @unchecked Sendable 
     private var mayBeReadable = true
     private var isTurnEndAwaited = false
     private var callsWithoutPause = 0
+    /// How much is read before it is known what it belongs to. Little while large messages come, for all of it is
+    /// copied, and what follows in a large message is received in place.
+    private var readAheadBytes = EpollLoop.scratchBytes
     /// When the bytes queued for writing must have made progress; nil while none wait for room.
     private var writeDeadline: ContinuousClock.Instant?
     private var timer: EpollLoop.TimerID?
@@ -225,10 +228,15 @@ final class ConnectionDriver: StreamObserver, TurnObserver, @unchecked Sendable 
                     return outcome ?? 0
                 }
                 if let failure { throw failure }
+                readAheadBytes = Self.inPlaceBytes
             } else {
-                outcome = try stream.tryRead(into: loop.scratch)
+                let room = UnsafeMutableRawBufferPointer(rebasing: loop.scratch[..<readAheadBytes])
+                outcome = try stream.tryRead(into: room)
                 if let count = outcome, count > 0 {
-                    machine.receive(UnsafeRawBufferPointer(rebasing: loop.scratch[..<count]), now: .now)
+                    machine.receive(UnsafeRawBufferPointer(rebasing: room[..<count]), now: .now)
+                    if count == readAheadBytes, machine.missingBytesInPlace < Self.inPlaceBytes {
+                        readAheadBytes = min(4 * readAheadBytes, EpollLoop.scratchBytes)
+                    }
                 }
             }
         } catch {
