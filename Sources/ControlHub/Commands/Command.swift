@@ -54,6 +54,8 @@ struct NewCommand: Sendable {
         case .stopBot: "stop_bot"
         case .deliverMessage: "deliver_message"
         case .removeBot: "remove_bot"
+        case .rotateToken: "rotate_token"
+        case .inspectNode: "inspect_node"
         }
     }
 

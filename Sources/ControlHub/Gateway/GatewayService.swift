@@ -225,6 +225,8 @@ struct GatewayService: Service, AgentChannel {
                 switch event {
                 case .heartbeat(let heartbeat, _):
                     await nodes.heartbeat(entry.node, epoch: entry.epoch, heartbeat, at: Date())
+                case .telemetry(let telemetry):
+                    await nodes.telemetry(entry.node, epoch: entry.epoch, telemetry, at: Date())
                 case .botStatus(let report):
                     try await bots.apply(report.bots, from: entry.node, epoch: entry.epoch)
                 case .packets(let header, let stream):

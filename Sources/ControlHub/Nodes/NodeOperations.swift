@@ -199,7 +199,23 @@ struct NodeOperations: Sendable {
         guard isCurrent else { return }
         publish(transition)
         guard heartbeat.hasResources else { return }
-        events.publish("node.updated", at: date, Self.resourcesEvent(node, heartbeat))
+        let trip = heartbeat.linkRttUs
+        events.publish(
+            "node.updated",
+            at: date,
+            Self.resourcesEvent(node, heartbeat.resources, roundTripMicroseconds: trip)
+        )
+    }
+
+    /// Takes figures that came between two heartbeats; from a replaced session they are ignored.
+    func telemetry(_ node: NodeID, epoch: UInt64, _ telemetry: WireTelemetry, at date: Date) async {
+        guard registry.telemetry(node, epoch: epoch, telemetry) else { return }
+        let trip = UInt64(max(0, registry.live(node)?.linkRTTMicroseconds ?? 0))
+        events.publish(
+            "node.updated",
+            at: date,
+            Self.resourcesEvent(node, telemetry.resources, roundTripMicroseconds: trip)
+        )
     }
 
     /// Ends a session; one that has been replaced is ignored.
@@ -235,9 +251,12 @@ struct NodeOperations: Sendable {
         )
     }
 
-    private static func resourcesEvent(_ node: NodeID, _ heartbeat: WireHeartbeat) -> JSONValue {
-        let resources = heartbeat.resources
-        return .object([
+    private static func resourcesEvent(
+        _ node: NodeID,
+        _ resources: WireNodeResources,
+        roundTripMicroseconds: UInt64
+    ) -> JSONValue {
+        .object([
             "change": .string("resources"),
             "node_id": .string(node.rawValue),
             "cpu_percent": resources.hasCpuPercent ? .number(resources.cpuPercent) : .null,
@@ -246,7 +265,7 @@ struct NodeOperations: Sendable {
             "memory_available_bytes": .integer(Int64(clamping: resources.memoryAvailableBytes)),
             "network_received_bytes_total": .integer(Int64(clamping: resources.networkReceivedBytesTotal)),
             "network_transmitted_bytes_total": .integer(Int64(clamping: resources.networkTransmittedBytesTotal)),
-            "link_rtt_ms": .number(Double(heartbeat.linkRttUs) / 1000),
+            "link_rtt_ms": .number(Double(roundTripMicroseconds) / 1000),
         ])
     }
 }

@@ -177,8 +177,11 @@ final class NodeRegistry: Sendable {
             guard var live = state[node], live.epoch == epoch, live.isConnected else { return (false, nil) }
             live.heardAt = now
             live.lastSeenAt = date
-            if heartbeat.hasResources { live.resources = heartbeat.resources }
-            live.botUsage = heartbeat.bots
+            // Without figures the ones before still hold: the hub may want them more rarely than heartbeats.
+            if heartbeat.hasResources {
+                live.resources = heartbeat.resources
+                live.botUsage = heartbeat.bots
+            }
             if heartbeat.linkRttUs > 0 { live.linkRTTMicroseconds = Int64(clamping: heartbeat.linkRttUs) }
             if heartbeat.sentAtUnixMs > 0 {
                 let halfTrip = (live.linkRTTMicroseconds ?? 0) / 2000
@@ -187,6 +190,20 @@ final class NodeRegistry: Sendable {
             }
             live.isDirty = true
             return (true, settle(&state, node, live, now: now, date: date))
+        }
+    }
+
+    /// Figures came, between two heartbeats or because they were asked for; false when from a session that was replaced.
+    func telemetry(_ node: NodeID, epoch: UInt64, _ telemetry: WireTelemetry) -> Bool {
+        state.withLock { state in
+            guard var live = state[node], live.epoch == epoch, live.isConnected, telemetry.hasResources else {
+                return false
+            }
+            live.resources = telemetry.resources
+            live.botUsage = telemetry.bots
+            live.isDirty = true
+            state[node] = live
+            return true
         }
     }
 

@@ -100,7 +100,8 @@ actor CommandExecutor: CommandHandler, Service {
             case .removeBot(let remove):
                 result = try await bots.remove(remove.botID, keepWorkspace: remove.keepWorkspace)
             case .deliverMessage(let message): result = await bots.deliver(message)
-            case nil:
+            // What is asked of the node itself never comes this far.
+            case .rotateToken, .inspectNode, nil:
                 result = .failure(
                     command,
                     "command_unknown",

@@ -15,6 +15,7 @@ struct AgentAssembly: Sendable {
     ///
     /// - Throws: `AgentError` where it cannot start at all. A hub that cannot be reached is no such reason.
     init(_ configuration: AgentConfiguration, logger: Logger) async throws(AgentError) {
+        let policy = PolicyRegistry(try PolicyFile.load(configuration.policyFile))
         let directory = try StateDirectory(path: configuration.stateDirectory)
         let lock = try directory.lock()
         let source = try CredentialSource(configuration, IdentityStore(directory: directory))
@@ -29,36 +30,63 @@ struct AgentAssembly: Sendable {
             loop: loop
         )
         let bots = try Self.makeFleet(configuration, directory, journal, loop, logger)
-        let telemetry = TelemetrySampler(logger: logger)
+        let telemetry = TelemetryFeed(sampler: TelemetrySampler(logger: logger)) { await bots.processRoots() }
         let commands = CommandExecutor(journal: journal, bots: bots, logger: logger)
-        let introduction = Introduction(journalID: journal.journalID, nodeID: { source.current.nodeID }, bots: bots)
+        let introduction = Introduction(
+            journalID: journal.journalID,
+            nodeID: { source.current.nodeID },
+            bots: bots,
+            policy: policy
+        )
+        let status = LinkStatus(wallClock: Journal.wallClock)
         let test = TestSettings(environment: ProcessInfo.processInfo.environment, prefix: "EDGE")
         let session = LinkSession(
             clock: SessionClock(unixMilliseconds: Journal.wallClock),
             hello: { await introduction.hello() },
-            heartbeat: { await Self.heartbeat(telemetry, bots) },
+            telemetry: telemetry,
+            settings: { Self.narrow(policy, $0, logger) },
             bots: bots,
-            commands: commands,
+            commands: NodeCommandHandler(
+                inspection: NodeInspection(telemetry: telemetry, introduction: introduction),
+                credentials: source,
+                next: commands
+            ),
             packets: PacketUplink(journal: journal, logger: logger),
             logs: LogUplink(source: bots, logger: logger),
             journalID: journal.journalID,
+            status: status,
             configuration: Self.sessionConfiguration(test),
             logger: logger
         )
         let link = LinkService(
             endpoint: hub.webSocket,
-            token: { source.current.token },
+            credentials: source,
             pairing: PairingAdvice(credential),
             dialer: hub.dialer,
             session: session,
-            status: LinkStatus(),
+            status: status,
             backoff: test.backoff,
             logger: logger
         )
         self.lock = lock
         self.logger = logger
         // The link goes first when the agent stops, so that no command comes in any more.
-        services = [FleetService(bots: bots), commands, link]
+        services = [
+            FleetService(bots: bots), commands,
+            StatusService(
+                directory: directory.path,
+                status: RunningStatus(
+                    stateDirectory: directory.path,
+                    credential: credential,
+                    nodeID: { source.current.nodeID },
+                    link: status,
+                    bots: bots,
+                    journal: journal,
+                    policy: policy
+                ),
+                logger: logger
+            ), link,
+        ]
     }
 
     /// Runs until SIGTERM or SIGINT.
@@ -132,16 +160,17 @@ struct AgentAssembly: Sendable {
         }
     }
 
-    private static func heartbeat(_ telemetry: TelemetrySampler, _ bots: BotFleet) async -> WireHeartbeat {
-        let roots = await bots.supervisors().map {
-            BotProcessRoot(botID: $0.key, pid: $0.value.pid, startTicks: $0.value.startTime)
+    /// What is not understood changes nothing: a hub that is newer than this agent must not open what it had closed.
+    private static func narrow(_ policy: PolicyRegistry, _ settings: WireSessionSettings, _ logger: Logger) {
+        do {
+            let bytes = Array(settings.policyNarrowingJson)
+            policy.narrow(by: bytes.isEmpty ? PolicyRules() : try PolicyRules(json: bytes))
+        } catch {
+            logger.error(
+                "The hub's restriction of this node is not understood and the one before stays; upgrade the agent.",
+                metadata: ["reason": "\(error.message)"]
+            )
         }
-        let sample = await telemetry.sample(bots: roots)
-        var heartbeat = WireHeartbeat()
-        heartbeat.uptimeSeconds = sample.uptimeSeconds
-        heartbeat.resources = sample.resources
-        heartbeat.bots = sample.bots
-        return heartbeat
     }
 }
 

@@ -21,6 +21,7 @@ struct AgentConfiguration: Sendable {
         case clientKey = "client_key"
         case logLevel = "log_level"
         case nativeCommand = "native_command"
+        case policyFile = "policy_file"
     }
 
     var hubURL: String?
@@ -39,6 +40,8 @@ struct AgentConfiguration: Sendable {
     var logLevel: String
     /// Launch template of the profile `default`.
     var nativeCommand: String?
+    /// Nil: `PolicyFile.defaultPath`, where that exists.
+    var policyFile: String?
 
     /// Resolves the settings.
     ///
@@ -72,6 +75,7 @@ struct AgentConfiguration: Sendable {
         clientKey = text(.clientKey)
         logLevel = text(.logLevel) ?? "info"
         nativeCommand = text(.nativeCommand)
+        policyFile = text(.policyFile)
     }
 
     private static func values(_ settings: [Key: String]) -> [AbsoluteConfigKey: ConfigValue] {

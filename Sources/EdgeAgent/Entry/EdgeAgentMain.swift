@@ -33,7 +33,10 @@ struct EdgeAgentCommand: AsyncParsableCommand {
             EDGE_STATE_DIR) or as a key in /etc/edge-agent/agent.json.
             """,
         version: AgentVersion.current,
-        subcommands: [RunCommand.self, EnrollCommand.self, DoctorCommand.self, VersionCommand.self]
+        subcommands: [
+            RunCommand.self, EnrollCommand.self, StatusCommand.self, LogsCommand.self, DoctorCommand.self,
+            VersionCommand.self,
+        ]
     )
 
     /// Parses and runs, and turns every failure into one line on stderr and an exit code of `sysexits.h`.

@@ -1,3 +1,5 @@
+import FoundationEssentials
+import SwiftProtobuf
 import WebSocketKitLite
 import WireFormat
 
@@ -9,13 +11,15 @@ struct Introduction: Sendable {
     private let journalID: String
     private let nodeID: @Sendable () -> String
     private let bots: BotFleet
+    private let rules: PolicyRegistry
     private let instanceID = RandomText.hex(bytes: 16)
     private let facts: NodeFacts
 
-    init(journalID: String, nodeID: @escaping @Sendable () -> String, bots: BotFleet) {
+    init(journalID: String, nodeID: @escaping @Sendable () -> String, bots: BotFleet, policy: PolicyRegistry) {
         self.journalID = journalID
         self.nodeID = nodeID
         self.bots = bots
+        rules = policy
         facts = NodeFacts.read { id in
             let digest = MessageAuthentication.hmacSHA256(Array(id), key: Self.fingerprintKey) ?? []
             return digest.prefix(16).map { byte in
@@ -34,8 +38,24 @@ struct Introduction: Sendable {
         hello.journalID = journalID
         hello.runtimeProfiles = await bots.runtimeProfiles()
         hello.bots = await bots.statuses()
-        let native = hello.runtimeProfiles.contains { $0.backend == "native" && $0.usable }
-        hello.capabilities = ["runtime.native": native ? "true" : "false", "logs.follow": "true"]
+        hello.policy = policy
+        hello.capabilities = capabilities(hello.runtimeProfiles)
         return hello
+    }
+
+    /// The node's own rules; what the hub has narrowed it knows.
+    var policy: WireNodePolicy {
+        let policy = rules.current
+        return .with {
+            $0.file = policy.file ?? ""
+            $0.rulesJson = Data(policy.local.json)
+        }
+    }
+
+    func runtimeProfiles() async -> [WireRuntimeProfile] { await bots.runtimeProfiles() }
+
+    func capabilities(_ profiles: [WireRuntimeProfile]) -> [String: String] {
+        let native = profiles.contains { $0.backend == "native" && $0.usable }
+        return ["runtime.native": native ? "true" : "false", "logs.follow": "true"]
     }
 }

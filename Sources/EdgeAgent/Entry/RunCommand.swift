@@ -34,11 +34,20 @@ struct RunCommand: AsyncParsableCommand {
     )
     var nativeCommand: String?
 
+    @Option(
+        help: ArgumentHelp(
+            "What a hub may do on this node (default: \(PolicyFile.defaultPath), where that exists).",
+            valueName: "file"
+        )
+    )
+    var policyFile: String?
+
     func run() async throws {
         var flags: [AgentConfiguration.Key: String] = [:]
         flags[.token] = token
         flags[.tokenFile] = tokenFile
         flags[.nativeCommand] = nativeCommand
+        flags[.policyFile] = policyFile
         let configuration = try options.resolve(flags)
         try AgentLogging.bootstrap(level: configuration.logLevel)
         let assembly = try await AgentAssembly(configuration, logger: Logger(label: "edge-agent"))

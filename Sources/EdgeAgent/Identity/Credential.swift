@@ -1,10 +1,23 @@
-/// The credential as it is now: pairing again, beside a running agent, replaces it.
-struct CredentialSource: Sendable {
+import Synchronization
+
+/// The credential as it is now: pairing again beside a running agent replaces it, and the hub may hand over a new token.
+///
+/// A new token from the hub stands beside the old one (`next_token` in the identity) until a session has proved it:
+///
+/// ```
+/// old ──storeNext──► old, next ──accepted(next)──► next becomes the token
+///                        └──────refused(next)────► old
+/// ```
+/// After a crash in between the next one is tried first. It is on disk before it is used, and the hub withdraws the old
+/// one only when it sees the next one in use, so at least one of the two is good at any time.
+final class CredentialSource: Sendable {
     /// What the agent started with.
     let initial: Credential
     private let store: IdentityStore
     /// The token was given and does not come from the state directory, so nothing there replaces it.
     private let isGiven: Bool
+    /// A next token that the hub refused, for when the disk would not let it go. Also keeps changes of the file apart.
+    private let refusedNext = Mutex<Secret?>(nil)
 
     /// - Throws: `AgentError` where there is neither a token nor a pairing.
     init(_ configuration: AgentConfiguration, _ store: IdentityStore) throws(AgentError) {
@@ -13,13 +26,85 @@ struct CredentialSource: Sendable {
         self.store = store
     }
 
-    /// The token and the node it is of. Reads a small file; call it before dialing, not for every message.
+    /// The token to dial with and the node it is of. Reads a small file; call it before dialing, not for every message.
     var current: (token: Secret, nodeID: String) {
-        // `try?`: an identity that cannot be read now, or is of another hub, changes nothing for the running agent.
-        guard !isGiven, let identity = try? store.load(), identity.hubURL == initial.pairedHubURL else {
-            return (initial.token, initial.nodeID)
+        refusedNext.withLock { refused in
+            guard let identity = identity() else { return (initial.token, initial.nodeID) }
+            if let next = identity.nextToken, next != refused { return (next, identity.nodeID) }
+            return (identity.token, identity.nodeID)
         }
-        return (identity.token, identity.nodeID)
+    }
+
+    /// Keeps a new token beside the present one.
+    ///
+    /// - Throws: `AgentError` where it cannot be kept; nothing has changed then.
+    func storeNext(_ token: Secret) throws(AgentError) {
+        let text = token.reveal().utf8
+        guard (16...256).contains(text.count), text.allSatisfy({ (0x21...0x7E).contains($0) }) else {
+            throw AgentError(.dataError, "the new token is none: 16 to 256 visible ASCII characters are expected")
+        }
+        guard !isGiven else {
+            throw AgentError(
+                .configuration,
+                "this agent was given its token by flag, variable or token file and cannot replace it there; make a new token "
+                    + "with `control-hub node create`, or pair the node with `edge-agent enroll --again`"
+            )
+        }
+        let problem = refusedNext.withLock { refused -> AgentError? in
+            do throws(AgentError) {
+                guard var identity = identity() else {
+                    throw AgentError(.configuration, "this node's identity cannot be read; pair it again")
+                }
+                identity.nextToken = token
+                try store.update(identity)
+                refused = nil
+                return nil
+            } catch {
+                return error
+            }
+        }
+        if let problem { throw problem }
+    }
+
+    /// The hub has accepted a session with this token.
+    ///
+    /// - Returns: whether it was a new one, which now is the only one.
+    /// - Throws: `AgentError` where that could not be written; both are kept then, and the new one is tried first.
+    func accepted(_ token: Secret) throws(AgentError) -> Bool {
+        let outcome = refusedNext.withLock { _ -> Result<Bool, AgentError> in
+            guard var identity = identity(), identity.nextToken == token else { return .success(false) }
+            identity.token = token
+            identity.nextToken = nil
+            do throws(AgentError) {
+                try store.update(identity)
+                return .success(true)
+            } catch {
+                return .failure(error)
+            }
+        }
+        return try outcome.get()
+    }
+
+    /// The hub has refused a session with this token.
+    ///
+    /// - Returns: whether it was a new one that had not been proved, so that the old one is to be tried now.
+    func refused(_ token: Secret) -> Bool {
+        refusedNext.withLock { refused in
+            guard var identity = identity(), identity.nextToken == token, refused != token else { return false }
+            refused = token
+            identity.nextToken = nil
+            // `try?`: where it stays on disk it is not taken again while this agent runs, and once after the next start.
+            try? store.update(identity)
+            return true
+        }
+    }
+
+    /// Nil where the token was given, or the file cannot be read now, or is of another hub: nothing changes for the
+    /// running agent then.
+    private func identity() -> NodeIdentity? {
+        // `try?`: see above.
+        guard !isGiven, let identity = try? store.load(), identity.hubURL == initial.pairedHubURL else { return nil }
+        return identity
     }
 }
 
@@ -54,7 +139,7 @@ struct Credential: Sendable {
         let stored = try store.authorityPath()
         self.init(
             configuration.hubURL ?? identity.hubURL,
-            identity.token,
+            identity.nextToken ?? identity.token,
             identity,
             configuration.authorityFile ?? stored,
             configuration.pinSHA256 ?? identity.pinSHA256

@@ -8,6 +8,8 @@ struct NodeIdentity: Codable, Sendable, Equatable {
     var nodeID: String
     var nodeName: String
     var token: Secret
+    /// Handed over by the hub and not proved yet; see ``CredentialSource``.
+    var nextToken: Secret?
     /// SHA-256 of the hub's public key (SPKI), base64; nil where none was pinned.
     var pinSHA256: String?
 
@@ -16,6 +18,7 @@ struct NodeIdentity: Codable, Sendable, Equatable {
         case nodeID = "node_id"
         case nodeName = "node_name"
         case token
+        case nextToken = "next_token"
         case pinSHA256 = "pin_sha256"
     }
 }
@@ -50,6 +53,11 @@ struct IdentityStore: Sendable {
         } else {
             directory.remove(Self.authorityFile)
         }
+        try update(identity)
+    }
+
+    /// Replaces the identity alone.
+    func update(_ identity: NodeIdentity) throws(AgentError) {
         let encoder = JSONEncoder()
         encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
         do {

@@ -16,8 +16,8 @@ struct LinkService<Logs: LogSource>: Service {
     private static var credentialLookInterval: Duration { .seconds(2) }
 
     let endpoint: Endpoint
-    /// The token as it is now; pairing again replaces it.
-    let token: @Sendable () -> Secret
+    /// The token as it is now; pairing again replaces it, and so may the hub.
+    let credentials: CredentialSource
     let pairing: PairingAdvice
     let dialer: Dialer
     let session: LinkSession<Logs>
@@ -31,7 +31,7 @@ struct LinkService<Logs: LogSource>: Service {
             var backoff = backoff
             var random = SystemRandomNumberGenerator()
             while !Task.isCancelled {
-                let token = token()
+                let token = credentials.current.token
                 let pause = await connectOnce(token, &backoff, &random)
                 if hasCredentialProblem {
                     await waitForOtherToken(than: token, atMost: pause)
@@ -51,7 +51,7 @@ struct LinkService<Logs: LogSource>: Service {
         _ backoff: inout ReconnectBackoff,
         _ random: inout SystemRandomNumberGenerator
     ) async -> Duration {
-        if !hasCredentialProblem { status.enter(.connecting) }
+        if !hasCredentialProblem { status.connecting() }
         let connection: WebSocketConnection
         do {
             connection = try await WebSocketClient.connect(
@@ -61,16 +61,17 @@ struct LinkService<Logs: LogSource>: Service {
             )
         } catch {
             if error.code == .cancelled { return .zero }
-            if error.httpFailure?.status == 401 { return credentialProblem(.unknown, "\(error)") }
+            if error.httpFailure?.status == 401 { return refused(token, .unknown, "\(error)") }
             backoff.connectionFailed(retryAfter: error.httpFailure?.retryAfter)
             let delay = backoff.nextDelay(using: &random)
-            waiting(delay, reason: error.message)
+            waiting(delay, LinkFault(error), reason: error.message)
             return delay
         }
         // On the connection's own thread a message goes in and out without a hop.
         let executor = dialer.loop.taskExecutor
         let ending = await session.run(WebSocketTransport(connection: connection), executor: executor) { welcome in
-            status.enter(.connected(epoch: welcome.sessionEpoch))
+            keep(token)
+            status.connected(welcome)
             logger.info(
                 "connected",
                 metadata: [
@@ -80,10 +81,10 @@ struct LinkService<Logs: LogSource>: Service {
             )
         }
         if ending.cause == .cancelled { return .zero }
-        if let problem = ending.credentialProblem { return credentialProblem(problem, ending.reason) }
+        if let problem = ending.credentialProblem { return refused(token, problem, ending.reason) }
         backoff.sessionEnded(ending)
         let delay = backoff.nextDelay(using: &random)
-        waiting(delay, reason: "\(ending)")
+        waiting(delay, LinkFault(ending), reason: "\(ending)")
         return delay
     }
 
@@ -106,18 +107,34 @@ struct LinkService<Logs: LogSource>: Service {
     /// A refused credential is replaced by a person, with a command that writes a file.
     private func waitForOtherToken(than refused: Secret, atMost limit: Duration) async {
         let end = ContinuousClock.now + limit
-        while !Task.isCancelled, ContinuousClock.now < end, token() == refused {
+        while !Task.isCancelled, ContinuousClock.now < end, credentials.current.token == refused {
             // Ends early only because the agent stops.
             try? await Task.sleep(for: min(Self.credentialLookInterval, end - .now))
         }
     }
 
-    private func waiting(_ delay: Duration, reason: String) {
-        status.enter(.waiting(reason: reason))
+    private func waiting(_ delay: Duration, _ fault: LinkFault, reason: String) {
+        status.waiting(reason, fault: fault, until: .now + delay)
         logger.warning(
             "not connected, will try again",
             metadata: ["hub": "\(endpoint.authority)", "in": "\(delay)", "reason": "\(reason)"]
         )
+    }
+
+    /// A token is proved by the session it has opened.
+    private func keep(_ token: Secret) {
+        do {
+            if try credentials.accepted(token) { logger.info("the new token is proved, the old one is dropped") }
+        } catch {
+            logger.error("the old token could not be dropped", metadata: ["reason": "\(error)"])
+        }
+    }
+
+    /// A new token that fails its proof makes room for the old one, which is tried at once.
+    private func refused(_ token: Secret, _ problem: CredentialProblem, _ reason: String) -> Duration {
+        guard credentials.refused(token) else { return credentialProblem(problem, reason) }
+        logger.warning("the hub refused the new token, going back to the old one", metadata: ["reason": "\(reason)"])
+        return .zero
     }
 
     private func credentialProblem(_ problem: CredentialProblem, _ reason: String) -> Duration {
@@ -125,7 +142,7 @@ struct LinkService<Logs: LogSource>: Service {
         if !hasCredentialProblem {
             logger.error("\(line)", metadata: ["hub": "\(endpoint.authority)", "reason": "\(reason)"])
         }
-        status.enter(.credentialProblem(reason: line))
+        status.credentialProblem(line, until: .now + Self.credentialRetryInterval)
         return Self.credentialRetryInterval
     }
 }

@@ -8,12 +8,15 @@ struct LinkSession<Logs: LogSource>: Sendable {
     let clock: SessionClock
     /// Made anew for each session, because it carries the bots' present state.
     let hello: @Sendable () async -> WireHello
-    let heartbeat: @Sendable () async -> WireHeartbeat
+    let telemetry: TelemetryFeed
+    /// Takes what the hub wants of this session, at its beginning and whenever it changes.
+    let settings: @Sendable (WireSessionSettings) -> Void
     let bots: BotFleet
     let commands: any CommandHandler
     let packets: PacketUplink
     let logs: LogUplink<Logs>
     let journalID: String
+    let status: LinkStatus
     let configuration: AgentSessionMachine.Configuration
     let logger: Logger
 
@@ -34,7 +37,7 @@ struct LinkSession<Logs: LogSource>: Sendable {
             hello: await hello(),
             configuration: configuration,
             clock: clock,
-            heartbeat: heartbeat
+            heartbeat: { await telemetry.heartbeat() }
         )
         return await withTaskGroup(of: SessionEnding?.self) { group in
             group.addTask(executorPreference: executor) { await session.run() }
@@ -63,17 +66,27 @@ struct LinkSession<Logs: LogSource>: Sendable {
             for await event in session.events {
                 switch event {
                 case .welcomed(let welcome):
+                    telemetry.begin(welcome)
+                    settings(welcome.settings)
                     onWelcome(welcome)
+                    // Ends with the session.
+                    group.addTask { try? await telemetry.run { try await session.send($0) } }
                     group.addTask { await uplinkPackets(session, welcome) }
                     group.addTask { await reportBots(session, after: ticket) }
                 case .command(let command, let stream):
                     answers.begin()
                     group.addTask {
-                        await answer(command, on: stream)
+                        let result = await answer(command, on: stream)
                         answers.end()
+                        if case .rotateToken = command.body, result?.outcome == .done {
+                            session.close(.normal, reason: "to prove the new token")
+                        }
                     }
                 case .logs(let request, let stream):
                     group.addTask { await logs.run(request, on: stream) }
+                case .settings(let changed):
+                    telemetry.apply(changed)
+                    settings(changed)
                 case .goAway(_, let reason):
                     logger.info("the hub asks to reconnect", metadata: ["reason": "\(reason)"])
                     group.addTask {
@@ -81,6 +94,7 @@ struct LinkSession<Logs: LogSource>: Sendable {
                         session.close(.normal, reason: "drained")
                     }
                 case .heartbeatAcknowledged(let roundTrip, let offset):
+                    status.measured(roundTrip: roundTrip, hubOffsetMilliseconds: offset)
                     logger.trace(
                         "heartbeat acknowledged",
                         metadata: ["rtt": "\(roundTrip)", "hub_clock_offset_ms": "\(offset ?? 0)"]
@@ -121,15 +135,19 @@ struct LinkSession<Logs: LogSource>: Sendable {
         }
     }
 
-    private func answer(_ command: WireCommand, on stream: SessionStream) async {
+    /// - Returns: the result, where it was told.
+    private func answer(_ command: WireCommand, on stream: SessionStream) async -> WireCommandResult? {
+        var told: WireCommandResult?
         do {
             let result = try await commands.handle(command)
             try await stream.send(message: result)
             stream.finish()
+            told = result
             // The hub lets go of the stream when it has taken the result; only then is the command answered.
             while try await stream.receive() != nil {}
         } catch {
             // The hub let go, or the session has ended. In that case the command goes on; the hub asks again and is answered from the receipt.
         }
+        return told
     }
 }

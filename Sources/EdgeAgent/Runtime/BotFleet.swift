@@ -253,18 +253,16 @@ actor BotFleet {
         bots.values.map(status).sorted { $0.botID < $1.botID }
     }
 
-    /// What every running bot uses, over its whole process tree.
-    func usage() async -> [WireBotUsage] {
-        var usages: [WireBotUsage] = []
-        for botID in bots.keys.sorted() {
-            if let usage = await backend.usage(botID: botID) { usages.append(usage) }
-        }
-        return usages
-    }
+    /// What the operator calls each bot.
+    func names() -> [String: String] { bots.mapValues(\.record.name) }
 
-    /// The supervisors of the running bots, by bot: whatever a bot starts stays below its supervisor.
-    func supervisors() -> [String: ProcessIdentity] {
-        bots.compactMapValues { $0.handle?.supervisor }
+    /// Where the processes of the running bots are found.
+    func processRoots() async -> [BotProcessRoot] {
+        var roots: [BotProcessRoot] = []
+        for handle in bots.values.compactMap(\.handle) {
+            if let root = await backend.usage(handle) { roots.append(root) }
+        }
+        return roots
     }
 
     /// Every profile of the node, and whether it can be used.

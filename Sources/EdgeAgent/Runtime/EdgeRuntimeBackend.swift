@@ -41,8 +41,9 @@ protocol EdgeRuntimeBackend: Sendable {
     /// How the launch is doing. Nil where it does not run.
     func status(botID: String) async -> LaunchHandle?
 
-    /// What the whole process tree of the bot uses; nil where it does not run.
-    func usage(botID: String) async -> WireBotUsage?
+    /// Over which processes and control groups the use of a launch is counted, by Telemetry and for every backend alike;
+    /// nil where they cannot be seen from here.
+    func usage(_ handle: LaunchHandle) async -> BotProcessRoot?
 
     /// Hands a request to the bot's chat endpoint.
     func deliver(_ handle: LaunchHandle, url: String?, body: [UInt8], timeout: Duration) async throws(BotChatError)

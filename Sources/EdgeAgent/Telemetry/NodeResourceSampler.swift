@@ -12,9 +12,12 @@ struct NodeResourceSampler {
     private let paths: SystemPaths
     private let units: SystemUnits
     private let disks: DiskUsageReader
+    private let limits: ControlGroupLimits
+    private let temperatures: TemperatureSensors
     private var reader = SmallFileReader()
     private var ticksBefore: CPUTicks?
     private var percentBefore: Double?
+    private var limitedBefore: (seconds: Double, at: ContinuousClock.Instant)?
 
     init(
         paths: SystemPaths = SystemPaths(),
@@ -24,6 +27,8 @@ struct NodeResourceSampler {
         self.paths = paths
         self.units = units
         self.disks = disks
+        limits = ControlGroupLimits(paths: paths)
+        temperatures = TemperatureSensors(paths: paths)
     }
 
     /// Every field of the message; `cpu_percent` from the second sample on.
@@ -54,6 +59,8 @@ struct NodeResourceSampler {
         if let mounts = parse("self/mounts", ProcMounts.init) {
             resources.disks = disks.usage(of: mounts.disks)
         }
+        resources.temperatures = temperatures.read(&reader)
+        applyLimits(to: &resources)
         return resources
     }
 
@@ -81,6 +88,31 @@ struct NodeResourceSampler {
         if let percent { resources.cpuPercent = percent }
         percentBefore = percent
         ticksBefore = ticks
+    }
+
+    /// Within a limit there is no more than it allows, whatever the machine has.
+    private mutating func applyLimits(to resources: inout WireNodeResources) {
+        if let memory = limits.memory(&reader), memory.limitBytes < resources.memoryTotalBytes {
+            resources.memoryLimitBytes = memory.limitBytes
+            resources.memoryTotalBytes = memory.limitBytes
+            let left = memory.limitBytes - min(memory.limitBytes, memory.usedBytes)
+            resources.memoryAvailableBytes = min(resources.memoryAvailableBytes, left)
+        }
+        guard let processor = limits.processor(&reader), processor.cores < Double(resources.cpuCount) else {
+            limitedBefore = nil
+            return
+        }
+        resources.cpuLimitCores = processor.cores
+        let now = ContinuousClock.now
+        if let used = processor.usedSeconds {
+            if let before = limitedBefore, now > before.at, processor.cores > 0 {
+                let share = (used - before.seconds) / ((now - before.at) / .seconds(1)) / processor.cores
+                resources.cpuPercent = min(100, max(0, 100 * share))
+            } else {
+                resources.clearCpuPercent()
+            }
+            limitedBefore = (used, now)
+        }
     }
 
     private mutating func parse<Value>(

@@ -1,6 +1,3 @@
-import SwiftProtobuf
-import WireFormat
-
 /// Which processes are a bot's: one process and all that descend from it.
 struct BotProcessRoot: Hashable, Sendable {
     var botID: String
@@ -8,84 +5,65 @@ struct BotProcessRoot: Hashable, Sendable {
     var pid: Int32
     /// Where known, tells the process from a later one with the same pid.
     var startTicks: UInt64?
+    /// The process is the agent's own and looks after the bot: what it uses itself is not the bot's, but the time of
+    /// the children it has waited for is.
+    var isSupervisor: Bool
+    /// Directories of the control groups that hold the bot and nothing else, by controller, `unified` for version 2.
+    var controlGroups: [String: String]
 
-    init(botID: String, pid: Int32, startTicks: UInt64? = nil) {
+    init(
+        botID: String,
+        pid: Int32,
+        startTicks: UInt64? = nil,
+        isSupervisor: Bool = false,
+        controlGroups: [String: String] = [:]
+    ) {
         (self.botID, self.pid, self.startTicks) = (botID, pid, startTicks)
+        (self.isSupervisor, self.controlGroups) = (isSupervisor, controlGroups)
     }
 }
 
-/// What each bot uses, over its whole process tree.
-///
-/// Processor time is that of the living processes and of all children they have waited for. Resident memory is the sum
-/// over the processes, as `ps` shows them: pages they share count once for each.
-struct ProcessTreeUsage {
-    private struct Total {
-        var ticks: UInt64 = 0
-        var pages: UInt64 = 0
-        var processCount: UInt32 = 0
-        var threadCount: UInt32 = 0
-    }
+/// What the processes of one tree use together.
+struct ProcessTree: Sendable, Equatable {
+    var root: BotProcessRoot
+    /// Of the root; with its pid it names the tree for good.
+    var startTicks: UInt64 = 0
+    /// Of the living, and of all children they have waited for.
+    var ticks: UInt64 = 0
+    /// As `ps` shows them: pages that processes share count once for each.
+    var residentPages: UInt64 = 0
+    var threadCount: UInt32 = 0
+    /// The bot's processes.
+    var processes: [Int32] = []
+}
 
-    private struct Highest {
-        var pid: Int32
-        var startTicks: UInt64
-        var ticks: UInt64
-    }
-
-    private let units: SystemUnits
-    private var highest: [String: Highest] = [:]
-
-    init(units: SystemUnits = .current) {
-        self.units = units
-    }
-
-    /// Sums up one reading of the process table for all bots; those whose root is not alive are left out.
+/// Sorts the processes of the node by the bots they belong to. Pure.
+enum ProcessTreeUsage {
+    /// Sums up one reading of the process table for all bots; those of which no process is alive are left out.
     ///
-    /// A process inside two trees counts for the nearer root. `cpu_seconds_total` never falls while the root lives,
-    /// although the time of a descendant nobody waited for vanishes from `/proc` with it.
-    mutating func usage(of roots: [BotProcessRoot], in processes: [ProcPidStat]) -> [WireBotUsage] {
-        guard !roots.isEmpty else {
-            highest.removeAll()
-            return []
-        }
+    /// A process inside two trees counts for the nearer root.
+    static func trees(of roots: [BotProcessRoot], in processes: [ProcPidStat]) -> [ProcessTree] {
+        guard !roots.isEmpty else { return [] }
         var indexByPID = [Int32: Int](minimumCapacity: processes.count)
         for (index, process) in processes.enumerated() { indexByPID[process.pid] = index }
 
         let owners = owners(of: processes, roots: roots, indexByPID: indexByPID)
-        var totals = [Total](repeating: Total(), count: roots.count)
+        var trees = roots.map { ProcessTree(root: $0) }
         for (process, owner) in zip(processes, owners) where owner >= 0 {
-            totals[owner].ticks &+= process.ownTicks &+ process.reapedTicks
-            totals[owner].pages &+= process.residentPages
-            totals[owner].processCount &+= 1
-            totals[owner].threadCount &+= process.threadCount
+            let isRoot = process.pid == trees[owner].root.pid
+            if isRoot { trees[owner].startTicks = process.startTicks }
+            trees[owner].ticks &+= process.reapedTicks
+            if isRoot, trees[owner].root.isSupervisor { continue }
+            trees[owner].ticks &+= process.ownTicks
+            trees[owner].residentPages &+= process.residentPages
+            trees[owner].threadCount &+= process.threadCount
+            trees[owner].processes.append(process.pid)
         }
-
-        var remembered: [String: Highest] = [:]
-        var usage: [WireBotUsage] = []
-        for (root, total) in zip(roots, totals) where total.processCount > 0 {
-            guard let index = indexByPID[root.pid] else { continue }
-            let start = processes[index].startTicks
-            var ticks = total.ticks
-            if let before = highest[root.botID], before.pid == root.pid, before.startTicks == start {
-                ticks = max(ticks, before.ticks)
-            }
-            remembered[root.botID] = Highest(pid: root.pid, startTicks: start, ticks: ticks)
-            usage.append(
-                WireBotUsage.with {
-                    $0.botID = root.botID
-                    $0.cpuSecondsTotal = Double(ticks) / units.ticksPerSecond
-                    $0.rssBytes = total.pages.saturatingProduct(units.pageBytes)
-                    $0.processCount = total.processCount
-                    $0.threadCount = total.threadCount
-                }
-            )
-        }
-        highest = remembered
-        return usage
+        return trees.filter { !$0.processes.isEmpty }
     }
 
     /// For each process the index of the root it belongs to, or `nobody`.
-    private func owners(
+    private static func owners(
         of processes: [ProcPidStat],
         roots: [BotProcessRoot],
         indexByPID: [Int32: Int]

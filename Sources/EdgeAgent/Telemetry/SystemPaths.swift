@@ -7,6 +7,7 @@ struct SystemPaths: Sendable {
     var etc = "/etc"
     /// Where os-release lies if `/etc` has none.
     var usrLib = "/usr/lib"
+    var sys = "/sys"
 }
 
 /// The units the kernel counts in, constant while it runs.

@@ -1,3 +1,4 @@
+import Glibc
 import Logging
 import WireFormat
 
@@ -16,8 +17,7 @@ actor TelemetrySampler {
     private let executor = QueueExecutor(label: "edge-agent.telemetry")
     private let logger: Logger
     private var node: NodeResourceSampler
-    private var table: ProcessTable
-    private var trees: ProcessTreeUsage
+    private var usage: BotUsageSampler
     private var reported: Set<String> = []
 
     nonisolated var unownedExecutor: UnownedSerialExecutor { executor.asUnownedSerialExecutor() }
@@ -30,27 +30,36 @@ actor TelemetrySampler {
     ) {
         self.logger = logger
         node = NodeResourceSampler(paths: paths, units: units, disks: disks)
-        table = ProcessTable(paths: paths)
-        trees = ProcessTreeUsage(units: units)
+        usage = BotUsageSampler(paths: paths, units: units)
     }
 
     /// Reads everything now. The process table is read once for all bots, and not at all where there are none.
     func sample(bots roots: [BotProcessRoot] = []) -> TelemetrySample {
-        let resources = node.sample()
+        var resources = node.sample()
+        resources.sampledAtUnixMs = Journal.wallClock()
+        resources.agentCpuSecondsTotal = Self.ownProcessorSeconds()
         let uptimeSeconds = node.uptimeSeconds()
         var problems = node.problems
         var bots: [WireBotUsage] = []
-        if !roots.isEmpty {
-            do {
-                try table.refresh()
-                bots = trees.usage(of: roots, in: table.processes)
-            } catch {
-                problems.append(error)
-            }
+        do {
+            bots = try usage.sample(roots)
+        } catch {
+            problems.append(error)
         }
         let sample = TelemetrySample(resources: resources, uptimeSeconds: uptimeSeconds, bots: bots)
         report(problems)
         return sample
+    }
+
+    /// Whole seconds since boot.
+    func uptimeSeconds() -> UInt64 { node.uptimeSeconds() }
+
+    /// User and system time of this process.
+    private static func ownProcessorSeconds() -> Double {
+        var usage = rusage()
+        guard getrusage(__rusage_who_t(RUSAGE_SELF.rawValue), &usage) == 0 else { return 0 }
+        func seconds(_ time: timeval) -> Double { Double(time.tv_sec) + Double(time.tv_usec) / 1e6 }
+        return seconds(usage.ru_utime) + seconds(usage.ru_stime)
     }
 
     /// Logs a problem when it appears, not with every heartbeat.

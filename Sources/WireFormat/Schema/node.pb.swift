@@ -187,6 +187,24 @@ public nonisolated struct WireSessionMessage: Sendable {
     set {body = .botStatus(newValue)}
   }
 
+  /// by the agent, where figures are wanted more often than heartbeats
+  public var telemetry: WireTelemetry {
+    get {
+      if case .telemetry(let v)? = body {return v}
+      return WireTelemetry()
+    }
+    set {body = .telemetry(newValue)}
+  }
+
+  /// by the hub, in place of those in Welcome
+  public var settings: WireSessionSettings {
+    get {
+      if case .settings(let v)? = body {return v}
+      return WireSessionSettings()
+    }
+    set {body = .settings(newValue)}
+  }
+
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
   public nonisolated enum OneOf_Body: Equatable, Sendable {
@@ -195,6 +213,10 @@ public nonisolated struct WireSessionMessage: Sendable {
     case heartbeat(WireHeartbeat)
     case heartbeatAck(WireHeartbeatAck)
     case botStatus(WireBotStatusReport)
+    /// by the agent, where figures are wanted more often than heartbeats
+    case telemetry(WireTelemetry)
+    /// by the hub, in place of those in Welcome
+    case settings(WireSessionSettings)
 
   }
 
@@ -308,11 +330,37 @@ public nonisolated struct WireHello: @unchecked Sendable {
     set {_uniqueStorage()._sentAtUnixMs = newValue}
   }
 
+  public var policy: WireNodePolicy {
+    get {_storage._policy ?? WireNodePolicy()}
+    set {_uniqueStorage()._policy = newValue}
+  }
+  /// Returns true if `policy` has been explicitly set.
+  public var hasPolicy: Bool {_storage._policy != nil}
+  /// Clears the value of `policy`. Subsequent reads from it will return its default value.
+  public mutating func clearPolicy() {_uniqueStorage()._policy = nil}
+
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
   public init() {}
 
   fileprivate var _storage = _StorageClass.defaultInstance
+}
+
+/// What the node's owner lets a hub do here. The node keeps to it whatever the hub says.
+public nonisolated struct WireNodePolicy: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  /// Path of the policy's file on the node; empty where there is none and the standard rules hold.
+  public var file: String = String()
+
+  /// The rules as one JSON object, see docs/policy.md; null for a rule that the file does not have.
+  public var rulesJson: Data = Data()
+
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  public init() {}
 }
 
 /// A named way to run a bot on this node.
@@ -381,11 +429,39 @@ public nonisolated struct WireWelcome: Sendable {
   /// Per bot, the packets of the journal named in Hello that the hub has committed.
   public var packetCursors: [WirePacketCursor] = []
 
+  public var settings: WireSessionSettings {
+    get {_settings ?? WireSessionSettings()}
+    set {_settings = newValue}
+  }
+  /// Returns true if `settings` has been explicitly set.
+  public var hasSettings: Bool {self._settings != nil}
+  /// Clears the value of `settings`. Subsequent reads from it will return its default value.
+  public mutating func clearSettings() {self._settings = nil}
+
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
   public init() {}
 
   fileprivate var _limits: WireLimits? = nil
+  fileprivate var _settings: WireSessionSettings? = nil
+}
+
+/// What the hub may change while a session runs.
+public nonisolated struct WireSessionSettings: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  /// Between two samples of the figures of node and bots; 0: one with each heartbeat.
+  public var telemetryIntervalMs: UInt32 = 0
+
+  /// Rules by which the hub narrows the node's policy, a JSON object like NodePolicy.rules_json; empty: none. They can
+  /// only refuse.
+  public var policyNarrowingJson: Data = Data()
+
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  public init() {}
 }
 
 public nonisolated struct WireLimits: Sendable {
@@ -542,11 +618,55 @@ public nonisolated struct WireNodeResources: @unchecked Sendable {
     set {_uniqueStorage()._agentRssBytes = newValue}
   }
 
+  /// The least that the control groups around the agent allow, which bounds its bots as well; 0: no limit. Total and
+  /// available memory above are within it.
+  public var memoryLimitBytes: UInt64 {
+    get {_storage._memoryLimitBytes}
+    set {_uniqueStorage()._memoryLimitBytes = newValue}
+  }
+
+  /// Cores; 0: no limit. Where there is one, cpu_percent is of it and of what runs under it.
+  public var cpuLimitCores: Double {
+    get {_storage._cpuLimitCores}
+    set {_uniqueStorage()._cpuLimitCores = newValue}
+  }
+
+  public var temperatures: [WireTemperature] {
+    get {_storage._temperatures}
+    set {_uniqueStorage()._temperatures = newValue}
+  }
+
+  public var sampledAtUnixMs: UInt64 {
+    get {_storage._sampledAtUnixMs}
+    set {_uniqueStorage()._sampledAtUnixMs = newValue}
+  }
+
+  /// Of the agent's own process.
+  public var agentCpuSecondsTotal: Double {
+    get {_storage._agentCpuSecondsTotal}
+    set {_uniqueStorage()._agentCpuSecondsTotal = newValue}
+  }
+
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
   public init() {}
 
   fileprivate var _storage = _StorageClass.defaultInstance
+}
+
+public nonisolated struct WireTemperature: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  /// "coretemp Package id 0", "x86_pkg_temp"
+  public var sensor: String = String()
+
+  public var celsius: Double = 0
+
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  public init() {}
 }
 
 /// Seconds since boot, summed over all cores.
@@ -611,9 +731,83 @@ public nonisolated struct WireBotUsage: Sendable {
 
   public var threadCount: UInt32 = 0
 
+  /// Proportional set size: shared pages count in parts. Costly to read, so it may be some samples old; absent before the
+  /// first, and where the kernel does not tell.
+  public var pssBytes: UInt64 {
+    get {_pssBytes ?? 0}
+    set {_pssBytes = newValue}
+  }
+  /// Returns true if `pssBytes` has been explicitly set.
+  public var hasPssBytes: Bool {self._pssBytes != nil}
+  /// Clears the value of `pssBytes`. Subsequent reads from it will return its default value.
+  public mutating func clearPssBytes() {self._pssBytes = nil}
+
+  /// Since the sample before, 100 for one core; absent in the first sample.
+  public var cpuPercent: Double {
+    get {_cpuPercent ?? 0}
+    set {_cpuPercent = newValue}
+  }
+  /// Returns true if `cpuPercent` has been explicitly set.
+  public var hasCpuPercent: Bool {self._cpuPercent != nil}
+  /// Clears the value of `cpuPercent`. Subsequent reads from it will return its default value.
+  public mutating func clearCpuPercent() {self._cpuPercent = nil}
+
+  /// Read from and written to storage, those of ended processes included once their parent has waited for them.
+  public var ioReadBytesTotal: UInt64 = 0
+
+  public var ioWrittenBytesTotal: UInt64 = 0
+
+  public var openFileCount: UInt32 = 0
+
+  /// Below the bot's own process.
+  public var childCount: UInt32 = 0
+
+  /// Where cpu_seconds_total comes from: "cgroup2", "cgroup1" or "processes".
+  public var cpuSource: String = String()
+
+  /// What the bot's control group has in memory, page cache included; absent where it has none of its own.
+  public var cgroupMemoryBytes: UInt64 {
+    get {_cgroupMemoryBytes ?? 0}
+    set {_cgroupMemoryBytes = newValue}
+  }
+  /// Returns true if `cgroupMemoryBytes` has been explicitly set.
+  public var hasCgroupMemoryBytes: Bool {self._cgroupMemoryBytes != nil}
+  /// Clears the value of `cgroupMemoryBytes`. Subsequent reads from it will return its default value.
+  public mutating func clearCgroupMemoryBytes() {self._cgroupMemoryBytes = nil}
+
+  public var sampledAtUnixMs: UInt64 = 0
+
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
   public init() {}
+
+  fileprivate var _pssBytes: UInt64? = nil
+  fileprivate var _cpuPercent: Double? = nil
+  fileprivate var _cgroupMemoryBytes: UInt64? = nil
+}
+
+/// Figures between two heartbeats.
+public nonisolated struct WireTelemetry: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  public var resources: WireNodeResources {
+    get {_resources ?? WireNodeResources()}
+    set {_resources = newValue}
+  }
+  /// Returns true if `resources` has been explicitly set.
+  public var hasResources: Bool {self._resources != nil}
+  /// Clears the value of `resources`. Subsequent reads from it will return its default value.
+  public mutating func clearResources() {self._resources = nil}
+
+  public var bots: [WireBotUsage] = []
+
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  public init() {}
+
+  fileprivate var _resources: WireNodeResources? = nil
 }
 
 public nonisolated struct WireBotStatus: Sendable {
@@ -809,6 +1003,22 @@ public nonisolated struct WireCommand: Sendable {
     set {body = .removeBot(newValue)}
   }
 
+  public var rotateToken: WireRotateToken {
+    get {
+      if case .rotateToken(let v)? = body {return v}
+      return WireRotateToken()
+    }
+    set {body = .rotateToken(newValue)}
+  }
+
+  public var inspectNode: WireInspectNode {
+    get {
+      if case .inspectNode(let v)? = body {return v}
+      return WireInspectNode()
+    }
+    set {body = .inspectNode(newValue)}
+  }
+
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
   public nonisolated enum OneOf_Body: Equatable, Sendable {
@@ -816,10 +1026,85 @@ public nonisolated struct WireCommand: Sendable {
     case stopBot(WireStopBot)
     case deliverMessage(WireDeliverMessage)
     case removeBot(WireRemoveBot)
+    case rotateToken(WireRotateToken)
+    case inspectNode(WireInspectNode)
 
   }
 
   public init() {}
+}
+
+/// A new token for the node, beside the one it has. Done when it is stored; the agent then proves it with a new session and
+/// drops the old one once that is accepted. Never queued, so that the token is nowhere but on its way.
+public nonisolated struct WireRotateToken: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  public var token: String = String()
+
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  public init() {}
+}
+
+/// Asks how the node is now. Answered with CommandResult.node_report; never queued.
+public nonisolated struct WireInspectNode: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  /// Ask each runtime profile again whether it can be used.
+  public var probeRuntimes: Bool = false
+
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  public init() {}
+}
+
+public nonisolated struct WireNodeReport: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  /// The node's clock when the command came in, and when this was sent.
+  public var receivedAtUnixMs: UInt64 = 0
+
+  public var sentAtUnixMs: UInt64 = 0
+
+  /// Between the two, by a clock that nobody sets.
+  public var workedUs: UInt64 = 0
+
+  public var resources: WireNodeResources {
+    get {_resources ?? WireNodeResources()}
+    set {_resources = newValue}
+  }
+  /// Returns true if `resources` has been explicitly set.
+  public var hasResources: Bool {self._resources != nil}
+  /// Clears the value of `resources`. Subsequent reads from it will return its default value.
+  public mutating func clearResources() {self._resources = nil}
+
+  public var bots: [WireBotUsage] = []
+
+  public var runtimeProfiles: [WireRuntimeProfile] = []
+
+  public var policy: WireNodePolicy {
+    get {_policy ?? WireNodePolicy()}
+    set {_policy = newValue}
+  }
+  /// Returns true if `policy` has been explicitly set.
+  public var hasPolicy: Bool {self._policy != nil}
+  /// Clears the value of `policy`. Subsequent reads from it will return its default value.
+  public mutating func clearPolicy() {self._policy = nil}
+
+  public var capabilities: Dictionary<String,String> = [:]
+
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  public init() {}
+
+  fileprivate var _resources: WireNodeResources? = nil
+  fileprivate var _policy: WireNodePolicy? = nil
 }
 
 /// Makes the bot exist on the node and run. Done when its process has started; readiness is told by BotStatus.
@@ -946,6 +1231,15 @@ public nonisolated struct WireCommandResult: @unchecked Sendable {
   public var hasBotStatus: Bool {_storage._botStatus != nil}
   /// Clears the value of `botStatus`. Subsequent reads from it will return its default value.
   public mutating func clearBotStatus() {_uniqueStorage()._botStatus = nil}
+
+  public var nodeReport: WireNodeReport {
+    get {_storage._nodeReport ?? WireNodeReport()}
+    set {_uniqueStorage()._nodeReport = newValue}
+  }
+  /// Returns true if `nodeReport` has been explicitly set.
+  public var hasNodeReport: Bool {_storage._nodeReport != nil}
+  /// Clears the value of `nodeReport`. Subsequent reads from it will return its default value.
+  public mutating func clearNodeReport() {_uniqueStorage()._nodeReport = nil}
 
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
@@ -1179,7 +1473,7 @@ nonisolated extension WireLogSource: SwiftProtobuf._ProtoNameProviding {
 
 nonisolated extension WireSessionMessage: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".SessionMessage"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}hello\0\u{1}welcome\0\u{1}heartbeat\0\u{3}heartbeat_ack\0\u{3}bot_status\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}hello\0\u{1}welcome\0\u{1}heartbeat\0\u{3}heartbeat_ack\0\u{3}bot_status\0\u{1}telemetry\0\u{1}settings\0")
 
   public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -1252,6 +1546,32 @@ nonisolated extension WireSessionMessage: SwiftProtobuf.Message, SwiftProtobuf._
           self.body = .botStatus(v)
         }
       }()
+      case 6: try {
+        var v: WireTelemetry?
+        var hadOneofValue = false
+        if let current = self.body {
+          hadOneofValue = true
+          if case .telemetry(let m) = current {v = m}
+        }
+        try decoder.decodeSingularMessageField(value: &v)
+        if let v = v {
+          if hadOneofValue {try decoder.handleConflictingOneOf()}
+          self.body = .telemetry(v)
+        }
+      }()
+      case 7: try {
+        var v: WireSessionSettings?
+        var hadOneofValue = false
+        if let current = self.body {
+          hadOneofValue = true
+          if case .settings(let m) = current {v = m}
+        }
+        try decoder.decodeSingularMessageField(value: &v)
+        if let v = v {
+          if hadOneofValue {try decoder.handleConflictingOneOf()}
+          self.body = .settings(v)
+        }
+      }()
       default: break
       }
     }
@@ -1283,6 +1603,14 @@ nonisolated extension WireSessionMessage: SwiftProtobuf.Message, SwiftProtobuf._
       guard case .botStatus(let v)? = self.body else { preconditionFailure() }
       try visitor.visitSingularMessageField(value: v, fieldNumber: 5)
     }()
+    case .telemetry?: try {
+      guard case .telemetry(let v)? = self.body else { preconditionFailure() }
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 6)
+    }()
+    case .settings?: try {
+      guard case .settings(let v)? = self.body else { preconditionFailure() }
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 7)
+    }()
     case nil: break
     }
     try unknownFields.traverse(visitor: &visitor)
@@ -1297,7 +1625,7 @@ nonisolated extension WireSessionMessage: SwiftProtobuf.Message, SwiftProtobuf._
 
 nonisolated extension WireHello: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".Hello"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}protocol_min\0\u{3}protocol_max\0\u{3}node_id\0\u{3}instance_id\0\u{3}boot_id\0\u{3}machine_fingerprint\0\u{3}agent_version\0\u{1}os\0\u{3}os_version\0\u{1}architecture\0\u{1}kernel\0\u{3}host_name\0\u{3}uptime_seconds\0\u{1}capabilities\0\u{3}runtime_profiles\0\u{3}journal_id\0\u{1}bots\0\u{3}sent_at_unix_ms\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}protocol_min\0\u{3}protocol_max\0\u{3}node_id\0\u{3}instance_id\0\u{3}boot_id\0\u{3}machine_fingerprint\0\u{3}agent_version\0\u{1}os\0\u{3}os_version\0\u{1}architecture\0\u{1}kernel\0\u{3}host_name\0\u{3}uptime_seconds\0\u{1}capabilities\0\u{3}runtime_profiles\0\u{3}journal_id\0\u{1}bots\0\u{3}sent_at_unix_ms\0\u{1}policy\0")
 
   fileprivate class _StorageClass {
     var _protocolMin: UInt32 = 0
@@ -1318,6 +1646,7 @@ nonisolated extension WireHello: SwiftProtobuf.Message, SwiftProtobuf._MessageIm
     var _journalID: String = String()
     var _bots: [WireBotStatus] = []
     var _sentAtUnixMs: UInt64 = 0
+    var _policy: WireNodePolicy? = nil
 
       // This property is used as the initial default value for new instances of the type.
       // The type itself is protecting the reference to its storage via CoW semantics.
@@ -1346,6 +1675,7 @@ nonisolated extension WireHello: SwiftProtobuf.Message, SwiftProtobuf._MessageIm
       _journalID = source._journalID
       _bots = source._bots
       _sentAtUnixMs = source._sentAtUnixMs
+      _policy = source._policy
     }
   }
 
@@ -1382,6 +1712,7 @@ nonisolated extension WireHello: SwiftProtobuf.Message, SwiftProtobuf._MessageIm
         case 16: try { try decoder.decodeSingularStringField(value: &_storage._journalID) }()
         case 17: try { try decoder.decodeRepeatedMessageField(value: &_storage._bots) }()
         case 18: try { try decoder.decodeSingularUInt64Field(value: &_storage._sentAtUnixMs) }()
+        case 19: try { try decoder.decodeSingularMessageField(value: &_storage._policy) }()
         default: break
         }
       }
@@ -1390,6 +1721,10 @@ nonisolated extension WireHello: SwiftProtobuf.Message, SwiftProtobuf._MessageIm
 
   public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
     try withExtendedLifetime(_storage) { (_storage: _StorageClass) in
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every if/case branch local when no optimizations
+      // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
+      // https://github.com/apple/swift-protobuf/issues/1182
       if _storage._protocolMin != 0 {
         try visitor.visitSingularUInt32Field(value: _storage._protocolMin, fieldNumber: 1)
       }
@@ -1444,6 +1779,9 @@ nonisolated extension WireHello: SwiftProtobuf.Message, SwiftProtobuf._MessageIm
       if _storage._sentAtUnixMs != 0 {
         try visitor.visitSingularUInt64Field(value: _storage._sentAtUnixMs, fieldNumber: 18)
       }
+      try { if let v = _storage._policy {
+        try visitor.visitSingularMessageField(value: v, fieldNumber: 19)
+      } }()
     }
     try unknownFields.traverse(visitor: &visitor)
   }
@@ -1471,10 +1809,46 @@ nonisolated extension WireHello: SwiftProtobuf.Message, SwiftProtobuf._MessageIm
         if _storage._journalID != rhs_storage._journalID {return false}
         if _storage._bots != rhs_storage._bots {return false}
         if _storage._sentAtUnixMs != rhs_storage._sentAtUnixMs {return false}
+        if _storage._policy != rhs_storage._policy {return false}
         return true
       }
       if !storagesAreEqual {return false}
     }
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension WireNodePolicy: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  public static let protoMessageName: String = _protobuf_package + ".NodePolicy"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}file\0\u{3}rules_json\0")
+
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularStringField(value: &self.file) }()
+      case 2: try { try decoder.decodeSingularBytesField(value: &self.rulesJson) }()
+      default: break
+      }
+    }
+  }
+
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if !self.file.isEmpty {
+      try visitor.visitSingularStringField(value: self.file, fieldNumber: 1)
+    }
+    if !self.rulesJson.isEmpty {
+      try visitor.visitSingularBytesField(value: self.rulesJson, fieldNumber: 2)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  public static func ==(lhs: WireNodePolicy, rhs: WireNodePolicy) -> Bool {
+    if lhs.file != rhs.file {return false}
+    if lhs.rulesJson != rhs.rulesJson {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
@@ -1542,7 +1916,7 @@ nonisolated extension WireRuntimeProfile: SwiftProtobuf.Message, SwiftProtobuf._
 
 nonisolated extension WireWelcome: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".Welcome"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}protocol_version\0\u{3}node_id\0\u{3}node_name\0\u{3}session_epoch\0\u{3}heartbeat_interval_ms\0\u{3}degraded_after_ms\0\u{3}offline_after_ms\0\u{3}hub_time_unix_ms\0\u{3}hub_version\0\u{1}limits\0\u{3}packet_cursors\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}protocol_version\0\u{3}node_id\0\u{3}node_name\0\u{3}session_epoch\0\u{3}heartbeat_interval_ms\0\u{3}degraded_after_ms\0\u{3}offline_after_ms\0\u{3}hub_time_unix_ms\0\u{3}hub_version\0\u{1}limits\0\u{3}packet_cursors\0\u{1}settings\0")
 
   public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -1561,6 +1935,7 @@ nonisolated extension WireWelcome: SwiftProtobuf.Message, SwiftProtobuf._Message
       case 9: try { try decoder.decodeSingularStringField(value: &self.hubVersion) }()
       case 10: try { try decoder.decodeSingularMessageField(value: &self._limits) }()
       case 11: try { try decoder.decodeRepeatedMessageField(value: &self.packetCursors) }()
+      case 12: try { try decoder.decodeSingularMessageField(value: &self._settings) }()
       default: break
       }
     }
@@ -1604,6 +1979,9 @@ nonisolated extension WireWelcome: SwiftProtobuf.Message, SwiftProtobuf._Message
     if !self.packetCursors.isEmpty {
       try visitor.visitRepeatedMessageField(value: self.packetCursors, fieldNumber: 11)
     }
+    try { if let v = self._settings {
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 12)
+    } }()
     try unknownFields.traverse(visitor: &visitor)
   }
 
@@ -1619,6 +1997,42 @@ nonisolated extension WireWelcome: SwiftProtobuf.Message, SwiftProtobuf._Message
     if lhs.hubVersion != rhs.hubVersion {return false}
     if lhs._limits != rhs._limits {return false}
     if lhs.packetCursors != rhs.packetCursors {return false}
+    if lhs._settings != rhs._settings {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension WireSessionSettings: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  public static let protoMessageName: String = _protobuf_package + ".SessionSettings"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}telemetry_interval_ms\0\u{3}policy_narrowing_json\0")
+
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularUInt32Field(value: &self.telemetryIntervalMs) }()
+      case 2: try { try decoder.decodeSingularBytesField(value: &self.policyNarrowingJson) }()
+      default: break
+      }
+    }
+  }
+
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if self.telemetryIntervalMs != 0 {
+      try visitor.visitSingularUInt32Field(value: self.telemetryIntervalMs, fieldNumber: 1)
+    }
+    if !self.policyNarrowingJson.isEmpty {
+      try visitor.visitSingularBytesField(value: self.policyNarrowingJson, fieldNumber: 2)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  public static func ==(lhs: WireSessionSettings, rhs: WireSessionSettings) -> Bool {
+    if lhs.telemetryIntervalMs != rhs.telemetryIntervalMs {return false}
+    if lhs.policyNarrowingJson != rhs.policyNarrowingJson {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
@@ -1760,7 +2174,7 @@ nonisolated extension WireHeartbeatAck: SwiftProtobuf.Message, SwiftProtobuf._Me
 
 nonisolated extension WireNodeResources: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".NodeResources"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}cpu_count\0\u{3}cpu_percent\0\u{3}load_1m\0\u{3}load_5m\0\u{3}load_15m\0\u{3}memory_total_bytes\0\u{3}memory_available_bytes\0\u{3}swap_total_bytes\0\u{3}swap_free_bytes\0\u{1}disks\0\u{3}network_received_bytes_total\0\u{3}network_transmitted_bytes_total\0\u{3}boot_time_unix_ms\0\u{3}cpu_times\0\u{3}agent_rss_bytes\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}cpu_count\0\u{3}cpu_percent\0\u{3}load_1m\0\u{3}load_5m\0\u{3}load_15m\0\u{3}memory_total_bytes\0\u{3}memory_available_bytes\0\u{3}swap_total_bytes\0\u{3}swap_free_bytes\0\u{1}disks\0\u{3}network_received_bytes_total\0\u{3}network_transmitted_bytes_total\0\u{3}boot_time_unix_ms\0\u{3}cpu_times\0\u{3}agent_rss_bytes\0\u{3}memory_limit_bytes\0\u{3}cpu_limit_cores\0\u{1}temperatures\0\u{3}sampled_at_unix_ms\0\u{3}agent_cpu_seconds_total\0")
 
   fileprivate class _StorageClass {
     var _cpuCount: UInt32 = 0
@@ -1778,6 +2192,11 @@ nonisolated extension WireNodeResources: SwiftProtobuf.Message, SwiftProtobuf._M
     var _bootTimeUnixMs: UInt64 = 0
     var _cpuTimes: WireCpuTimes? = nil
     var _agentRssBytes: UInt64 = 0
+    var _memoryLimitBytes: UInt64 = 0
+    var _cpuLimitCores: Double = 0
+    var _temperatures: [WireTemperature] = []
+    var _sampledAtUnixMs: UInt64 = 0
+    var _agentCpuSecondsTotal: Double = 0
 
       // This property is used as the initial default value for new instances of the type.
       // The type itself is protecting the reference to its storage via CoW semantics.
@@ -1803,6 +2222,11 @@ nonisolated extension WireNodeResources: SwiftProtobuf.Message, SwiftProtobuf._M
       _bootTimeUnixMs = source._bootTimeUnixMs
       _cpuTimes = source._cpuTimes
       _agentRssBytes = source._agentRssBytes
+      _memoryLimitBytes = source._memoryLimitBytes
+      _cpuLimitCores = source._cpuLimitCores
+      _temperatures = source._temperatures
+      _sampledAtUnixMs = source._sampledAtUnixMs
+      _agentCpuSecondsTotal = source._agentCpuSecondsTotal
     }
   }
 
@@ -1836,6 +2260,11 @@ nonisolated extension WireNodeResources: SwiftProtobuf.Message, SwiftProtobuf._M
         case 13: try { try decoder.decodeSingularUInt64Field(value: &_storage._bootTimeUnixMs) }()
         case 14: try { try decoder.decodeSingularMessageField(value: &_storage._cpuTimes) }()
         case 15: try { try decoder.decodeSingularUInt64Field(value: &_storage._agentRssBytes) }()
+        case 16: try { try decoder.decodeSingularUInt64Field(value: &_storage._memoryLimitBytes) }()
+        case 17: try { try decoder.decodeSingularDoubleField(value: &_storage._cpuLimitCores) }()
+        case 18: try { try decoder.decodeRepeatedMessageField(value: &_storage._temperatures) }()
+        case 19: try { try decoder.decodeSingularUInt64Field(value: &_storage._sampledAtUnixMs) }()
+        case 20: try { try decoder.decodeSingularDoubleField(value: &_storage._agentCpuSecondsTotal) }()
         default: break
         }
       }
@@ -1893,6 +2322,21 @@ nonisolated extension WireNodeResources: SwiftProtobuf.Message, SwiftProtobuf._M
       if _storage._agentRssBytes != 0 {
         try visitor.visitSingularUInt64Field(value: _storage._agentRssBytes, fieldNumber: 15)
       }
+      if _storage._memoryLimitBytes != 0 {
+        try visitor.visitSingularUInt64Field(value: _storage._memoryLimitBytes, fieldNumber: 16)
+      }
+      if _storage._cpuLimitCores.bitPattern != 0 {
+        try visitor.visitSingularDoubleField(value: _storage._cpuLimitCores, fieldNumber: 17)
+      }
+      if !_storage._temperatures.isEmpty {
+        try visitor.visitRepeatedMessageField(value: _storage._temperatures, fieldNumber: 18)
+      }
+      if _storage._sampledAtUnixMs != 0 {
+        try visitor.visitSingularUInt64Field(value: _storage._sampledAtUnixMs, fieldNumber: 19)
+      }
+      if _storage._agentCpuSecondsTotal.bitPattern != 0 {
+        try visitor.visitSingularDoubleField(value: _storage._agentCpuSecondsTotal, fieldNumber: 20)
+      }
     }
     try unknownFields.traverse(visitor: &visitor)
   }
@@ -1917,10 +2361,50 @@ nonisolated extension WireNodeResources: SwiftProtobuf.Message, SwiftProtobuf._M
         if _storage._bootTimeUnixMs != rhs_storage._bootTimeUnixMs {return false}
         if _storage._cpuTimes != rhs_storage._cpuTimes {return false}
         if _storage._agentRssBytes != rhs_storage._agentRssBytes {return false}
+        if _storage._memoryLimitBytes != rhs_storage._memoryLimitBytes {return false}
+        if _storage._cpuLimitCores != rhs_storage._cpuLimitCores {return false}
+        if _storage._temperatures != rhs_storage._temperatures {return false}
+        if _storage._sampledAtUnixMs != rhs_storage._sampledAtUnixMs {return false}
+        if _storage._agentCpuSecondsTotal != rhs_storage._agentCpuSecondsTotal {return false}
         return true
       }
       if !storagesAreEqual {return false}
     }
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension WireTemperature: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  public static let protoMessageName: String = _protobuf_package + ".Temperature"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}sensor\0\u{1}celsius\0")
+
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularStringField(value: &self.sensor) }()
+      case 2: try { try decoder.decodeSingularDoubleField(value: &self.celsius) }()
+      default: break
+      }
+    }
+  }
+
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if !self.sensor.isEmpty {
+      try visitor.visitSingularStringField(value: self.sensor, fieldNumber: 1)
+    }
+    if self.celsius.bitPattern != 0 {
+      try visitor.visitSingularDoubleField(value: self.celsius, fieldNumber: 2)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  public static func ==(lhs: WireTemperature, rhs: WireTemperature) -> Bool {
+    if lhs.sensor != rhs.sensor {return false}
+    if lhs.celsius != rhs.celsius {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
@@ -2043,7 +2527,7 @@ nonisolated extension WireDiskUsage: SwiftProtobuf.Message, SwiftProtobuf._Messa
 
 nonisolated extension WireBotUsage: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".BotUsage"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}bot_id\0\u{3}cpu_seconds_total\0\u{3}rss_bytes\0\u{3}process_count\0\u{3}thread_count\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}bot_id\0\u{3}cpu_seconds_total\0\u{3}rss_bytes\0\u{3}process_count\0\u{3}thread_count\0\u{3}pss_bytes\0\u{3}cpu_percent\0\u{3}io_read_bytes_total\0\u{3}io_written_bytes_total\0\u{3}open_file_count\0\u{3}child_count\0\u{3}cpu_source\0\u{3}cgroup_memory_bytes\0\u{3}sampled_at_unix_ms\0")
 
   public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -2056,12 +2540,25 @@ nonisolated extension WireBotUsage: SwiftProtobuf.Message, SwiftProtobuf._Messag
       case 3: try { try decoder.decodeSingularUInt64Field(value: &self.rssBytes) }()
       case 4: try { try decoder.decodeSingularUInt32Field(value: &self.processCount) }()
       case 5: try { try decoder.decodeSingularUInt32Field(value: &self.threadCount) }()
+      case 6: try { try decoder.decodeSingularUInt64Field(value: &self._pssBytes) }()
+      case 7: try { try decoder.decodeSingularDoubleField(value: &self._cpuPercent) }()
+      case 8: try { try decoder.decodeSingularUInt64Field(value: &self.ioReadBytesTotal) }()
+      case 9: try { try decoder.decodeSingularUInt64Field(value: &self.ioWrittenBytesTotal) }()
+      case 10: try { try decoder.decodeSingularUInt32Field(value: &self.openFileCount) }()
+      case 11: try { try decoder.decodeSingularUInt32Field(value: &self.childCount) }()
+      case 12: try { try decoder.decodeSingularStringField(value: &self.cpuSource) }()
+      case 13: try { try decoder.decodeSingularUInt64Field(value: &self._cgroupMemoryBytes) }()
+      case 14: try { try decoder.decodeSingularUInt64Field(value: &self.sampledAtUnixMs) }()
       default: break
       }
     }
   }
 
   public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    // The use of inline closures is to circumvent an issue where the compiler
+    // allocates stack space for every if/case branch local when no optimizations
+    // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
+    // https://github.com/apple/swift-protobuf/issues/1182
     if !self.botID.isEmpty {
       try visitor.visitSingularStringField(value: self.botID, fieldNumber: 1)
     }
@@ -2077,6 +2574,33 @@ nonisolated extension WireBotUsage: SwiftProtobuf.Message, SwiftProtobuf._Messag
     if self.threadCount != 0 {
       try visitor.visitSingularUInt32Field(value: self.threadCount, fieldNumber: 5)
     }
+    try { if let v = self._pssBytes {
+      try visitor.visitSingularUInt64Field(value: v, fieldNumber: 6)
+    } }()
+    try { if let v = self._cpuPercent {
+      try visitor.visitSingularDoubleField(value: v, fieldNumber: 7)
+    } }()
+    if self.ioReadBytesTotal != 0 {
+      try visitor.visitSingularUInt64Field(value: self.ioReadBytesTotal, fieldNumber: 8)
+    }
+    if self.ioWrittenBytesTotal != 0 {
+      try visitor.visitSingularUInt64Field(value: self.ioWrittenBytesTotal, fieldNumber: 9)
+    }
+    if self.openFileCount != 0 {
+      try visitor.visitSingularUInt32Field(value: self.openFileCount, fieldNumber: 10)
+    }
+    if self.childCount != 0 {
+      try visitor.visitSingularUInt32Field(value: self.childCount, fieldNumber: 11)
+    }
+    if !self.cpuSource.isEmpty {
+      try visitor.visitSingularStringField(value: self.cpuSource, fieldNumber: 12)
+    }
+    try { if let v = self._cgroupMemoryBytes {
+      try visitor.visitSingularUInt64Field(value: v, fieldNumber: 13)
+    } }()
+    if self.sampledAtUnixMs != 0 {
+      try visitor.visitSingularUInt64Field(value: self.sampledAtUnixMs, fieldNumber: 14)
+    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
@@ -2086,6 +2610,54 @@ nonisolated extension WireBotUsage: SwiftProtobuf.Message, SwiftProtobuf._Messag
     if lhs.rssBytes != rhs.rssBytes {return false}
     if lhs.processCount != rhs.processCount {return false}
     if lhs.threadCount != rhs.threadCount {return false}
+    if lhs._pssBytes != rhs._pssBytes {return false}
+    if lhs._cpuPercent != rhs._cpuPercent {return false}
+    if lhs.ioReadBytesTotal != rhs.ioReadBytesTotal {return false}
+    if lhs.ioWrittenBytesTotal != rhs.ioWrittenBytesTotal {return false}
+    if lhs.openFileCount != rhs.openFileCount {return false}
+    if lhs.childCount != rhs.childCount {return false}
+    if lhs.cpuSource != rhs.cpuSource {return false}
+    if lhs._cgroupMemoryBytes != rhs._cgroupMemoryBytes {return false}
+    if lhs.sampledAtUnixMs != rhs.sampledAtUnixMs {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension WireTelemetry: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  public static let protoMessageName: String = _protobuf_package + ".Telemetry"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}resources\0\u{1}bots\0")
+
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularMessageField(value: &self._resources) }()
+      case 2: try { try decoder.decodeRepeatedMessageField(value: &self.bots) }()
+      default: break
+      }
+    }
+  }
+
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    // The use of inline closures is to circumvent an issue where the compiler
+    // allocates stack space for every if/case branch local when no optimizations
+    // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
+    // https://github.com/apple/swift-protobuf/issues/1182
+    try { if let v = self._resources {
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 1)
+    } }()
+    if !self.bots.isEmpty {
+      try visitor.visitRepeatedMessageField(value: self.bots, fieldNumber: 2)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  public static func ==(lhs: WireTelemetry, rhs: WireTelemetry) -> Bool {
+    if lhs._resources != rhs._resources {return false}
+    if lhs.bots != rhs.bots {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
@@ -2386,7 +2958,7 @@ nonisolated extension WireStreamHeader: SwiftProtobuf.Message, SwiftProtobuf._Me
 
 nonisolated extension WireCommand: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".Command"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}command_id\0\u{1}repeatable\0\u{3}start_bot\0\u{3}stop_bot\0\u{3}deliver_message\0\u{3}remove_bot\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}command_id\0\u{1}repeatable\0\u{3}start_bot\0\u{3}stop_bot\0\u{3}deliver_message\0\u{3}remove_bot\0\u{4}\u{5}rotate_token\0\u{3}inspect_node\0")
 
   public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -2448,6 +3020,32 @@ nonisolated extension WireCommand: SwiftProtobuf.Message, SwiftProtobuf._Message
           self.body = .removeBot(v)
         }
       }()
+      case 11: try {
+        var v: WireRotateToken?
+        var hadOneofValue = false
+        if let current = self.body {
+          hadOneofValue = true
+          if case .rotateToken(let m) = current {v = m}
+        }
+        try decoder.decodeSingularMessageField(value: &v)
+        if let v = v {
+          if hadOneofValue {try decoder.handleConflictingOneOf()}
+          self.body = .rotateToken(v)
+        }
+      }()
+      case 12: try {
+        var v: WireInspectNode?
+        var hadOneofValue = false
+        if let current = self.body {
+          hadOneofValue = true
+          if case .inspectNode(let m) = current {v = m}
+        }
+        try decoder.decodeSingularMessageField(value: &v)
+        if let v = v {
+          if hadOneofValue {try decoder.handleConflictingOneOf()}
+          self.body = .inspectNode(v)
+        }
+      }()
       default: break
       }
     }
@@ -2481,6 +3079,14 @@ nonisolated extension WireCommand: SwiftProtobuf.Message, SwiftProtobuf._Message
       guard case .removeBot(let v)? = self.body else { preconditionFailure() }
       try visitor.visitSingularMessageField(value: v, fieldNumber: 6)
     }()
+    case .rotateToken?: try {
+      guard case .rotateToken(let v)? = self.body else { preconditionFailure() }
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 11)
+    }()
+    case .inspectNode?: try {
+      guard case .inspectNode(let v)? = self.body else { preconditionFailure() }
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 12)
+    }()
     case nil: break
     }
     try unknownFields.traverse(visitor: &visitor)
@@ -2490,6 +3096,135 @@ nonisolated extension WireCommand: SwiftProtobuf.Message, SwiftProtobuf._Message
     if lhs.commandID != rhs.commandID {return false}
     if lhs.repeatable != rhs.repeatable {return false}
     if lhs.body != rhs.body {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension WireRotateToken: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  public static let protoMessageName: String = _protobuf_package + ".RotateToken"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}token\0")
+
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularStringField(value: &self.token) }()
+      default: break
+      }
+    }
+  }
+
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if !self.token.isEmpty {
+      try visitor.visitSingularStringField(value: self.token, fieldNumber: 1)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  public static func ==(lhs: WireRotateToken, rhs: WireRotateToken) -> Bool {
+    if lhs.token != rhs.token {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension WireInspectNode: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  public static let protoMessageName: String = _protobuf_package + ".InspectNode"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}probe_runtimes\0")
+
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularBoolField(value: &self.probeRuntimes) }()
+      default: break
+      }
+    }
+  }
+
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if self.probeRuntimes != false {
+      try visitor.visitSingularBoolField(value: self.probeRuntimes, fieldNumber: 1)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  public static func ==(lhs: WireInspectNode, rhs: WireInspectNode) -> Bool {
+    if lhs.probeRuntimes != rhs.probeRuntimes {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension WireNodeReport: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  public static let protoMessageName: String = _protobuf_package + ".NodeReport"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}received_at_unix_ms\0\u{3}sent_at_unix_ms\0\u{3}worked_us\0\u{1}resources\0\u{1}bots\0\u{3}runtime_profiles\0\u{1}policy\0\u{1}capabilities\0")
+
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularUInt64Field(value: &self.receivedAtUnixMs) }()
+      case 2: try { try decoder.decodeSingularUInt64Field(value: &self.sentAtUnixMs) }()
+      case 3: try { try decoder.decodeSingularUInt64Field(value: &self.workedUs) }()
+      case 4: try { try decoder.decodeSingularMessageField(value: &self._resources) }()
+      case 5: try { try decoder.decodeRepeatedMessageField(value: &self.bots) }()
+      case 6: try { try decoder.decodeRepeatedMessageField(value: &self.runtimeProfiles) }()
+      case 7: try { try decoder.decodeSingularMessageField(value: &self._policy) }()
+      case 8: try { try decoder.decodeMapField(fieldType: SwiftProtobuf._ProtobufMap<SwiftProtobuf.ProtobufString,SwiftProtobuf.ProtobufString>.self, value: &self.capabilities) }()
+      default: break
+      }
+    }
+  }
+
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    // The use of inline closures is to circumvent an issue where the compiler
+    // allocates stack space for every if/case branch local when no optimizations
+    // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
+    // https://github.com/apple/swift-protobuf/issues/1182
+    if self.receivedAtUnixMs != 0 {
+      try visitor.visitSingularUInt64Field(value: self.receivedAtUnixMs, fieldNumber: 1)
+    }
+    if self.sentAtUnixMs != 0 {
+      try visitor.visitSingularUInt64Field(value: self.sentAtUnixMs, fieldNumber: 2)
+    }
+    if self.workedUs != 0 {
+      try visitor.visitSingularUInt64Field(value: self.workedUs, fieldNumber: 3)
+    }
+    try { if let v = self._resources {
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 4)
+    } }()
+    if !self.bots.isEmpty {
+      try visitor.visitRepeatedMessageField(value: self.bots, fieldNumber: 5)
+    }
+    if !self.runtimeProfiles.isEmpty {
+      try visitor.visitRepeatedMessageField(value: self.runtimeProfiles, fieldNumber: 6)
+    }
+    try { if let v = self._policy {
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 7)
+    } }()
+    if !self.capabilities.isEmpty {
+      try visitor.visitMapField(fieldType: SwiftProtobuf._ProtobufMap<SwiftProtobuf.ProtobufString,SwiftProtobuf.ProtobufString>.self, value: self.capabilities, fieldNumber: 8)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  public static func ==(lhs: WireNodeReport, rhs: WireNodeReport) -> Bool {
+    if lhs.receivedAtUnixMs != rhs.receivedAtUnixMs {return false}
+    if lhs.sentAtUnixMs != rhs.sentAtUnixMs {return false}
+    if lhs.workedUs != rhs.workedUs {return false}
+    if lhs._resources != rhs._resources {return false}
+    if lhs.bots != rhs.bots {return false}
+    if lhs.runtimeProfiles != rhs.runtimeProfiles {return false}
+    if lhs._policy != rhs._policy {return false}
+    if lhs.capabilities != rhs.capabilities {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
@@ -2651,7 +3386,7 @@ nonisolated extension WireDeliverMessage: SwiftProtobuf.Message, SwiftProtobuf._
 
 nonisolated extension WireCommandResult: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".CommandResult"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}command_id\0\u{1}outcome\0\u{3}error_code\0\u{1}message\0\u{3}started_at_unix_ms\0\u{3}finished_at_unix_ms\0\u{3}from_receipt\0\u{3}bot_status\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}command_id\0\u{1}outcome\0\u{3}error_code\0\u{1}message\0\u{3}started_at_unix_ms\0\u{3}finished_at_unix_ms\0\u{3}from_receipt\0\u{3}bot_status\0\u{4}\u{5}node_report\0")
 
   fileprivate class _StorageClass {
     var _commandID: String = String()
@@ -2662,6 +3397,7 @@ nonisolated extension WireCommandResult: SwiftProtobuf.Message, SwiftProtobuf._M
     var _finishedAtUnixMs: UInt64 = 0
     var _fromReceipt: Bool = false
     var _botStatus: WireBotStatus? = nil
+    var _nodeReport: WireNodeReport? = nil
 
       // This property is used as the initial default value for new instances of the type.
       // The type itself is protecting the reference to its storage via CoW semantics.
@@ -2680,6 +3416,7 @@ nonisolated extension WireCommandResult: SwiftProtobuf.Message, SwiftProtobuf._M
       _finishedAtUnixMs = source._finishedAtUnixMs
       _fromReceipt = source._fromReceipt
       _botStatus = source._botStatus
+      _nodeReport = source._nodeReport
     }
   }
 
@@ -2706,6 +3443,7 @@ nonisolated extension WireCommandResult: SwiftProtobuf.Message, SwiftProtobuf._M
         case 6: try { try decoder.decodeSingularUInt64Field(value: &_storage._finishedAtUnixMs) }()
         case 7: try { try decoder.decodeSingularBoolField(value: &_storage._fromReceipt) }()
         case 8: try { try decoder.decodeSingularMessageField(value: &_storage._botStatus) }()
+        case 13: try { try decoder.decodeSingularMessageField(value: &_storage._nodeReport) }()
         default: break
         }
       }
@@ -2742,6 +3480,9 @@ nonisolated extension WireCommandResult: SwiftProtobuf.Message, SwiftProtobuf._M
       try { if let v = _storage._botStatus {
         try visitor.visitSingularMessageField(value: v, fieldNumber: 8)
       } }()
+      try { if let v = _storage._nodeReport {
+        try visitor.visitSingularMessageField(value: v, fieldNumber: 13)
+      } }()
     }
     try unknownFields.traverse(visitor: &visitor)
   }
@@ -2759,6 +3500,7 @@ nonisolated extension WireCommandResult: SwiftProtobuf.Message, SwiftProtobuf._M
         if _storage._finishedAtUnixMs != rhs_storage._finishedAtUnixMs {return false}
         if _storage._fromReceipt != rhs_storage._fromReceipt {return false}
         if _storage._botStatus != rhs_storage._botStatus {return false}
+        if _storage._nodeReport != rhs_storage._nodeReport {return false}
         return true
       }
       if !storagesAreEqual {return false}

@@ -8,6 +8,8 @@ public enum AgentSessionEvent: Sendable {
     case logs(WireLogRequest, SessionStream)
     /// The hub has acknowledged a heartbeat. `hubOffsetMilliseconds` is the hub's clock minus ours.
     case heartbeatAcknowledged(roundTrip: Duration, hubOffsetMilliseconds: Int64?)
+    /// The hub has changed its mind on what it said in Welcome.
+    case settings(WireSessionSettings)
     /// The hub drains the session: finish what is open, close, reconnect.
     case goAway(code: UInt32, reason: String)
 }
@@ -72,6 +74,13 @@ public final class AgentSession: Sendable {
         try await channel.sendSession(message)
     }
 
+    /// Sends figures between two heartbeats. Suspends and throws as `report(_:)` does.
+    public func send(_ telemetry: WireTelemetry) async throws {
+        var message = WireSessionMessage()
+        message.telemetry = telemetry
+        try await channel.sendSession(message)
+    }
+
     /// Opens the stream that carries packets up and acknowledgements down.
     ///
     /// Throws `notEstablished`, `goingAway`, `tooManyStreams`, `sessionClosed`.
@@ -98,6 +107,8 @@ public final class AgentSession: Sendable {
             .welcomed(welcome)
         case .session(.heartbeatAcknowledged(let roundTrip, let offset)):
             .heartbeatAcknowledged(roundTrip: roundTrip, hubOffsetMilliseconds: offset)
+        case .session(.settings(let settings)):
+            .settings(settings)
         case .session(.goAway(let code, let reason)):
             .goAway(code: code, reason: reason)
         case .stream(let header, let stream):

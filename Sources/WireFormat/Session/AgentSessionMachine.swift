@@ -6,6 +6,8 @@ public enum AgentSessionMachineEvent: Sendable, Equatable {
     case welcomed(WireWelcome)
     /// The hub has acknowledged a heartbeat. `hubOffsetMilliseconds` is the hub's clock minus ours.
     case heartbeatAcknowledged(roundTrip: Duration, hubOffsetMilliseconds: Int64?)
+    /// The hub has changed its mind on what it said in Welcome.
+    case settings(WireSessionSettings)
     /// The hub drains the session: finish what is open, then reconnect.
     case goAway(code: UInt32, reason: String)
 }
@@ -199,6 +201,8 @@ public struct AgentSessionMachine: SessionMachine {
             established(welcome, now: now)
         case (.heartbeatAck(let ack), .established):
             acknowledged(ack, now: now)
+        case (.settings(let settings), .established):
+            base.deliver(.settings(settings))
         case (nil, .established):
             break  // From a later version of the protocol.
         case (nil, _):
@@ -213,6 +217,10 @@ public struct AgentSessionMachine: SessionMachine {
             base.violate(.unexpectedMessage, "Heartbeat comes from agents only")
         case (.botStatus, _):
             base.violate(.unexpectedMessage, "BotStatusReport comes from agents only")
+        case (.telemetry, _):
+            base.violate(.unexpectedMessage, "Telemetry comes from agents only")
+        case (.settings, _):
+            base.violate(.unexpectedMessage, "SessionSettings before Welcome")
         }
     }
 

@@ -6,6 +6,8 @@ public enum HubSessionEvent: Sendable {
     case heartbeat(WireHeartbeat, nodeOffsetMilliseconds: Int64?)
     /// Bots changed their state.
     case botStatus(WireBotStatusReport)
+    /// Figures that came between two heartbeats.
+    case telemetry(WireTelemetry)
     /// The agent opened its packet stream: receive `PacketBatch`, send `PacketAck`.
     case packets(WirePacketStream, SessionStream)
     /// The agent is about to stop and takes no new streams.
@@ -94,6 +96,15 @@ public final class HubSession: Sendable {
         return try openStream(header)
     }
 
+    /// Replaces the settings that Welcome carried. Suspends while the link does not take what was sent before.
+    ///
+    /// Throws `notEstablished` before `accept`, `sessionClosed`, `CancellationError`.
+    public func send(_ settings: WireSessionSettings) async throws {
+        var message = WireSessionMessage()
+        message.settings = settings
+        try await channel.sendSession(message)
+    }
+
     /// Opens a stream for a log: receive `LogChunk` until nil; let the stream go to end a follow. Throws as above.
     public func openLogStream(_ request: WireLogRequest) throws -> SessionStream {
         var header = WireStreamHeader()
@@ -124,6 +135,8 @@ public final class HubSession: Sendable {
             .heartbeat(heartbeat, nodeOffsetMilliseconds: offset)
         case .session(.botStatus(let report)):
             .botStatus(report)
+        case .session(.telemetry(let telemetry)):
+            .telemetry(telemetry)
         case .session(.goAway(let code, let reason)):
             .goAway(code: code, reason: reason)
         case .stream(let header, let stream):

@@ -8,6 +8,8 @@ public enum HubSessionMachineEvent: Sendable, Equatable {
     case heartbeat(WireHeartbeat, nodeOffsetMilliseconds: Int64?)
     /// Bots changed their state.
     case botStatus(WireBotStatusReport)
+    /// Figures that came between two heartbeats.
+    case telemetry(WireTelemetry)
     /// The agent drains the session.
     case goAway(code: UInt32, reason: String)
 }
@@ -169,6 +171,8 @@ public struct HubSessionMachine: SessionMachine {
             beat(heartbeat, now: now)
         case (.botStatus(let report), .established):
             base.deliver(.botStatus(report))
+        case (.telemetry(let telemetry), .established):
+            base.deliver(.telemetry(telemetry))
         case (nil, .established):
             break  // From a later version of the protocol.
         case (nil, _):
@@ -179,10 +183,14 @@ public struct HubSessionMachine: SessionMachine {
             base.violate(.unexpectedMessage, "Heartbeat before Welcome")
         case (.botStatus, _):
             base.violate(.unexpectedMessage, "BotStatusReport before Welcome")
+        case (.telemetry, _):
+            base.violate(.unexpectedMessage, "Telemetry before Welcome")
         case (.welcome, _):
             base.violate(.unexpectedMessage, "Welcome comes from hubs only")
         case (.heartbeatAck, _):
             base.violate(.unexpectedMessage, "HeartbeatAck comes from hubs only")
+        case (.settings, _):
+            base.violate(.unexpectedMessage, "SessionSettings comes from hubs only")
         }
     }
 

@@ -32,7 +32,7 @@ struct BotFleetTests {
                 $0.text = "hello there"
             }
             for _ in 0..<3 { #expect(await fleet.deliver(message).outcome == .done) }
-            let usage = await fleet.usage()
+            let usage = await TelemetrySampler().sample(bots: await fleet.processRoots()).bots
             #expect(usage.first?.rssBytes ?? 0 > 1 << 20 && usage.first?.processCount == 1)
             let stopped = try await fleet.stop("a", graceMilliseconds: 0)
             #expect(stopped.botStatus.phase == .stopped && stopped.botStatus.lastExit.requested)

@@ -22,7 +22,9 @@ final class FixtureFolder {
         remove(path)
     }
 
-    var paths: SystemPaths { SystemPaths(proc: path, etc: path + "/etc", usrLib: path + "/usr-lib") }
+    var paths: SystemPaths {
+        SystemPaths(proc: path, etc: path + "/etc", usrLib: path + "/usr-lib", sys: path + "/sys")
+    }
 
     func write(_ file: String, _ text: String) throws {
         let folders = file.split(separator: "/").dropLast()

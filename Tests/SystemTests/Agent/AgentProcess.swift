@@ -184,6 +184,8 @@ final class AgentProcess {
             case .session(.welcomed(let welcome)):
                 world.note("\(instance) is welcomed, epoch \(welcome.sessionEpoch)", 15, Int(welcome.sessionEpoch))
                 if !isTwin { uplink = PacketSending(self, driver, welcome) }
+            case .session(.settings):
+                break
             case .session(.goAway):
                 driver.close(.normal, "drained")
             case .session(.heartbeatAcknowledged(let roundTrip, _)):

@@ -86,7 +86,7 @@ final class HubNodeSession {
                 at: hub.date
             )
             world.note("hub hears \(node), epoch \(epoch), current \(isCurrent)", 40, isCurrent ? 1 : 0)
-        case .session(.botStatus), .session(.goAway):
+        case .session(.botStatus), .session(.telemetry), .session(.goAway):
             break
         case .stream(let stream, let header):
             if case .packets(let packets) = header.kind {

@@ -379,20 +379,13 @@ actor NativeRuntimeBackend: EdgeRuntimeBackend {
 
     // MARK: Usage
 
-    func usage(botID: String) -> WireBotUsage? {
-        guard let handle = status(botID: botID) else { return nil }
-        let table = SystemProcesses.all()
-        guard let supervisor = table.first(where: { $0.identity == handle.supervisor }) else { return nil }
-        let tree = SystemProcesses.descendants(of: supervisor.pid, in: table)
-        var usage = WireBotUsage()
-        usage.botID = botID
-        // Of orphans that ended, the supervisor is the one who waited.
-        let ticks = tree.reduce(supervisor.endedChildrenTicks) { $0 + $1.cpuTicks + $1.endedChildrenTicks }
-        usage.cpuSecondsTotal = Double(ticks) / Double(max(1, sysconf(Int32(_SC_CLK_TCK))))
-        usage.rssBytes = tree.reduce(0) { $0 + $1.residentPages } * UInt64(max(0, sysconf(Int32(_SC_PAGESIZE))))
-        usage.processCount = UInt32(clamping: tree.count)
-        usage.threadCount = tree.reduce(0) { $0 &+ $1.threads }
-        return usage
+    func usage(_ handle: LaunchHandle) -> BotProcessRoot? {
+        BotProcessRoot(
+            botID: handle.botID,
+            pid: handle.supervisor.pid,
+            startTicks: handle.supervisor.startTime,
+            isSupervisor: true
+        )
     }
 
     // MARK: Chat

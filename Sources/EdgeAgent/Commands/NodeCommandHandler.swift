@@ -1,0 +1,65 @@
+import SwiftProtobuf
+import WireFormat
+
+/// Answers what the hub asks of the node itself; everything else goes on to the next handler.
+///
+/// Such a command leaves no receipt: it is never queued and never repeated by itself, and a token has no business in the
+/// journal.
+struct NodeCommandHandler: CommandHandler {
+    let inspection: NodeInspection
+    let credentials: CredentialSource
+    let next: any CommandHandler
+
+    func handle(_ command: WireCommand) async throws -> WireCommandResult {
+        let startedAt = Journal.wallClock()
+        var result: WireCommandResult
+        switch command.body {
+        case .inspectNode(let inspect): result = await inspection.run(inspect)
+        case .rotateToken(let rotate): result = Self.store(rotate, command, credentials)
+        default: return try await next.handle(command)
+        }
+        result.commandID = command.commandID
+        result.startedAtUnixMs = startedAt
+        result.finishedAtUnixMs = Journal.wallClock()
+        return result
+    }
+
+    private static func store(
+        _ rotate: WireRotateToken,
+        _ command: WireCommand,
+        _ credentials: CredentialSource
+    ) -> WireCommandResult {
+        do {
+            try credentials.storeNext(Secret(rotate.token))
+            return .with { $0.outcome = .done }
+        } catch {
+            return .failure(command, "token_not_stored", error.message)
+        }
+    }
+}
+
+/// How the node is now, for the hub that asks.
+struct NodeInspection: Sendable {
+    let telemetry: TelemetryFeed
+    let introduction: Introduction
+
+    func run(_ inspect: WireInspectNode) async -> WireCommandResult {
+        let begin = ContinuousClock.now
+        var report = WireNodeReport()
+        report.receivedAtUnixMs = Journal.wallClock()
+        let sample = await telemetry.sample()
+        report.resources = sample.resources
+        report.bots = sample.bots
+        report.policy = introduction.policy
+        if inspect.probeRuntimes {
+            report.runtimeProfiles = await introduction.runtimeProfiles()
+            report.capabilities = introduction.capabilities(report.runtimeProfiles)
+        }
+        report.sentAtUnixMs = Journal.wallClock()
+        report.workedUs = UInt64(max(0, (ContinuousClock.now - begin) / .microseconds(1)))
+        return .with {
+            $0.outcome = .done
+            $0.nodeReport = report
+        }
+    }
+}
