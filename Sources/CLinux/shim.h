@@ -22,6 +22,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "launch.h"
 #include "utf8_vector.h"
 
 #ifndef SYS_pidfd_open
@@ -117,13 +118,11 @@ static inline int CLinux_close_from(unsigned int first) { return (int)syscall(SY
 static inline int CLinux_exit_signal(int status) { return WIFSIGNALED(status) ? WTERMSIG(status) : 0; }
 static inline int CLinux_exit_code(int status) { return WIFEXITED(status) ? WEXITSTATUS(status) : 0; }
 
-// The GNU additions to posix_spawn that Debian 12 has and Swift's Glibc module does not show.
-extern int posix_spawn_file_actions_addchdir_np(posix_spawn_file_actions_t *__restrict, const char *__restrict);
+// GNU flags that Swift's Glibc module does not show: a descriptor that only names a file, and its use without a path.
+static const int CLinux_o_path = 010000000;
+static const int CLinux_at_empty_path = 0x1000;
 
-static inline int CLinux_spawn_in_directory(posix_spawn_file_actions_t *actions, const char *path) {
-    return posix_spawn_file_actions_addchdir_np(actions, path);
-}
-
+// The GNU addition to posix_spawn that Debian 12 has and Swift's Glibc module does not show:
 // The spawned process leads a session and a process group of its own.
 static inline int CLinux_spawn_new_session(posix_spawnattr_t *attributes) {
     return posix_spawnattr_setflags(attributes, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF | 0x80 /* SETSID */);

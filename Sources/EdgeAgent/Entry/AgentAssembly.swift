@@ -143,12 +143,14 @@ struct AgentAssembly: Sendable {
                 profiles.append(RuntimeProfile(name: "default", command: try CommandTemplate(parsing: command)))
             }
             return BotFleet(
-                backend: NativeRuntimeBackend(
-                    botsDirectory: directory.file("bots"),
-                    transport: LoopbackHTTPTransport(loop: loop),
-                    environment: ProcessInfo.processInfo.environment,
-                    executor: executor
-                ),
+                backends: RuntimeBackends([
+                    NativeRuntimeBackend(
+                        botsDirectory: directory.file("bots"),
+                        transport: LoopbackHTTPTransport(loop: loop),
+                        environment: ProcessInfo.processInfo.environment,
+                        executor: executor
+                    )
+                ]),
                 profiles: profiles,
                 journal: journal,
                 executor: executor,

@@ -39,11 +39,12 @@ actor BotFleet {
 
     nonisolated var unownedExecutor: UnownedSerialExecutor { executor.asUnownedSerialExecutor() }
 
-    let backend: any EdgeRuntimeBackend
+    let backends: RuntimeBackends
     let profiles: [RuntimeProfile]
     let journal: Journal
-    let policy: RestartPolicy
+    let backoff: RestartBackoff
     let timing: Timing
+    let ports = PortReservation()
     let clock: any Clock<Duration>
     let logger: Logger
     let executor: QueueExecutor
@@ -62,10 +63,15 @@ actor BotFleet {
         var handle: LaunchHandle?
         var phase: WireBotPhase = .stopped
         var reason = ""
+        var reasonCode: BotReason?
         var sinceUnixMilliseconds = Journal.wallClock()
         /// We asked the running launch to stop.
         var isStopping = false
         var isReady = false
+        /// Why the agent itself ends the running launch, in words that follow "it".
+        var livenessProblem: String?
+        /// In backoff: when it is started again.
+        var nextStartUnixMilliseconds: UInt64 = 0
         var holdsSlot = false
         /// Grows with each decision, so that a waiting restart knows it has been overtaken.
         var generation: UInt64 = 0
@@ -77,26 +83,27 @@ actor BotFleet {
     }
 
     /// - Parameters:
-    ///   - executor: where files are read; also the backend's.
+    ///   - backends: what the profiles' bots run by; they share the fleet's executor.
+    ///   - executor: where files are read.
     ///   - startsAtOnce: how many bots may be starting at the same time; the number of cores by default.
     init(
-        backend: any EdgeRuntimeBackend,
+        backends: RuntimeBackends,
         profiles: [RuntimeProfile],
         journal: Journal,
         executor: QueueExecutor,
         notifier: FileChangeNotifier,
-        policy: RestartPolicy = RestartPolicy(),
+        backoff: RestartBackoff = RestartBackoff(),
         timing: Timing = Timing(),
         startsAtOnce: Int = max(1, sysconf(Int32(_SC_NPROCESSORS_ONLN))),
         clock: any Clock<Duration> = ContinuousClock(),
         logger: Logger
     ) {
-        self.backend = backend
+        self.backends = backends
         self.profiles = profiles
         self.journal = journal
         self.executor = executor
         self.notifier = notifier
-        self.policy = policy
+        self.backoff = backoff
         self.timing = timing
         self.clock = clock
         self.logger = logger
@@ -132,7 +139,7 @@ actor BotFleet {
             }
             let bot = Bot(botID: botID, record: record)
             bots[botID] = bot
-            if let handle = await backend.adopt(botID: botID) {
+            if let handle = await (try? backend(bot))?.adopt(botID: botID) {
                 logger.info(
                     "Adopted a running bot.",
                     metadata: ["bot_id": "\(botID)", "launch_id": "\(handle.launchID)"]
@@ -155,8 +162,10 @@ actor BotFleet {
     func resume(_ botID: String) async {
         await exclusively(botID) {
             guard let bot = bots[botID], bot.handle == nil else { return }
-            if bot.record.launch != nil { await concludeLaunch(bot) }
-            if bot.record.failure != nil {
+            if bot.record.launch != nil {
+                guard await concludeLaunch(bot) else { return }
+            }
+            if bot.record.isOver {
                 settlePhase(bot)
             } else if bot.record.shouldRun, bot.record.launch?.isSettled ?? true {
                 await relaunch(bot)
@@ -179,7 +188,7 @@ actor BotFleet {
             )
         }
         let profile = try profile(specification.runtimeProfile)
-        let answer = await backend.probe(profile)
+        let answer = await probe(profile)
         guard answer.usable else { throw RuntimeError(.profileNotUsable, answer.reason) }
         let result = await exclusively(botID) {
             await self.attempt { try await self.startExclusively(specification, profile) }
@@ -190,17 +199,20 @@ actor BotFleet {
 
     /// Stops the bot. Done when nothing it started is alive.
     ///
-    /// - Parameter graceMilliseconds: 0 for the profile's own.
+    /// - Parameter graceMilliseconds: time until SIGKILL, over which the profile's signals are spread; 0 for its own.
     func stop(_ botID: String, graceMilliseconds: UInt32) async throws(RuntimeError) -> WireCommandResult {
         let result = await exclusively(botID) {
             await self.attempt {
                 guard let bot = self.bots[botID] else { throw Self.notFound(botID) }
                 bot.record.shouldRun = false
-                bot.record.failure = nil
+                bot.record.clearOutcome()
                 bot.generation += 1
                 try await self.save(bot)
-                let grace = graceMilliseconds > 0 ? Duration.milliseconds(Int64(graceMilliseconds)) : self.grace(bot)
-                try await self.endLaunch(bot, grace: grace)
+                var sequence = self.stopSequence(bot)
+                if graceMilliseconds > 0 {
+                    sequence = sequence.spread(over: .milliseconds(Int64(graceMilliseconds)))
+                }
+                try await self.endLaunch(bot, sequence)
                 self.settlePhase(bot)
             }
         }
@@ -216,8 +228,8 @@ actor BotFleet {
                 bot.record.shouldRun = false
                 bot.generation += 1
                 try await self.save(bot)
-                try await self.endLaunch(bot, grace: self.grace(bot))
-                try await self.backend.remove(botID: botID, keepWorkspace: keepWorkspace)
+                try await self.endLaunch(bot, self.stopSequence(bot))
+                try await self.backend(bot).remove(botID: botID, keepWorkspace: keepWorkspace)
                 try await self.journal.removeBot(botID)
                 self.bots[botID] = nil
                 self.changed.wake()
@@ -246,39 +258,6 @@ actor BotFleet {
         return result
     }
 
-    // MARK: Questions
-
-    /// Every bot this node holds.
-    func statuses() -> [WireBotStatus] {
-        bots.values.map(status).sorted { $0.botID < $1.botID }
-    }
-
-    /// What the operator calls each bot.
-    func names() -> [String: String] { bots.mapValues(\.record.name) }
-
-    /// Where the processes of the running bots are found.
-    func processRoots() async -> [BotProcessRoot] {
-        var roots: [BotProcessRoot] = []
-        for handle in bots.values.compactMap(\.handle) {
-            if let root = await backend.usage(handle) { roots.append(root) }
-        }
-        return roots
-    }
-
-    /// Every profile of the node, and whether it can be used.
-    func runtimeProfiles() async -> [WireRuntimeProfile] {
-        var answers: [WireRuntimeProfile] = []
-        for profile in profiles { answers.append(await backend.probe(profile)) }
-        return answers
-    }
-
-    /// The lines a request asks for, pulled one chunk at a time.
-    func logs(_ request: WireLogRequest) throws(RuntimeError) -> BotLog {
-        guard bots[request.botID] != nil else { throw Self.notFound(request.botID) }
-        let directory = try backend.logDirectory(botID: request.botID)
-        return BotLog(directory: directory, request: request, notifier: notifier, executor: executor)
-    }
-
     // MARK: Small things
 
     /// The phase of a bot that does not run.
@@ -286,14 +265,16 @@ actor BotFleet {
         guard bot.handle == nil else { return }
         bot.isStopping = false
         if let failure = bot.record.failure {
-            setPhase(bot, .failed, failure)
+            setPhase(bot, .failed, failure, bot.record.failureCode ?? .launchFailed)
+        } else if let completion = bot.record.completion {
+            setPhase(bot, .stopped, completion, .completed)
         } else if !bot.record.shouldRun {
             setPhase(bot, .stopped, "")
         }
     }
 
-    func setPhase(_ bot: Bot, _ phase: WireBotPhase, _ reason: String) {
-        guard bot.phase != phase || bot.reason != reason else { return }
+    func setPhase(_ bot: Bot, _ phase: WireBotPhase, _ reason: String, _ code: BotReason? = nil) {
+        guard bot.phase != phase || bot.reason != reason || bot.reasonCode != code else { return }
         if bot.phase != phase {
             bot.sinceUnixMilliseconds = Journal.wallClock()
             logger.info(
@@ -303,28 +284,8 @@ actor BotFleet {
         }
         bot.phase = phase
         bot.reason = reason
+        bot.reasonCode = code
         changed.wake()
-    }
-
-    func status(_ bot: Bot) -> WireBotStatus {
-        var status = WireBotStatus()
-        status.botID = bot.botID
-        status.phase = bot.phase
-        status.reason = bot.reason
-        status.sinceUnixMs = bot.sinceUnixMilliseconds
-        status.launchID = bot.record.launch?.launchID ?? ""
-        status.pid = bot.handle == nil ? 0 : Int64(bot.record.launch?.bot?.pid ?? 0)
-        status.placementEpoch = bot.record.placementEpoch
-        status.restartCount = bot.record.restartCount
-        status.runtimeProfile = bot.record.profile
-        if let exit = bot.record.lastExit {
-            status.lastExit.code = exit.code
-            status.lastExit.signal = exit.signal
-            status.lastExit.atUnixMs = exit.atUnixMilliseconds
-            status.lastExit.lastStderr = exit.lastStderr
-            status.lastExit.requested = exit.wasRequested
-        }
-        return status
     }
 
     func done(_ botID: String) -> WireCommandResult {
@@ -350,8 +311,24 @@ actor BotFleet {
         return profile
     }
 
-    func grace(_ bot: Bot) -> Duration {
-        (try? profile(bot.record.profile))?.grace ?? .seconds(10)
+    /// What runs the bot, also where its profile is gone from the configuration.
+    func backend(_ bot: Bot) throws(RuntimeError) -> any EdgeRuntimeBackend {
+        try backends.require(bot.record.backend ?? .native)
+    }
+
+    func logDirectory(_ botID: String) throws(RuntimeError) -> String {
+        guard let bot = bots[botID] else { throw Self.notFound(botID) }
+        return try backend(bot).logs(botID: botID)
+    }
+
+    /// The bot's profile with what its placement adds.
+    func effectiveProfile(_ bot: Bot) throws(RuntimeError) -> RuntimeProfile {
+        let profile = try profile(bot.record.profile)
+        return bot.record.overrides?.applied(to: profile) ?? profile
+    }
+
+    func stopSequence(_ bot: Bot) -> StopSequence {
+        (try? profile(bot.record.profile))?.stop ?? StopSequence()
     }
 
     func releaseSlot(_ bot: Bot) {
@@ -424,52 +401,6 @@ actor BotFleet {
     func perform(_ job: @escaping @Sendable (BotFleet) async -> Void) {
         if case .dropped = enqueueWork.yield({ await job(self) }) {
             logger.error("The agent has too much to do at once; a bot is not looked after.")
-        }
-    }
-}
-
-// MARK: - For deliveries
-
-extension BotFleet {
-    /// The launch a message could go to.
-    struct Recipient: Sendable {
-        var handle: LaunchHandle
-        var chatURL: String?
-        var isReady: Bool
-    }
-
-    /// - Throws: `botNotFound`, or `botNotRunning` where it does not run and is not about to.
-    func recipient(_ botID: String) throws(RuntimeError) -> Recipient? {
-        guard let bot = bots[botID] else { throw Self.notFound(botID) }
-        if let handle = bot.handle, !bot.isStopping {
-            return Recipient(handle: handle, chatURL: bot.record.launch?.ready?.chatURL, isReady: bot.isReady)
-        }
-        guard bot.record.shouldRun, bot.record.failure == nil else {
-            throw RuntimeError(.botNotRunning, "The bot does not run. Start it, then send the message again.")
-        }
-        return nil
-    }
-
-    func post(_ recipient: Recipient, body: [UInt8], timeout: Duration) async throws(BotChatError) -> BotChatAnswer {
-        try await backend.deliver(recipient.handle, url: recipient.chatURL, body: body, timeout: timeout)
-    }
-
-    func logEnd(_ botID: String) throws(RuntimeError) -> UInt64 {
-        LogSegments.endOffset(try backend.logDirectory(botID: botID))
-    }
-
-    /// Whether the bot's log holds a packet with this message id from `offset` on.
-    func logMentions(_ botID: String, messageID: String, from offset: UInt64) throws(RuntimeError) -> Bool {
-        var reader = LogReader(directory: try backend.logDirectory(botID: botID))
-        var position = offset
-        while true {
-            let batch = reader.read(from: position)
-            let isFound = batch.records.contains {
-                $0.stream == .packet && PacketFields($0.text)?.messageID == messageID
-            }
-            if isFound { return true }
-            if batch.reachedEnd || batch.nextOffset == position { return false }
-            position = batch.nextOffset
         }
     }
 }

@@ -8,15 +8,23 @@ import WireFormat
 struct BotRecord: Codable, Sendable, Equatable {
     var name = ""
     var profile = ""
+    /// Of the profile at the time of the last start; nil in records of agents that had only one.
+    var backend: BackendKind?
     var placementEpoch: UInt64 = 0
     /// The bot is meant to run.
     var shouldRun = false
     /// Kept for the bot over all its launches; 0 before the first.
     var chatPort: UInt16 = 0
     var restartCount: UInt32 = 0
+    /// Ends in a row of launches that did not live long.
     var quickFailures = 0
     /// Why it will not be started again by itself.
     var failure: String?
+    var failureCode: BotReason?
+    /// It ended well and its restart policy leaves it at that; in words.
+    var completion: String?
+    /// What its placement adds to the profile.
+    var overrides: ProfileOverrides?
     /// The current or the last launch.
     var launch: Launch?
     var lastExit: Exit?
@@ -31,6 +39,8 @@ struct BotRecord: Codable, Sendable, Equatable {
         var fatal: String?
         /// The bot's own last packet number.
         var lastSequence: UInt64 = 0
+        /// As the launch began: every limit, and what keeps it.
+        var limits: [LimitInForce]?
         var hasEnded = false
         /// What follows from its end is decided and stands in this record.
         var isSettled = false
@@ -56,16 +66,35 @@ struct BotRecord: Codable, Sendable, Equatable {
         var lifetimeMilliseconds: UInt64
         var launchError: String?
         var isLost: Bool
+        /// Processes of the bot that the kernel killed for memory.
+        var memoryKills: UInt64?
 
         /// In words, for a status.
         var summary: String {
             if let launchError { return launchError }
-            if isLost { return "its supervisor was killed, and the bot with it" }
-            return signal != 0 ? "ended by signal \(signal)" : "exited with status \(code)"
+            if isLost { return "was ended because its supervisor had died; its exit status is not known" }
+            let kills = memoryKills ?? 0
+            if isOutOfMemory { return "used more memory than it may and was killed by the kernel" }
+            let end = signal != 0 ? "ended by signal \(signal)" : "exited with status \(code)"
+            return kills > 0 ? "\(end), after the kernel had killed \(kills) of its processes for memory" : end
         }
     }
 
     init() {}
+
+    /// Nobody starts it again by itself.
+    var isOver: Bool { failure != nil || completion != nil }
+
+    mutating func fail(_ code: BotReason, _ reason: String) {
+        failure = reason
+        failureCode = code
+    }
+
+    mutating func clearOutcome() {
+        failure = nil
+        failureCode = nil
+        completion = nil
+    }
 
     init?(_ bytes: [UInt8]) {
         guard let record = try? JSONDecoder().decode(Self.self, from: Data(bytes)) else { return nil }
@@ -147,21 +176,29 @@ extension BotRecord {
         case SupervisorEvent.Name.started:
             if launch?.launchID != launchID { launch = Launch(launchID: launchID) }
             if let pid = event.pid { launch?.bot = ProcessIdentity(pid: pid, startTime: event.startTime ?? 0) }
+            launch?.limits = event.limits
         case SupervisorEvent.Name.exited:
-            if launch?.launchID == launchID { launch?.hasEnded = true }
-            lastExit = Exit(
-                launchID: launchID,
-                code: event.code ?? 0,
-                signal: event.signal ?? 0,
-                atUnixMilliseconds: record.atUnixMilliseconds,
-                lastStderr: event.lastStderr ?? "",
-                wasRequested: event.requested ?? false,
-                lifetimeMilliseconds: event.lifetimeMilliseconds ?? 0,
-                launchError: event.launchError,
-                isLost: event.lost ?? false
-            )
+            end(event, at: record.atUnixMilliseconds)
         default: break
         }
+    }
+
+    /// Takes how a launch ended.
+    mutating func end(_ event: SupervisorEvent, at time: UInt64) {
+        guard let launchID = event.launchID else { return }
+        if launch?.launchID == launchID { launch?.hasEnded = true }
+        lastExit = Exit(
+            launchID: launchID,
+            code: event.code ?? 0,
+            signal: event.signal ?? 0,
+            atUnixMilliseconds: time,
+            lastStderr: event.lastStderr ?? "",
+            wasRequested: event.requested ?? false,
+            lifetimeMilliseconds: event.lifetimeMilliseconds ?? 0,
+            launchError: event.launchError,
+            isLost: event.lost ?? false,
+            memoryKills: event.memoryKills
+        )
     }
 
     private func gap(_ fields: String, at time: UInt64) -> Journal.NewPacket {

@@ -1,12 +1,15 @@
 import WireFormat
 
-/// A way to run bots. Backends know processes and files; what should run, when to try again and which messages were
-/// delivered is decided above them, by `BotFleet`.
+/// A way to run bots. Backends know processes, containers and files; what should run, when to try again and which
+/// messages were delivered is decided above them, by `BotFleet`, which knows nothing of what a backend is made of.
 ///
-/// Every launch outlives the agent: a new agent gets its handle again by `adopt`.
+/// Every launch outlives the agent: a new agent gets its handle again by `adopt`. What a launch prints and how it ends
+/// is found in the bot's log (`logs`), as records of `LogRecord`; the first of a launch is the event `started`, the last
+/// one `exited`, see `SupervisorEvent`. Whoever writes the log holds the bot's lock (`BotDirectory.takeLock`).
+///
+/// `RuntimeBackendContractTests` holds what every backend must do.
 protocol EdgeRuntimeBackend: Sendable {
-    /// `native` or `docker`, as told to the hub.
-    var kind: String { get }
+    var kind: BackendKind { get }
 
     /// Whether bots of this profile can be started here, and if not, why.
     func probe(_ profile: RuntimeProfile) async -> WireRuntimeProfile
@@ -14,11 +17,9 @@ protocol EdgeRuntimeBackend: Sendable {
     /// Makes the bot's directories and writes its configuration. An empty `configuration` keeps the one that is there.
     ///
     /// - Returns: whether the stored configuration is another one now.
+    /// - Throws: `configurationNotJSON`, `storageFailed`, or `profileNotUsable` where the profile's user is not known.
     @discardableResult
-    func prepare(botID: String, configuration: [UInt8]) async throws(RuntimeError) -> Bool
-
-    /// Chooses a chat port on the loopback interface: the preferred one unless it is 0 or in use.
-    func reservePort(preferred: UInt16, avoiding: Set<UInt16>) async throws(RuntimeError) -> UInt16
+    func prepare(botID: String, configuration: [UInt8], profile: RuntimeProfile) async throws(RuntimeError) -> Bool
 
     /// Starts a launch. What becomes of it stands in the bot's log.
     func start(_ request: LaunchRequest) async throws(RuntimeError) -> LaunchHandle
@@ -26,8 +27,8 @@ protocol EdgeRuntimeBackend: Sendable {
     /// The launch that still runs, or nil.
     func adopt(botID: String) async -> LaunchHandle?
 
-    /// Asks a launch to stop: SIGTERM, `grace`, SIGKILL to everything it started. Returns at once.
-    func stop(_ handle: LaunchHandle, grace: Duration) async
+    /// Asks a launch to stop: the steps of the sequence, then SIGKILL to everything it started. Returns at once.
+    func stop(_ handle: LaunchHandle, sequence: StopSequence) async
 
     /// Ends whoever carries out the launch and everything it started, without asking.
     func kill(_ handle: LaunchHandle) async
@@ -35,25 +36,31 @@ protocol EdgeRuntimeBackend: Sendable {
     /// Returns once the launch is over, or when cancelled.
     func waitUntilEnded(_ handle: LaunchHandle) async
 
-    /// Ends what is left of a launch whose supervisor died without a word, and writes its end into the log.
-    func finishLost(botID: String, launchID: String) async
+    /// The launch is over and its log does not say how. Ends what is left of it, finds out how it ended, and writes that
+    /// into the log.
+    ///
+    /// - Returns: what was written, also where the log could not take it; `lost` where the exit status is not known. Nil
+    ///   where it was cancelled, or somebody else carries out a launch of this bot: nothing is known then.
+    func finishLost(botID: String, launchID: String) async -> SupervisorEvent?
 
-    /// How the launch is doing. Nil where it does not run.
-    func status(botID: String) async -> LaunchHandle?
+    /// How the launch is doing. Nil where none runs.
+    func status(botID: String) async -> LaunchStatus?
 
     /// Over which processes and control groups the use of a launch is counted, by Telemetry and for every backend alike;
     /// nil where they cannot be seen from here.
     func usage(_ handle: LaunchHandle) async -> BotProcessRoot?
 
     /// Hands a request to the bot's chat endpoint.
+    ///
+    /// - Parameter url: as the bot named it; nil for the one the contract gives it.
     func deliver(_ handle: LaunchHandle, url: String?, body: [UInt8], timeout: Duration) async throws(BotChatError)
         -> BotChatAnswer
 
     /// Whether the bot's chat endpoint says it is well.
     func isHealthy(_ handle: LaunchHandle, chatURL: String?) async -> Bool
 
-    /// Where the bot's log files are.
-    func logDirectory(botID: String) throws(RuntimeError) -> String
+    /// The directory that holds the bot's log.
+    func logs(botID: String) throws(RuntimeError) -> String
 
     /// Forgets the bot; its workspace stays if asked.
     func remove(botID: String, keepWorkspace: Bool) async throws(RuntimeError)
@@ -63,15 +70,57 @@ protocol EdgeRuntimeBackend: Sendable {
 struct LaunchRequest: Sendable {
     var botID: String
     var name: String
+    /// Random, names this launch.
     var launchID: String
     var profile: RuntimeProfile
+    /// Reserved for the bot on the loopback interface of this machine.
     var chatPort: UInt16
 }
 
-/// One running launch.
+/// One running launch. Only its backend looks inside.
 struct LaunchHandle: Sendable, Equatable {
+    /// What carries out a launch.
+    enum Carrier: Sendable, Hashable {
+        /// The bot's supervisor; it ends after everything the bot started has ended.
+        case process(ProcessIdentity)
+        case container(id: String)
+    }
+
     var botID: String
     var launchID: String
-    /// The process that carries out the launch; it ends after everything the bot started has ended.
-    var supervisor: ProcessIdentity
+    var carrier: Carrier
+
+    /// The bot's supervisor, where the launch has one.
+    var supervisor: ProcessIdentity? {
+        if case .process(let identity) = carrier { identity } else { nil }
+    }
+}
+
+/// How a launch is doing.
+struct LaunchStatus: Sendable, Equatable {
+    var handle: LaunchHandle
+    /// The bot's own process, as this machine numbers it.
+    var bot: ProcessIdentity?
+    /// Directories of the control groups that hold the bot and everything it started, and nothing else; by controller,
+    /// and `unified` for version 2. Empty where there are none.
+    var controlGroups: [String: String] = [:]
+}
+
+/// The backends of this node, by kind.
+struct RuntimeBackends: Sendable {
+    private let backends: [BackendKind: any EdgeRuntimeBackend]
+
+    init(_ backends: [any EdgeRuntimeBackend]) {
+        self.backends = Dictionary(backends.map { ($0.kind, $0) }) { first, _ in first }
+    }
+
+    subscript(kind: BackendKind) -> (any EdgeRuntimeBackend)? { backends[kind] }
+
+    /// - Throws: `profileNotUsable` where this agent has no such backend.
+    func require(_ kind: BackendKind) throws(RuntimeError) -> any EdgeRuntimeBackend {
+        guard let backend = backends[kind] else {
+            throw RuntimeError(.profileNotUsable, "this agent has no backend \"\(kind.rawValue)\"")
+        }
+        return backend
+    }
 }

@@ -3,6 +3,7 @@ struct RuntimeError: Error, Sendable, Equatable, CustomStringConvertible {
     /// Why, stable and machine-readable.
     enum Code: String, Sendable {
         case invalidBotID = "invalid_bot_id"
+        case invalidSpecification = "invalid_specification"
         case botNotFound = "bot_not_found"
         case profileNotFound = "profile_not_found"
         case profileNotUsable = "profile_not_usable"

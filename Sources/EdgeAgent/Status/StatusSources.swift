@@ -162,7 +162,8 @@ enum DiskStatus {
         guard let space = DiskUsageReader.spaceOfFileSystem(at: stateDirectory) else { return nil }
         var logs: UInt64 = 0
         for bot in DirectoryNames.list(stateDirectory + "/bots") {
-            for segment in LogSegments.list("\(stateDirectory)/bots/\(bot)/logs") {
+            guard let directory = try? BotDirectory(root: stateDirectory + "/bots", botID: bot).logs else { continue }
+            for segment in LogSegments.list(directory) {
                 var status = stat()
                 if stat(segment.path, &status) == 0 { logs &+= UInt64(max(0, status.st_size)) }
             }

@@ -9,6 +9,8 @@ struct ControlGroupPlaces: Equatable, Sendable {
     var memory: [String] = []
     var cpu: [String] = []
     var cpuacct: [String] = []
+    var pids: [String] = []
+    var freezer: [String] = []
 
     /// No deeper nesting is followed.
     private static let maximumDepth = 32
@@ -32,7 +34,10 @@ struct ControlGroupPlaces: Equatable, Sendable {
             guard let mount = Mount(line) else { continue }
             if mount.isVersion2, unified.isEmpty, let path = paths[""] { unified = mount.places(of: path) }
             guard !mount.isVersion2 else { continue }
-            for (controller, place) in [("memory", \Self.memory), ("cpu", \Self.cpu), ("cpuacct", \Self.cpuacct)]
+            let known: [(String, WritableKeyPath<Self, [String]>)] = [
+                ("memory", \.memory), ("cpu", \.cpu), ("cpuacct", \.cpuacct), ("pids", \.pids), ("freezer", \.freezer),
+            ]
+            for (controller, place) in known
             where mount.controllers.contains(controller) && self[keyPath: place].isEmpty {
                 if let path = paths[controller] { self[keyPath: place] = mount.places(of: path) }
             }

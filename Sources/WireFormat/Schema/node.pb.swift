@@ -388,6 +388,62 @@ public nonisolated struct WireRuntimeProfile: Sendable {
   /// as the engine reports it; empty where unknown
   public var engineVersion: String = String()
 
+  /// "no", "on-failure", "always"
+  public var restartPolicy: String = String()
+
+  public var limits: WireResourceLimits {
+    get {_limits ?? WireResourceLimits()}
+    set {_limits = newValue}
+  }
+  /// Returns true if `limits` has been explicitly set.
+  public var hasLimits: Bool {self._limits != nil}
+  /// Clears the value of `limits`. Subsequent reads from it will return its default value.
+  public mutating func clearLimits() {self._limits = nil}
+
+  /// Signals in order, each with the time it is given; SIGKILL follows the last.
+  public var stopSequence: [WireStopStep] = []
+
+  /// The user bots run as; empty: the agent's own.
+  public var user: String = String()
+
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  public init() {}
+
+  fileprivate var _limits: WireResourceLimits? = nil
+}
+
+public nonisolated struct WireStopStep: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  /// "SIGTERM"
+  public var signal: String = String()
+
+  public var waitMs: UInt32 = 0
+
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  public init() {}
+}
+
+/// What a bot and all it starts may use; 0: no limit.
+public nonisolated struct WireResourceLimits: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  public var memoryBytes: UInt64 = 0
+
+  /// thousandths of a core
+  public var cpuMilli: UInt32 = 0
+
+  public var pids: UInt32 = 0
+
+  /// of each process
+  public var openFiles: UInt32 = 0
+
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
   public init() {}
@@ -810,45 +866,124 @@ public nonisolated struct WireTelemetry: Sendable {
   fileprivate var _resources: WireNodeResources? = nil
 }
 
-public nonisolated struct WireBotStatus: Sendable {
+public nonisolated struct WireBotStatus: @unchecked Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
-  public var botID: String = String()
+  public var botID: String {
+    get {_storage._botID}
+    set {_uniqueStorage()._botID = newValue}
+  }
 
-  public var phase: WireBotPhase = .unspecified
+  public var phase: WireBotPhase {
+    get {_storage._phase}
+    set {_uniqueStorage()._phase = newValue}
+  }
 
   /// One sentence; why it is in this phase where that is not obvious.
-  public var reason: String = String()
+  public var reason: String {
+    get {_storage._reason}
+    set {_uniqueStorage()._reason = newValue}
+  }
 
-  public var sinceUnixMs: UInt64 = 0
+  public var sinceUnixMs: UInt64 {
+    get {_storage._sinceUnixMs}
+    set {_uniqueStorage()._sinceUnixMs = newValue}
+  }
 
   /// Random for each launch; empty where never started.
-  public var launchID: String = String()
+  public var launchID: String {
+    get {_storage._launchID}
+    set {_uniqueStorage()._launchID = newValue}
+  }
 
-  public var pid: Int64 = 0
+  public var pid: Int64 {
+    get {_storage._pid}
+    set {_uniqueStorage()._pid = newValue}
+  }
 
-  public var placementEpoch: UInt64 = 0
+  public var placementEpoch: UInt64 {
+    get {_storage._placementEpoch}
+    set {_uniqueStorage()._placementEpoch = newValue}
+  }
 
   public var lastExit: WireExitStatus {
-    get {_lastExit ?? WireExitStatus()}
-    set {_lastExit = newValue}
+    get {_storage._lastExit ?? WireExitStatus()}
+    set {_uniqueStorage()._lastExit = newValue}
   }
   /// Returns true if `lastExit` has been explicitly set.
-  public var hasLastExit: Bool {self._lastExit != nil}
+  public var hasLastExit: Bool {_storage._lastExit != nil}
   /// Clears the value of `lastExit`. Subsequent reads from it will return its default value.
-  public mutating func clearLastExit() {self._lastExit = nil}
+  public mutating func clearLastExit() {_uniqueStorage()._lastExit = nil}
 
-  public var restartCount: UInt32 = 0
+  public var restartCount: UInt32 {
+    get {_storage._restartCount}
+    set {_uniqueStorage()._restartCount = newValue}
+  }
 
-  public var runtimeProfile: String = String()
+  public var runtimeProfile: String {
+    get {_storage._runtimeProfile}
+    set {_uniqueStorage()._runtimeProfile = newValue}
+  }
+
+  /// Why it is in this phase, stable and machine-readable: "crash_loop", "fatal", "not_ready", ...; see
+  /// docs/native-runtime.md. Empty where there is nothing to explain.
+  public var reasonCode: String {
+    get {_storage._reasonCode}
+    set {_uniqueStorage()._reasonCode = newValue}
+  }
+
+  /// Every limit the running launch was given, and what keeps it.
+  public var limits: [WireLimitInForce] {
+    get {_storage._limits}
+    set {_uniqueStorage()._limits = newValue}
+  }
+
+  public var restartPolicy: String {
+    get {_storage._restartPolicy}
+    set {_uniqueStorage()._restartPolicy = newValue}
+  }
+
+  /// In backoff: when it is started again. 0 otherwise.
+  public var nextStartUnixMs: UInt64 {
+    get {_storage._nextStartUnixMs}
+    set {_uniqueStorage()._nextStartUnixMs = newValue}
+  }
+
+  /// Reserved for the bot's chat endpoint on the node's loopback interface; 0 before the first start.
+  public var chatPort: UInt32 {
+    get {_storage._chatPort}
+    set {_uniqueStorage()._chatPort = newValue}
+  }
 
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
   public init() {}
 
-  fileprivate var _lastExit: WireExitStatus? = nil
+  fileprivate var _storage = _StorageClass.defaultInstance
+}
+
+public nonisolated struct WireLimitInForce: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  /// "memory", "cpu", "pids", "open_files"
+  public var resource: String = String()
+
+  /// in the unit of ResourceLimits
+  public var value: UInt64 = 0
+
+  /// "cgroup2", "cgroup1", "rlimit", "engine"; "none" where the limit cannot be kept on this node.
+  public var mechanism: String = String()
+
+  /// What the mechanism covers, or why there is none; one sentence.
+  public var note: String = String()
+
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  public init() {}
 }
 
 public nonisolated struct WireExitStatus: Sendable {
@@ -867,6 +1002,14 @@ public nonisolated struct WireExitStatus: Sendable {
   public var lastStderr: String = String()
 
   public var requested: Bool = false
+
+  /// The supervisor died without a word: neither `code` nor `signal` is known.
+  public var lost: Bool = false
+
+  /// The kernel killed it because it was out of the memory it may use.
+  public var outOfMemory: Bool = false
+
+  public var launchID: String = String()
 
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
@@ -903,9 +1046,28 @@ public nonisolated struct WireBotSpecification: Sendable {
   /// The bot's config.json, a JSON object; empty: keep the one on the node, or {} if there is none.
   public var configJson: Data = Data()
 
+  /// Added to the profile's environment; the profile wins. Secrets are allowed: the node keeps them in its journal and
+  /// tells them to nobody but the bot.
+  public var environment: Dictionary<String,String> = [:]
+
+  /// Narrow the profile's limits, never widen them.
+  public var limits: WireResourceLimits {
+    get {_limits ?? WireResourceLimits()}
+    set {_limits = newValue}
+  }
+  /// Returns true if `limits` has been explicitly set.
+  public var hasLimits: Bool {self._limits != nil}
+  /// Clears the value of `limits`. Subsequent reads from it will return its default value.
+  public mutating func clearLimits() {self._limits = nil}
+
+  /// "no", "on-failure", "always"; empty: the profile's.
+  public var restartPolicy: String = String()
+
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
   public init() {}
+
+  fileprivate var _limits: WireResourceLimits? = nil
 }
 
 public nonisolated struct WireStreamHeader: Sendable {
@@ -1856,7 +2018,7 @@ nonisolated extension WireNodePolicy: SwiftProtobuf.Message, SwiftProtobuf._Mess
 
 nonisolated extension WireRuntimeProfile: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".RuntimeProfile"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}name\0\u{1}backend\0\u{1}description\0\u{1}usable\0\u{1}reason\0\u{1}engine\0\u{3}engine_version\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}name\0\u{1}backend\0\u{1}description\0\u{1}usable\0\u{1}reason\0\u{1}engine\0\u{3}engine_version\0\u{3}restart_policy\0\u{1}limits\0\u{3}stop_sequence\0\u{1}user\0")
 
   public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -1871,12 +2033,20 @@ nonisolated extension WireRuntimeProfile: SwiftProtobuf.Message, SwiftProtobuf._
       case 5: try { try decoder.decodeSingularStringField(value: &self.reason) }()
       case 6: try { try decoder.decodeSingularStringField(value: &self.engine) }()
       case 7: try { try decoder.decodeSingularStringField(value: &self.engineVersion) }()
+      case 8: try { try decoder.decodeSingularStringField(value: &self.restartPolicy) }()
+      case 9: try { try decoder.decodeSingularMessageField(value: &self._limits) }()
+      case 10: try { try decoder.decodeRepeatedMessageField(value: &self.stopSequence) }()
+      case 11: try { try decoder.decodeSingularStringField(value: &self.user) }()
       default: break
       }
     }
   }
 
   public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    // The use of inline closures is to circumvent an issue where the compiler
+    // allocates stack space for every if/case branch local when no optimizations
+    // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
+    // https://github.com/apple/swift-protobuf/issues/1182
     if !self.name.isEmpty {
       try visitor.visitSingularStringField(value: self.name, fieldNumber: 1)
     }
@@ -1898,6 +2068,18 @@ nonisolated extension WireRuntimeProfile: SwiftProtobuf.Message, SwiftProtobuf._
     if !self.engineVersion.isEmpty {
       try visitor.visitSingularStringField(value: self.engineVersion, fieldNumber: 7)
     }
+    if !self.restartPolicy.isEmpty {
+      try visitor.visitSingularStringField(value: self.restartPolicy, fieldNumber: 8)
+    }
+    try { if let v = self._limits {
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 9)
+    } }()
+    if !self.stopSequence.isEmpty {
+      try visitor.visitRepeatedMessageField(value: self.stopSequence, fieldNumber: 10)
+    }
+    if !self.user.isEmpty {
+      try visitor.visitSingularStringField(value: self.user, fieldNumber: 11)
+    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
@@ -1909,6 +2091,90 @@ nonisolated extension WireRuntimeProfile: SwiftProtobuf.Message, SwiftProtobuf._
     if lhs.reason != rhs.reason {return false}
     if lhs.engine != rhs.engine {return false}
     if lhs.engineVersion != rhs.engineVersion {return false}
+    if lhs.restartPolicy != rhs.restartPolicy {return false}
+    if lhs._limits != rhs._limits {return false}
+    if lhs.stopSequence != rhs.stopSequence {return false}
+    if lhs.user != rhs.user {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension WireStopStep: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  public static let protoMessageName: String = _protobuf_package + ".StopStep"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}signal\0\u{3}wait_ms\0")
+
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularStringField(value: &self.signal) }()
+      case 2: try { try decoder.decodeSingularUInt32Field(value: &self.waitMs) }()
+      default: break
+      }
+    }
+  }
+
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if !self.signal.isEmpty {
+      try visitor.visitSingularStringField(value: self.signal, fieldNumber: 1)
+    }
+    if self.waitMs != 0 {
+      try visitor.visitSingularUInt32Field(value: self.waitMs, fieldNumber: 2)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  public static func ==(lhs: WireStopStep, rhs: WireStopStep) -> Bool {
+    if lhs.signal != rhs.signal {return false}
+    if lhs.waitMs != rhs.waitMs {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension WireResourceLimits: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  public static let protoMessageName: String = _protobuf_package + ".ResourceLimits"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}memory_bytes\0\u{3}cpu_milli\0\u{1}pids\0\u{3}open_files\0")
+
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularUInt64Field(value: &self.memoryBytes) }()
+      case 2: try { try decoder.decodeSingularUInt32Field(value: &self.cpuMilli) }()
+      case 3: try { try decoder.decodeSingularUInt32Field(value: &self.pids) }()
+      case 4: try { try decoder.decodeSingularUInt32Field(value: &self.openFiles) }()
+      default: break
+      }
+    }
+  }
+
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if self.memoryBytes != 0 {
+      try visitor.visitSingularUInt64Field(value: self.memoryBytes, fieldNumber: 1)
+    }
+    if self.cpuMilli != 0 {
+      try visitor.visitSingularUInt32Field(value: self.cpuMilli, fieldNumber: 2)
+    }
+    if self.pids != 0 {
+      try visitor.visitSingularUInt32Field(value: self.pids, fieldNumber: 3)
+    }
+    if self.openFiles != 0 {
+      try visitor.visitSingularUInt32Field(value: self.openFiles, fieldNumber: 4)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  public static func ==(lhs: WireResourceLimits, rhs: WireResourceLimits) -> Bool {
+    if lhs.memoryBytes != rhs.memoryBytes {return false}
+    if lhs.cpuMilli != rhs.cpuMilli {return false}
+    if lhs.pids != rhs.pids {return false}
+    if lhs.openFiles != rhs.openFiles {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
@@ -2665,7 +2931,175 @@ nonisolated extension WireTelemetry: SwiftProtobuf.Message, SwiftProtobuf._Messa
 
 nonisolated extension WireBotStatus: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".BotStatus"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}bot_id\0\u{1}phase\0\u{1}reason\0\u{3}since_unix_ms\0\u{3}launch_id\0\u{1}pid\0\u{3}placement_epoch\0\u{3}last_exit\0\u{3}restart_count\0\u{3}runtime_profile\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}bot_id\0\u{1}phase\0\u{1}reason\0\u{3}since_unix_ms\0\u{3}launch_id\0\u{1}pid\0\u{3}placement_epoch\0\u{3}last_exit\0\u{3}restart_count\0\u{3}runtime_profile\0\u{3}reason_code\0\u{1}limits\0\u{3}restart_policy\0\u{3}next_start_unix_ms\0\u{3}chat_port\0")
+
+  fileprivate class _StorageClass {
+    var _botID: String = String()
+    var _phase: WireBotPhase = .unspecified
+    var _reason: String = String()
+    var _sinceUnixMs: UInt64 = 0
+    var _launchID: String = String()
+    var _pid: Int64 = 0
+    var _placementEpoch: UInt64 = 0
+    var _lastExit: WireExitStatus? = nil
+    var _restartCount: UInt32 = 0
+    var _runtimeProfile: String = String()
+    var _reasonCode: String = String()
+    var _limits: [WireLimitInForce] = []
+    var _restartPolicy: String = String()
+    var _nextStartUnixMs: UInt64 = 0
+    var _chatPort: UInt32 = 0
+
+      // This property is used as the initial default value for new instances of the type.
+      // The type itself is protecting the reference to its storage via CoW semantics.
+      // This will force a copy to be made of this reference when the first mutation occurs;
+      // hence, it is safe to mark this as `nonisolated(unsafe)`.
+      static nonisolated(unsafe) let defaultInstance = _StorageClass()
+
+    private init() {}
+
+    init(copying source: _StorageClass) {
+      _botID = source._botID
+      _phase = source._phase
+      _reason = source._reason
+      _sinceUnixMs = source._sinceUnixMs
+      _launchID = source._launchID
+      _pid = source._pid
+      _placementEpoch = source._placementEpoch
+      _lastExit = source._lastExit
+      _restartCount = source._restartCount
+      _runtimeProfile = source._runtimeProfile
+      _reasonCode = source._reasonCode
+      _limits = source._limits
+      _restartPolicy = source._restartPolicy
+      _nextStartUnixMs = source._nextStartUnixMs
+      _chatPort = source._chatPort
+    }
+  }
+
+  fileprivate mutating func _uniqueStorage() -> _StorageClass {
+    if !isKnownUniquelyReferenced(&_storage) {
+      _storage = _StorageClass(copying: _storage)
+    }
+    return _storage
+  }
+
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    _ = _uniqueStorage()
+    try withExtendedLifetime(_storage) { (_storage: _StorageClass) in
+      while let fieldNumber = try decoder.nextFieldNumber() {
+        // The use of inline closures is to circumvent an issue where the compiler
+        // allocates stack space for every case branch when no optimizations are
+        // enabled. https://github.com/apple/swift-protobuf/issues/1034
+        switch fieldNumber {
+        case 1: try { try decoder.decodeSingularStringField(value: &_storage._botID) }()
+        case 2: try { try decoder.decodeSingularEnumField(value: &_storage._phase) }()
+        case 3: try { try decoder.decodeSingularStringField(value: &_storage._reason) }()
+        case 4: try { try decoder.decodeSingularUInt64Field(value: &_storage._sinceUnixMs) }()
+        case 5: try { try decoder.decodeSingularStringField(value: &_storage._launchID) }()
+        case 6: try { try decoder.decodeSingularInt64Field(value: &_storage._pid) }()
+        case 7: try { try decoder.decodeSingularUInt64Field(value: &_storage._placementEpoch) }()
+        case 8: try { try decoder.decodeSingularMessageField(value: &_storage._lastExit) }()
+        case 9: try { try decoder.decodeSingularUInt32Field(value: &_storage._restartCount) }()
+        case 10: try { try decoder.decodeSingularStringField(value: &_storage._runtimeProfile) }()
+        case 11: try { try decoder.decodeSingularStringField(value: &_storage._reasonCode) }()
+        case 12: try { try decoder.decodeRepeatedMessageField(value: &_storage._limits) }()
+        case 13: try { try decoder.decodeSingularStringField(value: &_storage._restartPolicy) }()
+        case 14: try { try decoder.decodeSingularUInt64Field(value: &_storage._nextStartUnixMs) }()
+        case 15: try { try decoder.decodeSingularUInt32Field(value: &_storage._chatPort) }()
+        default: break
+        }
+      }
+    }
+  }
+
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    try withExtendedLifetime(_storage) { (_storage: _StorageClass) in
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every if/case branch local when no optimizations
+      // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
+      // https://github.com/apple/swift-protobuf/issues/1182
+      if !_storage._botID.isEmpty {
+        try visitor.visitSingularStringField(value: _storage._botID, fieldNumber: 1)
+      }
+      if _storage._phase != .unspecified {
+        try visitor.visitSingularEnumField(value: _storage._phase, fieldNumber: 2)
+      }
+      if !_storage._reason.isEmpty {
+        try visitor.visitSingularStringField(value: _storage._reason, fieldNumber: 3)
+      }
+      if _storage._sinceUnixMs != 0 {
+        try visitor.visitSingularUInt64Field(value: _storage._sinceUnixMs, fieldNumber: 4)
+      }
+      if !_storage._launchID.isEmpty {
+        try visitor.visitSingularStringField(value: _storage._launchID, fieldNumber: 5)
+      }
+      if _storage._pid != 0 {
+        try visitor.visitSingularInt64Field(value: _storage._pid, fieldNumber: 6)
+      }
+      if _storage._placementEpoch != 0 {
+        try visitor.visitSingularUInt64Field(value: _storage._placementEpoch, fieldNumber: 7)
+      }
+      try { if let v = _storage._lastExit {
+        try visitor.visitSingularMessageField(value: v, fieldNumber: 8)
+      } }()
+      if _storage._restartCount != 0 {
+        try visitor.visitSingularUInt32Field(value: _storage._restartCount, fieldNumber: 9)
+      }
+      if !_storage._runtimeProfile.isEmpty {
+        try visitor.visitSingularStringField(value: _storage._runtimeProfile, fieldNumber: 10)
+      }
+      if !_storage._reasonCode.isEmpty {
+        try visitor.visitSingularStringField(value: _storage._reasonCode, fieldNumber: 11)
+      }
+      if !_storage._limits.isEmpty {
+        try visitor.visitRepeatedMessageField(value: _storage._limits, fieldNumber: 12)
+      }
+      if !_storage._restartPolicy.isEmpty {
+        try visitor.visitSingularStringField(value: _storage._restartPolicy, fieldNumber: 13)
+      }
+      if _storage._nextStartUnixMs != 0 {
+        try visitor.visitSingularUInt64Field(value: _storage._nextStartUnixMs, fieldNumber: 14)
+      }
+      if _storage._chatPort != 0 {
+        try visitor.visitSingularUInt32Field(value: _storage._chatPort, fieldNumber: 15)
+      }
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  public static func ==(lhs: WireBotStatus, rhs: WireBotStatus) -> Bool {
+    if lhs._storage !== rhs._storage {
+      let storagesAreEqual: Bool = withExtendedLifetime((lhs._storage, rhs._storage)) { (_args: (_StorageClass, _StorageClass)) in
+        let _storage = _args.0
+        let rhs_storage = _args.1
+        if _storage._botID != rhs_storage._botID {return false}
+        if _storage._phase != rhs_storage._phase {return false}
+        if _storage._reason != rhs_storage._reason {return false}
+        if _storage._sinceUnixMs != rhs_storage._sinceUnixMs {return false}
+        if _storage._launchID != rhs_storage._launchID {return false}
+        if _storage._pid != rhs_storage._pid {return false}
+        if _storage._placementEpoch != rhs_storage._placementEpoch {return false}
+        if _storage._lastExit != rhs_storage._lastExit {return false}
+        if _storage._restartCount != rhs_storage._restartCount {return false}
+        if _storage._runtimeProfile != rhs_storage._runtimeProfile {return false}
+        if _storage._reasonCode != rhs_storage._reasonCode {return false}
+        if _storage._limits != rhs_storage._limits {return false}
+        if _storage._restartPolicy != rhs_storage._restartPolicy {return false}
+        if _storage._nextStartUnixMs != rhs_storage._nextStartUnixMs {return false}
+        if _storage._chatPort != rhs_storage._chatPort {return false}
+        return true
+      }
+      if !storagesAreEqual {return false}
+    }
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension WireLimitInForce: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  public static let protoMessageName: String = _protobuf_package + ".LimitInForce"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}resource\0\u{1}value\0\u{1}mechanism\0\u{1}note\0")
 
   public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -2673,70 +3107,36 @@ nonisolated extension WireBotStatus: SwiftProtobuf.Message, SwiftProtobuf._Messa
       // allocates stack space for every case branch when no optimizations are
       // enabled. https://github.com/apple/swift-protobuf/issues/1034
       switch fieldNumber {
-      case 1: try { try decoder.decodeSingularStringField(value: &self.botID) }()
-      case 2: try { try decoder.decodeSingularEnumField(value: &self.phase) }()
-      case 3: try { try decoder.decodeSingularStringField(value: &self.reason) }()
-      case 4: try { try decoder.decodeSingularUInt64Field(value: &self.sinceUnixMs) }()
-      case 5: try { try decoder.decodeSingularStringField(value: &self.launchID) }()
-      case 6: try { try decoder.decodeSingularInt64Field(value: &self.pid) }()
-      case 7: try { try decoder.decodeSingularUInt64Field(value: &self.placementEpoch) }()
-      case 8: try { try decoder.decodeSingularMessageField(value: &self._lastExit) }()
-      case 9: try { try decoder.decodeSingularUInt32Field(value: &self.restartCount) }()
-      case 10: try { try decoder.decodeSingularStringField(value: &self.runtimeProfile) }()
+      case 1: try { try decoder.decodeSingularStringField(value: &self.resource) }()
+      case 2: try { try decoder.decodeSingularUInt64Field(value: &self.value) }()
+      case 3: try { try decoder.decodeSingularStringField(value: &self.mechanism) }()
+      case 4: try { try decoder.decodeSingularStringField(value: &self.note) }()
       default: break
       }
     }
   }
 
   public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
-    // The use of inline closures is to circumvent an issue where the compiler
-    // allocates stack space for every if/case branch local when no optimizations
-    // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
-    // https://github.com/apple/swift-protobuf/issues/1182
-    if !self.botID.isEmpty {
-      try visitor.visitSingularStringField(value: self.botID, fieldNumber: 1)
+    if !self.resource.isEmpty {
+      try visitor.visitSingularStringField(value: self.resource, fieldNumber: 1)
     }
-    if self.phase != .unspecified {
-      try visitor.visitSingularEnumField(value: self.phase, fieldNumber: 2)
+    if self.value != 0 {
+      try visitor.visitSingularUInt64Field(value: self.value, fieldNumber: 2)
     }
-    if !self.reason.isEmpty {
-      try visitor.visitSingularStringField(value: self.reason, fieldNumber: 3)
+    if !self.mechanism.isEmpty {
+      try visitor.visitSingularStringField(value: self.mechanism, fieldNumber: 3)
     }
-    if self.sinceUnixMs != 0 {
-      try visitor.visitSingularUInt64Field(value: self.sinceUnixMs, fieldNumber: 4)
-    }
-    if !self.launchID.isEmpty {
-      try visitor.visitSingularStringField(value: self.launchID, fieldNumber: 5)
-    }
-    if self.pid != 0 {
-      try visitor.visitSingularInt64Field(value: self.pid, fieldNumber: 6)
-    }
-    if self.placementEpoch != 0 {
-      try visitor.visitSingularUInt64Field(value: self.placementEpoch, fieldNumber: 7)
-    }
-    try { if let v = self._lastExit {
-      try visitor.visitSingularMessageField(value: v, fieldNumber: 8)
-    } }()
-    if self.restartCount != 0 {
-      try visitor.visitSingularUInt32Field(value: self.restartCount, fieldNumber: 9)
-    }
-    if !self.runtimeProfile.isEmpty {
-      try visitor.visitSingularStringField(value: self.runtimeProfile, fieldNumber: 10)
+    if !self.note.isEmpty {
+      try visitor.visitSingularStringField(value: self.note, fieldNumber: 4)
     }
     try unknownFields.traverse(visitor: &visitor)
   }
 
-  public static func ==(lhs: WireBotStatus, rhs: WireBotStatus) -> Bool {
-    if lhs.botID != rhs.botID {return false}
-    if lhs.phase != rhs.phase {return false}
-    if lhs.reason != rhs.reason {return false}
-    if lhs.sinceUnixMs != rhs.sinceUnixMs {return false}
-    if lhs.launchID != rhs.launchID {return false}
-    if lhs.pid != rhs.pid {return false}
-    if lhs.placementEpoch != rhs.placementEpoch {return false}
-    if lhs._lastExit != rhs._lastExit {return false}
-    if lhs.restartCount != rhs.restartCount {return false}
-    if lhs.runtimeProfile != rhs.runtimeProfile {return false}
+  public static func ==(lhs: WireLimitInForce, rhs: WireLimitInForce) -> Bool {
+    if lhs.resource != rhs.resource {return false}
+    if lhs.value != rhs.value {return false}
+    if lhs.mechanism != rhs.mechanism {return false}
+    if lhs.note != rhs.note {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
@@ -2744,7 +3144,7 @@ nonisolated extension WireBotStatus: SwiftProtobuf.Message, SwiftProtobuf._Messa
 
 nonisolated extension WireExitStatus: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".ExitStatus"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}code\0\u{1}signal\0\u{3}at_unix_ms\0\u{3}last_stderr\0\u{1}requested\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}code\0\u{1}signal\0\u{3}at_unix_ms\0\u{3}last_stderr\0\u{1}requested\0\u{1}lost\0\u{3}out_of_memory\0\u{3}launch_id\0")
 
   public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -2757,6 +3157,9 @@ nonisolated extension WireExitStatus: SwiftProtobuf.Message, SwiftProtobuf._Mess
       case 3: try { try decoder.decodeSingularUInt64Field(value: &self.atUnixMs) }()
       case 4: try { try decoder.decodeSingularStringField(value: &self.lastStderr) }()
       case 5: try { try decoder.decodeSingularBoolField(value: &self.requested) }()
+      case 6: try { try decoder.decodeSingularBoolField(value: &self.lost) }()
+      case 7: try { try decoder.decodeSingularBoolField(value: &self.outOfMemory) }()
+      case 8: try { try decoder.decodeSingularStringField(value: &self.launchID) }()
       default: break
       }
     }
@@ -2778,6 +3181,15 @@ nonisolated extension WireExitStatus: SwiftProtobuf.Message, SwiftProtobuf._Mess
     if self.requested != false {
       try visitor.visitSingularBoolField(value: self.requested, fieldNumber: 5)
     }
+    if self.lost != false {
+      try visitor.visitSingularBoolField(value: self.lost, fieldNumber: 6)
+    }
+    if self.outOfMemory != false {
+      try visitor.visitSingularBoolField(value: self.outOfMemory, fieldNumber: 7)
+    }
+    if !self.launchID.isEmpty {
+      try visitor.visitSingularStringField(value: self.launchID, fieldNumber: 8)
+    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
@@ -2787,6 +3199,9 @@ nonisolated extension WireExitStatus: SwiftProtobuf.Message, SwiftProtobuf._Mess
     if lhs.atUnixMs != rhs.atUnixMs {return false}
     if lhs.lastStderr != rhs.lastStderr {return false}
     if lhs.requested != rhs.requested {return false}
+    if lhs.lost != rhs.lost {return false}
+    if lhs.outOfMemory != rhs.outOfMemory {return false}
+    if lhs.launchID != rhs.launchID {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
@@ -2824,7 +3239,7 @@ nonisolated extension WireBotStatusReport: SwiftProtobuf.Message, SwiftProtobuf.
 
 nonisolated extension WireBotSpecification: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".BotSpecification"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}bot_id\0\u{1}name\0\u{3}runtime_profile\0\u{3}placement_epoch\0\u{3}config_json\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}bot_id\0\u{1}name\0\u{3}runtime_profile\0\u{3}placement_epoch\0\u{3}config_json\0\u{1}environment\0\u{1}limits\0\u{3}restart_policy\0")
 
   public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -2837,12 +3252,19 @@ nonisolated extension WireBotSpecification: SwiftProtobuf.Message, SwiftProtobuf
       case 3: try { try decoder.decodeSingularStringField(value: &self.runtimeProfile) }()
       case 4: try { try decoder.decodeSingularUInt64Field(value: &self.placementEpoch) }()
       case 5: try { try decoder.decodeSingularBytesField(value: &self.configJson) }()
+      case 6: try { try decoder.decodeMapField(fieldType: SwiftProtobuf._ProtobufMap<SwiftProtobuf.ProtobufString,SwiftProtobuf.ProtobufString>.self, value: &self.environment) }()
+      case 7: try { try decoder.decodeSingularMessageField(value: &self._limits) }()
+      case 8: try { try decoder.decodeSingularStringField(value: &self.restartPolicy) }()
       default: break
       }
     }
   }
 
   public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    // The use of inline closures is to circumvent an issue where the compiler
+    // allocates stack space for every if/case branch local when no optimizations
+    // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
+    // https://github.com/apple/swift-protobuf/issues/1182
     if !self.botID.isEmpty {
       try visitor.visitSingularStringField(value: self.botID, fieldNumber: 1)
     }
@@ -2858,6 +3280,15 @@ nonisolated extension WireBotSpecification: SwiftProtobuf.Message, SwiftProtobuf
     if !self.configJson.isEmpty {
       try visitor.visitSingularBytesField(value: self.configJson, fieldNumber: 5)
     }
+    if !self.environment.isEmpty {
+      try visitor.visitMapField(fieldType: SwiftProtobuf._ProtobufMap<SwiftProtobuf.ProtobufString,SwiftProtobuf.ProtobufString>.self, value: self.environment, fieldNumber: 6)
+    }
+    try { if let v = self._limits {
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 7)
+    } }()
+    if !self.restartPolicy.isEmpty {
+      try visitor.visitSingularStringField(value: self.restartPolicy, fieldNumber: 8)
+    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
@@ -2867,6 +3298,9 @@ nonisolated extension WireBotSpecification: SwiftProtobuf.Message, SwiftProtobuf
     if lhs.runtimeProfile != rhs.runtimeProfile {return false}
     if lhs.placementEpoch != rhs.placementEpoch {return false}
     if lhs.configJson != rhs.configJson {return false}
+    if lhs.environment != rhs.environment {return false}
+    if lhs._limits != rhs._limits {return false}
+    if lhs.restartPolicy != rhs.restartPolicy {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }

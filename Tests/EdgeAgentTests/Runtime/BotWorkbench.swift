@@ -29,22 +29,19 @@ final class BotWorkbench: Sendable {
 
     var bots: String { path + "/bots" }
     func directory(_ botID: String) -> String { bots + "/" + botID }
-    func logs(_ botID: String) -> String { directory(botID) + "/logs" }
+    func logs(_ botID: String) -> String { directory(botID) + "/.agent/logs" }
 
     /// Ends whatever the test left running and removes its files. Call it last.
     func cleanUp() {
         for botID in ["a", "b", "c"] {
-            guard let bytes = try? Files.read(directory(botID) + "/launch.json"),
-                let plan = try? JSONDecoder().decode(LaunchPlan.self, from: Data(bytes))
-            else { continue }
-            if let state = try? Files.read(directory(botID) + "/supervisor.json"),
-                let known = try? JSONDecoder().decode(SupervisorState.self, from: Data(state))
-            {
-                known.supervisor.signal(SIGKILL)
+            guard let directory = try? BotDirectory(root: bots, botID: botID), let plan = directory.readPlan() else {
+                continue
             }
+            directory.readSupervisorState()?.supervisor.signal(SIGKILL)
             for entry in SystemProcesses.carrying("BOT_PACKET_PREFIX=\(plan.packetPrefix)") {
                 entry.identity.signal(SIGKILL)
             }
+            LaunchControlGroups(existing: plan.controlGroups).remove()
         }
         _ = try? BotDirectory(root: path, botID: "bots").remove(keepWorkspace: false)
         for name in ["journal.sqlite", "journal.sqlite-wal", "journal.sqlite-shm"] { unlink(path + "/" + name) }
@@ -105,17 +102,17 @@ final class BotWorkbench: Sendable {
     func fleet(
         _ profiles: [RuntimeProfile],
         journal: Journal,
-        policy: RestartPolicy = RestartPolicy(),
+        backoff: RestartBackoff = RestartBackoff(),
         timing: BotFleet.Timing = BotFleet.Timing(),
         transport: (any BotChatTransport)? = nil
     ) throws -> BotFleet {
         BotFleet(
-            backend: try backend(transport: transport),
+            backends: RuntimeBackends([try backend(transport: transport)]),
             profiles: profiles,
             journal: journal,
             executor: executor,
             notifier: try FileChangeNotifier(),
-            policy: policy,
+            backoff: backoff,
             timing: timing,
             startsAtOnce: 4,
             logger: Logger(label: "test", factory: { _ in SwiftLogNoOpLogHandler() })
@@ -130,6 +127,17 @@ final class BotWorkbench: Sendable {
             $0.placementEpoch = epoch
             $0.configJson = Data(config.utf8)
         }
+    }
+
+    /// Follows the log until there is such a line.
+    func waitForLine(_ line: String, botID: String = "a") async throws {
+        let log = BotLog(
+            directory: logs(botID),
+            request: filled(WireLogRequest()) { $0.follow = true },
+            notifier: try FileChangeNotifier(),
+            executor: executor
+        )
+        for try await chunk in log where chunk.lines.contains(where: { $0.text == Data(line.utf8) }) { return }
     }
 
     /// Every record of a bot's log.

@@ -30,16 +30,4 @@ import Testing
         let values = ["config": "{port}", "workspace": "/w", "bot_id": "a", "port": "1"]
         #expect(template.filled(values) == ["{port}", "--x=/w/{unknown}", "a{", "}1"])
     }
-
-    @Test("Restarts wait longer each time, a long life starts again, five quick ends are enough")
-    func restartPolicy() {
-        let policy = RestartPolicy()
-        var failures = 0
-        var decisions: [RestartPolicy.Decision] = []
-        for _ in 0..<5 { decisions.append(policy.decide(quickFailures: &failures, lifetime: .seconds(1))) }
-        let expected: [RestartPolicy.Decision] = [1, 2, 4, 8].map { .restart(after: .seconds($0)) } + [.giveUp]
-        #expect(decisions == expected)
-        failures = 4
-        #expect(policy.decide(quickFailures: &failures, lifetime: .seconds(61)) == .restart(after: .seconds(1)))
-    }
 }

@@ -18,9 +18,9 @@ struct SupervisorTests {
         whileRunning: (LaunchHandle) async throws -> Void = { _ in }
     ) async throws -> [LogRecord] {
         let backend = try bench.backend()
-        try await backend.prepare(botID: "a", configuration: [])
+        try await backend.prepare(botID: "a", configuration: [], profile: bench.shell(""))
         var profile = bench.shell(script)
-        profile.grace = .milliseconds(500)
+        profile.stop = StopSequence(grace: .milliseconds(500))
         profile.logLimits.segmentBytes = segmentBytes
         let handle = try await backend.start(
             LaunchRequest(botID: "a", name: "A", launchID: "launch-1", profile: profile, chatPort: 1)
@@ -32,18 +32,6 @@ struct SupervisorTests {
 
     private func exited(_ records: [LogRecord]) throws -> SupervisorEvent {
         try #require(records.last.flatMap { SupervisorEvent($0.text) })
-    }
-
-    /// Follows the log until a line of stdout says the word.
-    private func waitForLine(_ word: String, on bench: BotWorkbench) async throws {
-        let request = filled(WireLogRequest()) { $0.follow = true }
-        let log = BotLog(
-            directory: bench.logs("a"),
-            request: request,
-            notifier: try FileChangeNotifier(),
-            executor: bench.executor
-        )
-        for try await chunk in log where chunk.lines.contains(where: { $0.text == Data(word.utf8) }) { return }
     }
 
     @Test("Both output streams are captured apart, each in its order, and the exit code is recorded")
@@ -114,11 +102,11 @@ struct SupervisorTests {
         let began = ContinuousClock.now
         let prefix = Mutex("")
         let records = try await launch(script, on: bench) { handle in
-            try await waitForLine("ready", on: bench)
+            try await bench.waitForLine("ready")
             let directory = try BotDirectory(root: bench.bots, botID: "a")
             let plan = try #require(directory.readPlan())
             prefix.withLock { $0 = plan.packetPrefix }
-            handle.supervisor.signal(SIGTERM)
+            handle.supervisor?.signal(SIGTERM)
         }
         let event = try exited(records)
         #expect(event.signal == SIGKILL && event.requested == true)
@@ -139,7 +127,7 @@ struct SupervisorTests {
         let bench = try BotWorkbench()
         defer { bench.cleanUp() }
         let backend = try bench.backend()
-        try await backend.prepare(botID: "a", configuration: [])
+        try await backend.prepare(botID: "a", configuration: [], profile: bench.shell(""))
         let script = bench.path + "/bots/not-a-program"
         try Files.replace(script, with: Array("#!/does/not/exist\n".utf8), mode: 0o755)
         let profile = RuntimeProfile(name: "default", command: CommandTemplate(words: [script]))
@@ -190,7 +178,7 @@ struct SupervisorTests {
         defer { bench.cleanUp() }
         let backend = try bench.backend()
         _ = try await launch("echo ready; exec sleep 600", on: bench) { handle in
-            try await waitForLine("ready", on: bench)
+            try await bench.waitForLine("ready")
             let second = try await backend.start(
                 LaunchRequest(
                     botID: "a",
@@ -202,7 +190,7 @@ struct SupervisorTests {
             )
             await backend.waitUntilEnded(second)
             #expect(await backend.adopt(botID: "a") == handle)
-            handle.supervisor.signal(SIGTERM)
+            handle.supervisor?.signal(SIGTERM)
         }
         #expect(!bench.records().contains { $0.string == "second" })
     }

@@ -2,6 +2,12 @@ import FoundationEssentials
 import Glibc
 
 /// One bot's directory on the node: `<state>/bots/<bot id>/`, mode 0700, also the bot's working directory and home.
+///
+/// ```
+/// config.json  workspace/     the bot's own, and whatever else it makes
+/// .agent/                     the agent's: launch.plan, supervisor.json, supervisor.lock, ...
+/// .agent/logs/                the segments of the bot's log
+/// ```
 struct BotDirectory: Sendable {
     let botID: String
     let path: String
@@ -29,18 +35,55 @@ struct BotDirectory: Sendable {
 
     var config: String { path + "/config.json" }
     var workspace: String { path + "/workspace" }
-    var logs: String { path + "/logs" }
-    var lock: String { path + "/" + SupervisorState.lockName }
-    var launch: String { path + "/" + LaunchPlan.fileName }
-    var supervisorErrors: String { path + "/" + SupervisorState.errorFileName }
-    var supervisorState: String { path + "/" + SupervisorState.fileName }
-    var grace: String { path + "/" + SupervisorState.graceFileName }
+    /// What the bot has no business with.
+    var control: String { path + "/" + Self.controlName }
+    var logs: String { control + "/" + Self.logsName }
+    var lock: String { control + "/" + SupervisorState.lockName }
+    var launch: String { control + "/" + LaunchPlan.fileName }
+    var supervisorErrors: String { control + "/" + SupervisorState.errorFileName }
+    var supervisorState: String { control + "/" + SupervisorState.fileName }
+    var exitFile: String { control + "/" + ExitFile.name }
+    var stopRequest: String { control + "/" + SupervisorState.stopFileName }
+
+    static let controlName = ".agent"
+    static let logsName = "logs"
 
     func make() throws(RuntimeError) {
         do {
-            for directory in [path, workspace, logs] { try Files.makeDirectory(directory, mode: 0o700) }
+            for directory in [path, workspace, control, logs] { try Files.makeDirectory(directory, mode: 0o700) }
         } catch {
             throw RuntimeError(.storageFailed, "the directory of bot \(botID) cannot be made: \(error.reason)")
+        }
+    }
+
+    /// Makes the directories and writes `config.json`; an empty `configuration` keeps the one that is there.
+    ///
+    /// - Returns: whether the stored configuration is another one now.
+    func prepare(configuration: [UInt8]) throws(RuntimeError) -> Bool {
+        var wanted = configuration
+        if !wanted.isEmpty, !PacketFields.isObject(wanted) {
+            throw RuntimeError(
+                .configurationNotJSON,
+                "the configuration of bot \(botID) is not a JSON object; correct it and start the bot again"
+            )
+        }
+        try make()
+        do {
+            let stored = try Files.read(config)
+            if wanted.isEmpty {
+                wanted = stored ?? Array("{}".utf8)
+                guard PacketFields.isObject(wanted) else {
+                    throw RuntimeError(
+                        .configurationNotJSON,
+                        "\(config) is not a JSON object; correct it and start the bot again"
+                    )
+                }
+            }
+            guard stored != wanted else { return false }
+            try Files.replace(config, with: wanted, mode: 0o600)
+            return true
+        } catch {
+            throw .wrapping(error)
         }
     }
 
@@ -62,13 +105,15 @@ struct BotDirectory: Sendable {
         return descriptor
     }
 
-    func readPlan() -> LaunchPlan? { Self.decode(LaunchPlan.self, launch) }
-    func readSupervisorState() -> SupervisorState? { Self.decode(SupervisorState.self, supervisorState) }
+    // An unreadable or damaged file is as good as none: it only ever describes the launch before.
 
-    private static func decode<Value: Decodable>(_ type: Value.Type, _ path: String) -> Value? {
-        // An unreadable or damaged file is as good as none: it only ever describes the launch before.
-        guard let bytes = try? Files.read(path) else { return nil }
-        return try? JSONDecoder().decode(type, from: Data(bytes))
+    func readPlan() -> LaunchPlan? {
+        (try? Files.read(launch)).flatMap { LaunchPlan($0) }
+    }
+
+    func readSupervisorState() -> SupervisorState? {
+        guard let bytes = try? Files.read(supervisorState) else { return nil }
+        return try? JSONDecoder().decode(SupervisorState.self, from: Data(bytes))
     }
 
     /// Removes the bot's files, the workspace only if asked. Never follows a symbolic link.

@@ -1,54 +1,150 @@
-import FoundationEssentials
+import Glibc
 
-/// What a supervisor is to run: `launch.json` in the bot's directory, written by the agent, mode 0600.
-struct LaunchPlan: Sendable, Codable, Equatable {
-    static let fileName = "launch.json"
+/// What a supervisor is to run: `launch.plan` among the agent's files of the bot, written by the agent, mode 0600.
+///
+/// The file is a list of fields, each `key=value` and a zero byte, which none of the values can hold: a reader of a few
+/// lines is enough, and a supervisor has no JSON decoder in its memory. Unknown keys are passed over, and a missing one
+/// has its default, so that a supervisor may be older or newer than the agent that wrote its plan.
+struct LaunchPlan: Sendable, Equatable {
+    static let fileName = "launch.plan"
 
     /// Random, names this launch.
-    var launchID: String
+    var launchID = ""
     /// Absolute path of the program.
-    var executable: String
-    var arguments: [String]
-    var workingDirectory: String
+    var executable = ""
+    var arguments: [String] = []
+    var workingDirectory = ""
     /// The whole environment of the bot, also the token of its chat endpoint.
-    var environment: [String: String]
+    var environment: [String: String] = [:]
     /// A stdout line that begins with this is a monitor packet.
-    var packetPrefix: String
-    /// Time between SIGTERM and SIGKILL.
-    var graceMilliseconds: Int
-    var segmentBytes: Int
-    var segmentCount: Int
+    var packetPrefix = ""
+    /// Nil for the supervisor's own user.
+    var user: BotUser?
+    var limits = ResourceLimits()
+    /// Control groups to make for the launch, see `ControlGroupLayout`.
+    var controlGroups: [String: String] = [:]
+    /// How the bot is asked to stop, unless the request says otherwise.
+    var stop = StopSequence()
+    var segmentBytes = LogSegmentWriter.Limits().segmentBytes
+    var segmentCount = LogSegmentWriter.Limits().segmentCount
+}
 
-    enum CodingKeys: String, CodingKey {
-        case launchID = "launch_id"
-        case executable
-        case arguments
-        case workingDirectory = "working_directory"
-        case environment
-        case packetPrefix = "packet_prefix"
-        case graceMilliseconds = "grace_ms"
-        case segmentBytes = "segment_bytes"
-        case segmentCount = "segment_count"
+extension LaunchPlan {
+    /// The file's content. A name or value with a zero byte in it could not be given to a program anyway; it is cut there.
+    var encoded: [UInt8] {
+        var fields = PlanFields()
+        fields.add("launch_id", launchID)
+        fields.add("executable", executable)
+        for argument in arguments { fields.add("argument", argument) }
+        fields.add("directory", workingDirectory)
+        for (name, value) in environment.sorted(by: { $0.key < $1.key }) {
+            fields.add("environment", "\(name)=\(value)")
+        }
+        fields.add("packet_prefix", packetPrefix)
+        if let user {
+            fields.add("user", ([user.uid, user.gid] + user.groups).map { String($0) }.joined(separator: ":"))
+        }
+        for (name, limit) in Self.limitFields {
+            if let value = limits[keyPath: limit] { fields.add(name, String(value)) }
+        }
+        for (hierarchy, path) in controlGroups.sorted(by: { $0.key < $1.key }) {
+            fields.add("control_group", "\(hierarchy)=\(path)")
+        }
+        fields.add("stop", stop.encoded)
+        fields.add("segment_bytes", String(segmentBytes))
+        fields.add("segment_count", String(segmentCount))
+        return fields.bytes
+    }
+
+    /// Reads a file's content; nil where it is no whole plan.
+    init?(_ bytes: [UInt8]) {
+        guard let fields = PlanFields.read(bytes) else { return nil }
+        for (key, value) in fields {
+            switch key {
+            case "launch_id": launchID = value
+            case "executable": executable = value
+            case "argument": arguments.append(value)
+            case "directory": workingDirectory = value
+            case "environment":
+                guard let (name, value) = Self.pair(value) else { return nil }
+                environment[name] = value
+            case "user":
+                let numbers = value.split(separator: ":").map { uid_t($0) ?? .max }
+                // Never as the supervisor's own user by mistake.
+                guard numbers.count >= 2, !numbers.contains(.max) else { return nil }
+                user = BotUser(uid: numbers[0], gid: numbers[1], groups: Array(numbers[2...]))
+            case "control_group":
+                guard let (hierarchy, path) = Self.pair(value) else { return nil }
+                controlGroups[hierarchy] = path
+            case "packet_prefix": packetPrefix = value
+            case "stop": stop = StopSequence(encoded: value) ?? stop
+            case "segment_bytes": segmentBytes = Int(value) ?? segmentBytes
+            case "segment_count": segmentCount = Int(value) ?? segmentCount
+            default:
+                if let limit = Self.limitFields[key] { limits[keyPath: limit] = UInt64(value) }
+            }
+        }
+        guard !launchID.isEmpty, !executable.isEmpty, !arguments.isEmpty else { return nil }
+    }
+
+    private static func pair(_ text: String) -> (String, String)? {
+        guard let equals = text.utf8.firstIndex(of: UInt8(ascii: "=")) else { return nil }
+        return (String(text[..<equals]), String(text[text.utf8.index(after: equals)...]))
+    }
+
+    private static var limitFields: [String: WritableKeyPath<ResourceLimits, UInt64?>] {
+        [
+            "limit_memory_bytes": \.memoryBytes, "limit_cpu_milli": \.cpuMilli, "limit_pids": \.pids,
+            "limit_open_files": \.openFiles,
+        ]
     }
 }
 
-/// What a supervisor says about itself: `supervisor.json` in the bot's directory.
-struct SupervisorState: Sendable, Codable, Equatable {
-    static let fileName = "supervisor.json"
-    /// Held (flock) for as long as the supervisor lives.
-    static let lockName = "supervisor.lock"
-    /// The supervisor's own standard output and error.
-    static let errorFileName = "supervisor.err"
-    /// Grace of the stop that was asked for, in milliseconds; written before the signal, overrides the plan.
-    static let graceFileName = "stop.grace"
+/// The format of `launch.plan`: `key=value` and a zero byte, again and again. The last field is `end=`, so that a file
+/// cut short is told from a whole one.
+struct PlanFields {
+    private(set) var content: [UInt8] = []
 
-    var launchID: String
-    var supervisor: ProcessIdentity
-    var bot: ProcessIdentity
+    var bytes: [UInt8] { content + Array("end=".utf8) + [0] }
 
-    enum CodingKeys: String, CodingKey {
-        case launchID = "launch_id"
-        case supervisor
-        case bot
+    mutating func add(_ key: String, _ value: String) {
+        content += key.utf8
+        content.append(UInt8(ascii: "="))
+        content += value.utf8.prefix { $0 != 0 }
+        content.append(0)
+    }
+
+    static func read(_ bytes: [UInt8]) -> [(key: String, value: String)]? {
+        var fields: [(String, String)] = []
+        for field in bytes.split(separator: 0) {
+            guard let equals = field.firstIndex(of: UInt8(ascii: "=")) else { return nil }
+            fields.append(
+                (
+                    String(decoding: field[..<equals], as: UTF8.self),
+                    String(decoding: field[(equals + 1)...], as: UTF8.self)
+                )
+            )
+        }
+        guard fields.last?.0 == "end" else { return nil }
+        return fields.dropLast()
+    }
+}
+
+extension StopSequence {
+    /// `15:10000,2:5000`: signal numbers and milliseconds.
+    var encoded: String {
+        steps.map { "\($0.signal):\($0.milliseconds)" }.joined(separator: ",")
+    }
+
+    init?(encoded text: String) {
+        var steps: [Step] = []
+        for part in text.split(separator: ",") {
+            let numbers = part.split(separator: ":")
+            guard numbers.count == 2, let signal = Int32(numbers[0]), let milliseconds = UInt64(numbers[1]) else {
+                return nil
+            }
+            steps.append(Step(signal: signal, milliseconds: milliseconds))
+        }
+        self.steps = steps
     }
 }

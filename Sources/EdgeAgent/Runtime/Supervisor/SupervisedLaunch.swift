@@ -16,12 +16,17 @@ struct SupervisedLaunch: ~Copyable {
     private var log: LogSegmentWriter
     private var output = Capture(stream: .stdout)
     private var errors = Capture(stream: .stderr)
+    private var groups = LaunchControlGroups(existing: [:])
+    private var limits = LaunchLimits(ResourceLimits(), groups: LaunchControlGroups(existing: [:]), hasOwnUser: false)
     private var signals: Int32 = -1
     private var bot: pid_t = 0
     private var startedAt: UInt64 = 0
     private var status: Int32?
     private var isStopRequested = false
-    private var killAt: UInt64?
+    /// Steps of the stop that was asked for that are still to come.
+    private var stopSteps: ArraySlice<StopSequence.Step> = []
+    /// When the next step is due.
+    private var nextStepAt: UInt64?
     private var batch: [UInt8] = []
     private var batchRecords = 0
     private var lastStderr: [UInt8] = []
@@ -38,9 +43,9 @@ struct SupervisedLaunch: ~Copyable {
         self.plan = plan
         self.directory = directory
         prefix = Array(plan.packetPrefix.utf8)
-        mkdir("logs", 0o700)
+        mkdir(BotDirectory.logsName, 0o700)
         log = LogSegmentWriter(
-            directory: directory + "/logs",
+            directory: "\(directory)/\(BotDirectory.logsName)",
             limits: .init(segmentBytes: plan.segmentBytes, segmentCount: plan.segmentCount)
         )
     }
@@ -55,6 +60,7 @@ struct SupervisedLaunch: ~Copyable {
         CLinux_set_child_subreaper()
         signals = CLinux_signalfd_create([SIGTERM, SIGINT, SIGCHLD, 0])
         startedAt = Self.monotonicMilliseconds()
+        ExitFile.reserve()
         if let problem = spawn() {
             var event = SupervisorEvent(event: SupervisorEvent.Name.exited)
             event.launchID = plan.launchID
@@ -63,8 +69,7 @@ struct SupervisedLaunch: ~Copyable {
             event.requested = false
             event.lifetimeMilliseconds = 0
             event.launchError = problem
-            record(event)
-            log.flush()
+            end(event)
             return
         }
         announce()
@@ -92,33 +97,19 @@ struct SupervisedLaunch: ~Copyable {
         _ = fcntl(errorPipe[0], F_SETFL, O_NONBLOCK)
         output.descriptor = outputPipe[0]
         errors.descriptor = errorPipe[0]
-
-        var actions = posix_spawn_file_actions_t()
-        posix_spawn_file_actions_init(&actions)
-        defer { posix_spawn_file_actions_destroy(&actions) }
-        posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0)
-        posix_spawn_file_actions_adddup2(&actions, outputPipe[1], 1)
-        posix_spawn_file_actions_adddup2(&actions, errorPipe[1], 2)
-        CLinux_spawn_in_directory(&actions, plan.workingDirectory)
-
-        var attributes = posix_spawnattr_t()
-        posix_spawnattr_init(&attributes)
-        defer { posix_spawnattr_destroy(&attributes) }
-        var none = sigset_t()
-        sigemptyset(&none)
-        var all = sigset_t()
-        sigfillset(&all)
-        posix_spawnattr_setsigmask(&attributes, &none)
-        posix_spawnattr_setsigdefault(&attributes, &all)
-        CLinux_spawn_new_session(&attributes)
-
-        let environment = plan.environment.map { "\($0.key)=\($0.value)" }
-        let code = CStringArray.with(plan.arguments) { arguments in
-            CStringArray.with(environment) { environment in
-                posix_spawn(&bot, plan.executable, &actions, &attributes, arguments, environment)
-            }
+        groups = LaunchControlGroups(making: plan.controlGroups)
+        limits = LaunchLimits(plan.limits, groups: groups, hasOwnUser: plan.user.map { $0.uid != 0 } ?? false)
+        let outcome = BotLauncher.launch(
+            plan,
+            groups: groups,
+            limits: limits,
+            output: outputPipe[1],
+            error: errorPipe[1]
+        )
+        switch outcome {
+        case .started(let pid): bot = pid
+        case .failed(let problem): return problem
         }
-        guard code == 0 else { return "\(plan.executable) could not be started: \(String(errno: code))" }
         return nil
     }
 
@@ -128,12 +119,16 @@ struct SupervisedLaunch: ~Copyable {
         event.launchID = plan.launchID
         event.pid = bot
         event.startTime = start
+        event.limits = limits.inForce.isEmpty ? nil : limits.inForce
         let own = ProcessIdentity.current(getpid())?.startTime ?? 0
-        let state =
-            #"{"launch_id":\#(JSONText.quoted(plan.launchID)),"#
-            + #""supervisor":{"pid":\#(getpid()),"start_time":\#(own)},"bot":{"pid":\#(bot),"start_time":\#(start)}}"#
-        // For people and for `edge-agent status`; what must not be lost stands in the log.
-        try? Files.replace(SupervisorState.fileName, with: Array(state.utf8), mode: 0o600)
+        let state = SupervisorState(
+            launchID: plan.launchID,
+            supervisor: ProcessIdentity(pid: getpid(), startTime: own),
+            bot: ProcessIdentity(pid: bot, startTime: start),
+            controlGroups: groups.directories
+        )
+        // Tells the next agent whom to find here; what must not be lost stands in the log.
+        try? Files.replace(SupervisorState.fileName, with: state.json, mode: 0o600)
         record(event)
     }
 
@@ -146,13 +141,13 @@ struct SupervisedLaunch: ~Copyable {
                 pollfd(fd: output.descriptor, events: Int16(POLLIN), revents: 0),
                 pollfd(fd: errors.descriptor, events: Int16(POLLIN), revents: 0),
             ]
-            let ready = poll(&wanted, nfds_t(wanted.count), timeout(until: killAt))
+            let ready = poll(&wanted, nfds_t(wanted.count), timeout(until: nextStepAt))
             if ready < 0, errno != EINTR { break }
             if wanted[1].revents != 0 { read(.stdout) }
             if wanted[2].revents != 0 { read(.stderr) }
             writeBatch()
             if wanted[0].revents != 0 { handleSignals() }
-            if let due = killAt, Self.monotonicMilliseconds() >= due { killEverything() }
+            if let due = nextStepAt, Self.monotonicMilliseconds() >= due { takeNextStep() }
         }
     }
 
@@ -168,22 +163,31 @@ struct SupervisedLaunch: ~Copyable {
     private mutating func requestStop() {
         guard !isStopRequested else { return }
         isStopRequested = true
-        var grace = UInt64(clamping: plan.graceMilliseconds)
-        if let bytes = try? Files.read(SupervisorState.graceFileName),
-            let asked = UInt64(String(decoding: bytes, as: UTF8.self))
+        var sequence = plan.stop
+        if let bytes = try? Files.read(SupervisorState.stopFileName),
+            let asked = StopSequence(encoded: String(decoding: bytes, as: UTF8.self))
         {
-            grace = asked
+            sequence = asked
         }
-        killAt = Self.monotonicMilliseconds() + grace
+        stopSteps = sequence.steps[...]
+        takeNextStep()
+    }
+
+    /// Sends the next signal of the stop sequence, or kills when there is none left.
+    private mutating func takeNextStep() {
+        guard let step = stopSteps.popFirst() else { return killEverything() }
+        nextStepAt = Self.monotonicMilliseconds() + step.milliseconds
         // The bot leads its session and group and is not reaped yet, so the number is still its own.
-        if status == nil { kill(-bot, SIGTERM) }
+        if status == nil { kill(-bot, step.signal) }
     }
 
     private mutating func killEverything() {
         if status == nil { kill(-bot, SIGKILL) }
+        groups.kill()
+        // Where there are no groups, and what has left them.
         for process in SystemProcesses.descendants(of: getpid()) { process.identity.signal(SIGKILL) }
         // Again shortly: a process may have been made while we walked.
-        killAt = Self.monotonicMilliseconds() + 50
+        nextStepAt = Self.monotonicMilliseconds() + 50
     }
 
     private mutating func reap() {
@@ -202,18 +206,19 @@ struct SupervisedLaunch: ~Copyable {
         let begin = Self.monotonicMilliseconds()
         // After the grace of a stop that was asked for there is none left.
         var killAfter = begin + Self.orphanGraceMilliseconds
-        if isStopRequested, let due = killAt { killAfter = min(killAfter, due) }
+        if isStopRequested, stopSteps.isEmpty, let due = nextStepAt { killAfter = min(killAfter, due) }
         var isAsked = false
         while true {
             reap()
-            let left = SystemProcesses.descendants(of: getpid()).filter { !$0.isZombie }
+            let left = remaining()
             if left.isEmpty { break }
             let now = Self.monotonicMilliseconds()
             if now >= begin + Self.sweepLimitMilliseconds { break }
             if now >= killAfter {
-                for process in left { process.identity.signal(SIGKILL) }
+                groups.kill()
+                for process in left { process.signal(SIGKILL) }
             } else if !isAsked {
-                for process in left { process.identity.signal(SIGTERM) }
+                for process in left { process.signal(SIGTERM) }
                 isAsked = true
             }
             var wanted = [
@@ -227,6 +232,15 @@ struct SupervisedLaunch: ~Copyable {
             writeBatch()
             if wanted[0].revents != 0 { handleSignals() }
         }
+    }
+
+    /// What the bot started and is still alive.
+    private func remaining() -> [ProcessIdentity] {
+        var left = Set(SystemProcesses.descendants(of: getpid()).filter { !$0.isZombie }.map(\.identity))
+        for pid in groups.members() {
+            if let identity = ProcessIdentity.current(pid), identity.isAlive { left.insert(identity) }
+        }
+        return Array(left)
     }
 
     /// Takes what is still in the pipes. Nobody who could write is left, so this ends.
@@ -248,8 +262,17 @@ struct SupervisedLaunch: ~Copyable {
         event.requested = isStopRequested
         event.lifetimeMilliseconds = Self.monotonicMilliseconds() - startedAt
         event.lastStderr = String(decoding: lastStderr, as: UTF8.self)
+        let memoryKills = groups.memoryKills()
+        if memoryKills > 0 { event.memoryKills = memoryKills }
+        end(event)
+    }
+
+    /// Writes the end down, where it cannot get lost before it is said in the log.
+    private mutating func end(_ event: SupervisorEvent) {
+        ExitFile.write(event)
         record(event)
         log.flush()
+        groups.remove()
     }
 
     // MARK: Output

@@ -1,12 +1,11 @@
 import CLinux
-import FoundationEssentials
 import Glibc
 
 /// The small process that owns one launch of one bot: `edge-agent supervise <bot directory>`.
 ///
 /// ```
-/// lock ─► read launch.json ─► spawn ─► capture ──exit of the bot──► sweep what it left ─► record, fsync, exit
-///                                         └──SIGTERM──► SIGTERM to the group ─► grace ─► SIGKILL ──┘
+/// lock ─► read launch.plan ─► spawn ─► capture ──exit of the bot──► sweep what it left ─► record, fsync, exit
+///                                         └──SIGTERM──► steps of the stop sequence ─► SIGKILL ──────┘
 /// ```
 /// It survives the agent. What it writes into the bot's log is the record of what happened while nobody looked: the
 /// exit status and the packets stand there in the order in which they came. It never stops reading the bot's output.
@@ -16,23 +15,23 @@ enum Supervisor {
     static func main(botDirectory: String) -> Never {
         CLinux_close_from(3)
         umask(0o077)
-        guard chdir(botDirectory) == 0 else {
-            fail("\(botDirectory) cannot be entered: \(String(errno: errno))", status: 73)
+        let directory = "\(botDirectory)/\(BotDirectory.controlName)"
+        guard chdir(directory) == 0 else {
+            fail("\(directory) cannot be entered: \(String(errno: errno))", status: 73)
         }
         let lock = open(SupervisorState.lockName, O_RDWR | O_CREAT | O_CLOEXEC, 0o600)
         guard lock >= 0 else { fail("supervisor.lock cannot be opened: \(String(errno: errno))", status: 73) }
         guard flock(lock, LOCK_EX | LOCK_NB) == 0 else {
             fail("another supervisor already runs the bot in \(botDirectory)", status: 75)
         }
-        guard let plan = readPlan() else { fail("launch.json is missing or damaged; start the bot again", status: 65) }
-        var launch = SupervisedLaunch(plan: plan, directory: botDirectory)
+        guard let plan = readPlan() else { fail("launch.plan is missing or damaged; start the bot again", status: 65) }
+        var launch = SupervisedLaunch(plan: plan, directory: directory)
         launch.run()
         exit(0)
     }
 
     private static func readPlan() -> LaunchPlan? {
-        guard let bytes = try? Files.read(LaunchPlan.fileName) else { return nil }
-        return try? JSONDecoder().decode(LaunchPlan.self, from: Data(bytes))
+        (try? Files.read(LaunchPlan.fileName)).flatMap { LaunchPlan($0) }
     }
 
     private static func fail(_ message: String, status: Int32) -> Never {

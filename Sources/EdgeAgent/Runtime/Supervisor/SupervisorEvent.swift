@@ -4,7 +4,7 @@ import Glibc
 /// A record of the log stream `supervisor`: one JSON object with `event` and the fields that belong to it.
 struct SupervisorEvent: Sendable, Codable, Equatable {
     enum Name {
-        /// The bot's process runs: `launch_id`, `pid`, `start_time`.
+        /// The bot's process runs: `launch_id`, `pid`, `start_time`, `limits`.
         static let started = "started"
         /// The launch is over and nothing it started is alive: `launch_id`, `code` or `signal`, `requested`, ...
         static let exited = "exited"
@@ -28,6 +28,10 @@ struct SupervisorEvent: Sendable, Codable, Equatable {
     var launchError: String?
     /// The supervisor was gone; the exit status is not known.
     var lost: Bool?
+    /// Processes of the bot that the kernel killed because its control group was out of memory; absent where none.
+    var memoryKills: UInt64?
+    /// Of `started`: every limit that was asked for, and what keeps it.
+    var limits: [LimitInForce]?
 
     enum CodingKeys: String, CodingKey {
         case event
@@ -41,6 +45,8 @@ struct SupervisorEvent: Sendable, Codable, Equatable {
         case lastStderr = "last_stderr"
         case launchError = "launch_error"
         case lost
+        case memoryKills = "memory_kills"
+        case limits
     }
 
     /// Reads a record's text; nil where it is no such object.
@@ -68,8 +74,17 @@ struct SupervisorEvent: Sendable, Codable, Equatable {
         add(.lifetimeMilliseconds, lifetimeMilliseconds.map { String($0) })
         add(.launchError, launchError.map(JSONText.quoted))
         add(.lost, lost.map { $0 ? "true" : "false" })
+        add(.memoryKills, memoryKills.map { String($0) })
+        add(.limits, limits.map { "[" + $0.map(\.json).joined(separator: ",") + "]" })
         add(.lastStderr, lastStderr.map(JSONText.quoted))
         return Array((text + "}").utf8)
+    }
+}
+
+extension LimitInForce {
+    fileprivate var json: String {
+        #"{"resource":\#(JSONText.quoted(resource)),"value":\#(value),"#
+            + #""mechanism":\#(JSONText.quoted(mechanism.rawValue)),"note":\#(JSONText.quoted(note))}"#
     }
 }
 

@@ -1,0 +1,123 @@
+// Starts a bot's process: what posix_spawn cannot do (control groups, limits, another user), between fork and exec.
+#ifndef CLINUX_LAUNCH_H
+#define CLINUX_LAUNCH_H
+
+#include <errno.h>
+#include <fcntl.h>
+#include <grp.h>
+#include <signal.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <sys/types.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+// Where a launch failed, in the order in which the steps are taken.
+enum CLinux_launch_step {
+    CLINUX_LAUNCH_FORK = 0,
+    CLINUX_LAUNCH_GROUP,
+    CLINUX_LAUNCH_LIMIT,
+    CLINUX_LAUNCH_USER,
+    CLINUX_LAUNCH_DIRECTORY,
+    CLINUX_LAUNCH_EXEC,
+};
+
+struct CLinux_launch {
+    const char *executable;
+    char *const *arguments;
+    char *const *environment;
+    const char *directory;
+    // Become standard output and error. Standard input is /dev/null.
+    int output;
+    int error;
+    // Open `cgroup.procs` files of the groups to join.
+    const int *group_files;
+    size_t group_file_count;
+    // Resource limits; 0 leaves the one there is.
+    uint64_t open_files;
+    uint64_t data_bytes;
+    uint64_t user_processes;
+    // Whether to become another user, for good.
+    int switches_user;
+    uid_t user;
+    gid_t group;
+    const gid_t *groups;
+    size_t group_count;
+};
+
+// -1 with errno where the limit cannot be set.
+static inline int CLinux_limit(int resource, uint64_t value) {
+    struct rlimit limit;
+    if (value == 0) return 0;
+    limit.rlim_cur = limit.rlim_max = (rlim_t)value;
+    return setrlimit(resource, &limit);
+}
+
+// In the child. Returns the step that failed, with errno.
+static inline int CLinux_launch_become(const struct CLinux_launch *launch, pid_t parent) {
+    sigset_t none;
+    int null_file;
+    setsid();
+    // Before anything else, so that whatever the program starts is in the groups from the first moment.
+    for (size_t index = 0; index < launch->group_file_count; index++) {
+        if (write(launch->group_files[index], "0", 1) != 1) return CLINUX_LAUNCH_GROUP;
+    }
+    for (int number = 1; number < NSIG; number++) signal(number, SIG_DFL);
+    sigemptyset(&none);
+    sigprocmask(SIG_SETMASK, &none, NULL);
+    null_file = open("/dev/null", O_RDONLY);
+    if (null_file < 0 || dup2(null_file, 0) < 0 || dup2(launch->output, 1) < 0 || dup2(launch->error, 2) < 0)
+        return CLINUX_LAUNCH_FORK;
+    if (null_file > 2) close(null_file);
+    if (CLinux_limit(RLIMIT_NOFILE, launch->open_files) != 0 || CLinux_limit(RLIMIT_DATA, launch->data_bytes) != 0 ||
+        CLinux_limit(RLIMIT_NPROC, launch->user_processes) != 0)
+        return CLINUX_LAUNCH_LIMIT;
+    if (launch->switches_user) {
+        if (setgroups(launch->group_count, launch->groups) != 0 || setresgid(launch->group, launch->group, launch->group) != 0 ||
+            setresuid(launch->user, launch->user, launch->user) != 0)
+            return CLINUX_LAUNCH_USER;
+        // No way back by a set-user-id program.
+        if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) return CLINUX_LAUNCH_USER;
+    }
+    // Nobody reads the output of a bot whose supervisor is gone. After the change of user, which would clear it.
+    prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
+    if (getppid() != parent) _exit(127);
+    if (chdir(launch->directory) != 0) return CLINUX_LAUNCH_DIRECTORY;
+    execve(launch->executable, launch->arguments, launch->environment);
+    return CLINUX_LAUNCH_EXEC;
+}
+
+// Starts the program as leader of a session of its own. Only for processes with a single thread.
+// Returns its pid, or -1 with errno and the step at which it failed.
+static inline pid_t CLinux_launch(const struct CLinux_launch *launch, int *failed_step) {
+    int report[2], outcome[2] = { CLINUX_LAUNCH_FORK, 0 };
+    pid_t parent = getpid(), child;
+    ssize_t count;
+    *failed_step = CLINUX_LAUNCH_FORK;
+    if (syscall(SYS_pipe2, report, O_CLOEXEC) != 0) return -1;
+    child = fork();
+    if (child == 0) {
+        outcome[0] = CLinux_launch_become(launch, parent);
+        outcome[1] = errno;
+        while (write(report[1], outcome, sizeof outcome) < 0 && errno == EINTR) {}
+        _exit(127);
+    }
+    close(report[1]);
+    if (child > 0) {
+        // Ends with the exec, which closes the other end, or with what went wrong.
+        do { count = read(report[0], outcome, sizeof outcome); } while (count < 0 && errno == EINTR);
+        if (count == (ssize_t)sizeof outcome) {
+            while (waitpid(child, NULL, 0) < 0 && errno == EINTR) {}
+            child = -1;
+            *failed_step = outcome[0];
+            errno = outcome[1];
+        }
+    }
+    close(report[0]);
+    return child;
+}
+
+#endif

@@ -1,0 +1,119 @@
+import WireFormat
+
+/// What the fleet tells about its bots.
+extension BotFleet {
+    /// Every bot this node holds.
+    func statuses() -> [WireBotStatus] {
+        bots.values.map(status).sorted { $0.botID < $1.botID }
+    }
+
+    /// What the operator calls each bot.
+    func names() -> [String: String] { bots.mapValues(\.record.name) }
+
+    /// Where the processes of the running bots are found.
+    func processRoots() async -> [BotProcessRoot] {
+        var roots: [BotProcessRoot] = []
+        for bot in bots.values {
+            guard let handle = bot.handle, let backend = try? backend(bot) else { continue }
+            if let root = await backend.usage(handle) { roots.append(root) }
+        }
+        return roots
+    }
+
+    /// How the running launch is doing, as its backend sees it.
+    func launchStatus(_ botID: String) async -> LaunchStatus? {
+        guard let bot = bots[botID] else { return nil }
+        return await (try? backend(bot))?.status(botID: botID)
+    }
+
+    /// Whether the profile can be used here, and if not, why.
+    func probe(_ profile: RuntimeProfile) async -> WireRuntimeProfile {
+        do {
+            return try await backends.require(profile.backend).probe(profile)
+        } catch {
+            var answer = profile.wire
+            answer.reason = error.message
+            return answer
+        }
+    }
+
+    /// Every profile of the node, and whether it can be used.
+    func runtimeProfiles() async -> [WireRuntimeProfile] {
+        var answers: [WireRuntimeProfile] = []
+        for profile in profiles { answers.append(await probe(profile)) }
+        return answers
+    }
+
+    /// The lines a request asks for, pulled one chunk at a time.
+    func logs(_ request: WireLogRequest) throws(RuntimeError) -> BotLog {
+        guard bots[request.botID] != nil else { throw Self.notFound(request.botID) }
+        return BotLog(
+            directory: try logDirectory(request.botID),
+            request: request,
+            notifier: notifier,
+            executor: executor
+        )
+    }
+
+    func status(_ bot: Bot) -> WireBotStatus {
+        var status = WireBotStatus()
+        status.botID = bot.botID
+        status.phase = bot.phase
+        status.reason = bot.reason
+        status.sinceUnixMs = bot.sinceUnixMilliseconds
+        status.launchID = bot.record.launch?.launchID ?? ""
+        status.pid = bot.handle == nil ? 0 : Int64(bot.record.launch?.bot?.pid ?? 0)
+        status.placementEpoch = bot.record.placementEpoch
+        status.restartCount = bot.record.restartCount
+        status.runtimeProfile = bot.record.profile
+        status.reasonCode = bot.reasonCode?.rawValue ?? ""
+        status.restartPolicy = (try? effectiveProfile(bot))?.restart.rawValue ?? ""
+        status.nextStartUnixMs = bot.phase == .backoff ? bot.nextStartUnixMilliseconds : 0
+        status.chatPort = UInt32(bot.record.chatPort)
+        if bot.handle != nil { status.limits = bot.record.launch?.limits?.map(\.wire) ?? [] }
+        if let exit = bot.record.lastExit {
+            status.lastExit.code = exit.code
+            status.lastExit.signal = exit.signal
+            status.lastExit.atUnixMs = exit.atUnixMilliseconds
+            status.lastExit.lastStderr = exit.lastStderr
+            status.lastExit.requested = exit.wasRequested
+            status.lastExit.lost = exit.isLost
+            status.lastExit.outOfMemory = exit.isOutOfMemory
+            status.lastExit.launchID = exit.launchID
+        }
+        return status
+    }
+}
+
+extension LimitInForce {
+    fileprivate var wire: WireLimitInForce {
+        var wire = WireLimitInForce()
+        wire.resource = resource
+        wire.value = value
+        wire.mechanism = mechanism.rawValue
+        wire.note = note
+        return wire
+    }
+}
+
+extension RuntimeProfile {
+    /// What a probe answers, before it is known whether the profile can be used.
+    var wire: WireRuntimeProfile {
+        var wire = WireRuntimeProfile()
+        wire.name = name
+        wire.backend = backend.rawValue
+        wire.description_p = command.words.joined(separator: " ")
+        wire.engine = engine
+        wire.engineVersion = engineVersion
+        wire.restartPolicy = restart.rawValue
+        if !limits.isEmpty { wire.limits = limits.wire }
+        wire.stopSequence = stop.steps.map { step in
+            var wire = WireStopStep()
+            wire.signal = StopSequence.name(of: step.signal)
+            wire.waitMs = UInt32(clamping: step.milliseconds)
+            return wire
+        }
+        wire.user = user ?? ""
+        return wire
+    }
+}

@@ -1,0 +1,22 @@
+/// Why a bot is in its phase, stable and machine-readable; `WireBotStatus.reasonCode`. The reason beside it says the same
+/// in a sentence. docs/native-runtime.md lists them.
+enum BotReason: String, Sendable, Codable {
+    // starting
+    case waitingForStart = "waiting_for_start"
+    case notReady = "not_ready"
+    case unwell
+    case restartedItself = "restarted_itself"
+    // backoff
+    case exited
+    case outOfMemory = "out_of_memory"
+    case livenessFailed = "liveness_failed"
+    case supervisorLost = "supervisor_lost"
+    // failed
+    case crashLoop = "crash_loop"
+    case setUpWrong = "set_up_wrong"
+    case fatal
+    case launchFailed = "launch_failed"
+    case notRestarted = "not_restarted"
+    // stopped
+    case completed
+}

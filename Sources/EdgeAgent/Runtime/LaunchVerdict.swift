@@ -1,0 +1,67 @@
+/// What follows when a launch ended and the bot is meant to run. Pure.
+///
+/// ```
+/// fatal packet, status 78, could not be started ─────────────► failed
+/// restart policy says no ──► failed, or stopped after success
+/// else ──► backoff ──► restart, or failed: crash loop
+/// ```
+enum LaunchVerdict: Sendable, Equatable {
+    case restart(after: Duration, BotReason, String)
+    case failed(BotReason, String)
+    /// It ended well and is not meant to be started again.
+    case completed(String)
+
+    /// - Parameters:
+    ///   - record: of the bot whose launch ended; its count of quick ends is updated.
+    ///   - livenessProblem: why the agent itself ended the launch, where it did.
+    static func judge(
+        _ record: inout BotRecord,
+        policy: RestartPolicy,
+        backoff: RestartBackoff,
+        livenessProblem: String? = nil
+    ) -> LaunchVerdict {
+        let exit = record.lastExit.flatMap { $0.launchID == record.launch?.launchID ? $0 : nil }
+        if let fatal = record.launch?.fatal { return .failed(.fatal, "the bot reported a fatal problem: \(fatal)") }
+        if let problem = exit?.launchError { return .failed(.launchFailed, problem) }
+        let description = livenessProblem ?? exit?.description ?? "it ended"
+        if let exit, exit.isExit(with: RestartPolicy.configurationExitCode) {
+            return .failed(.setUpWrong, "its set-up is wrong: \(description)")
+        }
+        // Asked to end although it is meant to run: by the agent, or with the whole machine. That is no success.
+        let isSuccess = livenessProblem == nil && exit.map { $0.isExit(with: 0) && !$0.wasRequested } ?? false
+        guard policy.restarts(afterSuccess: isSuccess) else {
+            let rule = "it is not started again, because the restart policy is \"\(policy.rawValue)\""
+            return isSuccess
+                ? .completed("\(description); \(rule)") : .failed(.notRestarted, "\(description); \(rule)")
+        }
+        let lifetime = Duration.milliseconds(Int64(clamping: exit?.lifetimeMilliseconds ?? 0))
+        switch backoff.decide(quickEnds: &record.quickFailures, lifetime: lifetime) {
+        case .giveUp:
+            return .failed(
+                .crashLoop,
+                "crash loop: it ended \(record.quickFailures) times in a row; last time it \(description)"
+            )
+        case .restart(let delay):
+            let reason: BotReason =
+                livenessProblem != nil
+                ? .livenessFailed
+                : exit?.isOutOfMemory == true ? .outOfMemory : exit?.isLost == true ? .supervisorLost : .exited
+            return .restart(after: delay, reason, "\(description); starting again in \(delay)")
+        }
+    }
+}
+
+extension BotRecord.Exit {
+    func isExit(with code: Int32) -> Bool {
+        signal == 0 && !isLost && launchError == nil && self.code == code
+    }
+
+    /// The kernel killed the bot's own process for memory.
+    var isOutOfMemory: Bool { signal == 9 && (memoryKills ?? 0) > 0 }
+
+    /// In words, for a status, with the last lines of stderr.
+    var description: String {
+        let lines = lastStderr.split(separator: "\n").suffix(5).joined(separator: " | ")
+        return lines.isEmpty ? summary : "\(summary), last on stderr: \(lines)"
+    }
+}

@@ -1,0 +1,52 @@
+import CLinux
+import Glibc
+
+/// Starts supervisors: `edge-agent supervise <bot directory>`.
+enum SupervisorProcess {
+    /// - Parameters:
+    ///   - program: `edge-agent` itself.
+    ///   - environment: the supervisor's own; the bot's stands in the plan and never in the supervisor's `environ`.
+    /// - Throws: `launchFailed`.
+    static func spawn(
+        _ program: String,
+        _ directory: BotDirectory,
+        environment: [String: String]
+    ) throws(RuntimeError) -> pid_t {
+        var actions = posix_spawn_file_actions_t()
+        posix_spawn_file_actions_init(&actions)
+        defer { posix_spawn_file_actions_destroy(&actions) }
+        posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0)
+        posix_spawn_file_actions_addopen(
+            &actions,
+            1,
+            directory.supervisorErrors,
+            O_WRONLY | O_CREAT | O_TRUNC | O_APPEND,
+            0o600
+        )
+        posix_spawn_file_actions_adddup2(&actions, 1, 2)
+
+        var attributes = posix_spawnattr_t()
+        posix_spawnattr_init(&attributes)
+        defer { posix_spawnattr_destroy(&attributes) }
+        var none = sigset_t()
+        sigemptyset(&none)
+        var all = sigset_t()
+        sigfillset(&all)
+        posix_spawnattr_setsigmask(&attributes, &none)
+        posix_spawnattr_setsigdefault(&attributes, &all)
+        // A session of its own: no signal meant for the agent's terminal or group reaches it.
+        CLinux_spawn_new_session(&attributes)
+
+        var pid: pid_t = 0
+        let variables = environment.map { "\($0.key)=\($0.value)" }
+        let code = CStringArray.with(["edge-agent", "supervise", directory.path]) { arguments in
+            CStringArray.with(variables) { variables in
+                posix_spawn(&pid, program, &actions, &attributes, arguments, variables)
+            }
+        }
+        guard code == 0 else {
+            throw RuntimeError(.launchFailed, "the supervisor \(program) could not be started: \(String(errno: code))")
+        }
+        return pid
+    }
+}

@@ -1,0 +1,75 @@
+import WireFormat
+
+/// What the placement of one bot adds to its profile.
+struct ProfileOverrides: Sendable, Equatable, Codable {
+    /// More is a mistake of whoever sends it.
+    private static let maximumVariables = 256
+
+    /// The profile's own variables win.
+    var environment: [String: String] = [:]
+    /// Narrow the profile's.
+    var limits = ResourceLimits()
+    var restart: RestartPolicy?
+
+    init() {}
+
+    /// - Throws: `invalidSpecification` that names the field.
+    init(_ specification: WireBotSpecification) throws(RuntimeError) {
+        environment = specification.environment
+        for (name, value) in environment {
+            let isName = !name.isEmpty && !name.utf8.contains { $0 == UInt8(ascii: "=") || $0 == 0 }
+            guard isName, !value.utf8.contains(0) else {
+                throw RuntimeError(
+                    .invalidSpecification,
+                    "\"\(name.prefix(80))\" is no name of an environment variable"
+                )
+            }
+            guard !name.hasPrefix("BOT_"), name != "HOME" else {
+                throw RuntimeError(
+                    .invalidSpecification,
+                    "\(name) is the agent's to set; take it out of the environment"
+                )
+            }
+        }
+        guard environment.count <= Self.maximumVariables else {
+            throw RuntimeError(.invalidSpecification, "more than \(Self.maximumVariables) environment variables")
+        }
+        limits = ResourceLimits(specification.limits)
+        if !specification.restartPolicy.isEmpty {
+            guard let policy = RestartPolicy(rawValue: specification.restartPolicy) else {
+                let known = RestartPolicy.allCases.map(\.rawValue).joined(separator: ", ")
+                throw RuntimeError(
+                    .invalidSpecification,
+                    "\"\(specification.restartPolicy.prefix(80))\" is no restart policy; there are: \(known)"
+                )
+            }
+            restart = policy
+        }
+    }
+
+    func applied(to profile: RuntimeProfile) -> RuntimeProfile {
+        var result = profile
+        result.environment = environment.merging(profile.environment) { _, own in own }
+        result.limits = profile.limits.narrowed(by: limits)
+        result.restart = restart ?? profile.restart
+        return result
+    }
+}
+
+extension ResourceLimits {
+    init(_ wire: WireResourceLimits) {
+        memoryBytes = wire.memoryBytes > 0 ? wire.memoryBytes : nil
+        cpuMilli = wire.cpuMilli > 0 ? UInt64(wire.cpuMilli) : nil
+        pids = wire.pids > 0 ? UInt64(wire.pids) : nil
+        openFiles = wire.openFiles > 0 ? UInt64(wire.openFiles) : nil
+    }
+
+    var wire: WireResourceLimits {
+        var wire = WireResourceLimits()
+        wire.memoryBytes = memoryBytes ?? 0
+        wire.cpuMilli = UInt32(clamping: cpuMilli ?? 0)
+        wire.pids = UInt32(clamping: pids ?? 0)
+        wire.openFiles = UInt32(clamping: openFiles ?? 0)
+        return wire
+    }
+}

@@ -1,0 +1,93 @@
+import CLinux
+import Glibc
+
+/// Starts the bot's own process with everything its plan says.
+enum BotLauncher {
+    enum Outcome {
+        case started(pid_t)
+        /// What went wrong and what to do; one sentence.
+        case failed(String)
+    }
+
+    /// - Parameters:
+    ///   - output, error: become the bot's standard output and error.
+    static func launch(
+        _ plan: LaunchPlan,
+        groups: LaunchControlGroups,
+        limits: LaunchLimits,
+        output: Int32,
+        error: Int32
+    ) -> Outcome {
+        let joining = groups.openForJoining()
+        defer { for descriptor in joining { close(descriptor) } }
+        let variables = plan.environment.map { "\($0.key)=\($0.value)" }
+        let members = plan.user?.groups ?? []
+        var step: Int32 = 0
+        var failure: Int32 = 0
+        let pid = CStringArray.with(plan.arguments) { arguments in
+            CStringArray.with(variables) { variables in
+                joining.withUnsafeBufferPointer { joining in
+                    members.withUnsafeBufferPointer { members in
+                        plan.executable.withCString { executable in
+                            plan.workingDirectory.withCString { directory in
+                                var launch = CLinux_launch()
+                                launch.executable = executable
+                                launch.arguments = UnsafePointer(arguments)
+                                launch.environment = UnsafePointer(variables)
+                                launch.directory = directory
+                                launch.output = output
+                                launch.error = error
+                                launch.group_files = joining.baseAddress
+                                launch.group_file_count = joining.count
+                                launch.open_files = limits.openFiles
+                                launch.data_bytes = limits.dataBytes
+                                launch.user_processes = limits.userProcesses
+                                if let user = plan.user {
+                                    launch.switches_user = 1
+                                    launch.user = user.uid
+                                    launch.group = user.gid
+                                    launch.groups = members.baseAddress
+                                    launch.group_count = members.count
+                                }
+                                let pid = CLinux_launch(&launch, &step)
+                                failure = errno
+                                return pid
+                            }
+                        }
+                    }
+                }
+            }
+        }
+        return pid > 0 ? .started(pid) : .failed(describe(step, failure, plan))
+    }
+
+    private static func describe(_ step: Int32, _ code: Int32, _ plan: LaunchPlan) -> String {
+        let reason = String(errno: code)
+        switch UInt32(step) {
+        case CLINUX_LAUNCH_GROUP.rawValue:
+            return "\(plan.executable) could not be started: its control groups cannot be joined: \(reason)"
+        case CLINUX_LAUNCH_LIMIT.rawValue:
+            return "\(plan.executable) could not be started: its limits cannot be set: \(reason)"
+        case CLINUX_LAUNCH_USER.rawValue:
+            let user = plan.user.map { "uid \($0.uid)" } ?? "its user"
+            return "\(plan.executable) could not be started: the agent may not become \(user): \(reason)"
+        case CLINUX_LAUNCH_DIRECTORY.rawValue:
+            return "\(plan.executable) could not be started: its directory \(plan.workingDirectory) cannot be entered: "
+                + reason
+        case CLINUX_LAUNCH_EXEC.rawValue:
+            return "\(plan.executable) could not be started: \(reason)\(hint(code, plan.executable))"
+        default:
+            return "\(plan.executable) could not be started: no process could be made for it: \(reason)"
+        }
+    }
+
+    private static func hint(_ code: Int32, _ executable: String) -> String {
+        switch code {
+        // Looked up before the launch, so it is there, or was a moment ago.
+        case ENOENT: "; either it is gone, or the interpreter on its first line does not exist"
+        case ENOEXEC: "; it has no #! line, or was made for another kind of processor"
+        case EACCES: "; the bot's user may not execute it"
+        default: ""
+        }
+    }
+}
