@@ -7,7 +7,8 @@ struct MessageStore: Sendable {
 
     // MARK: Reading
 
-    func conversations(_ bot: BotID, offset: Int, limit: Int) async throws -> [Conversation] {
+    /// Conversations, the one with the newest message first.
+    func conversations(_ bot: BotID, after: ConversationCursor?, limit: Int) async throws -> [Conversation] {
         try await database.read { db in
             _ = try BotStore.required(db, bot)
             return try Row.fetchAll(
@@ -17,9 +18,12 @@ struct MessageStore: Sendable {
                         AS message_count,
                         (SELECT text FROM messages m WHERE m.bot_id = c.bot_id AND m.conversation_id = c.id
                             ORDER BY position DESC LIMIT 1) AS last_text
-                    FROM conversations c WHERE c.bot_id = ? ORDER BY c.updated_at DESC, c.id LIMIT ? OFFSET ?
+                    FROM conversations c WHERE c.bot_id = ? AND (c.updated_at < ? OR (c.updated_at = ? AND c.id > ?))
+                    ORDER BY c.updated_at DESC, c.id LIMIT ?
                     """,
-                arguments: [bot.rawValue, limit, offset]
+                arguments: [
+                    bot.rawValue, after?.updatedAt ?? Int64.max, after?.updatedAt ?? Int64.max, after?.id ?? "", limit,
+                ]
             ).map { row in
                 Conversation(
                     id: ConversationID(rawValue: row["id"]),

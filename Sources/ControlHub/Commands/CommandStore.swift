@@ -212,20 +212,58 @@ struct CommandStore: Sendable {
         try await database.read { db in try Self.required(db, id) }
     }
 
+    /// Which commands are wanted.
+    struct Filter: Sendable {
+        var node: NodeID?
+        var bot: BotID?
+        var state: CommandState?
+        var isOpen = false
+        var kind: String?
+        var since: Date?
+        /// A position: only older ones.
+        var before: Int64?
+    }
+
     /// Commands, newest first.
-    func list(node: NodeID?, bot: BotID?, state: CommandState?, before: Int64?, limit: Int) async throws -> [Command] {
+    func list(_ filter: Filter, limit: Int) async throws -> [Command] {
+        var conditions = ["position < ?"]
+        var arguments: StatementArguments = [filter.before ?? Int64.max]
+        let texts = [
+            ("node_id", filter.node?.rawValue), ("bot_id", filter.bot?.rawValue), ("state", filter.state?.rawValue),
+            ("kind", filter.kind),
+        ]
+        for case (let column, let text?) in texts {
+            conditions.append("\(column) = ?")
+            arguments += [text]
+        }
+        if filter.isOpen { conditions.append("state IN ('queued', 'delivered', 'running')") }
+        if let since = filter.since {
+            conditions.append("created_at >= ?")
+            arguments += [since.unixMilliseconds]
+        }
+        arguments += [limit]
+        let sql = "SELECT * FROM commands WHERE \(conditions.joined(separator: " AND ")) ORDER BY position DESC LIMIT ?"
+        return try await database.read { [arguments] db in
+            try Row.fetchAll(db, sql: sql, arguments: arguments).map(Self.command)
+        }
+    }
+
+    /// For each command the one about the same bot that is carried out before it.
+    func openBefore(_ commands: [Command]) async throws -> [CommandID: Command] {
         try await database.read { db in
-            try Row.fetchAll(
-                db,
-                sql: """
-                    SELECT * FROM commands WHERE position < ? AND (? IS NULL OR node_id = ?) AND (? IS NULL OR bot_id = ?)
-                        AND (? IS NULL OR state = ?) ORDER BY position DESC LIMIT ?
-                    """,
-                arguments: [
-                    before ?? Int64.max, node?.rawValue, node?.rawValue, bot?.rawValue, bot?.rawValue, state?.rawValue,
-                    state?.rawValue, limit,
-                ]
-            ).map(Self.command)
+            var found: [CommandID: Command] = [:]
+            for command in commands {
+                guard let bot = command.botID else { continue }
+                found[command.id] = try Row.fetchOne(
+                    db,
+                    sql: """
+                        SELECT * FROM commands WHERE bot_id = ? AND position < ?
+                            AND state IN ('queued', 'delivered', 'running') ORDER BY position LIMIT 1
+                        """,
+                    arguments: [bot.rawValue, command.position]
+                ).map(Self.command)
+            }
+            return found
         }
     }
 

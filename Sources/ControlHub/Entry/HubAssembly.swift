@@ -63,9 +63,8 @@ struct HubAssembly {
         let gateway = makeGateway(parts)
         let services = parts.services(channel: gateway.channel)
         let builder = try makeServer(tls: try tls.map(nioConfiguration), gateway: gateway)
-        let router = HubRouter.make(services)
+        let router = try HubRouter.make(services)
         NodeEndpointRoute.add(to: router, gate: gateway.gate)
-        WhoAmIRoute(services: services).add(to: router)
         var application = Application(
             router: router,
             server: builder,

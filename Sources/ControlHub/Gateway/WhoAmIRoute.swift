@@ -12,7 +12,9 @@ struct WhoAmIRoute {
 
     let services: HubServices
 
-    private struct Document: Encodable {
+    private struct Document: Codable, APIDocument {
+        static let schemaName: String? = "WhoAmI"
+
         let token: String
         var nodeId: String?
         var nodeName: String?
@@ -23,25 +25,40 @@ struct WhoAmIRoute {
         let timeUnixMs: Int64
     }
 
-    func add(to router: Router<HubRequestContext>) {
-        router.get(RouterPath(Self.path)) { request, _ in
-            guard let token = NodeRequest.bearerToken(request.headers[values: .authorization]) else {
-                throw HubError(.unauthenticated, "a node says who it is with \"Authorization: Bearer <token>\"")
-            }
-            let (status, node) = try await judge(token)
-            return try JSONCoding.response(
-                Document(
-                    token: status,
-                    nodeId: node?.id.rawValue,
-                    nodeName: node?.name,
-                    hubName: services.site.hubName,
-                    hubVersion: HubVersion.version,
-                    protocolMin: ProtocolVersion.supported.lowerBound,
-                    protocolMax: ProtocolVersion.supported.upperBound,
-                    timeUnixMs: Int64(services.clock.date().timeIntervalSince1970 * 1000)
-                )
+    var routes: [APIRoute] {
+        [
+            APIRoute(
+                .get,
+                Self.path,
+                .anyone,
+                .pairing,
+                "What the hub makes of a node's token. For agents.",
+                details: "The token is a node's, sent as `Authorization: Bearer`.",
+                answers: [.json(Document.self)],
+                errors: [.unauthenticated],
+                handler: answer
             )
+        ]
+    }
+
+    @Sendable
+    private func answer(_ request: Request, _ context: HubRequestContext) async throws -> Response {
+        guard let token = NodeRequest.bearerToken(request.headers[values: .authorization]) else {
+            throw HubError(.unauthenticated, "a node says who it is with \"Authorization: Bearer <token>\"")
         }
+        let (status, node) = try await judge(token)
+        return try JSONCoding.response(
+            Document(
+                token: status,
+                nodeId: node?.id.rawValue,
+                nodeName: node?.name,
+                hubName: services.site.hubName,
+                hubVersion: HubVersion.version,
+                protocolMin: ProtocolVersion.supported.lowerBound,
+                protocolMax: ProtocolVersion.supported.upperBound,
+                timeUnixMs: Int64(services.clock.date().timeIntervalSince1970 * 1000)
+            )
+        )
     }
 
     private func judge(_ token: String) async throws -> (status: String, node: Node?) {

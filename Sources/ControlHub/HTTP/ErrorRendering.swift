@@ -3,16 +3,26 @@ import HTTPTypes
 import Hummingbird
 import Logging
 
+/// What every error looks like (RFC 9457).
+struct ProblemDocument: Codable, APIDocument {
+    static let schemaName: String? = "Problem"
+
+    var type = "about:blank"
+    let title: String
+    let status: Int
+    let detail: String
+    let code: String
+
+    static var memberDetails: [String: Schema] {
+        [
+            "status": .integer(400...599), "detail": Schema().described("What happened, to what, and what to do next."),
+            "code": Schema().described("Stable: for programs."),
+        ]
+    }
+}
+
 /// Turns every error into `application/problem+json` (RFC 9457). The one table from the hub's errors to HTTP.
 enum ErrorRendering {
-    private struct Problem: Encodable {
-        let type = "about:blank"
-        let title: String
-        let status: Int
-        let detail: String
-        let code: String
-    }
-
     static func response(for error: any Error, logger: Logger) -> Response {
         let hubError: HubError
         switch error {
@@ -35,7 +45,7 @@ enum ErrorRendering {
         if hubError.code == .unauthenticated {
             headers[.wwwAuthenticate] = "Bearer realm=\"control-hub\""
         }
-        let problem = Problem(
+        let problem = ProblemDocument(
             title: title,
             status: status.code,
             detail: hubError.detail,
@@ -77,6 +87,12 @@ enum ErrorRendering {
         case .enrollmentCodeInvalid: (.notFound, "Enrollment code not known")
         case .enrollmentCodeExpired: (.gone, "Enrollment code expired")
         case .enrollmentCodeUsed: (.conflict, "Enrollment code used")
+        case .lastAdministrator: (.conflict, "Last administrator")
+        case .limitReached: (.conflict, "Limit reached")
+        case .nodeDraining: (.conflict, "Node is drained")
+        case .nodeNotQuarantined: (.conflict, "Nothing is quarantined")
+        case .requestTimeout: (.requestTimeout, "The request came too slowly")
+        case .headersTooLarge: (.requestHeaderFieldsTooLarge, "The request's head is too large")
         case .rateLimited: (.tooManyRequests, "Too many requests")
         case .hubBusy: (.serviceUnavailable, "Come back later")
         case .queueFull: (.serviceUnavailable, "Queue full")
@@ -86,7 +102,7 @@ enum ErrorRendering {
         case .storageFull: (HTTPResponse.Status(code: 507, reasonPhrase: "Insufficient Storage"), "Disk full")
         case .storageUnavailable: (.serviceUnavailable, "Database not available")
         case .storageCorrupt: (.internalServerError, "Database damaged")
-        case .tooManyStreams: (.serviceUnavailable, "Too many open streams")
+        case .tooManyStreams: (.tooManyRequests, "Too many open streams")
         case .agentTimeout: (.gatewayTimeout, "The agent did not answer")
         case .staleSession: (.conflict, "Session replaced")
         default: (.internalServerError, "Internal error")

@@ -1,3 +1,4 @@
+import Foundation
 import Hummingbird
 import NIOCore
 
@@ -10,15 +11,22 @@ struct HubRequestContext: RequestContext {
     var `operator`: Operator?
     /// Set where the request was authenticated by cookie.
     var session: OperatorSession?
+    /// Set where the request was authenticated by token; asked about again while a stream is open.
+    var bearer: String?
+    /// When the credential ends that the request came with; nil for one without an end.
+    var credentialExpiresAt: Date?
 
     init(source: ApplicationRequestContextSource) {
         coreContext = CoreRequestContextStorage(source: source)
         remoteAddress = source.channel.remoteAddress?.ipAddress ?? "unknown"
     }
 
-    /// The operator of a route behind `RoleMiddleware`. Throws `unauthenticated` elsewhere.
+    /// The operator of a call that needs a role. Throws `unauthenticated` elsewhere.
     func requireOperator() throws -> Operator {
         guard let `operator` else { throw AuthenticationMiddleware.missing }
         return `operator`
     }
+
+    /// Who the audit log says has done it.
+    func actor() throws -> Actor { try requireOperator().actor }
 }

@@ -16,6 +16,9 @@ struct HubServices: Sendable {
     let events: EventFeed
     let channel: any AgentChannel
     let idempotency: IdempotencyStore
+    let limiter: AccessLimiter
+    let metrics: RequestMetrics
+    let startedAt: Date
     let clock: HubClock
     let siteInformation: SiteInformation
     /// Proxies whose `X-Forwarded-For` is believed.

@@ -40,16 +40,38 @@ enum JSONCoding {
         return Response(status: status, headers: headers, body: ResponseBody(byteBuffer: ByteBuffer(bytes: data)))
     }
 
-    /// The body of a request, at most `limit` bytes. Throws `payloadTooLarge`.
+    /// How long a body may take to come, however often a little of it does: 1 MiB at 280 kbit/s.
+    static let bodyTimeout = Duration.seconds(30)
+
+    /// The body of a request, at most `limit` bytes. Throws `payloadTooLarge`, `requestTimeout`.
     static func body(_ request: Request, limit: Int) async throws -> Data {
-        var data = Data()
-        for try await part in request.body {
-            guard data.count + part.readableBytes <= limit else {
-                throw HubError(.payloadTooLarge, "The request's body is larger than \(limit) bytes.")
-            }
-            data.append(contentsOf: part.readableBytesView)
+        if let announced = request.headers[.contentLength].flatMap({ Int($0) }), announced > limit {
+            throw tooLarge(limit)
         }
-        return data
+        return try await withThrowingTaskGroup(of: Data.self) { group in
+            group.addTask {
+                var data = Data()
+                for try await part in request.body {
+                    guard data.count + part.readableBytes <= limit else { throw tooLarge(limit) }
+                    data.append(contentsOf: part.readableBytesView)
+                }
+                return data
+            }
+            group.addTask {
+                try await Task.sleep(for: bodyTimeout)
+                throw HubError(
+                    .requestTimeout,
+                    "The request's body did not come within \(Int(bodyTimeout.seconds)) s. Send it again, faster or smaller."
+                )
+            }
+            defer { group.cancelAll() }
+            guard let data = try await group.next() else { throw tooLarge(limit) }
+            return data
+        }
+    }
+
+    private static func tooLarge(_ limit: Int) -> HubError {
+        HubError(.payloadTooLarge, "The request's body is larger than \(limit) bytes.")
     }
 
     /// Reads a body as JSON; an empty one counts as `{}`. Throws `invalidRequest` naming the member that is wrong.
@@ -79,7 +101,8 @@ enum JSONCoding {
         }
     }
 
-    private static func snakeCase(_ name: String) -> String {
+    /// The JSON name of a member: `linkRttMs` is `link_rtt_ms`.
+    static func snakeCase(_ name: String) -> String {
         name.reduce(into: "") { text, character in
             text += character.isUppercase ? "_" + character.lowercased() : String(character)
         }
@@ -87,10 +110,14 @@ enum JSONCoding {
 }
 
 /// One page of a list.
-struct Page<Item: Encodable>: Encodable {
+struct Page<Item: Codable & Sendable>: Codable, APIDocument {
     let items: [Item]
     /// Ask for it with `cursor` to get the next page; null on the last.
     let nextCursor: String?
+
+    static var memberDetails: [String: Schema] {
+        ["next_cursor": Schema(["type": .array([.string("string"), .string("null")])])]
+    }
 
     private enum CodingKeys: String, CodingKey {
         case items, nextCursor
@@ -107,34 +134,5 @@ struct Page<Item: Encodable>: Encodable {
         let shown = rows.prefix(limit)
         items = shown.map(item)
         nextCursor = rows.count > limit ? shown.last.map(cursor) : nil
-    }
-}
-
-extension Request {
-    /// A query parameter, percent-decoded.
-    func query(_ name: String) -> String? {
-        uri.queryParameters.get(name)
-    }
-
-    /// A whole number in the query. Throws `invalidRequest` for anything else and for what lies outside `range`.
-    func number(_ name: String, in range: ClosedRange<Int64>) throws -> Int64? {
-        guard let text = query(name) else { return nil }
-        guard let value = Int64(text), range.contains(value) else {
-            throw HubError(
-                .invalidRequest,
-                "`\(name)` must be a whole number from \(range.lowerBound) to \(range.upperBound)."
-            )
-        }
-        return value
-    }
-
-    /// Items a page shows: 100 unless asked, at most 500.
-    func pageLimit() throws -> Int {
-        Int(try number("limit", in: 1...500) ?? 100)
-    }
-
-    /// A list's `cursor` that is a position.
-    func positionCursor() throws -> Int64? {
-        try number("cursor", in: 0...Int64.max)
     }
 }

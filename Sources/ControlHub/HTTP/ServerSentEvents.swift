@@ -24,42 +24,60 @@ struct ServerSentEvent: Sendable {
 final class ServerSentEvents: Sendable {
     /// A stream costs a connection and a task; more than this is a fault of some script.
     static let maximumStreams = 256
+    /// Of one operator: a few pages in a few browsers.
+    static let maximumStreamsPerOperator = 32
     /// Below what common proxies cut (30 to 60 s); also how soon a vanished reader is noticed.
     static let keepAlive = Duration.seconds(10)
 
-    private let open = Mutex(0)
+    private let open = Mutex<[OperatorID: Int]>([:])
+
+    /// Streams that are open now.
+    var count: Int { open.withLock { $0.values.reduce(0, +) } }
 
     private enum Step: Sendable {
         case events([ServerSentEvent]?)
         case quiet
+        /// The operator was removed, or its token or session has ended.
+        case unwelcome
         case shutdown
     }
 
     /// Answers with a stream.
+    ///
+    /// The credential that opened it is looked at again with each keep-alive, so that a stream does not outlive it.
     ///
     /// - Parameters:
     ///   - next: the next events; nil ends the stream. It is asked again only after its events were written, so a slow
     ///     reader slows the source. Must return promptly when its task is cancelled.
     ///   - onEnd: releases the source; called once.
     func response(
+        for context: HubRequestContext,
+        services: HubServices,
         next: @escaping @Sendable () async throws -> [ServerSentEvent]?,
         onEnd: @escaping @Sendable () -> Void = {}
     ) throws -> Response {
+        let owner = try context.requireOperator().id
         let isAdmitted = open.withLock { open in
-            guard open < Self.maximumStreams else { return false }
-            open += 1
+            guard open.values.reduce(0, +) < Self.maximumStreams,
+                open[owner, default: 0] < Self.maximumStreamsPerOperator
+            else { return false }
+            open[owner, default: 0] += 1
             return true
         }
         guard isAdmitted else {
             onEnd()
             throw HubError(
                 .tooManyStreams,
-                "\(Self.maximumStreams) streams are open already. Close some.",
+                "Too many streams are open: \(Self.maximumStreams) in all and \(Self.maximumStreamsPerOperator) of one "
+                    + "operator are possible. Close some.",
                 retryAfter: .seconds(5)
             )
         }
         let lease = Lease { [self] in
-            open.withLock { $0 -= 1 }
+            open.withLock { open in
+                open[owner, default: 1] -= 1
+                if open[owner] == 0 { open[owner] = nil }
+            }
             onEnd()
         }
         let body = ResponseBody { writer in
@@ -68,14 +86,14 @@ final class ServerSentEvents: Sendable {
             try await withThrowingTaskGroup(of: Step.self) { group in
                 defer { group.cancelAll() }
                 group.addTask { .events(try await next()) }
-                group.addTask { try await Self.pause() }
+                group.addTask { try await Self.pause(context, services) }
                 group.addTask {
                     try await gracefulShutdown()
                     return .shutdown
                 }
                 while let step = try await group.next() {
                     switch step {
-                    case .events(nil), .shutdown:
+                    case .events(nil), .shutdown, .unwelcome:
                         return
                     case .events(let events?):
                         if !events.isEmpty {
@@ -84,7 +102,7 @@ final class ServerSentEvents: Sendable {
                         group.addTask { .events(try await next()) }
                     case .quiet:
                         try await writer.write(ByteBuffer(string: ": still here\n\n"))
-                        group.addTask { try await Self.pause() }
+                        group.addTask { try await Self.pause(context, services) }
                     }
                 }
             }
@@ -97,9 +115,22 @@ final class ServerSentEvents: Sendable {
         )
     }
 
-    private static func pause() async throws -> Step {
+    private static func pause(_ context: HubRequestContext, _ services: HubServices) async throws -> Step {
         try await Task.sleep(for: keepAlive)
-        return .quiet
+        return try await isWelcome(context, services) ? .quiet : .unwelcome
+    }
+
+    private static func isWelcome(_ context: HubRequestContext, _ services: HubServices) async throws -> Bool {
+        do {
+            if let session = context.session {
+                return try await services.operators.authenticate(session: session.token) != nil
+            }
+            guard let bearer = context.bearer else { return true }
+            return try await services.operators.authenticate(bearer: bearer) != nil
+        } catch let error as HubError where error.code != .unauthenticated {
+            // A database that cannot answer withdraws nothing.
+            return true
+        }
     }
 
     /// Released when the stream ends, or when the response is dropped before it was ever written.

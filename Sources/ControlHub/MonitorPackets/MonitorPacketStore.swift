@@ -56,24 +56,48 @@ struct MonitorPacketStore: Sendable {
         }
     }
 
-    /// Packets of a bot after a position, oldest first unless asked otherwise.
+    /// Which packets of a bot are wanted.
+    struct Filter: Sendable {
+        var after: Int64 = 0
+        var before = Int64.max
+        var type: String?
+        var conversation: String?
+        var message: String?
+        var turn: String?
+        /// By the time they were stored.
+        var since: Date?
+        var until: Date?
+    }
+
+    /// Packets of a bot, oldest first unless asked otherwise.
     func list(
         _ bot: BotID,
-        after: Int64,
-        type: String?,
+        _ filter: Filter = Filter(),
         isNewestFirst: Bool = false,
         limit: Int
     ) async throws -> [StoredPacket] {
-        try await database.read { db in
+        var conditions = ["bot_id = ?", "position > ?", "position < ?"]
+        var arguments: StatementArguments = [bot.rawValue, filter.after, filter.before]
+        let texts = [
+            ("type", filter.type), ("conversation_id", filter.conversation), ("message_id", filter.message),
+            ("turn_id", filter.turn),
+        ]
+        for case (let column, let text?) in texts {
+            conditions.append("\(column) = ?")
+            arguments += [text]
+        }
+        for case (let condition, let date?) in [("stored_at >= ?", filter.since), ("stored_at < ?", filter.until)] {
+            conditions.append(condition)
+            arguments += [date.unixMilliseconds]
+        }
+        arguments += [limit]
+        let sql = """
+            SELECT * FROM packets WHERE \(conditions.joined(separator: " AND "))
+            ORDER BY position \(isNewestFirst ? "DESC" : "ASC") LIMIT ?
+            """
+        return try await database.read { [arguments] db in
             _ = try BotStore.required(db, bot)
-            return try Row.fetchAll(
-                db,
-                sql: """
-                    SELECT * FROM packets WHERE bot_id = ? AND position > ? AND (? IS NULL OR type = ?)
-                    ORDER BY position \(isNewestFirst ? "DESC" : "ASC") LIMIT ?
-                    """,
-                arguments: [bot.rawValue, after, type, type, limit]
-            ).map(Self.packet)
+            return try Row.fetchAll(db, sql: sql, arguments: arguments).map(Self.packet)
         }
     }
 

@@ -199,22 +199,27 @@ struct NodeOperations: Sendable {
         guard isCurrent else { return }
         publish(transition)
         guard heartbeat.hasResources else { return }
-        let trip = heartbeat.linkRttUs
-        events.publish(
-            "node.updated",
-            at: date,
-            Self.resourcesEvent(node, heartbeat.resources, roundTripMicroseconds: trip)
-        )
+        publishResources(node, heartbeat.resources, roundTripMicroseconds: heartbeat.linkRttUs, at: date)
     }
 
     /// Takes figures that came between two heartbeats; from a replaced session they are ignored.
     func telemetry(_ node: NodeID, epoch: UInt64, _ telemetry: WireTelemetry, at date: Date) async {
         guard registry.telemetry(node, epoch: epoch, telemetry) else { return }
         let trip = UInt64(max(0, registry.live(node)?.linkRTTMicroseconds ?? 0))
+        publishResources(node, telemetry.resources, roundTripMicroseconds: trip, at: date)
+    }
+
+    private func publishResources(
+        _ node: NodeID,
+        _ resources: WireNodeResources,
+        roundTripMicroseconds: UInt64,
+        at date: Date
+    ) {
         events.publish(
             "node.updated",
             at: date,
-            Self.resourcesEvent(node, telemetry.resources, roundTripMicroseconds: trip)
+            Self.resourcesEvent(node, resources, roundTripMicroseconds: roundTripMicroseconds),
+            supersedes: "resources of \(node)"
         )
     }
 

@@ -46,6 +46,7 @@ final class NodeRegistry: Sendable {
     private let policy: HealthPolicy
     private let identity = IdentityPolicy()
     private let state = Mutex<[NodeID: Live]>([:])
+    private let heartbeats = Mutex<UInt64>(0)
 
     init(thresholds: HealthThresholds) {
         policy = HealthPolicy(thresholds: thresholds)
@@ -97,6 +98,19 @@ final class NodeRegistry: Sendable {
     func live(_ node: NodeID) -> Live? {
         state.withLock { $0[node] }
     }
+
+    /// How many nodes are in which health.
+    func countsByHealth() -> [NodeHealthState: Int] {
+        state.withLock { state in
+            state.values.reduce(into: [:]) { $0[$1.health, default: 0] += 1 }
+        }
+    }
+
+    /// Nodes with an open session.
+    var connectedCount: Int { state.withLock { $0.values.count { $0.isConnected } } }
+
+    /// Heartbeats taken since the hub started.
+    var heartbeatCount: UInt64 { heartbeats.withLock { $0 } }
 
     /// Judges a machine that dials, and notes one that is turned away.
     ///
@@ -175,6 +189,7 @@ final class NodeRegistry: Sendable {
     ) -> (isCurrent: Bool, transition: Transition?) {
         state.withLock { state in
             guard var live = state[node], live.epoch == epoch, live.isConnected else { return (false, nil) }
+            heartbeats.withLock { $0 += 1 }
             live.heardAt = now
             live.lastSeenAt = date
             // Without figures the ones before still hold: the hub may want them more rarely than heartbeats.

@@ -25,6 +25,15 @@ struct NodeStore: Sendable {
         try await database.read { db in try Self.find(db, id) }
     }
 
+    /// Some nodes, by id; those that do not exist are missing.
+    func nodes(_ ids: Set<NodeID>) async throws -> [NodeID: Node] {
+        try await database.read { db in
+            var found: [NodeID: Node] = [:]
+            for id in ids { found[id] = try Self.find(db, id) }
+            return found
+        }
+    }
+
     /// Adds a node and its first token in the caller's transaction. The name must be free.
     static func insert(
         _ db: Database,

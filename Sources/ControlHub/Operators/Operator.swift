@@ -2,11 +2,11 @@ import Foundation
 
 /// What an operator may do; each role may do what the one before it may.
 enum Role: String, Sendable, Codable, CaseIterable, Comparable {
-    /// Sees everything but secrets.
+    /// Sees everything but secrets, and changes nothing.
     case viewer
     /// Also runs bots and talks to them.
     case `operator`
-    /// Also adds and removes nodes and reads the audit log.
+    /// Also adds and removes nodes and operators, and reads the audit log.
     case admin
 
     static func < (left: Role, right: Role) -> Bool { left.rank < right.rank }
@@ -38,4 +38,25 @@ struct OperatorSession: Sendable {
     /// Goes to the page, which sends it back with every change.
     let csrfToken: String
     let expiresAt: Date
+}
+
+/// A bearer token's record; the token itself is not kept.
+struct OperatorToken: Sendable {
+    let id: TokenID
+    let operatorID: OperatorID
+    let operatorName: String
+    /// What it is for, in its owner's words.
+    let name: String
+    let createdAt: Date
+    /// Nil for one that stays good until it is revoked.
+    let expiresAt: Date?
+    /// To the minute.
+    let lastUsedAt: Date?
+}
+
+/// How a request proved who sent it.
+struct Credential: Sendable {
+    let `operator`: Operator
+    let tokenID: TokenID
+    let expiresAt: Date?
 }

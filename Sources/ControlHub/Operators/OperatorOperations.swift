@@ -13,6 +13,10 @@ struct OperatorOperations: Sendable {
     static let loginLifetime: TimeInterval = 24 * 3600
     /// A working day; then one signs in again.
     static let sessionLifetime: TimeInterval = 12 * 3600
+    /// Longer than this is for ever, which is said by giving no time at all.
+    static let longestTokenLifetime: TimeInterval = 3650 * 86_400
+    /// The name of a token that was made with its operator.
+    static let firstTokenName = "first token"
 
     /// Secrets of a new operator; seen this once.
     struct Added: Sendable {
@@ -24,21 +28,113 @@ struct OperatorOperations: Sendable {
 
     /// Adds an operator. Throws `nameTaken`.
     ///
-    /// - Parameter withToken: also makes a bearer token for scripts.
-    func add(name: String, role: Role, withToken: Bool = true, by actor: Actor) async throws -> Added {
+    /// - Parameters:
+    ///   - withToken: also makes a bearer token for scripts.
+    ///   - lifetime: of that token, seconds; nil for one that stays good.
+    func add(
+        name: String,
+        role: Role,
+        withToken: Bool = true,
+        lifetime: TimeInterval? = nil,
+        by actor: Actor
+    ) async throws -> Added {
         let name = try NamePolicy.checked(name)
         let date = clock.date()
+        let tokenExpiresAt = try expiry(lifetime, at: date)
         let new = Operator(id: .make(at: date), name: name, role: role, createdAt: date)
         let token = withToken ? SecretBytes.token(prefix: Self.bearerPrefix) : nil
         let login = SecretBytes.token(prefix: Self.loginPrefix)
         let expiresAt = date.addingTimeInterval(Self.loginLifetime)
-        var tokens: [(hash: Data, kind: OperatorStore.TokenKind, expiresAt: Date?)] = [
-            (SecretBytes.digest(login), .login, expiresAt)
+        var tokens = [
+            OperatorStore.NewToken(hash: SecretBytes.digest(login), kind: .login, at: date, expiresAt: expiresAt)
         ]
-        if let token { tokens.append((SecretBytes.digest(token), .bearer, nil)) }
+        if let token {
+            tokens.append(
+                OperatorStore.NewToken(
+                    hash: SecretBytes.digest(token),
+                    kind: .bearer,
+                    name: Self.firstTokenName,
+                    at: date,
+                    expiresAt: tokenExpiresAt
+                )
+            )
+        }
         try await store.add(new, tokens: tokens, by: actor)
         return Added(operator: new, token: token, loginToken: login, loginExpiresAt: expiresAt)
     }
+
+    /// Gives an operator another name or role, which counts from the next request on. Throws `lastAdministrator` where
+    /// nobody would be left to make operators.
+    func update(_ id: OperatorID, name: String?, role: Role?, by actor: Actor) async throws -> Operator {
+        try await store.update(
+            id,
+            name: try name.map { try NamePolicy.checked($0) },
+            role: role,
+            at: clock.date(),
+            by: actor
+        )
+    }
+
+    /// Removes an operator with everything that lets it in. Throws `lastAdministrator`.
+    func delete(_ id: OperatorID, by actor: Actor) async throws {
+        try await store.delete(id, at: clock.date(), by: actor)
+    }
+
+    func list() async throws -> [Operator] { try await store.list() }
+
+    // MARK: Tokens
+
+    /// A bearer token that was just made, with the only copy of it.
+    struct MadeToken: Sendable {
+        let record: OperatorToken
+        let token: String
+    }
+
+    /// Makes a bearer token.
+    ///
+    /// - Parameters:
+    ///   - lifetime: seconds; nil for one that stays good until it is revoked.
+    ///   - notAfter: when the credential ends that asks for it: what is made with it does not outlive it.
+    func makeToken(
+        for owner: OperatorID,
+        name: String,
+        lifetime: TimeInterval?,
+        notAfter: Date? = nil,
+        by actor: Actor
+    ) async throws -> MadeToken {
+        let name = try NamePolicy.checked(name)
+        let date = clock.date()
+        let wanted = try expiry(lifetime, at: date)
+        let token = SecretBytes.token(prefix: Self.bearerPrefix)
+        let new = OperatorStore.NewToken(
+            hash: SecretBytes.digest(token),
+            kind: .bearer,
+            name: name,
+            at: date,
+            expiresAt: [wanted, notAfter].compactMap { $0 }.min()
+        )
+        return MadeToken(record: try await store.addToken(new, of: owner, by: actor), token: token)
+    }
+
+    /// Withdraws a bearer token and the sessions that were opened with it.
+    ///
+    /// - Parameter owner: whose it must be; nil for anybody's.
+    func revokeToken(_ id: TokenID, of owner: OperatorID?, by actor: Actor) async throws {
+        try await store.revokeToken(id, of: owner, at: clock.date(), by: actor)
+    }
+
+    private func expiry(_ lifetime: TimeInterval?, at date: Date) throws -> Date? {
+        guard let lifetime else { return nil }
+        guard lifetime >= 1, lifetime <= Self.longestTokenLifetime else {
+            throw HubError(
+                .invalidRequest,
+                "A token can live from 1 second to ten years. Give no time for one that lives until it is revoked."
+            )
+        }
+        return date.addingTimeInterval(lifetime)
+    }
+
+    // MARK: Signing in
 
     /// A new login link's token for an operator that exists.
     func makeLoginToken(name: String, by actor: Actor) async throws -> (
@@ -47,19 +143,20 @@ struct OperatorOperations: Sendable {
         guard let found = try await store.find(name: name) else {
             throw HubError(.notFound, "There is no operator called \(name). See `control-hub operator list`.")
         }
+        let (token, expiresAt) = try await makeLoginToken(of: found.id, by: actor)
+        return (found, token, expiresAt)
+    }
+
+    func makeLoginToken(of id: OperatorID, by actor: Actor) async throws -> (token: String, expiresAt: Date) {
         let date = clock.date()
         let token = SecretBytes.token(prefix: Self.loginPrefix)
         let expiresAt = date.addingTimeInterval(Self.loginLifetime)
-        try await store.addToken(
-            SecretBytes.digest(token),
-            kind: .login,
-            of: found.id,
-            at: date,
-            expiresAt: expiresAt,
-            action: "operator.login_link",
+        try await store.addLoginToken(
+            OperatorStore.NewToken(hash: SecretBytes.digest(token), kind: .login, at: date, expiresAt: expiresAt),
+            of: id,
             by: actor
         )
-        return (found, token, expiresAt)
+        return (token, expiresAt)
     }
 
     /// A login token for the first administrator: made with it in an empty database, and made anew at each start until
@@ -72,18 +169,16 @@ struct OperatorOperations: Sendable {
         return try await makeLoginToken(name: untouched.name, by: .hub).token
     }
 
-    func list() async throws -> [Operator] { try await store.list() }
-
     /// Whose bearer token this is; nil for nobody's.
-    func authenticate(bearer token: String) async throws -> Operator? {
+    func authenticate(bearer token: String) async throws -> Credential? {
         guard token.utf8.count <= 256 else { return nil }
-        return try await store.find(SecretBytes.digest(token), kind: .bearer, at: clock.date())?.operator
+        return try await store.authenticate(SecretBytes.digest(token), kind: .bearer, at: clock.date())
     }
 
     /// Whose session this is; nil for none that is open.
     func authenticate(session token: String) async throws -> OperatorSession? {
         guard token.utf8.count <= 256,
-            let found = try await store.find(SecretBytes.digest(token), kind: .session, at: clock.date()),
+            let found = try await store.authenticate(SecretBytes.digest(token), kind: .session, at: clock.date()),
             let expiresAt = found.expiresAt
         else { return nil }
         return OperatorSession(
@@ -95,16 +190,18 @@ struct OperatorOperations: Sendable {
     }
 
     /// Opens a session for a login token (once) or a bearer token. Throws `unauthenticated`.
-    func startSession(token: String) async throws -> OperatorSession {
+    ///
+    /// - Parameter replacing: a session the browser had before; it ends.
+    func startSession(token: String, replacing old: String? = nil) async throws -> OperatorSession {
         let date = clock.date()
         let session = SecretBytes.token(prefix: Self.sessionPrefix)
-        let expiresAt = date.addingTimeInterval(Self.sessionLifetime)
         guard token.utf8.count <= 256,
-            let found = try await store.startSession(
+            let (found, expiresAt) = try await store.startSession(
                 from: SecretBytes.digest(token),
                 session: SecretBytes.digest(session),
+                replacing: old.map(SecretBytes.digest),
                 at: date,
-                expiresAt: expiresAt
+                expiresAt: date.addingTimeInterval(Self.sessionLifetime)
             )
         else {
             throw HubError(
@@ -122,7 +219,7 @@ struct OperatorOperations: Sendable {
     }
 
     func endSession(_ session: OperatorSession) async throws {
-        try await store.endSession(SecretBytes.digest(session.token), at: clock.date(), by: session.operator.actor)
+        try await store.endSession(SecretBytes.digest(session.token), at: clock.date(), by: session.operator)
     }
 
     /// Bound to the session, so that it needs no storage; another site can neither read it nor work it out.

@@ -1,40 +1,18 @@
 import Foundation
 import GRDB
 
-/// The operators' table and the digests of their tokens.
+/// The operators' table.
 struct OperatorStore: Sendable {
     let database: HubDatabase
 
-    /// What a token is good for.
-    enum TokenKind: String, Sendable {
-        case bearer, login, session
-    }
-
-    func add(_ new: Operator, tokens: [(hash: Data, kind: TokenKind, expiresAt: Date?)], by actor: Actor) async throws {
+    func add(_ new: Operator, tokens: [NewToken], by actor: Actor) async throws {
         try await database.write { db in
-            let isTaken =
-                try Bool.fetchOne(
-                    db,
-                    sql: "SELECT EXISTS (SELECT 1 FROM operators WHERE name = ?)",
-                    arguments: [new.name]
-                ) ?? false
-            guard !isTaken else {
-                throw HubError(.nameTaken, "There is an operator called \(new.name) already. Choose another name.")
-            }
+            try Self.requireFreeName(db, new.name, except: nil)
             try db.execute(
                 sql: "INSERT INTO operators (id, name, role, created_at) VALUES (?, ?, ?, ?)",
                 arguments: [new.id.rawValue, new.name, new.role.rawValue, new.createdAt.unixMilliseconds]
             )
-            for token in tokens {
-                try Self.insertToken(
-                    db,
-                    token.hash,
-                    kind: token.kind,
-                    of: new.id,
-                    at: new.createdAt,
-                    expiresAt: token.expiresAt
-                )
-            }
+            for token in tokens { _ = try Self.insert(db, token, of: new.id) }
             try AuditStore.append(
                 db,
                 at: new.createdAt,
@@ -46,10 +24,79 @@ struct OperatorStore: Sendable {
         }
     }
 
-    func list() async throws -> [Operator] {
-        try await database.read { db in
-            try Row.fetchAll(db, sql: "SELECT * FROM operators ORDER BY name").map(Self.operator)
+    func update(_ id: OperatorID, name: String?, role: Role?, at date: Date, by actor: Actor) async throws -> Operator {
+        try await database.write { db in
+            let before = try Self.required(db, id)
+            if let name, name != before.name {
+                try Self.requireFreeName(db, name, except: id)
+                try db.execute(sql: "UPDATE operators SET name = ? WHERE id = ?", arguments: [name, id.rawValue])
+                try AuditStore.append(
+                    db,
+                    at: date,
+                    actor: actor,
+                    action: "operator.rename",
+                    target: id.rawValue,
+                    detail: "\(before.name) → \(name)"
+                )
+            }
+            if let role, role != before.role {
+                if before.role == .admin { try Self.requireAnotherAdministrator(db, than: id) }
+                try db.execute(
+                    sql: "UPDATE operators SET role = ? WHERE id = ?",
+                    arguments: [role.rawValue, id.rawValue]
+                )
+                try AuditStore.append(
+                    db,
+                    at: date,
+                    actor: actor,
+                    action: "operator.role",
+                    target: id.rawValue,
+                    detail: "\(before.role.rawValue) → \(role.rawValue)"
+                )
+            }
+            return try Self.required(db, id)
         }
+    }
+
+    func delete(_ id: OperatorID, at date: Date, by actor: Actor) async throws {
+        try await database.write { db in
+            let before = try Self.required(db, id)
+            if before.role == .admin { try Self.requireAnotherAdministrator(db, than: id) }
+            try db.execute(sql: "DELETE FROM operators WHERE id = ?", arguments: [id.rawValue])
+            try db.execute(sql: "DELETE FROM idempotency_keys WHERE operator_id = ?", arguments: [id.rawValue])
+            try AuditStore.append(
+                db,
+                at: date,
+                actor: actor,
+                action: "operator.delete",
+                target: id.rawValue,
+                detail: before.name
+            )
+        }
+    }
+
+    func list(after: OperatorID? = nil, limit: Int = .max) async throws -> [Operator] {
+        try await database.read { db in
+            try Row.fetchAll(
+                db,
+                sql: "SELECT * FROM operators WHERE id > ? ORDER BY id LIMIT ?",
+                arguments: [after?.rawValue ?? "", limit]
+            ).map(Self.operator)
+        }
+    }
+
+    func find(_ id: OperatorID) async throws -> Operator {
+        try await database.read { db in try Self.required(db, id) }
+    }
+
+    func find(name: String) async throws -> Operator? {
+        try await database.read { db in
+            try Row.fetchOne(db, sql: "SELECT * FROM operators WHERE name = ?", arguments: [name]).map(Self.operator)
+        }
+    }
+
+    func isEmpty() async throws -> Bool {
+        try await database.read { db in try Int.fetchOne(db, sql: "SELECT count(*) FROM operators") == 0 }
     }
 
     /// The only operator there is, when nobody has ever signed in as it or made it a token; its unused login tokens are
@@ -73,103 +120,43 @@ struct OperatorStore: Sendable {
         }
     }
 
-    func isEmpty() async throws -> Bool {
-        try await database.read { db in try Int.fetchOne(db, sql: "SELECT count(*) FROM operators") == 0 }
+    static func required(_ db: Database, _ id: OperatorID) throws -> Operator {
+        guard
+            let row = try Row.fetchOne(db, sql: "SELECT * FROM operators WHERE id = ?", arguments: [id.rawValue])
+        else {
+            throw HubError(.notFound, "There is no operator \(id). List the operators with GET /api/operators.")
+        }
+        return Self.operator(row)
     }
 
-    func find(name: String) async throws -> Operator? {
-        try await database.read { db in
-            try Row.fetchOne(db, sql: "SELECT * FROM operators WHERE name = ?", arguments: [name]).map(Self.operator)
+    private static func requireFreeName(_ db: Database, _ name: String, except id: OperatorID?) throws {
+        let isTaken =
+            try Bool.fetchOne(
+                db,
+                sql: "SELECT EXISTS (SELECT 1 FROM operators WHERE name = ? AND id <> ?)",
+                arguments: [name, id?.rawValue ?? ""]
+            ) ?? false
+        guard !isTaken else {
+            throw HubError(.nameTaken, "There is an operator called \(name) already. Choose another name.")
         }
     }
 
-    func addToken(
-        _ hash: Data,
-        kind: TokenKind,
-        of id: OperatorID,
-        at date: Date,
-        expiresAt: Date?,
-        action: String,
-        by actor: Actor
-    ) async throws {
-        try await database.write { db in
-            try Self.insertToken(db, hash, kind: kind, of: id, at: date, expiresAt: expiresAt)
-            try AuditStore.append(db, at: date, actor: actor, action: action, target: id.rawValue)
-        }
-    }
-
-    /// Whose token of that kind this is, unless it has expired.
-    func find(_ hash: Data, kind: TokenKind, at date: Date) async throws -> (operator: Operator, expiresAt: Date?)? {
-        try await database.read { db in
-            try Self.find(db, hash, kind: kind, at: date)
-        }
-    }
-
-    /// Turns a login token, or a bearer token, into a session. A login token is used up by it.
-    func startSession(from hash: Data, session: Data, at date: Date, expiresAt: Date) async throws -> Operator? {
-        try await database.write { db in
-            // Housekeeping where it costs nothing extra: expired tokens serve nobody.
-            try db.execute(
-                sql: "DELETE FROM operator_tokens WHERE expires_at <= ?",
-                arguments: [date.unixMilliseconds]
+    private static func requireAnotherAdministrator(_ db: Database, than id: OperatorID) throws {
+        let isThere =
+            try Bool.fetchOne(
+                db,
+                sql: "SELECT EXISTS (SELECT 1 FROM operators WHERE role = 'admin' AND id <> ?)",
+                arguments: [id.rawValue]
+            ) ?? false
+        guard isThere else {
+            throw HubError(
+                .lastAdministrator,
+                "This is the last administrator. Make another one first, or nobody could manage the hub by its API."
             )
-            let found: Operator
-            if let login = try Self.find(db, hash, kind: .login, at: date) {
-                try db.execute(sql: "DELETE FROM operator_tokens WHERE token_hash = ?", arguments: [hash])
-                found = login.operator
-            } else if let bearer = try Self.find(db, hash, kind: .bearer, at: date) {
-                found = bearer.operator
-            } else {
-                return nil
-            }
-            try Self.insertToken(db, session, kind: .session, of: found.id, at: date, expiresAt: expiresAt)
-            try AuditStore.append(db, at: date, actor: found.actor, action: "session.start", target: found.id.rawValue)
-            return found
         }
     }
 
-    func endSession(_ hash: Data, at date: Date, by actor: Actor) async throws {
-        try await database.write { db in
-            try db.execute(
-                sql: "DELETE FROM operator_tokens WHERE token_hash = ? AND kind = 'session'",
-                arguments: [hash]
-            )
-            try AuditStore.append(db, at: date, actor: actor, action: "session.end", target: actor.name)
-        }
-    }
-
-    private static func find(
-        _ db: Database,
-        _ hash: Data,
-        kind: TokenKind,
-        at date: Date
-    ) throws -> (operator: Operator, expiresAt: Date?)? {
-        try Row.fetchOne(
-            db,
-            sql: """
-                SELECT o.*, t.expires_at FROM operator_tokens t JOIN operators o ON o.id = t.operator_id
-                WHERE t.token_hash = ? AND t.kind = ? AND (t.expires_at IS NULL OR t.expires_at > ?)
-                """,
-            arguments: [hash, kind.rawValue, date.unixMilliseconds]
-        ).map { (Self.operator($0), Date(row: $0, "expires_at")) }
-    }
-
-    private static func insertToken(
-        _ db: Database,
-        _ hash: Data,
-        kind: TokenKind,
-        of id: OperatorID,
-        at date: Date,
-        expiresAt: Date?
-    ) throws {
-        try db.execute(
-            sql:
-                "INSERT INTO operator_tokens (token_hash, operator_id, kind, created_at, expires_at) VALUES (?, ?, ?, ?, ?)",
-            arguments: [hash, id.rawValue, kind.rawValue, date.unixMilliseconds, expiresAt?.unixMilliseconds]
-        )
-    }
-
-    private static func `operator`(_ row: Row) -> Operator {
+    static func `operator`(_ row: Row) -> Operator {
         Operator(
             id: OperatorID(rawValue: row["id"]),
             name: row["name"],

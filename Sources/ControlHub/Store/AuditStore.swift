@@ -40,13 +40,37 @@ struct AuditStore: Sendable {
         )
     }
 
-    /// Entries, newest first, older than `before`.
-    func list(before: Int64?, limit: Int) async throws -> [AuditEntry] {
-        try await database.read { db in
+    /// Which entries are wanted.
+    struct Filter: Sendable {
+        /// A position: only older ones.
+        var before: Int64?
+        var actor: String?
+        var action: String?
+        var target: String?
+        var since: Date?
+    }
+
+    /// Entries, newest first.
+    func list(_ filter: Filter = Filter(), limit: Int) async throws -> [AuditEntry] {
+        var conditions = ["position < ?"]
+        var arguments: StatementArguments = [filter.before ?? Int64.max]
+        for case (let column, let text?) in [
+            ("actor", filter.actor), ("action", filter.action), ("target", filter.target),
+        ] {
+            conditions.append("\(column) = ?")
+            arguments += [text]
+        }
+        if let since = filter.since {
+            conditions.append("at >= ?")
+            arguments += [since.unixMilliseconds]
+        }
+        arguments += [limit]
+        let sql = "SELECT * FROM audit WHERE \(conditions.joined(separator: " AND ")) ORDER BY position DESC LIMIT ?"
+        return try await database.read { [arguments] db in
             try Row.fetchAll(
                 db,
-                sql: "SELECT * FROM audit WHERE position < ? ORDER BY position DESC LIMIT ?",
-                arguments: [before ?? Int64.max, limit]
+                sql: sql,
+                arguments: arguments
             ).map { row in
                 AuditEntry(
                     position: row["position"],

@@ -5,34 +5,73 @@ import Synchronization
 struct HubEvent: Sendable {
     /// Counts from 1 in this run of the hub.
     let sequence: UInt64
-    /// `node.health`, `bot.status`, `message.state`, `packet`, ...
+    /// `node.updated`, `bot.updated`, `message.updated`, `command.updated`, `packet`, ...
     let type: String
     let at: Date
     let data: JSONValue
+    /// A newer event of the same name makes this one pointless: figures that are measured again and again.
+    var supersedes: String?
+
+    /// Whether it is about this node, as far as it names one.
+    func isAbout(node: String) -> Bool { data["node_id"]?.stringValue == node }
+    func isAbout(bot: String) -> Bool { data["bot_id"]?.stringValue == bot }
 }
 
 /// The last events of this run, for any number of listeners.
 ///
 /// There is one ring and no queue per listener: a listener only remembers how far it has read. One that falls further
-/// behind than the ring is long is told how many it missed, so a slow reader costs nothing and holds up nobody.
+/// behind than the ring is long is told how many it missed, so a slow reader costs nothing and holds up nobody. Figures
+/// of thousands of nodes do not push the rest out: only the newest of each is kept.
 final class EventFeed: Sendable {
     /// What a listener gets when it asks for what is new.
     struct Batch: Sendable {
-        /// Events that have left the ring before they were read; 0 normally.
+        /// Events that have left the ring before they were read; 0 normally. Among them may be superseded ones.
         var missed: UInt64
         var events: [HubEvent]
     }
 
-    /// Enough for a browser that was away for a minute on a busy hub.
-    static let capacity = 1000
+    /// Enough for a browser that was away for a minute on a hub with 2,000 nodes; about 1 KB each.
+    static let capacity = 5000
     /// Most events handed out at once, so that one listener is written to in bounded pieces.
     static let batchLimit = 100
 
     private struct State {
+        /// In the order of their sequence; superseded ones stay until the next tidying.
         var ring: [HubEvent] = []
+        /// The newest event of each name that supersedes.
+        var newestByName: [String: UInt64] = [:]
+        /// The newest event that left the ring unread by somebody.
+        var droppedThrough: UInt64 = 0
         var next: UInt64 = 1
         var nextListener = 0
         var listeners: [Int: AsyncStream<Void>.Continuation] = [:]
+
+        func isSuperseded(_ event: HubEvent) -> Bool {
+            guard let name = event.supersedes else { return false }
+            return newestByName[name] != event.sequence
+        }
+
+        /// Drops what is superseded, and then the oldest.
+        mutating func tidy() {
+            ring.removeAll(where: isSuperseded)
+            guard ring.count > EventFeed.capacity else { return }
+            let dropped = ring.prefix(ring.count - EventFeed.capacity)
+            droppedThrough = dropped.last?.sequence ?? droppedThrough
+            for event in dropped {
+                if let name = event.supersedes, newestByName[name] == event.sequence { newestByName[name] = nil }
+            }
+            ring.removeFirst(dropped.count)
+        }
+
+        /// The place of the first event after a sequence.
+        func index(after sequence: UInt64) -> Int {
+            var (low, high) = (0, ring.count)
+            while low < high {
+                let middle = (low + high) / 2
+                if ring[middle].sequence <= sequence { low = middle + 1 } else { high = middle }
+            }
+            return low
+        }
     }
 
     /// Tells one run of the hub from another, because sequences start again.
@@ -47,15 +86,16 @@ final class EventFeed: Sendable {
     var newest: UInt64 { state.withLock { $0.next - 1 } }
 
     /// Adds an event and wakes the listeners. Never blocks.
-    func publish(_ type: String, at date: Date, _ data: JSONValue) {
+    ///
+    /// - Parameter supersedes: earlier events published under the same name need not be read any more.
+    func publish(_ type: String, at date: Date, _ data: JSONValue, supersedes: String? = nil) {
         let listeners = state.withLock { state in
-            let event = HubEvent(sequence: state.next, type: type, at: date, data: data)
+            let event = HubEvent(sequence: state.next, type: type, at: date, data: data, supersedes: supersedes)
             state.next += 1
-            // One array that is trimmed in bulk: cheaper than shifting it for each event.
+            if let supersedes { state.newestByName[supersedes] = event.sequence }
+            // One array that is tidied in bulk: cheaper than shifting it for each event.
             state.ring.append(event)
-            if state.ring.count >= Self.capacity * 2 {
-                state.ring.removeFirst(state.ring.count - Self.capacity)
-            }
+            if state.ring.count >= Self.capacity * 2 { state.tidy() }
             return Array(state.listeners.values)
         }
         for listener in listeners {
@@ -66,17 +106,29 @@ final class EventFeed: Sendable {
     /// What came after `cursor`, which is moved past it.
     func read(after cursor: inout UInt64) -> Batch {
         state.withLock { state in
-            let oldest = state.next - UInt64(min(state.ring.count, Self.capacity))
             var missed: UInt64 = 0
-            if cursor + 1 < oldest {
-                missed = oldest - cursor - 1
-                cursor = oldest - 1
+            if cursor < state.droppedThrough {
+                missed = state.droppedThrough - cursor
+                cursor = state.droppedThrough
             }
-            let pending = state.next - 1 - min(cursor, state.next - 1)
-            let events = Array(state.ring.suffix(Int(pending)).prefix(Self.batchLimit))
-            cursor = events.last?.sequence ?? cursor
+            var events: [HubEvent] = []
+            var index = state.index(after: cursor)
+            while index < state.ring.count, events.count < Self.batchLimit {
+                let event = state.ring[index]
+                cursor = event.sequence
+                if !state.isSuperseded(event) { events.append(event) }
+                index += 1
+            }
             return Batch(missed: missed, events: events)
         }
+    }
+
+    /// The newest events that are wanted, newest first, older than `before`.
+    func history(before: UInt64?, limit: Int, where isWanted: (HubEvent) -> Bool) -> [HubEvent] {
+        let ring = state.withLock { state in
+            state.ring.filter { !state.isSuperseded($0) && $0.sequence < before ?? .max }
+        }
+        return Array(ring.reversed().lazy.filter(isWanted).prefix(limit))
     }
 
     /// Fires when something new may be there; signals that nobody took are merged into one.

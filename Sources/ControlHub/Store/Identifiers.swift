@@ -70,3 +70,9 @@ struct EnrollmentID: HubIdentifier {
     static let prefix = "enr"
     let rawValue: String
 }
+
+/// Names an operator's token without telling it.
+struct TokenID: HubIdentifier {
+    static let prefix = "tok"
+    let rawValue: String
+}

@@ -133,6 +133,6 @@ struct CommandOperationsTests {
             )
         }
         await expectHubError(.queueFull) { _ = try await hub.parts.commands.send("x", to: bot, in: nil, by: .hub) }
-        #expect(try await hub.services.messages.conversations(bot, offset: 0, limit: 10).isEmpty, "nothing was stored")
+        #expect(try await hub.services.messages.conversations(bot, after: nil, limit: 10).isEmpty, "nothing was stored")
     }
 }

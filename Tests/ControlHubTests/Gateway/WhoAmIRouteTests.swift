@@ -12,8 +12,7 @@ struct WhoAmIRouteTests {
         let hub = try TestHub()
         let nodes = hub.parts.nodes
         let node = try await nodes.create(name: "attic", by: .hub)
-        let router = HubRouter.make(hub.services)
-        WhoAmIRoute(services: hub.services).add(to: router)
+        let router = try HubRouter.make(hub.services)
         let channel = hub.channel
         try await Application(router: router).test(.router) { client in
             let api = APIClient(client: client)

@@ -11,47 +11,6 @@ import WireFormat
 
 @Suite("The API")
 struct APITests {
-    /// Every route under /api and the least role that may use it.
-    private static let routes: [(HTTPRequest.Method, String, Role)] = [
-        (.get, "/api/session", .viewer), (.delete, "/api/session", .viewer),
-        (.post, "/api/enrollments", .admin), (.get, "/api/enrollments", .admin),
-        (.delete, "/api/enrollments/x", .admin),
-        (.get, "/api/nodes", .viewer), (.post, "/api/nodes", .admin), (.get, "/api/nodes/x", .viewer),
-        (.patch, "/api/nodes/x", .admin), (.delete, "/api/nodes/x", .admin), (.post, "/api/nodes/x/revoke", .admin),
-        (.get, "/api/bots", .viewer), (.post, "/api/bots", .operator), (.get, "/api/bots/x", .viewer),
-        (.patch, "/api/bots/x", .operator), (.delete, "/api/bots/x", .operator),
-        (.post, "/api/bots/x/start", .operator),
-        (.post, "/api/bots/x/stop", .operator), (.post, "/api/bots/x/restart", .operator),
-        (.post, "/api/bots/x/messages", .operator), (.get, "/api/bots/x/conversations", .viewer),
-        (.get, "/api/bots/x/conversations/y", .viewer), (.get, "/api/bots/x/packets", .viewer),
-        (.get, "/api/bots/x/logs", .viewer), (.get, "/api/commands", .viewer), (.get, "/api/commands/x", .viewer),
-        (.delete, "/api/commands/x", .operator), (.get, "/api/audit", .admin), (.get, "/api/version", .viewer),
-    ]
-
-    @Test("lets each role do what it may and nothing else, and nobody without a token")
-    func roles() async throws {
-        let hub = try TestHub()
-        let tokens = try await [
-            Role.viewer: hub.token(.viewer), .operator: hub.token(.operator), .admin: hub.token(.admin),
-        ]
-        try await hub.api { api in
-            for (method, path, least) in Self.routes {
-                let nobody = try await api.send(method, path)
-                #expect(nobody.status == 401 && nobody.code == "unauthenticated", "\(method) \(path)")
-                let stranger = try await api.send(method, path, token: "op_wrong")
-                #expect(stranger.status == 401, "\(method) \(path)")
-                for (role, token) in tokens {
-                    let answer = try await api.send(method, path, token: token)
-                    if role >= least {
-                        #expect(answer.status != 401 && answer.status != 403, "\(role) \(method) \(path)")
-                    } else {
-                        #expect(answer.status == 403 && answer.code == "forbidden", "\(role) \(method) \(path)")
-                    }
-                }
-            }
-        }
-    }
-
     @Test("answers every mistake with a problem document")
     func problems() async throws {
         let hub = try TestHub()

@@ -76,7 +76,7 @@ struct MonitorPacketOperationsTests {
                 #expect(cursors.map(\.throughSequence) == [UInt64(committed)])
             }
         }
-        let kept = try await hub.parts.packets.store.list(bot, after: 0, type: nil, limit: 500)
+        let kept = try await hub.parts.packets.store.list(bot, limit: 500)
         #expect(kept.map(\.sequence).sorted() == Array(1...40))
         #expect(try await hub.parts.packets.cursors(journal: "journal", from: node).map(\.throughSequence) == [40])
         #expect(try await hub.parts.packets.cursors(journal: "another", from: node).isEmpty)
@@ -96,7 +96,7 @@ struct MonitorPacketOperationsTests {
         let (node, bot) = try await hub.botOnNode()
         _ = try await hub.parts.packets.ingest([packet(bot, 1)], journal: "a", from: node)
         _ = try await hub.parts.packets.ingest([packet(bot, 1)], journal: "b", from: node)
-        #expect(try await hub.parts.packets.store.list(bot, after: 0, type: nil, limit: 10).count == 2)
+        #expect(try await hub.parts.packets.store.list(bot, limit: 10).count == 2)
     }
 
     @Test("about a bot of another node are acknowledged and not believed")
@@ -106,7 +106,7 @@ struct MonitorPacketOperationsTests {
         let (other, _) = try await hub.botOnNode()
         let cursors = try await hub.parts.packets.ingest([packet(bot, 1)], journal: "j", from: other)
         #expect(cursors.map(\.throughSequence) == [1])
-        #expect(try await hub.parts.packets.store.list(bot, after: 0, type: nil, limit: 10).isEmpty)
+        #expect(try await hub.parts.packets.store.list(bot, limit: 10).isEmpty)
     }
 
     @Test(

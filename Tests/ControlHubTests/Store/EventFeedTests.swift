@@ -30,8 +30,25 @@ struct EventFeedTests {
         let feed = feed(EventFeed.capacity * 2 + 500)
         var cursor: UInt64 = 10
         let batch = feed.read(after: &cursor)
-        #expect(batch.missed == UInt64(EventFeed.capacity + 500 - 10))
-        #expect(batch.events.first?.sequence == UInt64(EventFeed.capacity + 501))
+        #expect(batch.missed == UInt64(EventFeed.capacity - 10), "tidied once, when it was twice as long")
+        #expect(batch.events.first?.sequence == UInt64(EventFeed.capacity + 1))
+    }
+
+    @Test("keeps only the newest of figures that are measured again and again, however many there are")
+    func superseding() {
+        let feed = EventFeed(run: "run")
+        feed.publish("first", at: TestHub.start, .null)
+        for number in 0..<EventFeed.capacity * 5 {
+            feed.publish("figure", at: TestHub.start, .integer(Int64(number)), supersedes: "node-\(number % 7)")
+        }
+        var cursor: UInt64 = 0
+        let batch = feed.read(after: &cursor)
+        #expect(batch.missed == 0)
+        #expect(batch.events.map(\.type) == ["first"] + Array(repeating: "figure", count: 7))
+        #expect(batch.events.last?.data == .integer(Int64(EventFeed.capacity * 5 - 1)))
+        #expect(cursor == feed.newest)
+        let history = feed.history(before: nil, limit: 2) { $0.type == "figure" }
+        #expect(history.map(\.sequence) == [feed.newest, feed.newest - 1])
     }
 
     @Test("resumes after an id of this run and of no other")

@@ -84,7 +84,7 @@ final class TestHub: Sendable {
 
     /// Runs requests against the routes, without a socket.
     func api(_ body: @escaping @Sendable (APIClient) async throws -> Void) async throws {
-        let application = Application(router: HubRouter.make(services))
+        let application = Application(router: try HubRouter.make(services))
         try await application.test(.router) { client in
             try await body(APIClient(client: client))
         }

@@ -1,166 +1,172 @@
 import Foundation
 import Hummingbird
-import WireFormat
 
-/// A bot as the API shows it.
-struct BotDocument: Encodable {
-    struct Exit: Encodable {
-        let code: Int32
-        let signal: Int32
-        let at: Date?
-        let lastStderr: String
-        let requested: Bool
-    }
-
-    let id: String
-    let name: String
-    let nodeId: String
-    let nodeName: String
-    let runtimeProfile: String
-    let desiredState: String
-    let phase: String
-    let reason: String?
-    let since: Date?
-    let pid: Int64?
-    let launchId: String?
-    let restartCount: UInt32
-    let lastExit: Exit?
-    let config: JSONValue
-    let createdAt: Date
-    let placementEpoch: UInt64
-
-    init(_ bot: Bot) {
-        let status = bot.status
-        id = bot.id.rawValue
-        name = bot.name
-        nodeId = bot.nodeID.rawValue
-        nodeName = bot.nodeName
-        runtimeProfile = bot.runtimeProfile
-        desiredState = bot.desiredState.rawValue
-        phase = status?.phase.name ?? "stopped"
-        reason = status.flatMap { $0.reason.isEmpty ? nil : $0.reason }
-        since = status.flatMap { Self.date($0.sinceUnixMs) }
-        pid = status.flatMap { $0.pid > 0 ? $0.pid : nil }
-        launchId = status.flatMap { $0.launchID.isEmpty ? nil : $0.launchID }
-        restartCount = status?.restartCount ?? 0
-        lastExit = status.flatMap { status in
-            guard status.hasLastExit else { return nil }
-            let exit = status.lastExit
-            return Exit(
-                code: exit.code,
-                signal: exit.signal,
-                at: Self.date(exit.atUnixMs),
-                lastStderr: exit.lastStderr,
-                requested: exit.requested
-            )
-        }
-        config = bot.config
-        createdAt = bot.createdAt
-        placementEpoch = bot.placementEpoch
-    }
-
-    private static func date(_ milliseconds: UInt64) -> Date? {
-        milliseconds > 0 ? Date(unixMilliseconds: Int64(clamping: milliseconds)) : nil
-    }
-}
-
-/// `/api/bots`.
+/// `/api/bots`: what bots are, and whether they run.
 struct BotRoutes {
     let services: HubServices
 
-    private struct CreateBody: Decodable {
+    private struct CreateBody: APIDocument {
         let name: String
         let nodeId: String
         let runtimeProfile: String?
         let config: JSONValue?
+
+        static var memberDetails: [String: Schema] {
+            [
+                "name": .name, "runtime_profile": .name,
+                "config": Schema.anyObject.described("Becomes the bot's config.json."),
+            ]
+        }
     }
 
-    private struct PatchBody: Decodable {
+    private struct PatchBody: APIDocument {
         let name: String?
         let config: JSONValue?
         let nodeId: JSONValue?
         let runtimeProfile: JSONValue?
         let image: JSONValue?
+
+        static var memberDetails: [String: Schema] {
+            let deploy = Schema(["deprecated": .bool(true)]).described(
+                "Refused: what a bot is placed on is changed by `POST /api/bots/{id}/deploy`."
+            )
+            return [
+                "name": .name, "config": Schema.anyObject.described("Replaces the bot's config.json."),
+                "node_id": deploy, "runtime_profile": deploy, "image": deploy,
+            ]
+        }
     }
 
-    private struct Accepted: Encodable {
+    private struct Accepted: Codable, APIDocument {
+        static let schemaName: String? = "AcceptedCommand"
+
         let commandId: String
     }
 
-    func add(to routes: RoleGroups) {
-        routes.viewer.get("bots") { request, _ in
-            let limit = try request.pageLimit()
-            let bots = try await services.bots.store.list(
-                node: request.query("node_id").map(NodeID.init(rawValue:)),
-                after: request.query("cursor").map(BotID.init(rawValue:)),
-                limit: limit + 1
-            )
-            return try JSONCoding.response(Page(bots, limit: limit, cursor: \.id.rawValue, item: BotDocument.init))
-        }
-        routes.operator.post("bots") { request, context in
-            let body = try JSONCoding.decode(
-                CreateBody.self,
-                from: try await JSONCoding.body(request, limit: JSONCoding.largeBodyBytes)
-            )
-            let id = try await services.bots.create(
-                name: body.name,
-                node: NodeID(rawValue: body.nodeId),
-                runtimeProfile: body.runtimeProfile,
-                config: body.config,
-                by: try context.requireOperator().actor
-            )
-            return try JSONCoding.response(BotDocument(try await services.bots.store.bot(id)), status: .created)
-        }
-        routes.viewer.get("bots/:id") { _, context in
-            try JSONCoding.response(BotDocument(try await services.bots.store.bot(try context.botID())))
-        }
-        routes.operator.patch("bots/:id") { request, context in
-            let id = try context.botID()
-            let body = try JSONCoding.decode(
-                PatchBody.self,
-                from: try await JSONCoding.body(request, limit: JSONCoding.largeBodyBytes)
-            )
-            guard body.nodeId == nil, body.runtimeProfile == nil, body.image == nil else {
-                throw HubError(
-                    .useDeploy,
-                    "Node, runtime profile and image are changed together and safely: POST /api/bots/\(id)/deploy"
+    var routes: [APIRoute] { editing + running }
+
+    private var editing: [APIRoute] {
+        [
+            APIRoute(
+                .get,
+                "/api/bots",
+                .viewer,
+                .bots,
+                "The bots, oldest first.",
+                parameters: [
+                    .query("node_id", .string(lengths: 1...64), "Only those placed on this node."), .limit, .cursor,
+                ],
+                answers: [.json(Page<BotDocument>.self)]
+            ) { request, _ in
+                let limit = try request.pageLimit()
+                let bots = try await services.bots.store.list(
+                    node: request.text("node_id").map(NodeID.init(rawValue:)),
+                    after: request.text("cursor").map(BotID.init(rawValue:)),
+                    limit: limit + 1
                 )
-            }
-            try await services.bots.update(
-                id,
-                name: body.name,
-                config: body.config,
-                by: try context.requireOperator().actor
-            )
-            return try JSONCoding.response(BotDocument(try await services.bots.store.bot(id)))
-        }
-        routes.operator.delete("bots/:id") { request, context in
-            let command = try await services.commands.delete(
-                try context.botID(),
-                keepWorkspace: request.query("keep_workspace") == "true",
-                by: try context.requireOperator().actor
-            )
-            return try JSONCoding.response(Accepted(commandId: command.rawValue), status: .accepted)
-        }
-        routes.operator.post("bots/:id/start") { _, context in
-            let command = try await services.commands.start(
-                try context.botID(),
-                by: try context.requireOperator().actor
-            )
-            return try JSONCoding.response(Accepted(commandId: command.rawValue), status: .accepted)
-        }
-        routes.operator.post("bots/:id/stop") { _, context in
-            let command = try await services.commands.stop(
-                try context.botID(),
-                by: try context.requireOperator().actor
-            )
-            return try JSONCoding.response(Accepted(commandId: command.rawValue), status: .accepted)
-        }
-        routes.operator.post("bots/:id/restart") { _, context in
-            let command = try await services.commands.restart(
-                try context.botID(),
-                by: try context.requireOperator().actor
-            )
+                return try JSONCoding.response(Page(bots, limit: limit, cursor: \.id.rawValue, item: BotDocument.init))
+            },
+            APIRoute(
+                .post,
+                "/api/bots",
+                .operator,
+                .bots,
+                "Make a stopped bot on a node.",
+                body: .json(CreateBody.self),
+                answers: [.created(BotDocument.self)],
+                errors: [.nameTaken, .notFound]
+            ) { request, context in
+                let body = try await request.json(CreateBody.self, limit: JSONCoding.largeBodyBytes)
+                let id = try await services.bots.create(
+                    name: body.name,
+                    node: NodeID(rawValue: body.nodeId),
+                    runtimeProfile: body.runtimeProfile,
+                    config: body.config,
+                    by: try context.actor()
+                )
+                return try JSONCoding.response(BotDocument(try await services.bots.store.bot(id)), status: .created)
+            },
+            APIRoute(.get, "/api/bots/{id}", .viewer, .bots, "One bot.", answers: [.json(BotDocument.self)]) {
+                _,
+                context in
+                try JSONCoding.response(BotDocument(try await services.bots.store.bot(try context.botID())))
+            },
+            APIRoute(
+                .patch,
+                "/api/bots/{id}",
+                .operator,
+                .bots,
+                "Change a bot's name or configuration; the latter counts from the next start on.",
+                body: .json(PatchBody.self),
+                answers: [.json(BotDocument.self)],
+                errors: [.nameTaken, .useDeploy]
+            ) { request, context in
+                let id = try context.botID()
+                let body = try await request.json(PatchBody.self, limit: JSONCoding.largeBodyBytes)
+                guard body.nodeId == nil, body.runtimeProfile == nil, body.image == nil else {
+                    throw HubError(
+                        .useDeploy,
+                        "Node, runtime profile and image are changed together and safely: POST /api/bots/\(id)/deploy"
+                    )
+                }
+                try await services.bots.update(id, name: body.name, config: body.config, by: try context.actor())
+                return try JSONCoding.response(BotDocument(try await services.bots.store.bot(id)))
+            },
+            APIRoute(
+                .delete,
+                "/api/bots/{id}",
+                .operator,
+                .bots,
+                "Delete a bot and remove it from its node, also when that comes back only later.",
+                parameters: [
+                    .query(
+                        "keep_workspace",
+                        .boolean,
+                        "`true` leaves the bot's workspace on the node; otherwise it is removed with the bot."
+                    )
+                ],
+                answers: [.accepted(Accepted.self)],
+                errors: [.queueFull]
+            ) { request, context in
+                let command = try await services.commands.delete(
+                    try context.botID(),
+                    keepWorkspace: try request.flag("keep_workspace"),
+                    by: try context.actor()
+                )
+                return try JSONCoding.response(Accepted(commandId: command.rawValue), status: .accepted)
+            },
+        ]
+    }
+
+    private var running: [APIRoute] {
+        [
+            control("start", "Start a bot, or say that it is to run as soon as its node is back.") { bot, actor in
+                try await services.commands.start(bot, by: actor)
+            },
+            control("stop", "Stop a bot: it is asked to, and ended when its grace is over.") { bot, actor in
+                try await services.commands.stop(bot, by: actor)
+            },
+            control("restart", "Stop and start a bot.") { bot, actor in
+                try await services.commands.restart(bot, by: actor)
+            },
+        ]
+    }
+
+    private func control(
+        _ verb: String,
+        _ summary: String,
+        _ action: @escaping @Sendable (BotID, Actor) async throws -> CommandID
+    ) -> APIRoute {
+        APIRoute(
+            .post,
+            "/api/bots/{id}/\(verb)",
+            .operator,
+            .bots,
+            summary,
+            answers: [.accepted(Accepted.self)],
+            errors: [.queueFull]
+        ) { _, context in
+            let command = try await action(try context.botID(), try context.actor())
             return try JSONCoding.response(Accepted(commandId: command.rawValue), status: .accepted)
         }
     }

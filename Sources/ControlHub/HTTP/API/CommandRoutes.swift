@@ -5,10 +5,12 @@ import Hummingbird
 struct CommandRoutes {
     let services: HubServices
 
-    private struct Document: Encodable {
+    private struct Document: Codable, APIDocument {
+        static let schemaName: String? = "Command"
+
         let id: String
         let kind: String
-        let state: String
+        let state: CommandState
         let nodeId: String
         let botId: String?
         let messageId: String?
@@ -21,11 +23,22 @@ struct CommandRoutes {
         let finishedAt: Date?
         let errorCode: String?
         let message: String?
+        let waitingReason: String?
 
-        init(_ command: Command) {
+        static var memberDetails: [String: Schema] {
+            [
+                "repeatable": Schema().described(
+                    "Safe to carry out twice, so done again where the outcome is unknown."
+                ),
+                "expires_at": Schema().described("Not sent after this time."),
+                "waiting_reason": Schema().described("Why it has not ended yet; missing once it has."),
+            ]
+        }
+
+        init(_ command: Command, waitingReason: String?) {
             id = command.id.rawValue
             kind = command.kind
-            state = command.state.rawValue
+            state = command.state
             nodeId = command.nodeID.rawValue
             botId = command.botID?.rawValue
             messageId = command.messageID?.rawValue
@@ -38,43 +51,124 @@ struct CommandRoutes {
             finishedAt = command.finishedAt
             errorCode = command.errorCode
             message = command.message
+            self.waitingReason = waitingReason
         }
     }
 
-    func add(to routes: RoleGroups) {
-        routes.viewer.get("commands") { request, _ in
-            let limit = try request.pageLimit()
-            let state = try request.query("state").map { text in
-                guard let state = CommandState(rawValue: text) else {
-                    let all = CommandState.allCases.map(\.rawValue).joined(separator: ", ")
-                    throw HubError(.invalidRequest, "`state` must be one of \(all).")
-                }
-                return state
+    var routes: [APIRoute] {
+        [
+            APIRoute(
+                .get,
+                "/api/commands",
+                .viewer,
+                .commands,
+                "Commands to nodes, newest first.",
+                parameters: [
+                    .query("node_id", .string(lengths: 1...64), "Only those for this node."),
+                    .query("bot_id", .string(lengths: 1...64), "Only those about this bot."),
+                    .query("state", .words(of: CommandState.self), "Only those in this state."),
+                    .query("open", .boolean, "`true`: only those that have not ended."),
+                    .query("kind", .string(lengths: 1...64), "Only of this kind, for example `start_bot`."),
+                    .query("since", .time, "Only those made at this time or later."), .limit, .position,
+                ],
+                answers: [.json(Page<Document>.self)],
+                handler: list
+            ),
+            APIRoute(.get, "/api/commands/{id}", .viewer, .commands, "One command.", answers: [.json(Document.self)]) {
+                _,
+                context in
+                let command = try await services.commands.store.command(try commandID(context))
+                let reasons = try await CommandWaiting(services: services).reasons(for: [command])
+                return try JSONCoding.response(Document(command, waitingReason: reasons[command.id]))
+            },
+            APIRoute(
+                .delete,
+                "/api/commands/{id}",
+                .operator,
+                .commands,
+                "Cancel a command that is still queued.",
+                answers: [.json(Document.self)],
+                errors: [.notCancellable]
+            ) { _, context in
+                let cancelled = try await services.commands.cancel(try commandID(context), by: try context.actor())
+                return try JSONCoding.response(Document(cancelled, waitingReason: nil))
+            },
+        ]
+    }
+
+    @Sendable
+    private func list(_ request: Request, _ context: HubRequestContext) async throws -> Response {
+        let limit = try request.pageLimit()
+        var filter = CommandStore.Filter()
+        filter.node = try request.text("node_id").map(NodeID.init(rawValue:))
+        filter.bot = try request.text("bot_id").map(BotID.init(rawValue:))
+        filter.state = try request.word("state", of: CommandState.self)
+        filter.isOpen = try request.flag("open")
+        filter.kind = try request.text("kind")
+        filter.since = try request.time("since")
+        filter.before = try request.positionCursor()
+        let rows = try await services.commands.store.list(filter, limit: limit + 1)
+        let reasons = try await CommandWaiting(services: services).reasons(for: rows)
+        return try JSONCoding.response(
+            Page(rows, limit: limit, cursor: { String($0.position) }) {
+                Document($0, waitingReason: reasons[$0.id])
             }
-            let rows = try await services.commands.store.list(
-                node: request.query("node_id").map(NodeID.init(rawValue:)),
-                bot: request.query("bot_id").map(BotID.init(rawValue:)),
-                state: state,
-                before: try request.positionCursor(),
-                limit: limit + 1
-            )
-            return try JSONCoding.response(
-                Page(rows, limit: limit, cursor: { String($0.position) }, item: Document.init)
-            )
-        }
-        routes.viewer.get("commands/:id") { _, context in
-            try JSONCoding.response(Document(try await services.commands.store.command(try commandID(context))))
-        }
-        routes.operator.delete("commands/:id") { _, context in
-            let cancelled = try await services.commands.cancel(
-                try commandID(context),
-                by: try context.requireOperator().actor
-            )
-            return try JSONCoding.response(Document(cancelled))
-        }
+        )
     }
 
     private func commandID(_ context: HubRequestContext) throws -> CommandID {
-        CommandID(rawValue: try context.parameters.require("id"))
+        CommandID(rawValue: try context.part("id"))
+    }
+}
+
+/// Says why commands have not ended yet.
+struct CommandWaiting {
+    let services: HubServices
+
+    /// One sentence for each command that is open.
+    func reasons(for commands: [Command]) async throws -> [CommandID: String] {
+        let open = commands.filter { [.queued, .delivered, .running].contains($0.state) }
+        guard !open.isEmpty else { return [:] }
+        let nodes = try await services.nodes.store.nodes(Set(open.map(\.nodeID)))
+        let before = try await services.commands.store.openBefore(open.filter { $0.state == .queued })
+        var reasons: [CommandID: String] = [:]
+        for command in open {
+            let live = services.nodes.registry.live(command.nodeID)
+            reasons[command.id] = Self.reason(
+                command,
+                node: nodes[command.nodeID],
+                isConnected: live?.isConnected ?? false,
+                healthReason: live?.healthReason ?? "The agent has not connected yet.",
+                before: before[command.id]
+            )
+        }
+        return reasons
+    }
+
+    static func reason(
+        _ command: Command,
+        node: Node?,
+        isConnected: Bool,
+        healthReason: String,
+        before: Command?
+    ) -> String {
+        let name = node?.name ?? command.nodeID.rawValue
+        let until = "until \(command.expiresAt.rfc3339)"
+        if node?.revokedAt != nil {
+            return "Node \(name) was revoked. It is sent once the node is paired again, \(until)."
+        }
+        switch command.state {
+        case .queued where !isConnected:
+            return "Node \(name) is not connected. It is sent once the node is back, \(until). \(healthReason)"
+        case .queued:
+            if let before {
+                return "Waits for \(before.kind) (\(before.id)) about the same bot, which is \(before.state.rawValue)."
+            }
+            return "About to be sent to node \(name)."
+        case .delivered where !isConnected, .running where !isConnected:
+            return "Sent, but node \(name) went away before it answered. Its agent's receipt tells once it is back."
+        default:
+            return "Node \(name) has it and has not answered yet."
+        }
     }
 }

@@ -4,8 +4,10 @@ import Foundation
 ///
 /// Progress and tool packets are folded, as `steps`, into the answer they lead to; while there is none yet, an entry
 /// with the role `progress` and no text stands for the turn.
-struct ConversationEntry: Encodable, Equatable {
-    struct Step: Encodable, Equatable {
+struct ConversationEntry: Codable, Equatable, APIDocument {
+    static let schemaName: String? = "ConversationEntry"
+
+    struct Step: Codable, Equatable, Sendable {
         let type: String
         let text: String
         let at: Date

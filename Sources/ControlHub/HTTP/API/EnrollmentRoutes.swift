@@ -6,18 +6,35 @@ import Hummingbird
 struct EnrollmentRoutes {
     let services: HubServices
 
-    private struct CreateBody: Decodable {
+    private struct CreateBody: APIDocument {
         let name: String?
         /// Id or name of a node to pair again.
         let nodeId: String?
-        /// Seconds.
         let ttlSeconds: Int64?
+
+        static var memberDetails: [String: Schema] {
+            [
+                "name": Schema.string(lengths: 0...NamePolicy.maximumCharacters)
+                    .described("The name the node will get; the agent's own wish otherwise."),
+                "node_id": Schema.string(lengths: 0...64)
+                    .described(
+                        "Id or name of a node that is to get new credentials; it keeps its history and its bots."
+                    ),
+                "ttl_seconds": Schema.integer(1...86_400).described("900 unless given."),
+            ]
+        }
     }
 
-    private struct Document: Encodable {
+    private enum State: String, Codable, Sendable, CaseIterable {
+        case open, used, expired
+    }
+
+    private struct Document: Codable, APIDocument {
+        static let schemaName: String? = "Enrollment"
+
         let id: String
         let name: String?
-        let state: String
+        let state: State
         let createdBy: String
         let createdAt: Date
         let expiresAt: Date
@@ -27,14 +44,26 @@ struct EnrollmentRoutes {
         let nodeId: String?
         /// The same, by the name that tells why it is there.
         let redeemedNodeId: String?
-        /// Only in the answer that makes it.
         var code: String?
         var command: String?
+
+        static var memberDetails: [String: Schema] {
+            [
+                "code": Schema().described("Only in the answer that makes it."),
+                "command": Schema().described("What to type on the node. Only in the answer that makes it."),
+                "redeemed_node_id": Schema().described("The same as `node_id`."),
+            ]
+        }
 
         init(_ enrollment: Enrollment, at date: Date) {
             id = enrollment.id.rawValue
             name = enrollment.name
-            state = enrollment.state(at: date).rawValue
+            state =
+                switch enrollment.state(at: date) {
+                case .open: .open
+                case .used: .used
+                case .expired: .expired
+                }
             createdBy = enrollment.createdBy
             createdAt = enrollment.createdAt
             expiresAt = enrollment.expiresAt
@@ -45,82 +74,124 @@ struct EnrollmentRoutes {
         }
     }
 
-    private struct RedeemedDocument: Encodable {
+    private struct RedeemedDocument: Codable, APIDocument {
         let nodeId: String
         let nodeName: String
         let token: String
         let hubName: String
     }
 
-    func add(to routes: RoleGroups) {
-        routes.admin.post("enrollments") { request, context in
-            let body = try JSONCoding.decode(
-                CreateBody.self,
-                from: try await JSONCoding.body(request, limit: JSONCoding.smallBodyBytes)
-            )
-            let (enrollment, code) = try await services.enrollments.create(
-                name: body.name.flatMap { $0.isEmpty ? nil : $0 },
-                node: body.nodeId.flatMap { $0.isEmpty ? nil : $0 },
-                lifetime: body.ttlSeconds.map { .seconds($0) } ?? EnrollmentOperations.defaultLifetime,
-                by: try context.requireOperator().actor
-            )
-            var document = Document(enrollment, at: services.clock.date())
-            document.code = code.text
-            document.command = services.site.enrollCommand(code: code.text, again: enrollment.forNodeID != nil)
-            return try JSONCoding.response(document, status: .created)
-        }
-        routes.admin.get("enrollments") { request, _ in
-            let limit = try request.pageLimit()
-            let rows = try await services.enrollments.list(
-                before: request.query("cursor").map(EnrollmentID.init(rawValue:)),
-                limit: limit + 1
-            )
-            let date = services.clock.date()
-            return try JSONCoding.response(
-                Page(rows, limit: limit, cursor: \.id.rawValue) { Document($0, at: date) }
-            )
-        }
-        routes.admin.delete("enrollments/:id") { _, context in
-            try await services.enrollments.delete(
-                EnrollmentID(rawValue: try context.parameters.require("id")),
-                by: try context.requireOperator().actor
-            )
-            return Response(status: .noContent)
-        }
+    var routes: [APIRoute] {
+        [
+            APIRoute(
+                .post,
+                "/api/enrollments",
+                .admin,
+                .pairing,
+                "Make a one-time code that pairs an agent; it is shown this once.",
+                body: .json(CreateBody.self, isRequired: false),
+                answers: [.created(Document.self)],
+                errors: [.notFound]
+            ) { request, context in
+                let body = try await request.json(CreateBody.self)
+                let (enrollment, code) = try await services.enrollments.create(
+                    name: body.name.flatMap { $0.isEmpty ? nil : $0 },
+                    node: body.nodeId.flatMap { $0.isEmpty ? nil : $0 },
+                    lifetime: body.ttlSeconds.map { .seconds($0) } ?? EnrollmentOperations.defaultLifetime,
+                    by: try context.actor()
+                )
+                var document = Document(enrollment, at: services.clock.date())
+                document.code = code.text
+                document.command = services.site.enrollCommand(code: code.text, again: enrollment.forNodeID != nil)
+                return try JSONCoding.response(document, status: .created)
+            },
+            APIRoute(
+                .get,
+                "/api/enrollments",
+                .admin,
+                .pairing,
+                "Codes that were made, newest first, without the codes themselves.",
+                parameters: [.limit, .cursor],
+                answers: [.json(Page<Document>.self)]
+            ) { request, _ in
+                let limit = try request.pageLimit()
+                let rows = try await services.enrollments.list(
+                    before: request.text("cursor").map(EnrollmentID.init(rawValue:)),
+                    limit: limit + 1
+                )
+                let date = services.clock.date()
+                return try JSONCoding.response(
+                    Page(rows, limit: limit, cursor: \.id.rawValue) { Document($0, at: date) }
+                )
+            },
+            APIRoute(
+                .delete,
+                "/api/enrollments/{id}",
+                .admin,
+                .pairing,
+                "Withdraw a code.",
+                answers: [.noContent]
+            ) { _, context in
+                try await services.enrollments.delete(
+                    EnrollmentID(rawValue: try context.part("id")),
+                    by: try context.actor()
+                )
+                return Response(status: .noContent)
+            },
+            APIRoute(
+                .post,
+                "/edge/v1/enroll",
+                .anyone,
+                .pairing,
+                "Redeem a code. For agents; the code is the credential.",
+                details: "Members that are not known are ignored here: agents may be newer than the hub.",
+                body: .json(EnrollmentRequest.self),
+                answers: [.created(RedeemedDocument.self)],
+                errors: [.enrollmentCodeInvalid, .enrollmentCodeExpired, .enrollmentCodeUsed],
+                handler: redeem
+            ),
+        ]
     }
 
-    /// The public part: the code in the body is the credential.
-    func addPublic(to router: RouterGroup<HubRequestContext>) {
-        router.post("edge/v1/enroll") { request, context in
-            let body = try JSONCoding.decode(
-                EnrollmentRequest.self,
-                from: try await JSONCoding.body(request, limit: 8 << 10)
-            )
-            let address = ClientAddress(
-                peer: context.remoteAddress,
-                forwarded: request.headers.forwardedFor,
-                proxies: services.trustedProxies
-            )
-            let redeemed = try await services.enrollments.redeem(body, from: address.limitKey ?? address.text)
-            if redeemed.isPairedAgain {
-                await services.channel.disconnect(redeemed.nodeID, code: 4403, reason: "paired again elsewhere")
-            }
-            return try JSONCoding.response(
-                RedeemedDocument(
-                    nodeId: redeemed.nodeID.rawValue,
-                    nodeName: redeemed.nodeName,
-                    token: redeemed.token,
-                    hubName: services.site.hubName
-                ),
-                status: .created
-            )
+    @Sendable
+    private func redeem(_ request: Request, _ context: HubRequestContext) async throws -> Response {
+        let body = try JSONCoding.decode(
+            EnrollmentRequest.self,
+            from: try await JSONCoding.body(request, limit: 8 << 10)
+        )
+        let address = services.address(of: request, context)
+        let redeemed = try await services.enrollments.redeem(body, from: address.limitKey ?? address.text)
+        if redeemed.isPairedAgain {
+            await services.channel.disconnect(redeemed.nodeID, code: 4403, reason: "paired again elsewhere")
         }
+        return try JSONCoding.response(
+            RedeemedDocument(
+                nodeId: redeemed.nodeID.rawValue,
+                nodeName: redeemed.nodeName,
+                token: redeemed.token,
+                hubName: services.site.hubName
+            ),
+            status: .created
+        )
     }
 }
 
-extension HTTPFields {
-    /// What proxies say of whom they speak for.
-    fileprivate var forwardedFor: [String] {
-        HTTPField.Name("X-Forwarded-For").map { self[values: $0] } ?? []
+extension EnrollmentRequest: APIDocument {
+    static var memberDetails: [String: Schema] {
+        [
+            "code": .string(lengths: 1...64), "request_id": .string(lengths: 8...128),
+            "name": .string(lengths: 0...NamePolicy.maximumCharacters),
+        ]
+    }
+}
+
+extension HubServices {
+    /// Where a request comes from, as far as it can be believed.
+    func address(of request: Request, _ context: HubRequestContext) -> ClientAddress {
+        ClientAddress(
+            peer: context.remoteAddress,
+            forwarded: HTTPField.Name("X-Forwarded-For").map { request.headers[values: $0] } ?? [],
+            proxies: trustedProxies
+        )
     }
 }

@@ -7,20 +7,85 @@ import Synchronization
 struct EventRoutes {
     let services: HubServices
 
-    private struct Document: Encodable {
-        let type: String
-        let at: Date
-    }
+    /// Which events are wanted.
+    struct Filter: Sendable {
+        var types: Set<String> = []
+        var node: String?
+        var bot: String?
 
-    func add(to routes: RoleGroups) {
-        routes.viewer.get("events") { request, _ in
-            let lastEventID = HTTPField.Name("Last-Event-ID").flatMap { request.headers[$0] } ?? request.query("after")
-            return try services.streams.response(next: reader(from: lastEventID).next)
+        func isWanted(_ event: HubEvent) -> Bool {
+            if !types.isEmpty, !types.contains(event.type) { return false }
+            if let node, !event.isAbout(node: node) { return false }
+            if let bot, !event.isAbout(bot: bot) { return false }
+            return true
         }
     }
 
-    private func reader(from lastEventID: String?) -> EventReader {
-        EventReader(feed: services.events, lastEventID: lastEventID)
+    private struct Document: Codable, APIDocument {
+        static let schemaName: String? = "Event"
+
+        let id: String
+        let type: String
+        let at: Date
+        let data: JSONValue
+    }
+
+    var routes: [APIRoute] {
+        [
+            APIRoute(
+                .get,
+                "/api/events",
+                .viewer,
+                .live,
+                "Everything that happens, as it happens; as JSON, what has happened lately.",
+                details: """
+                    A `text/event-stream` unless `Accept` names `application/json` and not that. `Last-Event-ID` resumes \
+                    it. A reader that was too slow, or away for too long, gets an event `missed` with how many it missed \
+                    (null after a restart of the hub) and should read again what it shows. As JSON: the events of this \
+                    run that are still kept, newest first.
+                    """,
+                parameters: [
+                    .query("types", .string(lengths: 1...400), "Only these types; names with commas between."),
+                    .query("node_id", .string(lengths: 1...64), "Only what names this node."),
+                    .query("bot_id", .string(lengths: 1...64), "Only what names this bot."),
+                    .query("after", .string(lengths: 1...100), "The same as `Last-Event-ID`."),
+                    .header("Last-Event-ID", .string(lengths: 1...100, pattern: "^[!-~]+$"), "Go on after this event."),
+                    .limit, .position,
+                ],
+                answers: [APIAnswer.json(Page<Document>.self).or("text/event-stream")],
+                errors: [.tooManyStreams],
+                handler: read
+            )
+        ]
+    }
+
+    @Sendable
+    private func read(_ request: Request, _ context: HubRequestContext) async throws -> Response {
+        var filter = Filter()
+        filter.types = Set(try request.text("types")?.split(separator: ",").map(String.init) ?? [])
+        filter.node = try request.text("node_id")
+        filter.bot = try request.text("bot_id")
+        let accept = request.headers[.accept] ?? "text/event-stream"
+        guard !accept.contains("application/json") || accept.contains("text/event-stream") else {
+            return try history(request, filter)
+        }
+        let lastEventID = try HTTPField.Name("Last-Event-ID").flatMap { request.headers[$0] } ?? request.text("after")
+        let reader = EventReader(feed: services.events, lastEventID: lastEventID, isWanted: filter.isWanted)
+        return try services.streams.response(for: context, services: services, next: reader.next)
+    }
+
+    private func history(_ request: Request, _ filter: Filter) throws -> Response {
+        let limit = try request.pageLimit()
+        let events = services.events.history(
+            before: try request.positionCursor().map { UInt64($0) },
+            limit: limit + 1,
+            where: filter.isWanted
+        )
+        return try JSONCoding.response(
+            Page(events, limit: limit, cursor: { String($0.sequence) }) {
+                Document(id: services.events.eventID($0.sequence), type: $0.type, at: $0.at, data: $0.data)
+            }
+        )
     }
 }
 
@@ -28,11 +93,13 @@ struct EventRoutes {
 final class EventReader: Sendable {
     private let feed: EventFeed
     private let signals: AsyncStream<Void>
+    private let isWanted: @Sendable (HubEvent) -> Bool
     private let state: Mutex<(cursor: UInt64, hasLostTrack: Bool)>
 
     /// - Parameter lastEventID: where to go on. Another run's id cannot be followed up: that is told as missed.
-    init(feed: EventFeed, lastEventID: String?) {
+    init(feed: EventFeed, lastEventID: String?, isWanted: @escaping @Sendable (HubEvent) -> Bool = { _ in true }) {
         self.feed = feed
+        self.isWanted = isWanted
         signals = feed.signals()
         let cursor = lastEventID.map { feed.cursor(lastEventID: $0) } ?? feed.newest
         state = Mutex((cursor ?? feed.newest, cursor == nil))
@@ -42,9 +109,10 @@ final class EventReader: Sendable {
     @Sendable
     func next() async throws -> [ServerSentEvent]? {
         while true {
-            let (batch, hasLostTrack) = state.withLock { state in
+            let (batch, hasLostTrack, isAtEnd) = state.withLock { state in
                 defer { state.hasLostTrack = false }
-                return (feed.read(after: &state.cursor), state.hasLostTrack)
+                let before = state.cursor
+                return (feed.read(after: &state.cursor), state.hasLostTrack, state.cursor == before)
             }
             var events: [ServerSentEvent] = []
             if hasLostTrack || batch.missed > 0 {
@@ -54,7 +122,7 @@ final class EventReader: Sendable {
                     ServerSentEvent(id: nil, name: "missed", data: try JSONCoding.encode(["missed": count]))
                 )
             }
-            events += try batch.events.map { event in
+            events += try batch.events.filter(isWanted).map { event in
                 var data = event.data
                 if case .object(var members) = data {
                     members["at"] = .string(event.at.rfc3339)
@@ -67,6 +135,7 @@ final class EventReader: Sendable {
                 )
             }
             if !events.isEmpty { return events }
+            guard isAtEnd else { continue }
             // A fresh iterator each time: signals are merged and carry nothing, so none can be lost between two.
             var isOver = true
             for await _ in signals {

@@ -7,7 +7,7 @@ import WireFormat
 struct LogRoutes {
     let services: HubServices
 
-    private struct Line: Encodable {
+    private struct Line: Codable, Sendable {
         let offset: UInt64
         let at: Date
         let source: String
@@ -30,35 +30,67 @@ struct LogRoutes {
         }
     }
 
-    private struct Lines: Encodable {
+    private struct Lines: Codable, APIDocument {
+        static let schemaName: String? = "LogLines"
+
         let lines: [Line]
         let nextOffset: UInt64
     }
 
-    func add(to routes: RoleGroups) {
-        routes.viewer.get("bots/:id/logs") { request, context in
-            let bot = try context.botID()
-            var query = try Self.query(request)
-            guard request.query("follow") == "true" || request.headers[.accept]?.contains("text/event-stream") == true
-            else {
-                let page = try await services.logs.page(bot, query)
-                return try JSONCoding.response(Lines(lines: page.lines.map(Line.init), nextOffset: page.nextOffset))
-            }
-            if let name = HTTPField.Name("Last-Event-ID"), let last = request.headers[name].flatMap({ UInt64($0) }) {
-                query.start = .offset(last)
-            }
-            let subscription = try await services.logs.follow(bot, query)
-            return try services.streams.response(
-                next: {
-                    guard let chunk = try await subscription.next() else { return nil }
-                    let data = try JSONCoding.encode(
-                        Lines(lines: chunk.lines.map(Line.init), nextOffset: chunk.nextOffset)
-                    )
-                    return [ServerSentEvent(id: String(chunk.nextOffset), name: nil, data: data)]
-                },
-                onEnd: { subscription.cancel() }
+    var routes: [APIRoute] {
+        [
+            APIRoute(
+                .get,
+                "/api/bots/{id}/logs",
+                .viewer,
+                .logs,
+                "What a bot has written: the end of it, a part, or a stream that follows.",
+                details: """
+                    The stream is `text/event-stream`; each event holds lines as the page does, and its id is the offset \
+                    where the next begins, so that `Last-Event-ID` resumes it.
+                    """,
+                parameters: [
+                    .query("tail", .integer(0...10_000), "So many lines from the end; 100 unless given."),
+                    .query("offset", .integer(0...Int64.max), "From here on, instead of `tail`."),
+                    .query("since", .time, "Only lines written at this time or later."),
+                    .query(
+                        "follow",
+                        .boolean,
+                        "`true` for the stream, which `Accept: text/event-stream` also asks for."
+                    ),
+                ],
+                answers: [APIAnswer.json(Lines.self).or("text/event-stream")],
+                errors: [.nodeOffline],
+                handler: read
             )
+        ]
+    }
+
+    @Sendable
+    private func read(_ request: Request, _ context: HubRequestContext) async throws -> Response {
+        let bot = try context.botID()
+        var query = try Self.query(request)
+        guard try request.flag("follow") || request.headers[.accept]?.contains("text/event-stream") == true
+        else {
+            let page = try await services.logs.page(bot, query)
+            return try JSONCoding.response(Lines(lines: page.lines.map(Line.init), nextOffset: page.nextOffset))
         }
+        if let name = HTTPField.Name("Last-Event-ID"), let last = request.headers[name].flatMap({ UInt64($0) }) {
+            query.start = .offset(last)
+        }
+        let subscription = try await services.logs.follow(bot, query)
+        return try services.streams.response(
+            for: context,
+            services: services,
+            next: {
+                guard let chunk = try await subscription.next() else { return nil }
+                let data = try JSONCoding.encode(
+                    Lines(lines: chunk.lines.map(Line.init), nextOffset: chunk.nextOffset)
+                )
+                return [ServerSentEvent(id: String(chunk.nextOffset), name: nil, data: data)]
+            },
+            onEnd: { subscription.cancel() }
+        )
     }
 
     private static func query(_ request: Request) throws -> LogOperations.Query {
@@ -67,17 +99,7 @@ struct LogRoutes {
         guard tail == nil || offset == nil else {
             throw HubError(.invalidRequest, "`tail` and `offset` exclude each other. Give one of them.")
         }
-        var since: Date?
-        if let text = request.query("since") {
-            // `try?`: the other spelling of the same standard is tried, then the request is refused.
-            guard
-                let date = (try? Date(text, strategy: .iso8601))
-                    ?? (try? Date(text, strategy: Date.ISO8601FormatStyle(includingFractionalSeconds: true)))
-            else {
-                throw HubError(.invalidRequest, "`since` must be an RFC 3339 time, for example 2026-01-31T12:00:00Z.")
-            }
-            since = date
-        }
+        let since = try request.time("since")
         let start: LogOperations.Query.Start = offset.map { .offset(UInt64($0)) } ?? .tail(lines: UInt32(tail ?? 100))
         return LogOperations.Query(start: start, since: since)
     }

@@ -2,14 +2,16 @@ import Foundation
 import WireFormat
 
 /// A node as the API shows it.
-struct NodeDocument: Encodable {
-    struct Fact: Encodable {
+struct NodeDocument: Codable, APIDocument {
+    static let schemaName: String? = "Node"
+
+    struct Fact: Codable, Sendable {
         let state: String
         let reason: String
         let since: Date?
     }
 
-    struct Workload: Encodable {
+    struct Workload: Codable, Sendable {
         let state: String
         let reason: String
         let since: Date?
@@ -17,7 +19,7 @@ struct NodeDocument: Encodable {
         let botsTotal: Int
     }
 
-    struct Profile: Encodable {
+    struct Profile: Codable, Sendable {
         let name: String
         let backend: String
         let description: String
@@ -28,7 +30,7 @@ struct NodeDocument: Encodable {
     }
 
     /// A second machine that holds this node's identity and was turned away.
-    struct QuarantineDocument: Encodable {
+    struct QuarantineDocument: Codable, Sendable {
         let reason: String
         let since: Date
         let lastAttemptAt: Date
@@ -173,8 +175,10 @@ struct NodeDocument: Encodable {
 }
 
 /// What a node has and uses, as the API shows it.
-struct ResourcesDocument: Encodable {
-    struct Disk: Encodable {
+struct ResourcesDocument: Codable, APIDocument {
+    static let schemaName: String? = "Resources"
+
+    struct Disk: Codable, Sendable {
         let mountPoint: String
         let device: String
         let fileSystem: String
@@ -182,7 +186,7 @@ struct ResourcesDocument: Encodable {
         let availableBytes: UInt64
     }
 
-    struct Times: Encodable {
+    struct Times: Codable, Sendable {
         let user: Double
         let nice: Double
         let system: Double

@@ -5,61 +5,100 @@ import Hummingbird
 /// `/api/session`: signing in and out of the page.
 struct SessionRoutes {
     let services: HubServices
-    let limiter: EnrollmentLimiter
 
-    private struct SignInBody: Decodable {
+    private struct SignInBody: APIDocument {
         let loginToken: String?
         let token: String?
+
+        static var memberDetails: [String: Schema] {
+            [
+                "login_token": Schema.string(lengths: 1...256).described("Of a login link; works once."),
+                "token": Schema.string(lengths: 1...256).described("A bearer token."),
+            ]
+        }
     }
 
-    private struct Document: Encodable {
-        struct Who: Encodable {
+    private struct Document: Codable, APIDocument {
+        struct Who: Codable, Sendable {
             let id: String
             let name: String
-            let role: String
+            let role: Role
         }
+
+        static let schemaName: String? = "Session"
 
         let `operator`: Who
         let csrfToken: String?
         let expiresAt: Date?
 
-        init(_ found: Operator, _ session: OperatorSession?) {
-            `operator` = Who(id: found.id.rawValue, name: found.name, role: found.role.rawValue)
+        init(_ found: Operator, _ session: OperatorSession?, expiresAt: Date?) {
+            `operator` = Who(id: found.id.rawValue, name: found.name, role: found.role)
             csrfToken = session?.csrfToken
-            expiresAt = session?.expiresAt
+            self.expiresAt = expiresAt
         }
     }
 
-    func add(to routes: RoleGroups) {
-        routes.viewer.get("session") { _, context in
-            try JSONCoding.response(Document(try context.requireOperator(), context.session))
-        }
-        routes.viewer.delete("session") { _, context in
-            if let session = context.session {
-                try await services.operators.endSession(session)
-            }
-            return Response(status: .noContent, headers: [.setCookie: cookie("", maxAge: 0)])
-        }
+    var routes: [APIRoute] {
+        [
+            APIRoute(
+                .post,
+                "/api/session",
+                .anyone,
+                .operators,
+                "Sign in: opens a session, whose cookie comes with the answer.",
+                details: "A session that the browser had before ends. Sign-ins are limited by address.",
+                body: .json(SignInBody.self),
+                answers: [.created(Document.self)],
+                errors: [.unauthenticated, .invalidRequest],
+                handler: signIn
+            ),
+            APIRoute(
+                .get,
+                "/api/session",
+                .viewer,
+                .operators,
+                "Who one is, and the token that protects changes from other sites.",
+                answers: [.json(Document.self)]
+            ) { _, context in
+                try JSONCoding.response(
+                    Document(
+                        try context.requireOperator(),
+                        context.session,
+                        expiresAt: context.credentialExpiresAt
+                    )
+                )
+            },
+            APIRoute(.delete, "/api/session", .viewer, .operators, "Sign out.", answers: [.noContent]) { _, context in
+                if let session = context.session {
+                    try await services.operators.endSession(session)
+                }
+                return Response(status: .noContent, headers: [.setCookie: cookie("", maxAge: 0)])
+            },
+        ]
     }
 
-    /// Signing in is public; the token in the body is the credential. JSON only, which a form on another site cannot send.
-    func addPublic(to router: RouterGroup<HubRequestContext>) {
-        router.post("api/session") { request, context in
-            try limiter.admit(context.remoteAddress, now: services.clock.now())
-            guard request.headers[.contentType]?.lowercased().hasPrefix("application/json") == true else {
-                throw HubError(.invalidRequest, "Send JSON with `Content-Type: application/json`.")
-            }
-            let body = try JSONCoding.decode(SignInBody.self, from: try await JSONCoding.body(request, limit: 4096))
-            guard let token = body.loginToken ?? body.token else {
-                throw HubError(.invalidRequest, "Send `login_token` or `token`.")
-            }
-            let session = try await services.operators.startSession(token: token)
-            return try JSONCoding.response(
-                Document(session.operator, session),
-                status: .created,
-                headers: [.setCookie: cookie(session.token, maxAge: Int(OperatorOperations.sessionLifetime))]
-            )
+    /// The token in the body is the credential. JSON only, which a form on another site cannot send.
+    @Sendable
+    private func signIn(_ request: Request, _ context: HubRequestContext) async throws -> Response {
+        let address = services.address(of: request, context)
+        try services.limiter.admitSignIn(from: address.limitKey ?? address.text, now: services.clock.now())
+        guard request.headers[.contentType]?.lowercased().hasPrefix("application/json") == true else {
+            throw HubError(.invalidRequest, "Send JSON with `Content-Type: application/json`.")
         }
+        let body = try await request.json(SignInBody.self, limit: 4096)
+        guard let token = body.loginToken ?? body.token else {
+            throw HubError(.invalidRequest, "Send `login_token` or `token`.")
+        }
+        let session = try await services.operators.startSession(
+            token: token,
+            replacing: AuthenticationMiddleware.sessionToken(request)
+        )
+        let lifetime = session.expiresAt.timeIntervalSince(services.clock.date())
+        return try JSONCoding.response(
+            Document(session.operator, session, expiresAt: session.expiresAt),
+            status: .created,
+            headers: [.setCookie: cookie(session.token, maxAge: Int(lifetime))]
+        )
     }
 
     private func cookie(_ value: String, maxAge: Int) -> String {

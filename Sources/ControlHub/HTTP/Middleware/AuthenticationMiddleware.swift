@@ -6,7 +6,7 @@ import Hummingbird
 struct AuthenticationMiddleware: RouterMiddleware {
     typealias Context = HubRequestContext
 
-    let operators: OperatorOperations
+    let services: HubServices
 
     static let cookieName = "hub_session"
     static let missing = HubError(
@@ -21,19 +21,30 @@ struct AuthenticationMiddleware: RouterMiddleware {
         next: (Request, HubRequestContext) async throws -> Response
     ) async throws -> Response {
         var context = context
+        let operators = services.operators
+        let now = services.clock.now()
         if let header = request.headers[.authorization] {
             let parts = header.split(separator: " ", maxSplits: 1)
             guard parts.count == 2, parts[0].lowercased() == "bearer",
                 let found = try await operators.authenticate(bearer: String(parts[1]))
-            else { throw Self.missing }
-            context.operator = found
-        } else if let token = Self.sessionToken(request),
-            let session = try await operators.authenticate(session: token)
-        {
+            else {
+                try services.limiter.noteRefusal(from: services.address(of: request, context).limitKey, now: now)
+                throw Self.missing
+            }
+            context.operator = found.operator
+            context.credentialExpiresAt = found.expiresAt
+            context.bearer = String(parts[1])
+        } else if let token = Self.sessionToken(request) {
+            guard let session = try await operators.authenticate(session: token) else {
+                try services.limiter.noteRefusal(from: services.address(of: request, context).limitKey, now: now)
+                throw Self.missing
+            }
             try Self.checkCSRF(request, session)
             context.operator = session.operator
             context.session = session
+            context.credentialExpiresAt = session.expiresAt
         }
+        if let found = context.operator { try services.limiter.admit(found.id, now: now) }
         return try await next(request, context)
     }
 

@@ -12,6 +12,9 @@ enum HubMigrations {
         migrator.registerMigration("2 pairing again") { db in
             try db.execute(sql: pairingAgain)
         }
+        migrator.registerMigration(MigrationOperatorTokens.name) { db in
+            try db.execute(sql: MigrationOperatorTokens.sql)
+        }
         return migrator
     }
 

@@ -1,0 +1,26 @@
+import Foundation
+
+/// Where a page of the list of conversations ends. Opaque to who gets it.
+struct ConversationCursor: Sendable, Equatable {
+    /// Milliseconds since 1970.
+    let updatedAt: Int64
+    let id: String
+
+    init(_ conversation: Conversation) {
+        updatedAt = conversation.updatedAt.unixMilliseconds
+        id = conversation.id.rawValue
+    }
+
+    /// Reads one back; nil for what is none.
+    init?(_ text: String) {
+        let base64 = text.replacing("-", with: "+").replacing("_", with: "/")
+        let padded = base64 + String(repeating: "=", count: (4 - base64.utf8.count % 4) % 4)
+        guard let data = Data(base64Encoded: padded) else { return nil }
+        let parts = String(decoding: data, as: UTF8.self).split(separator: " ", maxSplits: 1)
+        guard parts.count == 2, let updatedAt = Int64(parts[0]) else { return nil }
+        self.updatedAt = updatedAt
+        id = String(parts[1])
+    }
+
+    var text: String { SecretBytes.base64URL("\(updatedAt) \(id)".utf8) }
+}

@@ -1,0 +1,121 @@
+import Foundation
+import HTTPTypes
+import Hummingbird
+
+extension Request {
+    /// The body as a JSON document; nothing at all counts as `{}`. Throws `invalidRequest` naming the member that is
+    /// wrong, missing or not known, `payloadTooLarge`, `requestTimeout`.
+    ///
+    /// A member that is not known is refused: a misspelled one would otherwise change nothing and say nothing.
+    func json<Document: APIDocument>(_ type: Document.Type, limit: Int = JSONCoding.smallBodyBytes) async throws
+        -> Document
+    {
+        let data = try await JSONCoding.body(self, limit: limit)
+        let document = try JSONCoding.decode(type, from: data)
+        guard !data.isEmpty, let known = try SchemaLibrary.members(of: type).memberNames else { return document }
+        let sent = try JSONCoding.decode([String: Ignored].self, from: data).keys.map(JSONCoding.snakeCase)
+        if let unknown = sent.sorted().first(where: { !known.contains($0) }) {
+            throw HubError(
+                .invalidRequest,
+                "`\(unknown.prefix(64))` is not known here. Known are \(known.sorted().joined(separator: ", "))."
+            )
+        }
+        return document
+    }
+
+    /// A query parameter, percent-decoded.
+    func query(_ name: String) -> String? {
+        uri.queryParameters.get(name)
+    }
+
+    /// A whole number in the query. Throws `invalidRequest` for anything else and for what lies outside `range`.
+    func number(_ name: String, in range: ClosedRange<Int64>) throws -> Int64? {
+        guard let text = query(name) else { return nil }
+        guard let value = Int64(text), range.contains(value) else {
+            throw HubError(
+                .invalidRequest,
+                "`\(name)` must be a whole number from \(range.lowerBound) to \(range.upperBound)."
+            )
+        }
+        return value
+    }
+
+    /// One of a set of words in the query.
+    func word<Words: CaseIterable & RawRepresentable<String>>(_ name: String, of type: Words.Type) throws -> Words? {
+        guard let text = query(name) else { return nil }
+        guard let word = Words(rawValue: text) else {
+            let all = Words.allCases.map(\.rawValue).joined(separator: ", ")
+            throw HubError(.invalidRequest, "`\(name)` must be one of \(all).")
+        }
+        return word
+    }
+
+    /// `true` or `false` in the query; false where it is missing.
+    func flag(_ name: String) throws -> Bool {
+        switch query(name) {
+        case nil, "false": return false
+        case "true", "": return true
+        default: throw HubError(.invalidRequest, "`\(name)` must be true or false.")
+        }
+    }
+
+    /// An RFC 3339 time in the query.
+    func time(_ name: String) throws -> Date? {
+        guard let text = query(name) else { return nil }
+        guard let date = Date(rfc3339: text) else {
+            throw HubError(.invalidRequest, "`\(name)` must be an RFC 3339 time, for example 2026-01-31T12:00:00Z.")
+        }
+        return date
+    }
+
+    /// Text in the query of a bounded length.
+    func text(_ name: String, atMost bytes: Int = 400) throws -> String? {
+        guard let text = query(name) else { return nil }
+        guard (1...bytes).contains(text.utf8.count) else {
+            throw HubError(.invalidRequest, "`\(name)` must have 1 to \(bytes) bytes.")
+        }
+        return text
+    }
+
+    /// Items a page shows: 100 unless asked, at most 500.
+    func pageLimit() throws -> Int {
+        Int(try number("limit", in: 1...500) ?? 100)
+    }
+
+    /// A list's `cursor` that is a position.
+    func positionCursor() throws -> Int64? {
+        try number("cursor", in: 0...Int64.max)
+    }
+}
+
+extension HubRequestContext {
+    /// A part of the path, percent-decoded.
+    func part(_ name: String) throws -> String {
+        let raw = try parameters.require(name)
+        guard let text = raw.removingPercentEncoding else {
+            throw HubError(.notFound, "The address holds a part that is no text.")
+        }
+        return text
+    }
+
+    func nodeID() throws -> NodeID { NodeID(rawValue: try part("id")) }
+    func botID() throws -> BotID { BotID(rawValue: try part("id")) }
+}
+
+/// Any JSON, not looked at.
+private struct Ignored: Decodable {
+    init(from decoder: any Decoder) {}
+}
+
+extension Date {
+    /// Reads an RFC 3339 time; nil for anything else.
+    init?(rfc3339 text: String) {
+        guard text.utf8.count <= 40 else { return nil }
+        // `try?`: the other spelling of the same standard is tried, then it is none.
+        guard
+            let date = (try? Date(text, strategy: .iso8601))
+                ?? (try? Date(text, strategy: Date.ISO8601FormatStyle(includingFractionalSeconds: true)))
+        else { return nil }
+        self = date
+    }
+}
