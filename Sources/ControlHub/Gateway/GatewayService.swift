@@ -33,6 +33,7 @@ struct GatewayService: Service, AgentChannel {
     let session: HubSessionMachine.Configuration
     let logger: Logger
     private let live = LiveSessions()
+    private let work = SessionWork()
     private let clock = SessionClock(unixMilliseconds: { UInt64(max(0, Date().timeIntervalSince1970 * 1000)) })
 
     init(
@@ -58,66 +59,92 @@ struct GatewayService: Service, AgentChannel {
     /// How long nodes may take to finish what is open before their sessions are closed.
     private static let drainTimeout = Duration.seconds(2)
 
-    /// Waits for the end of the hub and then sends the nodes away, to come back when it is up again.
+    /// Does the sessions' work until the end of the hub, then sends the nodes away, to come back when it is up again.
     func run() async throws {
-        // Ends by graceful shutdown or by cancellation; the sessions are to be closed either way.
-        try? await gracefulShutdown()
-        gate.drain()
-        for session in live.all { session.goAway(reason: "the hub is restarting") }
-        // `try?`: cut short where the hub is in a hurry.
-        try? await live.waitUntilEmpty(atMost: Self.drainTimeout)
-        for session in live.all { session.close(.hubRestarting, reason: "the hub is restarting") }
+        await withDiscardingTaskGroup { group in
+            group.addTask { await work.run() }
+            // Ends by graceful shutdown or by cancellation; the sessions are to be closed either way.
+            try? await gracefulShutdown()
+            gate.drain()
+            for session in live.all { session.goAway(reason: "the hub is restarting") }
+            // `try?`: cut short where the hub is in a hurry.
+            try? await live.waitUntilEmpty(atMost: Self.drainTimeout)
+            for session in live.all { session.close(.hubRestarting, reason: "the hub is restarting") }
+            try? await live.waitUntilEmpty(atMost: Self.drainTimeout)
+            work.finish()
+        }
     }
 
     // MARK: - For the server
 
-    /// Makes the session of an upgraded connection.
+    /// Makes the session of an upgraded connection, and has it attended to whenever it has news.
     func connection(_ request: NodeRequest, _ waker: WebSocketWaker) -> NodeConnection {
-        NodeConnection(
-            session: HubSession(configuration: session, clock: clock, changed: { waker.wake() }),
-            request: request
+        let attendance = SessionAttendance(request)
+        let session = HubSession(
+            configuration: session,
+            clock: clock,
+            changed: { waker.wake() },
+            news: { session in
+                guard attendance.wake() else { return }
+                work.add { await attend(attendance, session) }
+            }
         )
+        return NodeConnection(session: session, request: request)
     }
 
-    /// Runs the session on one upgraded connection until it ends; one task, which waits for what the session tells.
+    /// Returns when the session on an upgraded connection has ended.
     func serve(_ connection: NodeConnection) async {
-        await greet(connection.session, connection.request)
         // Whoever ended it has said with what code; where it was cancelled this ends it.
         _ = await connection.session.ended()
     }
 
-    /// Takes the first event, which is the node's Hello, and goes on with the session if the token is good.
-    private func greet(_ session: HubSession, _ request: NodeRequest) async {
-        do {
-            var events = session.events.makeAsyncIterator()
-            guard case .hello(let hello) = await events.next() else { return }
-            switch try await nodes.authenticate(token: request.token) {
-            case .unknown:
-                refuse(session, request, .tokenNotAccepted, "unknown token")
-            case .expired:
-                refuse(session, request, .tokenNotAccepted, "expired: this token was good until a time that is over")
-            case .revoked:
-                refuse(session, request, .revoked, "revoked")
-            case .accepted(let node) where !hello.nodeID.isEmpty && hello.nodeID != node.rawValue:
-                refuse(session, request, .tokenNotAccepted, "the token is that of another node")
-            case .accepted(let node):
-                gate.accepted(token: request.token)
-                if let wait = gate.pace(node) {
-                    session.refuse(.slowDown, reason: "too many sessions of this node; one is due in \(wait.seconds) s")
-                    return
-                }
-                try await attend(node, session, hello, request, &events)
+    // MARK: - A session
+
+    /// Does what there is to do for a session now.
+    private func attend(_ attendance: SessionAttendance, _ session: HubSession) async {
+        repeat {
+            attendance.look()
+            while let event = session.takeEvent() {
+                await take(event, attendance, session)
             }
-        } catch is CancellationError {
-            return
-        } catch let error as HubError where Self.closing(for: error) != nil {
-            close(session, for: error)
+            if session.ending != nil { await leave(attendance, session) }
+        } while !attendance.rest()
+    }
+
+    private func take(_ event: HubSessionEvent, _ attendance: SessionAttendance, _ session: HubSession) async {
+        do {
+            switch (attendance.phase, event) {
+            case (.greeting, .hello(let hello)):
+                try await greet(attendance, session, hello)
+            case (.attending(let attended), _):
+                try await take(event, attendance, attended)
+            case (.greeting, _), (.over, _):
+                break
+            }
         } catch {
-            logger.error(
-                "a node's session could not be opened",
-                metadata: ["remote": "\(request.remoteAddress)", "reason": "\(error)"]
-            )
-            session.close(.hubRestarting, reason: "the hub could not look up the node; try again")
+            fail(attendance, session, error)
+        }
+    }
+
+    /// Answers Hello, and goes on with the session if the token is good.
+    private func greet(_ attendance: SessionAttendance, _ session: HubSession, _ hello: WireHello) async throws {
+        let request = attendance.request
+        switch try await nodes.authenticate(token: request.token) {
+        case .unknown:
+            refuse(session, request, .tokenNotAccepted, "unknown token")
+        case .expired:
+            refuse(session, request, .tokenNotAccepted, "expired: this token was good until a time that is over")
+        case .revoked:
+            refuse(session, request, .revoked, "revoked")
+        case .accepted(let node) where !hello.nodeID.isEmpty && hello.nodeID != node.rawValue:
+            refuse(session, request, .tokenNotAccepted, "the token is that of another node")
+        case .accepted(let node):
+            gate.accepted(token: request.token)
+            if let wait = gate.pace(node) {
+                session.refuse(.slowDown, reason: "too many sessions of this node; one is due in \(wait.seconds) s")
+                return
+            }
+            try await open(node, attendance, session, hello)
         }
     }
 
@@ -136,20 +163,32 @@ struct GatewayService: Service, AgentChannel {
         }
     }
 
-    private func close(_ session: HubSession, for error: any Error) {
-        let (code, reason) =
-            (error as? HubError).flatMap(Self.closing)
-            ?? (.hubRestarting, "the hub has a problem with its database; try again")
-        session.close(code, reason: reason)
+    /// Ends a session a part of which has failed.
+    private func fail(_ attendance: SessionAttendance, _ session: HubSession, _ error: any Error) {
+        switch error {
+        case is CancellationError:
+            session.close(.hubRestarting, reason: "the hub is restarting")
+        case let error as WireFormatError where error.code == .sessionClosed:
+            // What was under way when the session ended; why it did is known.
+            break
+        default:
+            attendance.update { $0.failure = $0.failure ?? "\(error)" }
+            if let (code, reason) = (error as? HubError).flatMap(Self.closing) {
+                session.close(code, reason: reason)
+                return
+            }
+            logger.error(
+                "a node's session failed",
+                metadata: ["remote": "\(attendance.request.remoteAddress)", "reason": "\(error)"]
+            )
+            session.close(.hubRestarting, reason: "the hub has a problem with its database; try again")
+        }
     }
 
-    private func attend(
-        _ node: NodeID,
-        _ session: HubSession,
-        _ hello: WireHello,
-        _ request: NodeRequest,
-        _ events: inout SessionEvents<HubSessionEvent>.AsyncIterator
-    ) async throws {
+    private func open(_ node: NodeID, _ attendance: SessionAttendance, _ session: HubSession, _ hello: WireHello)
+        async throws
+    {
+        let request = attendance.request
         let opened = try await nodes.openSession(node, hello: hello, remoteAddress: request.remoteAddress, at: Date())
         if let evidence = opened.quarantineReason {
             session.refuse(.replaced, reason: "quarantined: \(evidence)")
@@ -160,32 +199,45 @@ struct GatewayService: Service, AgentChannel {
             old.session.close(.replaced, reason: "a newer session took over")
             if old.epoch == entry.epoch { return }
         }
-        var metadata = logger
-        metadata[metadataKey: "node_id"] = "\(node)"
-        metadata[metadataKey: "session_epoch"] = "\(opened.epoch)"
-        metadata.info(
+        var logger = logger
+        logger[metadataKey: "node_id"] = "\(node)"
+        logger[metadataKey: "session_epoch"] = "\(opened.epoch)"
+        logger.info(
             "node connected",
             metadata: ["remote": "\(request.remoteAddress)", "agent": "\(hello.agentVersion)"]
         )
+        attendance.phase = .attending(
+            SessionAttendance.Attended(
+                entry: entry,
+                pump: CommandPump(
+                    node: node,
+                    epoch: opened.epoch,
+                    session: session,
+                    commands: commands,
+                    logger: logger
+                ),
+                // Commands are news of the session like any other, so that an idle node costs no task.
+                listener: commands.listen(for: node) { session.nudge() },
+                logger: logger
+            )
+        )
+        // Only now that it can be found and closed: it may have been revoked or replaced in the meantime.
+        try await nodes.confirmSession(node, epoch: opened.epoch)
+        try await bots.apply(hello.bots, from: node, epoch: opened.epoch)
+        let cursors = try await packets.cursors(journal: hello.journalID, from: node)
+        try session.accept(welcome(node, opened, cursors))
+        session.nudge()
+    }
 
-        var failure: (any Error)?
-        do {
-            // Only now that it can be found and closed: it may have been revoked or replaced in the meantime.
-            try await nodes.confirmSession(node, epoch: opened.epoch)
-            try await bots.apply(hello.bots, from: node, epoch: opened.epoch)
-            let cursors = try await packets.cursors(journal: hello.journalID, from: node)
-            try session.accept(welcome(node, opened, cursors))
-            try await exchange(entry, journal: hello.journalID, &events, logger: metadata)
-        } catch is CancellationError {
-        } catch let error as WireFormatError where error.code == .sessionClosed {
-        } catch {
-            failure = error
-            close(session, for: error)
-        }
-        live.leave(entry)
-        let reason = failure.map { "\($0)" } ?? session.ending?.description ?? "the hub is stopping"
-        metadata.info("node disconnected", metadata: ["reason": "\(reason)"])
-        await nodes.closeSession(node, epoch: opened.epoch, reason: reason, at: Date())
+    /// Forgets a session that has ended.
+    private func leave(_ attendance: SessionAttendance, _ session: HubSession) async {
+        guard case .attending(let attended) = attendance.phase else { return }
+        attendance.phase = .over
+        attended.listener.end()
+        live.leave(attended.entry)
+        let reason = attended.failure ?? session.ending?.description ?? "the hub is stopping"
+        attended.logger.info("node disconnected", metadata: ["reason": "\(reason)"])
+        await nodes.closeSession(attended.entry.node, epoch: attended.entry.epoch, reason: reason, at: Date())
     }
 
     private func welcome(_ node: NodeID, _ opened: OpenedSession, _ cursors: [WirePacketCursor]) -> WireWelcome {
@@ -202,57 +254,50 @@ struct GatewayService: Service, AgentChannel {
         }
     }
 
-    /// The life of an accepted session.
-    private func exchange(
-        _ entry: LiveSession,
-        journal: String,
-        _ events: inout SessionEvents<HubSessionEvent>.AsyncIterator,
-        logger: Logger
-    ) async throws {
-        let pump = CommandPump(
-            node: entry.node,
-            epoch: entry.epoch,
-            session: entry.session,
-            commands: commands,
-            logger: logger
-        )
-        // The session's one reader learns of new commands as well, so that an idle node costs one waiting task.
-        let listener = commands.listen(for: entry.node) { entry.session.nudge() }
-        defer { listener.end() }
-        entry.session.nudge()
-        try await withThrowingDiscardingTaskGroup { group in
-            while let event = await events.next() {
-                switch event {
-                case .heartbeat(let heartbeat, _):
-                    await nodes.heartbeat(entry.node, epoch: entry.epoch, heartbeat, at: Date())
-                case .telemetry(let telemetry):
-                    await nodes.telemetry(entry.node, epoch: entry.epoch, telemetry, at: Date())
-                case .botStatus(let report):
-                    try await bots.apply(report.bots, from: entry.node, epoch: entry.epoch)
-                case .packets(let header, let stream):
-                    group.addTask { try await ingest(header.journalID, stream, from: entry) }
-                case .nudged:
-                    if pump.wake() { group.addTask { try await pump.run() } }
-                case .goAway, .hello:
-                    break
+    /// What an accepted session tells.
+    private func take(_ event: HubSessionEvent, _ attendance: SessionAttendance, _ attended: SessionAttendance.Attended)
+        async throws
+    {
+        let (node, epoch, session) = (attended.entry.node, attended.entry.epoch, attended.entry.session)
+        switch event {
+        case .heartbeat(let heartbeat, _):
+            await nodes.heartbeat(node, epoch: epoch, heartbeat, at: Date())
+        case .telemetry(let telemetry):
+            await nodes.telemetry(node, epoch: epoch, telemetry, at: Date())
+        case .botStatus(let report):
+            try await bots.apply(report.bots, from: node, epoch: epoch)
+        case .packets(let header, let stream):
+            let intake = PacketIntake(stream)
+            attendance.update { $0.intake = intake }
+            intake.begin { intake in
+                run(attendance, session) {
+                    try await intake.run {
+                        try await packets.ingest($0, journal: header.journalID, from: node, epoch: epoch)
+                    }
                 }
             }
-            group.cancelAll()
+        case .nudged:
+            if attended.pump.wake() {
+                run(attendance, session) { try await attended.pump.run() }
+            }
+        case .goAway, .hello:
+            break
         }
     }
 
-    /// Commits packets and acknowledges them, in this order.
-    private func ingest(_ journal: String, _ stream: SessionStream, from entry: LiveSession) async throws {
-        while let batch = try await stream.receive(WirePacketBatch.self) {
-            let cursors = try await packets.ingest(
-                batch.packets,
-                journal: journal,
-                from: entry.node,
-                epoch: entry.epoch
-            )
-            try await stream.send(message: WirePacketAck.with { $0.cursors = cursors })
+    /// Does something for a session beside its events; a failure ends the session.
+    private func run(
+        _ attendance: SessionAttendance,
+        _ session: HubSession,
+        _ body: @escaping @Sendable () async throws -> Void
+    ) {
+        work.add {
+            do {
+                try await body()
+            } catch {
+                fail(attendance, session, error)
+            }
         }
-        stream.finish()
     }
 
     // MARK: - AgentChannel

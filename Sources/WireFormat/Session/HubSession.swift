@@ -42,16 +42,23 @@ public final class HubSession: Sendable {
     ///
     /// - Parameter changed: called, from any thread, when there may be something to do; the owner then asks
     ///   `nextInstruction()`, `isTakingMessages` and `nextDeadline` again, on its own thread. It must return at once.
+    /// - Parameter news: called, from any thread, when `takeEvent()` may have something, and when the session has ended, for
+    ///   a program that has no task waiting for `events`. It must return at once.
     public init(
         configuration: HubSessionMachine.Configuration = HubSessionMachine.Configuration(),
         clock: SessionClock,
-        changed: @escaping @Sendable () -> Void
+        changed: @escaping @Sendable () -> Void,
+        news: @escaping @Sendable (HubSession) -> Void = { _ in }
     ) {
         channel = SessionChannel(
             machine: HubSessionMachine(configuration: configuration),
-            carrier: .connection(changed: changed),
+            carrier: .connection(changed: changed, news: { news(HubSession($0)) }),
             clock: clock
         )
+    }
+
+    private init(_ channel: SessionChannel<HubSessionMachine>) {
+        self.channel = channel
     }
 
     /// Runs the session until it ends, by either side, by the transport or by cancellation. Call it once, on a session
@@ -68,6 +75,14 @@ public final class HubSession: Sendable {
             }
             return nil
         }
+    }
+
+    /// The next event, or nil when there is none at present. Events that came before the session ended can be taken after.
+    public func takeEvent() -> HubSessionEvent? {
+        while let event = channel.takeEvent() {
+            if let event = Self.translate(event) { return event }
+        }
+        return nil
     }
 
     /// Makes `nudged` one of the next events, so that the one task that reads them learns of other things as well; calls

@@ -20,8 +20,9 @@ final class SessionChannel<Machine: SessionMachine>: StreamHost, Sendable {
     enum Carrier: Sendable {
         /// The tasks of `run()`.
         case transport(TransportLoops)
-        /// The owner of the connection, who is told here that there may be something to do.
-        case connection(changed: @Sendable () -> Void)
+        /// The owner of the connection, who is told here that there may be something to do. `news` is for the program: there
+        /// may be events, or the session has ended.
+        case connection(changed: @Sendable () -> Void, news: @Sendable (SessionChannel) -> Void)
     }
 
     /// Beyond so many events not yet taken by the program no more messages are taken, which stops the peer.
@@ -78,31 +79,40 @@ final class SessionChannel<Machine: SessionMachine>: StreamHost, Sendable {
     func nextEvent() async throws -> Event? {
         while true {
             let ticket = eventSignal.ticket
-            let (event, isOver, hasRoom) = state.withLock { state in
-                if state.isNudged, state.ending == nil {
-                    state.isNudged = false
-                    return (Event.nudged as Event?, false, false)
-                }
-                let event = state.events.popFirst()
-                return (event, state.ending != nil, state.events.count == Self.maxPendingEvents / 2)
-            }
-            if hasRoom { roomMade() }
-            if let event { return event }
-            if isOver { return nil }
+            if let event = takeEvent() { return event }
+            if ending != nil { return takeEvent() }
             try await eventSignal.wait(after: ticket)
         }
+    }
+
+    /// The next event, or nil when there is none at present.
+    func takeEvent() -> Event? {
+        let (event, hasRoom) = state.withLock { state in
+            if state.isNudged, state.ending == nil {
+                state.isNudged = false
+                return (Event.nudged as Event?, false)
+            }
+            return (state.events.popFirst(), state.events.count == Self.maxPendingEvents / 2)
+        }
+        if hasRoom { roomMade() }
+        return event
     }
 
     /// Makes `nudged` the next event; calls that come before it is taken become one.
     func nudge() {
         state.withLock { $0.isNudged = true }
+        tellProgram()
+    }
+
+    private func tellProgram() {
         eventSignal.wake()
+        if case .connection(_, let news) = carrier { news(self) }
     }
 
     private func roomMade() {
         switch carrier {
         case .transport(let loops): loops.room.wake()
-        case .connection(let changed): changed()
+        case .connection(let changed, _): changed()
         }
     }
 
@@ -230,14 +240,14 @@ final class SessionChannel<Machine: SessionMachine>: StreamHost, Sendable {
         for signal in effects.streams {
             signal.wake()
         }
-        if effects.hasEvents { eventSignal.wake() }
+        if effects.hasEvents { tellProgram() }
         if effects.isSessionWritable { sessionSignal.wake() }
         switch carrier {
         case .transport(let loops):
             if effects.isFillWanted { loops.fill.wake() }
             if effects.isTimerEarlier { loops.timer.wake() }
             if caller == .program { loops.writer.wake() }
-        case .connection(let changed):
+        case .connection(let changed, _):
             if caller == .program { changed() }
         }
     }
@@ -316,12 +326,13 @@ final class SessionChannel<Machine: SessionMachine>: StreamHost, Sendable {
             }
             return (ending, Array(state.signals.values))
         }
-        for signal in signals + [eventSignal, sessionSignal] {
+        for signal in signals + [sessionSignal] {
             signal.wake()
         }
+        tellProgram()
         switch carrier {
         case .transport(let loops): loops.wakeAll()
-        case .connection(let changed): changed()
+        case .connection(let changed, _): changed()
         }
         return ending
     }

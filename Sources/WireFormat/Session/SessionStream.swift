@@ -59,6 +59,27 @@ public final class SessionStream: Sendable {
     /// as malformed and throws `malformedMessage`. Otherwise as `receive()`.
     public func receive<Message: SwiftProtobuf.Message>(_ type: Message.Type) async throws -> Message? {
         guard let bytes = try await receive() else { return nil }
+        return try decode(bytes) as Message
+    }
+
+    /// The next message, decoded, if there is one now; otherwise as `receive(_:)`, but does not wait.
+    public func receiveNow<Message: SwiftProtobuf.Message>(_ type: Message.Type) throws -> SessionStreamRead<Message> {
+        switch try host.read(stream: id) {
+        case .message(let bytes): .message(try decode(bytes))
+        case .finished: .finished
+        case .reset(let code, let reason):
+            throw MuxMachine.resetError(id, MuxStream.Termination(code: code, reason: reason))
+        case .pending: .pending
+        }
+    }
+
+    /// Has `call` called, from any thread, when there may be something to receive, or the stream or the session has
+    /// ended. It must return at once, and must not hold the stream.
+    public func whenChanged(_ call: @escaping @Sendable () -> Void) {
+        changed.observe(call)
+    }
+
+    private func decode<Message: SwiftProtobuf.Message>(_ bytes: [UInt8]) throws -> Message {
         do {
             return try Message(serializedBytes: bytes)
         } catch {
@@ -79,6 +100,16 @@ public final class SessionStream: Sendable {
     public func reset(_ code: StreamResetCode, reason: String = "") {
         host.reset(stream: id, code: code, reason: reason)
     }
+}
+
+/// What a stream has for its reader at present.
+public enum SessionStreamRead<Message: Sendable>: Sendable {
+    /// The next message; it counts as taken.
+    case message(Message)
+    /// Nothing yet.
+    case pending
+    /// The peer has finished.
+    case finished
 }
 
 /// What a stream needs of its session.

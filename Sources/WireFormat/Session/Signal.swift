@@ -16,6 +16,7 @@ public final class Signal: Sendable {
         /// Nearly always the only one, so that a waiting task costs no memory beside the signal's own.
         var waiter: Waiter?
         var others: [Waiter] = []
+        var observer: (@Sendable () -> Void)?
 
         mutating func add(_ waiter: Waiter) {
             if self.waiter == nil { self.waiter = waiter } else { others.append(waiter) }
@@ -40,15 +41,21 @@ public final class Signal: Sendable {
 
     /// Wakes everyone who waits.
     public func wake() {
-        let (waiter, others) = state.withLock { state in
+        let (waiter, others, observer) = state.withLock { state in
             state.generation += 1
             defer { (state.waiter, state.others) = (nil, []) }
-            return (state.waiter, state.others)
+            return (state.waiter, state.others, state.observer)
         }
         waiter?.continuation.resume()
         for waiter in others {
             waiter.continuation.resume()
         }
+        observer?()
+    }
+
+    /// Has every further `wake` call `observer` too, on its own thread, for one who would rather not wait in a task.
+    func observe(_ observer: @escaping @Sendable () -> Void) {
+        state.withLock { $0.observer = observer }
     }
 
     /// Returns once `wake` has been called since `ticket` was taken. Throws `CancellationError` when cancelled.

@@ -9,6 +9,7 @@ import WireFormat
     private let clock = ManualClock()
     private let session: HubSession
     private let changes = Changes()
+    private let news = Changes()
 
     private final class Changes: Sendable {
         private let count = Mutex(0)
@@ -27,7 +28,8 @@ import WireFormat
     init() throws {
         session = HubSession(
             clock: SessionClock(clock, unixMilliseconds: { 1_700_000_000_000 }),
-            changed: { [changes] in changes.add() }
+            changed: { [changes] in changes.add() },
+            news: { [news] _ in news.add() }
         )
         session.start()
     }
@@ -148,6 +150,57 @@ import WireFormat
         }
         session.connectionEnded(nil, reason: "cut")
         #expect(await events.next() == nil)
+    }
+
+    @Test func newsSaysWhenThereIsSomethingToTake() throws {
+        try establish()
+        #expect(news.take() == 1)
+        guard case .hello = session.takeEvent() else {
+            Issue.record("Hello did not come")
+            return
+        }
+        if let event = session.takeEvent() { Issue.record("\(event)") }
+        session.nudge()
+        #expect(news.take() == 1)
+        guard case .nudged = session.takeEvent() else {
+            Issue.record("the nudge did not come")
+            return
+        }
+        session.connectionEnded(nil, reason: "cut")
+        #expect(news.take() == 1, "the end is news as well")
+    }
+
+    @Test func aStreamSaysWhenThereIsSomethingToReceive() throws {
+        try establish()
+        _ = session.takeEvent()
+        let header = WireStreamHeader.with { $0.packets = .with { $0.journalID = "j" } }
+        session.receive(MuxFrame.open(stream: 1, payload: try header.serializedBytes(), more: false).encoded)
+        guard case .packets(_, let stream) = session.takeEvent() else {
+            Issue.record("the stream did not come")
+            return
+        }
+        let calls = Changes()
+        stream.whenChanged { calls.add() }
+        guard case .pending = try stream.receiveNow(WirePacketBatch.self) else {
+            Issue.record("there is nothing yet")
+            return
+        }
+        let batch = WirePacketBatch.with { $0.packets = [.with { $0.sequence = 7 }] }
+        session.receive(MuxFrame.data(stream: 1, payload: try batch.serializedBytes(), more: false).encoded)
+        #expect(calls.take() > 0)
+        guard case .message(let received) = try stream.receiveNow(WirePacketBatch.self) else {
+            Issue.record("the batch did not come")
+            return
+        }
+        #expect(received == batch)
+        session.receive(MuxFrame.end(stream: 1).encoded)
+        #expect(calls.take() > 0)
+        guard case .finished = try stream.receiveNow(WirePacketBatch.self) else {
+            Issue.record("the end did not come")
+            return
+        }
+        session.connectionEnded(nil, reason: "cut")
+        #expect(calls.take() > 0)
     }
 
     @Test func thePeersCloseAndALostConnectionAreToldApart() throws {
