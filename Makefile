@@ -13,7 +13,7 @@ DIST := .build/dist
 OURS := Sources Tests Benchmarks Fuzz/Package.swift Fuzz/Sources Package.swift
 ARGS ?=
 
-.PHONY: help deps build test check fmt proto demo conformance simulate fuzz-smoke flap bench-idle bench-link bench-memory bench-websocket soak clean
+.PHONY: help deps build test check fmt proto demo browser-test screenshots bench-page conformance simulate fuzz-smoke flap bench-idle bench-link bench-memory bench-websocket soak clean
 
 help: ## Lists these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -80,6 +80,19 @@ bench-memory: build ## What an idle node costs its hub; NODES=10000, SECONDS_IDL
 
 bench-websocket: deps ## WebSocket client and server beside Beast, libwebsockets, picows, websockets; JSON=1, TABLES="rtt small"
 	@Benchmarks/WebSocket/run.sh $(TABLES)
+
+browser-test: deps ## An operator's day in Chromium against a real hub and agent, with axe-core
+	swift build $(BUILD_FLAGS) --product edge-agent
+	swift build $(BUILD_FLAGS) --product control-hub
+	@scripts/browser-test.sh
+
+# fonts-inter and fonts-jetbrains-mono, so that the pictures look as the page does on most machines.
+screenshots: build ## The pictures in docs/images
+	@scripts/install-deps.sh fonts-inter fonts-jetbrains-mono pngquant
+	@BROWSER_TEST_PROGRAMS=$(DIST) scripts/browser-test.sh screenshots.py
+
+bench-page: build ## The overview with NODES=2000 nodes: first paint, frames, search; JSON=1
+	@BROWSER_TEST_PROGRAMS=$(DIST) scripts/browser-test.sh fleet.py
 
 conformance: deps ## Autobahn|Testsuite against our client and the hub's server, every case
 	@Tests/Conformance/Autobahn/run.py

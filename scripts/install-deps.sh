@@ -11,6 +11,7 @@ packages=(
     curl openssl iproute2                            # the demo looks at the API, certificates and sockets
     tinyproxy microsocks                             # tests: the agent through CONNECT and SOCKS 5
     nginx-light haproxy caddy                        # tests: the hub behind the proxies people put in front of it
+    chromium chromium-driver                         # tests: the dashboard in a browser
     "$@"
 )
 

@@ -26,5 +26,13 @@ if ((conformance == 77)); then
 elif ((conformance != 0)); then
     status=$conformance
 fi
+# An operator's day in a real browser.
+browser=0
+BROWSER_TEST_PROGRAMS="$(swift build --show-bin-path "$@")" scripts/browser-test.sh || browser=$?
+if ((browser == 77)); then
+    echo "test: SKIPPED the dashboard's tests in a browser, because what they need could not be installed here (see above)" >&2
+elif ((browser != 0)); then
+    status=$browser
+fi
 echo "test: ran in $((SECONDS - begin)) s, exit $status"
 exit "$status"

@@ -153,13 +153,14 @@ static struct bytes hello(long number) {
     return session;
 }
 
-static struct bytes heartbeat(uint64_t sequence) {
+// Figures differ from node to node and move from beat to beat, as a fleet's do.
+static struct bytes heartbeat(uint64_t sequence, uint64_t number) {
     struct bytes resources = {0}, beat = {0}, session = {0};
     field_number(&resources, 1, 4);
-    field_double(&resources, 2, 3.5);
+    field_double(&resources, 2, 2 + (double)((number * 37 + sequence * 11) % 530) / 10);
     for (unsigned field = 3; field <= 5; field++) field_double(&resources, field, 0.25);
     field_number(&resources, 6, 16ull << 30);
-    field_number(&resources, 7, 9ull << 30);
+    field_number(&resources, 7, (4096 + (number * 2731 + sequence * 97) % 8192) << 20);
     field_number(&resources, 8, 2ull << 30);
     field_number(&resources, 9, 2ull << 30);
     struct bytes disk = {0};
@@ -167,10 +168,10 @@ static struct bytes heartbeat(uint64_t sequence) {
     field_text(&disk, 2, "/dev/sda1");
     field_text(&disk, 3, "ext4");
     field_number(&disk, 4, 500ull << 30);
-    field_number(&disk, 5, 200ull << 30);
+    field_number(&disk, 5, (60 + number * 53 % 400) << 30);
     field_message(&resources, 10, &disk);
-    field_number(&resources, 11, 123456789);
-    field_number(&resources, 12, 987654321);
+    field_number(&resources, 11, 123456789 + sequence * (150000 + number % 7 * 90000));
+    field_number(&resources, 12, 987654321 + sequence * 60000);
     field_number(&resources, 13, unix_ms() - 86400000);
     struct bytes times = {0};
     for (unsigned field = 1; field <= 8; field++) field_double(&times, field, 1234.5 * field);
@@ -180,7 +181,7 @@ static struct bytes heartbeat(uint64_t sequence) {
     field_number(&beat, 2, unix_ms());
     field_number(&beat, 3, 86400);
     field_message(&beat, 4, &resources);
-    field_number(&beat, 5, sequence > 1 ? 180 : 0);
+    field_number(&beat, 5, sequence > 1 ? 180 + number * 911 % 45000 + sequence * 137 % 900 : 0);
     field_message(&session, 3, &beat);
     return session;
 }
@@ -258,7 +259,7 @@ static void send_mux(struct node *node, unsigned type, uint32_t stream, const st
 }
 
 static void beat(struct node *node) {
-    struct bytes message = heartbeat(++node->sequence);
+    struct bytes message = heartbeat(++node->sequence, (uint64_t)(node - nodes));
     send_mux(node, 2, 0, &message);
 }
 

@@ -58,7 +58,7 @@ struct TLSMaterial: Sendable {
             certificateFile: directory.file("tls/server.pem"),
             keyFile: directory.file("tls/server-key.pem"),
             caFile: directory.file("tls/ca.pem"),
-            pin: pin(of: publicKey)
+            pin: try pin(of: publicKey)
         )
     }
 
@@ -92,7 +92,7 @@ struct TLSMaterial: Sendable {
         guard privateKey.publicKey == leaf.publicKey else {
             throw StartFailure(.dataError, "the key \(key) does not belong to the certificate \(certificate).")
         }
-        return TLSMaterial(certificateFile: certificate, keyFile: key, caFile: nil, pin: pin(of: leaf.publicKey))
+        return TLSMaterial(certificateFile: certificate, keyFile: key, caFile: nil, pin: try pin(of: leaf.publicKey))
     }
 
     private static func authority(
@@ -223,8 +223,9 @@ struct TLSMaterial: Sendable {
         return String(decoding: data, as: UTF8.self)
     }
 
-    static func pin(of key: Certificate.PublicKey) -> String {
-        SHA256.hash(data: Data(key.subjectPublicKeyInfoBytes)).map { byte in
+    /// The SHA-256 of the key's SubjectPublicKeyInfo in DER, algorithm included, as RFC 7469 §2.4 and agents have it.
+    static func pin(of key: Certificate.PublicKey) throws -> String {
+        SHA256.hash(data: Data(try key.serializeAsPEM().derBytes)).map { byte in
             let text = String(byte, radix: 16)
             return text.count == 1 ? "0" + text : text
         }.joined()

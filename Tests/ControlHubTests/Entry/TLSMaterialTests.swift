@@ -69,4 +69,20 @@ struct TLSMaterialTests {
         }
         #expect(missing?.code == .dataError && missing?.message.contains("/nowhere/cert.pem") == true)
     }
+
+    @Test("the pin is the one OpenSSL and agents work out: of the whole SubjectPublicKeyInfo")
+    func pin() throws {
+        let key = try Certificate.PublicKey(
+            pemEncoded: """
+                -----BEGIN PUBLIC KEY-----
+                MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEZy+yL++r2ITQUhIXIgGj/kstaOfC
+                E01uEMJe3fdQPwoIK1987xTPEvAmSROSiJZSnU0tkTpWkaQrOGNKWRO10A==
+                -----END PUBLIC KEY-----
+                """
+        )
+        // openssl pkey -pubin -outform der | sha256sum
+        #expect(
+            try TLSMaterial.pin(of: key) == "7fb70f4afb243efbbe592624cc6c05fe5690f241f3188634199dc025e3935c5a"
+        )
+    }
 }

@@ -1,3 +1,4 @@
+import Crypto
 import Foundation
 import HTTPTypes
 import Hummingbird
@@ -5,23 +6,46 @@ import NIOCore
 
 /// The dashboard's files, which are part of this program.
 struct DashboardRoutes {
+    /// A file as it is answered.
+    private struct Asset {
+        let bytes: ByteBuffer
+        let type: String
+        /// Of the content, so that a browser asks again at each visit and is sent only what has changed.
+        let entityTag: String
+    }
+
+    private let assets: [String: Asset]
+
+    init() {
+        var assets: [String: Asset] = [:]
+        for (name, bytes) in DashboardFiles.all {
+            guard let type = Self.type(of: name) else { continue }
+            let digest = SecretBytes.base64URL(SHA256.hash(data: bytes).prefix(12))
+            assets[name] = Asset(bytes: ByteBuffer(bytes: bytes), type: type, entityTag: "\"\(digest)\"")
+        }
+        self.assets = assets
+    }
+
     func add(to router: RouterGroup<HubRequestContext>) {
-        router.get("/") { _, _ in try page("index.html") }
-        router.get("login") { _, _ in try page("login.html") }
-        router.get("assets/:file") { _, context in
-            try page(try context.parameters.require("file"))
+        router.get("/") { request, _ in try answer("index.html", to: request) }
+        router.get("login") { request, _ in try answer("login.html", to: request) }
+        router.get("assets/**") { request, context in
+            // Looked up by its whole name, so that no path leads anywhere else.
+            try answer(context.parameters.getCatchAll().joined(separator: "/"), to: request)
         }
     }
 
-    private func page(_ name: String) throws -> Response {
-        guard let bytes = DashboardFiles.all[name], let type = Self.type(of: name) else {
+    private func answer(_ name: String, to request: Request) throws -> Response {
+        guard let asset = assets[name] else {
             throw HubError(.notFound, "The dashboard has no file \(name).")
         }
-        return Response(
-            status: .ok,
-            headers: [.contentType: type, .cacheControl: "no-cache"],
-            body: ResponseBody(byteBuffer: ByteBuffer(bytes: bytes))
-        )
+        let headers: HTTPFields = [
+            .contentType: asset.type, .cacheControl: "no-cache", .eTag: asset.entityTag,
+        ]
+        if request.headers[.ifNoneMatch]?.contains(asset.entityTag) == true {
+            return Response(status: .notModified, headers: headers)
+        }
+        return Response(status: .ok, headers: headers, body: ResponseBody(byteBuffer: asset.bytes))
     }
 
     private static func type(of name: String) -> String? {
@@ -30,8 +54,6 @@ struct DashboardRoutes {
         case "js": "text/javascript; charset=utf-8"
         case "css": "text/css; charset=utf-8"
         case "svg": "image/svg+xml"
-        case "png": "image/png"
-        case "json": "application/json"
         default: nil
         }
     }

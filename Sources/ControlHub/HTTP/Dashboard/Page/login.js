@@ -1,5 +1,5 @@
 // Sign-in: by the one-time link of the hub (`/login#TOKEN`) or by an operator's token.
-import { setText, show } from './dom.js';
+import { setText, show } from './core/dom.js';
 
 const form = document.getElementById('sign-in');
 const field = document.getElementById('token');

@@ -14,6 +14,13 @@ export function percent(value) {
   return Number.isFinite(value) ? `${Math.round(value)} %` : '–';
 }
 
+/** A round trip: `0.4 ms`, `38 ms`. */
+export function milliseconds(value) {
+  return Number.isFinite(value) ? `${value < 10 ? value.toFixed(1) : Math.round(value)} ms` : '–';
+}
+
+export const plural = (count, noun) => `${count.toLocaleString()} ${noun}${count === 1 ? '' : 's'}`;
+
 /** Milliseconds since 1970 of what the hub sends, or NaN. */
 export function instant(value) {
   if (value === null || value === undefined || value === '' || value === 0) return NaN;
@@ -43,6 +50,9 @@ const clock = new Intl.DateTimeFormat(undefined, { hour: '2-digit', minute: '2-d
 
 export const fullTime = (at) => full.format(at);
 export const clockTime = (at) => clock.format(at);
+
+const day = new Intl.DateTimeFormat(undefined, { month: 'short', day: 'numeric', hour: '2-digit', minute: '2-digit', hourCycle: 'h23' });
+export const dayTime = (at) => day.format(at);
 
 /** A `<time>` that keeps itself current. `style` is `ago` or `for` (how long something has lasted). */
 export function timeElement(style = 'ago') {

@@ -1,13 +1,16 @@
 // Creating a bot: its name, where it runs, how, and its configuration.
-import { h, setAttribute, setText, show } from './dom.js';
-import { post } from './api.js';
-import { byName, empty, link, pageHead, problem, word } from './parts.js';
-import { bots, nodes, put, status, subscribe } from './store.js';
+import { post } from '../core/api.js';
+import { toast } from '../core/dialog.js';
+import { h, setAttribute, setText, show } from '../core/dom.js';
+import { bots, nodes, put, status, subscribe } from '../core/store.js';
+import { isDraining } from '../fleet/filter.js';
+import { botLink, byName, crumbs, empty, link, pageHead, problem, waiting } from '../parts/pieces.js';
+import { word } from '../parts/state.js';
 
 export function addBotView(container, { signal, setTitle, query }) {
   setTitle('New bot');
   const failure = problem();
-  const loading = h('p', { class: 'muted', text: 'Loading…' });
+  const loading = waiting('Asking the hub for its nodes…');
   const noNodes = empty('A bot needs a node',
     h('p', { text: 'Add a machine first; then you can create a bot on it.' }), h('p', {}, link('#/add-node', 'Add node', 'button primary')));
 
@@ -16,12 +19,12 @@ export function addBotView(container, { signal, setTitle, query }) {
   const nodeHelp = h('p', { class: 'help' });
   const profile = h('select', { id: 'bot-profile', 'aria-describedby': 'bot-profile-help' });
   const profileHelp = h('p', { class: 'help', id: 'bot-profile-help' });
-  const config = h('textarea', { id: 'bot-config', rows: '8', spellcheck: 'false', autocapitalize: 'off', 'aria-describedby': 'bot-config-help bot-config-problem', placeholder: '{}' });
+  const config = h('textarea', { id: 'bot-config', class: 'mono', rows: '8', spellcheck: 'false', autocapitalize: 'off', 'aria-describedby': 'bot-config-help bot-config-problem', placeholder: '{}' });
   const configProblem = h('p', { class: 'problem', id: 'bot-config-problem', role: 'alert' });
   configProblem.hidden = true;
   const startNow = h('input', { type: 'checkbox', id: 'bot-start', checked: true });
   const submit = h('button', { type: 'submit', class: 'primary', text: 'Create bot' });
-  const form = h('form', { class: 'card stack' },
+  const form = h('form', { class: 'card stack pairing' },
     h('div', { class: 'field' }, h('label', { for: 'bot-name', text: 'Name' }), name),
     h('div', { class: 'field' }, h('label', { for: 'bot-node', text: 'Node' }), node, nodeHelp),
     h('div', { class: 'field' }, h('label', { for: 'bot-profile', text: 'Runtime profile' }), profile, profileHelp),
@@ -29,7 +32,7 @@ export function addBotView(container, { signal, setTitle, query }) {
       h('p', { class: 'help', id: 'bot-config-help', text: 'Becomes the bot’s config.json on the node.' })),
     h('div', { class: 'check' }, startNow, h('label', { for: 'bot-start', text: 'Start it right away' })),
     h('div', { class: 'actions' }, submit, link('#/bots', 'Cancel', 'button')));
-  container.append(pageHead('New bot'), failure, loading, noNodes, form);
+  container.append(crumbs(link('#/bots', 'Bots')), pageHead('New bot'), failure, loading, noNodes, form);
 
   let wantedNode = query.get('node');
   const fill = (select, options, wanted) => {
@@ -51,6 +54,7 @@ export function addBotView(container, { signal, setTitle, query }) {
   };
 
   const helpFor = (chosen) => {
+    if (chosen && isDraining(chosen)) return 'This node is being drained and takes no new bots.';
     if (!chosen || chosen.health === 'online') return '';
     if (chosen.health === 'never_seen') return 'This node has not connected yet. The bot starts when it does.';
     return `This node is ${word(chosen.health).toLowerCase()}. The bot starts when it is back.`;
@@ -104,6 +108,7 @@ export function addBotView(container, { signal, setTitle, query }) {
       return;
     }
     submit.disabled = true;
+    submit.setAttribute('aria-busy', 'true');
     try {
       const bot = await post('/api/bots', {
         name: name.value.trim(), node_id: node.value,
@@ -112,13 +117,14 @@ export function addBotView(container, { signal, setTitle, query }) {
       }, { signal });
       put(bots, bot);
       // The bot exists now whatever comes of its start; its own page tells that.
-      if (startNow.checked) await post(`/api/bots/${encodeURIComponent(bot.id)}/start`, {}, { signal }).catch(() => {});
-      location.hash = `#/bots/${encodeURIComponent(bot.id)}`;
+      if (startNow.checked) await post(`/api/bots/${encodeURIComponent(bot.id)}/start`, {}, { signal }).catch((error) => toast(`Created, but not started: ${error.message}`));
+      location.hash = botLink(bot.id);
     } catch (error) {
       failure.set(error);
       failure.scrollIntoView({ block: 'nearest' });
     } finally {
       submit.disabled = false;
+      submit.removeAttribute('aria-busy');
     }
   });
 

@@ -1,15 +1,14 @@
 // Talking to a bot. Progress and tool calls of a turn fold into the answer they led to.
-import { announce, h, keyed, randomKey, setAttribute, setText, show } from './dom.js';
-import { allowed, get, list, post } from './api.js';
-import { clockTime, fullTime, instant } from './format.js';
-import { on } from './live.js';
-import { problem } from './parts.js';
-import { bots, subscribe } from './store.js';
+import { allowed, get, list, post } from '../core/api.js';
+import { announce, h, keyed, randomKey, setAttribute, setText, show } from '../core/dom.js';
+import { clockTime, fullTime, instant } from '../core/format.js';
+import { on } from '../core/live.js';
+import { bots, subscribe } from '../core/store.js';
+import { problem } from '../parts/pieces.js';
+import { isDone, isFailed, messageElement } from './message.js';
 
 const refetchMilliseconds = 150;
 const relistMilliseconds = 1000;
-const done = new Set(['answered', 'done', '']);
-const failed = new Set(['failed', 'interrupted', 'expired', 'cancelled']);
 
 export function chatPanel(container, { id, path, signal }) {
   const picker = h('select', { id: 'conversation' });
@@ -18,7 +17,7 @@ export function chatPanel(container, { id, path, signal }) {
   const messages = h('ol', { class: 'messages' });
   const earlier = h('button', { type: 'button', class: 'earlier', text: 'Show earlier messages' });
   earlier.hidden = true;
-  const hint = h('p', { class: 'chat-hint muted' });
+  const hint = h('p', { class: 'chat-hint quiet' });
   const scroller = h('div', { class: 'scroller', tabindex: '0', role: 'region', 'aria-label': 'Messages' }, hint, earlier, messages);
   const toEnd = h('button', { type: 'button', class: 'to-end', text: 'Newest messages ↓' });
   toEnd.hidden = true;
@@ -28,7 +27,7 @@ export function chatPanel(container, { id, path, signal }) {
   const send = h('button', { type: 'submit', class: 'primary', text: 'Send' });
   const form = h('form', { class: 'composer' }, input, send);
   const note = h('p', { class: 'help chat-note' });
-  container.append(h('section', { class: 'card chat' }, bar, h('div', { class: 'scroll-frame' }, scroller, toEnd), failure, form, note));
+  container.append(h('section', { class: 'card chat', 'aria-label': 'Chat' }, bar, h('div', { class: 'scroll-frame' }, scroller, toEnd), failure, form, note));
   show(form, mayTalk);
 
   let conversations = [];
@@ -58,11 +57,10 @@ export function chatPanel(container, { id, path, signal }) {
     else if (messages.childElementCount > before) show(toEnd, true);
   }
 
-
   // Between a question and the first sign of its answer.
   function waiting(shown) {
     const last = shown.at(-1);
-    if (!last || last.role !== 'user' || last.state === 'queued' || failed.has(last.state) || done.has(last.state)) return null;
+    if (!last || last.role !== 'user' || last.state === 'queued' || isFailed(last.state) || isDone(last.state)) return null;
     return { role: 'assistant', message_id: last.message_id, turn_id: last.key, state: 'waiting', text: '', steps: [] };
   }
 
@@ -276,61 +274,4 @@ function conversationText(item) {
   const at = instant(item.last_message_at);
   const count = item.message_count === 1 ? '1 message' : `${item.message_count ?? 0} messages`;
   return `${Number.isNaN(at) ? item.conversation_id : fullTime(at)} · ${count}`;
-}
-
-const stateWords = {
-  sending: 'Sending…', accepted: 'Accepted', queued: 'Queued until the node takes it', delivering: 'On its way', delivered: 'Delivered',
-  running: 'Working…', waiting: 'Waiting for an answer…', streaming: 'Writing…', failed: 'Failed', interrupted: 'Interrupted', expired: 'Expired', cancelled: 'Cancelled',
-};
-
-function messageElement(botID) {
-  const author = h('strong');
-  const time = h('time', { class: 'muted' });
-  const state = h('span', { class: 'message-state' });
-  const summary = h('summary');
-  const steps = h('ol');
-  const fold = h('details', { class: 'steps' }, summary, steps);
-  // What unfolds at the lower edge would stay out of sight.
-  fold.addEventListener('toggle', () => { if (fold.open) fold.scrollIntoView({ block: 'nearest' }); });
-  const text = h('div', { class: 'text' });
-  const reason = h('p', { class: 'small muted' });
-  const element = h('li', { class: 'message' }, h('div', { class: 'message-head' }, author, time, state), fold, text, reason);
-  element.update = (item) => {
-    const isUser = item.role === 'user';
-    const state_ = item.state ?? '';
-    const isOver = done.has(state_) || failed.has(state_);
-    setAttribute(element, 'data-role', isUser ? 'user' : 'assistant');
-    setText(author, isUser ? 'You' : bots.get(botID)?.name ?? 'Bot');
-    const at = instant(item.at);
-    setText(time, Number.isNaN(at) ? '' : clockTime(at));
-    setAttribute(time, 'title', Number.isNaN(at) ? null : fullTime(at));
-    setText(state, done.has(state_) || (isUser && state_ === 'delivered') ? '' : stateWords[state_] ?? state_);
-    setAttribute(state, 'data-tone', failed.has(state_) ? 'bad' : isUser || isOver ? null : 'busy');
-    const all = item.steps ?? [];
-    show(fold, all.length > 0);
-    const count = all.length === 1 ? '1 step' : `${all.length} steps`;
-    setText(summary, isOver || item.text ? count : `${count} · ${oneLine(all.at(-1)?.text)}`);
-    keyed(steps, all.map((step, index) => ({ ...step, index })), (step) => step.index, stepElement);
-    setText(text, item.text ?? '');
-    show(text, Boolean(item.text));
-    setText(reason, item.reason ?? '');
-    show(reason, Boolean(item.reason));
-  };
-  return element;
-}
-
-const oneLine = (text) => (text ?? '').replace(/\s+/g, ' ').slice(0, 120);
-
-function stepElement() {
-  const kind = h('span', { class: 'step-kind' });
-  const text = h('span', { class: 'step-text' });
-  const time = h('time', { class: 'muted' });
-  const element = h('li', {}, kind, text, time);
-  element.update = (step) => {
-    setText(kind, step.type === 'tool' ? 'Tool' : 'Progress');
-    setText(text, step.text);
-    const at = instant(step.at);
-    setText(time, Number.isNaN(at) ? '' : clockTime(at));
-  };
-  return element;
 }

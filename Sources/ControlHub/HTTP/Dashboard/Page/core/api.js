@@ -6,10 +6,16 @@ export class ApiError extends Error {
     super(detail || title);
     Object.assign(this, { status, code, title });
   }
+
+  /** Whether the hub has no such call: it is older than this page's part of it. Only for calls on things that exist. */
+  get isAbsent() { return this.status === 404 || this.status === 405 || this.status === 501; }
 }
 
 let csrfToken = null;
 let role = null;
+
+/** The header that proves a change comes from this page; for the few requests that `send` does not make. */
+export const csrfHeader = () => csrfToken;
 
 const roles = ['viewer', 'operator', 'admin'];
 
@@ -26,22 +32,25 @@ export async function session() {
 
 export const get = (path, options) => request('GET', path, undefined, options);
 export const post = (path, body = {}, options) => request('POST', path, body, options);
+export const patch = (path, body, options) => request('PATCH', path, body, options);
+export const remove = (path, options) => request('DELETE', path, undefined, options);
 
 export async function signOut() {
   await request('DELETE', '/api/session');
   location.assign('/login');
 }
 
-/** All pages of a list, up to a bound that no browser should be asked to show more than. */
-export async function list(path, options) {
+/** All pages of a list, up to a bound that no browser should be asked to show more than; `onPage` sees each as it comes. */
+export async function list(path, { onPage, limit = 20000, ...options } = {}) {
   const items = [];
   let cursor = null;
   do {
     const separator = path.includes('?') ? '&' : '?';
     const page = await get(cursor ? `${path}${separator}cursor=${encodeURIComponent(cursor)}` : path, options);
     items.push(...page.items);
+    onPage?.(page.items);
     cursor = page.next_cursor;
-  } while (cursor && items.length < 5000);
+  } while (cursor && items.length < limit);
   return items;
 }
 
@@ -50,27 +59,35 @@ export function toSignIn() {
   location.assign('/login');
 }
 
-async function request(method, path, body, { signal, idempotencyKey } = {}) {
+async function request(method, path, body, { idempotencyKey, ...options } = {}) {
   const headers = { Accept: 'application/json' };
-  if (method !== 'GET' && csrfToken) headers['X-CSRF-Token'] = csrfToken;
   if (method === 'POST') headers['Idempotency-Key'] = idempotencyKey ?? randomKey();
   if (body !== undefined) headers['Content-Type'] = 'application/json';
-  const deadline = AbortSignal.timeout(20000);
+  const response = await send(method, path, { headers, body: body === undefined ? undefined : JSON.stringify(body), ...options });
+  const text = await response.text();
+  try { return text ? JSON.parse(text) : null; } catch { return null; }
+}
+
+/**
+ * One exchange with the hub, whatever its content. Throws an `ApiError` for every answer that is no success. `signal`
+ * ends only reading: what was asked to be done is done, also when the view is left meanwhile.
+ */
+export async function send(method, path, { headers = {}, body, signal, timeout = 30000 } = {}) {
+  if (method !== 'GET' && csrfToken) headers['X-CSRF-Token'] = csrfToken;
+  const deadline = AbortSignal.timeout(timeout);
   let response;
   try {
     response = await fetch(path, {
-      method, headers, credentials: 'same-origin', cache: 'no-store',
-      body: body === undefined ? undefined : JSON.stringify(body),
-      signal: signal ? AbortSignal.any([signal, deadline]) : deadline,
+      method, headers, body, credentials: 'same-origin', cache: 'no-store',
+      signal: signal && method === 'GET' ? AbortSignal.any([signal, deadline]) : deadline,
     });
   } catch (error) {
     if (signal?.aborted) throw error;
     throw new ApiError(0, 'unreachable', 'No answer', 'The hub does not answer. Check that it runs and that this device is online, then try again.');
   }
-  const text = await response.text();
+  if (response.ok) return response;
   let value = null;
-  try { value = text ? JSON.parse(text) : null; } catch { /* A proxy's page, not the hub's words; the status tells. */ }
-  if (response.ok) return value;
+  try { value = JSON.parse(await response.text()); } catch { /* A proxy's page, not the hub's words; the status tells. */ }
   if (response.status === 401) toSignIn();
   throw new ApiError(
     response.status, value?.code ?? 'http_error', value?.title ?? `HTTP ${response.status}`,

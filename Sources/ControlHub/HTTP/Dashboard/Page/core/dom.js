@@ -39,24 +39,38 @@ export function setChildren(element, ...children) {
 
 const keys = new WeakMap();
 
-/** Keeps one child for each item, found again by its key. `create(item)` returns an element with an `update(item)`. */
+/**
+ * Keeps one child for each item, found again by its key. `create(item)` returns an element with an `update(item, index)`.
+ * What stays is not moved unless its order changed, so that it keeps focus, selection and scroll position.
+ */
 export function keyed(parent, items, keyOf, create) {
+  const wanted = new Set(items.map(keyOf));
   const known = new Map();
-  for (const child of parent.children) if (keys.has(child)) known.set(keys.get(child), child);
+  for (const child of [...parent.children]) {
+    if (!keys.has(child)) continue;
+    if (wanted.has(keys.get(child))) known.set(keys.get(child), child);
+    else child.remove();
+  }
   let position = parent.firstChild;
-  for (const item of items) {
+  items.forEach((item, index) => {
     const key = keyOf(item);
     let child = known.get(key);
-    if (child) known.delete(key);
-    else {
+    if (!child) {
       child = create(item);
       keys.set(child, key);
     }
-    child.update(item);
+    child.update(item, index);
     if (child === position) position = position.nextSibling;
     else parent.insertBefore(child, position);
-  }
-  for (const gone of known.values()) gone.remove();
+  });
+}
+
+/** The same for SVG. */
+export function svg(tag, props = {}, ...children) {
+  const element = document.createElementNS('http://www.w3.org/2000/svg', tag);
+  for (const [name, value] of Object.entries(props)) if (value !== undefined && value !== null) element.setAttribute(name, value);
+  element.append(...children.filter(Boolean));
+  return element;
 }
 
 /** Tells screen readers something that sighted people see happen. */
@@ -71,7 +85,7 @@ export function randomKey() {
 
 /** A button that puts a text on the clipboard and says so. */
 export function copyButton(textOf, label = 'Copy') {
-  const button = h('button', { type: 'button', class: 'copy', text: label });
+  const button = h('button', { type: 'button', class: 'copy slim', text: label });
   button.addEventListener('click', async () => {
     const copied = await copy(textOf());
     button.textContent = copied ? 'Copied' : 'Select and copy by hand';

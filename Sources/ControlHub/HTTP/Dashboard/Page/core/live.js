@@ -11,7 +11,10 @@ let restTimer = null;
 /** A tab nobody looks at gives its connection back after this time, of which a browser has few for one server. */
 const restMilliseconds = 30000;
 
-/** Calls `listener(data)` for events of that name; also `open` (again, after a gap) and `state`. Returns the undo. */
+/**
+ * Calls `listener(data)` for events of that name; `any` is every event with its `type`, `state` the stream's own state,
+ * `missed` what may have happened unseen. Returns the undo.
+ */
 export function on(name, listener) {
   if (!listeners.has(name)) listeners.set(name, new Set());
   listeners.get(name).add(listener);
@@ -22,7 +25,7 @@ function emit(name, data) {
   for (const listener of listeners.get(name) ?? []) listener(data);
 }
 
-const names = ['node.updated', 'bot.updated', 'message.updated', 'packet', 'missed'];
+const names = ['node.updated', 'bot.updated', 'command.updated', 'message.updated', 'packet', 'enrollment.updated', 'missed'];
 
 export function start() {
   clearTimeout(retryTimer);
@@ -44,7 +47,11 @@ export function start() {
     retryDelay = Math.min(retryDelay * 2, 30000);
   });
   for (const name of names) {
-    source.addEventListener(name, (event) => emit(name, parse(event.data)));
+    source.addEventListener(name, (event) => {
+      const data = parse(event.data);
+      emit(name, data);
+      emit('any', { type: name, ...data });
+    });
   }
 }
 

@@ -1,0 +1,156 @@
+// A bot's workspace: looking around, reading, editing, bringing and taking files.
+import { allowed, get, send } from '../core/api.js';
+import { ask, busy } from '../core/dialog.js';
+import { announce, h, keyed, setAttribute, setText, show } from '../core/dom.js';
+import { bytes, timeElement } from '../core/format.js';
+import { problem, waiting } from '../parts/pieces.js';
+import { openFile } from './file-view.js';
+import { upload } from './upload.js';
+
+export function filesPanel(container, { path, signal }) {
+  const files = `${path}/workspace`;
+  const mayWrite = allowed('operator');
+  const crumbs = h('nav', { class: 'row files-path', 'aria-label': 'Folder' });
+  const pick = h('input', { type: 'file', multiple: true, class: 'visually-hidden', tabindex: '-1', 'aria-hidden': 'true' });
+  const uploadButton = h('button', { type: 'button', class: 'slim', text: 'Upload' });
+  const create = h('button', { type: 'button', class: 'slim', text: 'New file' });
+  const failure = problem();
+  const loading = waiting('Asking the node for its files…');
+  const none = h('p', { class: 'quiet', text: 'This folder is empty. Files the bot keeps in its workspace appear here; you can also drop some onto this page.' });
+  const transfers = h('ul', { class: 'rows' });
+  const table = h('table', { class: 'table stacking' }, h('thead', {}, h('tr', {}, ...[['Name'], ['Size', 'end'], ['Changed'], ['', 'end']].map(([text, name]) => (text ? h('th', { text, class: name, scope: 'col' }) : h('td'))))));
+  const rows = h('tbody');
+  table.append(rows);
+  const list = h('section', { class: 'card', 'aria-label': 'Files' },
+    h('div', { class: 'panel-bar' }, crumbs, h('span', { class: 'spacer' }), mayWrite && create, mayWrite && uploadButton, pick),
+    failure, transfers, loading, none, h('div', { class: 'table-frame' }, table));
+  const viewer = h('div');
+  container.append(list, viewer);
+
+  for (const part of [none, table]) show(part, false);
+  let folder = '';
+  const address = (name) => `${files}/${name.split('/').map(encodeURIComponent).join('/')}`;
+  const inside = (name) => (folder ? `${folder}/${name}` : name);
+
+  let round = 0;
+  async function open(to = folder) {
+    const own = round += 1;
+    show(loading, rows.childElementCount === 0);
+    try {
+      const items = await listing(files, to, signal);
+      if (own !== round) return;
+      folder = to;
+      fillCrumbs();
+      keyed(rows, items, (item) => `${to} ${item.name}`, () => fileRow({ open, view, inside, address, removeFile }));
+      show(none, items.length === 0);
+      show(table, items.length > 0);
+      failure.set(null);
+    } catch (error) {
+      if (own !== round) return;
+      failure.set(error.isAbsent && !folder ? new Error('This hub does not show workspaces yet. Upgrade hub and agent, then try again.') : error, () => open(to));
+    }
+    show(loading, false);
+  }
+
+  function fillCrumbs() {
+    const parts = folder ? folder.split('/') : [];
+    crumbs.replaceChildren(folderButton('workspace', ''), ...parts.flatMap((part, index) => [h('span', { class: 'quiet', 'aria-hidden': 'true', text: '/' }), folderButton(part, parts.slice(0, index + 1).join('/'))]));
+  }
+  const folderButton = (text, to) => h('button', { type: 'button', class: 'plain slim', text, 'aria-current': to === folder ? 'location' : null, on: { click: () => open(to) } });
+
+  function view(item) {
+    openFile(viewer, { item, address: address(inside(item.name)), path: inside(item.name), mayWrite, signal, onSaved: () => open() });
+  }
+
+  function removeFile(item) {
+    return ask({
+      title: `Delete ${item.name}?`, confirm: 'Delete', danger: true,
+      content: [h('p', { text: item.isFolder ? 'The folder and everything in it is deleted on the node.' : 'The file is deleted on the node. There is no way back.' })],
+      action: async () => {
+        await send('DELETE', `${address(inside(item.name))}${item.isFolder ? '?recursive=true' : ''}`, { signal });
+        viewer.replaceChildren();
+        await open();
+      },
+    });
+  }
+
+  create.addEventListener('click', () => {
+    const name = h('input', { id: 'file-name', required: true, autocomplete: 'off', spellcheck: 'false', placeholder: 'notes.md' });
+    ask({
+      title: 'New file', confirm: 'Create', content: [h('div', { class: 'field' }, h('label', { for: 'file-name', text: `Name, in ${folder || 'workspace'}` }), name)],
+      action: async () => {
+        await send('PUT', address(inside(name.value.trim())), { body: new Blob([]), headers: { 'Content-Type': 'application/octet-stream', 'If-None-Match': '*' }, signal });
+        await open();
+        view({ name: name.value.trim(), size: 0 });
+      },
+    });
+  });
+
+  uploadButton.addEventListener('click', () => pick.click());
+  pick.addEventListener('change', () => {
+    bring([...pick.files]);
+    pick.value = '';
+  });
+  list.addEventListener('dragover', (event) => {
+    if (!mayWrite || !event.dataTransfer.types.includes('Files')) return;
+    event.preventDefault();
+    list.classList.add('dropping');
+  });
+  list.addEventListener('dragleave', () => list.classList.remove('dropping'));
+  list.addEventListener('drop', (event) => {
+    list.classList.remove('dropping');
+    if (!mayWrite) return;
+    event.preventDefault();
+    bring([...event.dataTransfer.files]);
+  });
+
+  function bring(picked) {
+    busy(uploadButton, failure, async () => {
+      for (const file of picked) await upload(transfers, { file, address: address(inside(file.name)), signal });
+      announce('Uploaded.');
+      await open();
+    });
+  }
+
+  open('');
+}
+
+/** The entries of a folder, folders first. */
+async function listing(files, folder, signal) {
+  const items = [];
+  let cursor = null;
+  do {
+    const answer = await get(`${files}?list=${encodeURIComponent(folder)}&limit=500${cursor ? `&cursor=${encodeURIComponent(cursor)}` : ''}`, { signal });
+    for (const item of answer.items ?? answer.entries ?? []) {
+      items.push({
+        name: item.name ?? item.path.split('/').at(-1), size: item.size_bytes ?? item.size ?? NaN, at: item.modified_at ?? item.mtime,
+        isFolder: item.is_directory ?? (item.type ?? item.kind) === 'directory', isLink: (item.type ?? item.kind) === 'symlink',
+      });
+    }
+    cursor = answer.next_cursor;
+  } while (cursor && items.length < 5000);
+  return items.sort((one, other) => Number(other.isFolder) - Number(one.isFolder) || one.name.localeCompare(other.name, undefined, { numeric: true }));
+}
+
+function fileRow({ open, view, inside, address, removeFile }) {
+  let item = null;
+  const name = h('button', { type: 'button', class: 'plain slim file-name', on: { click: () => (item.isFolder ? open(inside(item.name)) : view(item)) } });
+  const size = h('td', { class: 'end nowrap', 'data-head': 'Size' });
+  const at = timeElement('ago');
+  const take = h('a', { class: 'button plain slim', text: 'Download' });
+  const erase = h('button', { type: 'button', class: 'plain slim', text: 'Delete', on: { click: () => removeFile(item) } });
+  const row = h('tr', {}, h('td', {}, name), size, h('td', { class: 'nowrap', 'data-head': 'Changed' }, at), h('td', { class: 'end' }, h('span', { class: 'row files-actions' }, take, allowed('operator') && erase)));
+  row.update = (value) => {
+    item = value;
+    setText(name, value.isFolder ? `${value.name}/` : value.name);
+    setAttribute(name, 'data-folder', value.isFolder ? 'true' : null);
+    setText(size, value.isFolder ? '' : bytes(value.size));
+    at.set(value.at);
+    show(take, !value.isFolder);
+    setAttribute(take, 'href', value.isFolder ? null : `${address(inside(value.name))}?download=true`);
+    setAttribute(take, 'download', value.name);
+    setAttribute(take, 'aria-label', `Download ${value.name}`);
+    setAttribute(erase, 'aria-label', `Delete ${value.name}`);
+  };
+  return row;
+}

@@ -1,0 +1,98 @@
+// The monitor packets of a bot, newest first.
+import { get } from '../core/api.js';
+import { h, keyed, setAttribute, setText, show } from '../core/dom.js';
+import { clockTime, fullTime, instant } from '../core/format.js';
+import { on } from '../core/live.js';
+import { continuation, problem } from '../parts/pieces.js';
+
+const pageSize = 100, mostPackets = 2000;
+/** The types of the bot contract, and the hub's own word for a hole. */
+const types = ['ready', 'state', 'user_message', 'progress', 'tool', 'assistant_message', 'notice', 'usage', 'fatal', 'stopping', 'stopped', 'gap'];
+
+export function packetsPanel(container, { id, path, signal }) {
+  const failure = problem();
+  const nothing = h('p', { class: 'quiet', text: 'No packets yet. A bot sends them to tell what it does: ready, progress, tool calls, answers.' });
+  const rows = h('ul', { class: 'packets' });
+  nothing.hidden = true;
+  const type = h('select', { id: 'packet-type', class: 'slim' }, ...['', ...types].map((name) => h('option', { value: name, text: name || 'every type' })));
+  const more = h('button', { type: 'button', class: 'slim', text: 'Show older packets' });
+  more.hidden = true;
+  container.append(h('section', { class: 'card', 'aria-label': 'Packets' },
+    h('div', { class: 'panel-bar' }, h('label', { for: 'packet-type', text: 'Type' }), type), failure, nothing, rows, more));
+  let items = [], cursor = null, timer = null;
+  const query = () => `${path}/packets?limit=${pageSize}&order=desc${type.value ? `&type=${encodeURIComponent(type.value)}` : ''}`;
+  const draw = () => {
+    show(nothing, items.length === 0);
+    show(more, Boolean(cursor) && items.length < mostPackets);
+    keyed(rows, items, (packet) => `${packet.journal_id ?? ''}:${sequence(packet)}`, packetElement);
+  };
+  type.addEventListener('change', () => {
+    items = [];
+    load();
+  });
+  more.addEventListener('click', async () => {
+    try {
+      const page = await get(`${query()}&cursor=${encodeURIComponent(cursor)}`, { signal });
+      items = [...items, ...page.items];
+      cursor = page.next_cursor;
+      draw();
+    } catch (error) {
+      failure.set(error);
+    }
+  });
+
+  async function load() {
+    try {
+      const page = await get(query(), { signal });
+      const older = continuation(items, page.items, sequence);
+      if (older.length === 0) cursor = page.next_cursor;
+      items = [...page.items, ...older];
+      draw();
+      failure.set(null);
+    } catch (error) {
+      failure.set(error, load);
+    }
+  }
+  const soon = () => {
+    timer ??= setTimeout(() => {
+      timer = null;
+      load();
+    }, 300);
+  };
+  const undo = [on('packet', (data) => { if (data.bot_id === id) soon(); }), on('missed', soon)];
+  signal.addEventListener('abort', () => {
+    clearTimeout(timer);
+    undo.forEach((each) => each());
+  });
+  load();
+}
+
+const sequence = (packet) => packet.id ?? packet.sequence ?? 0;
+
+function packetElement() {
+  const type = h('span', { class: 'packet-type' });
+  const digest = h('span', { class: 'packet-digest quiet' });
+  const time = h('time', { class: 'quiet' });
+  const body = h('pre', { class: 'output', tabindex: '0' });
+  const element = h('li', {}, h('details', {}, h('summary', {}, time, type, digest), body));
+  element.update = (packet) => {
+    setText(type, packet.type);
+    setAttribute(element, 'data-type', packet.type);
+    setAttribute(element, 'data-tone', packet.type === 'gap' ? 'bad' : packet.type === 'fatal' ? 'bad' : null);
+    const content = packet.json ?? packet.packet ?? packet.body ?? packet.data ?? packet;
+    const value = typeof content === 'string' ? content : JSON.stringify(content, null, 2);
+    setText(body, value);
+    setText(digest, digestOf(content));
+    show(digest, Boolean(digest.textContent));
+    const at = instant(packet.received_at ?? packet.at ?? packet.bot_time);
+    setText(time, Number.isNaN(at) ? '' : clockTime(at));
+    setAttribute(time, 'title', Number.isNaN(at) ? null : fullTime(at));
+  };
+  return element;
+}
+
+function digestOf(content) {
+  if (typeof content === 'string') return content.slice(0, 160);
+  const text = content.text ?? content.error ?? content.message ?? content.reason ?? content.state ?? content.tool ?? content.name ?? '';
+  return String(text).replace(/\s+/g, ' ').slice(0, 160);
+}

@@ -1,0 +1,133 @@
+// What an operator does with a node, each with what it means before it is done.
+import { allowed, patch, post, remove } from '../core/api.js';
+import { ask, menuButton, tell, toast } from '../core/dialog.js';
+import { copyButton, h, setText } from '../core/dom.js';
+import { milliseconds } from '../core/format.js';
+import { nodes, put, refreshNode } from '../core/store.js';
+import { isDraining } from '../fleet/filter.js';
+import { facts, labelTexts } from '../parts/pieces.js';
+import { word } from '../parts/state.js';
+
+/** The menu of a node; null where the operator may do nothing with it. */
+export function nodeActions(id, { signal, failure }) {
+  const path = `/api/nodes/${encodeURIComponent(id)}`;
+  const node = () => nodes.get(id) ?? {};
+  const attempt = (action) => async () => {
+    failure.set(null);
+    try { await action(); } catch (error) { failure.set(absentWords(error)); }
+  };
+  const entries = [];
+  if (allowed('operator')) {
+    entries.push(['Test the connection', attempt(() => test(path, signal)), { name: 'test' }]);
+    entries.push(['Refresh figures', attempt(async () => {
+      await post(`${path}/refresh`, {}, { signal });
+      refreshNode(id);
+      toast('The node was asked for its figures.');
+    }), { name: 'refresh' }]);
+  }
+  if (allowed('admin')) {
+    entries.push(null, ['Rename…', () => rename(path, node(), signal), { name: 'rename' }], ['Labels…', () => label(path, node(), signal), { name: 'labels' }]);
+    entries.push(['Drain, or end draining…', () => drain(path, node(), signal), { name: 'drain' }]);
+    entries.push(['Rotate its token…', () => rotate(path, node(), signal), { name: 'rotate-token' }]);
+    entries.push(['Pair it again', () => { location.hash = `#/add-node?node=${encodeURIComponent(id)}`; }, { name: 'pair' }]);
+    entries.push(null, ['Revoke…', () => revoke(path, node(), signal), { danger: true, name: 'revoke' }]);
+    entries.push(['Delete…', () => erase(path, node(), signal), { danger: true, name: 'delete' }]);
+  }
+  return entries.length ? menuButton('Actions', entries) : null;
+}
+
+const absentWords = (error) => (error.isAbsent ? new Error('This hub does not offer that yet. Upgrade the hub, then try again.') : error);
+
+const guarded = (action) => async (...parameters) => {
+  try { return await action(...parameters); } catch (error) { throw absentWords(error); }
+};
+
+async function test(path, signal) {
+  toast('Testing: a round trip to the node and back…');
+  const began = performance.now();
+  const answer = await post(`${path}/test`, {}, { signal });
+  const list = facts([], { list: true });
+  list.set('Hub and page', milliseconds(performance.now() - began));
+  for (const [name, value] of Object.entries(answer ?? {})) addResult(list, name, value);
+  tell('The node answered', list);
+}
+
+function addResult(list, name, value) {
+  const title = word(name).replace(/ (ms|us)$/, '').replace(/rtt/i, 'round trip');
+  if (value === null || value === undefined) return;
+  if (name.endsWith('_ms') && Number.isFinite(value)) list.set(title, milliseconds(value));
+  else if (Array.isArray(value)) list.set(title, value.map((each) => (typeof each === 'object' ? [each.name, each.usable === false ? each.reason || 'not usable' : 'usable'].filter(Boolean).join(': ') : each)).join('\n'));
+  else list.set(title, typeof value === 'object' ? Object.entries(value).map(([key, each]) => `${word(key)}: ${typeof each === 'object' ? JSON.stringify(each) : each}`).join('\n') : String(value));
+}
+
+function rename(path, node, signal) {
+  const name = h('input', { id: 'new-name', value: node.name, maxlength: '100', required: true, autocomplete: 'off', spellcheck: 'false' });
+  return ask({
+    title: 'Rename the node', confirm: 'Rename',
+    content: [h('div', { class: 'field' }, h('label', { for: 'new-name', text: 'Name' }), name)],
+    action: guarded(async () => put(nodes, await patch(path, { name: name.value.trim() }, { signal }))),
+  });
+}
+
+function label(path, node, signal) {
+  const text = h('textarea', { id: 'new-labels', rows: '6', spellcheck: 'false', placeholder: 'site=home\ngpu=rtx4070', class: 'mono', text: labelTexts(node).join('\n') });
+  return ask({
+    title: 'Labels', confirm: 'Save',
+    content: [h('div', { class: 'field' }, h('label', { for: 'new-labels', text: 'One a line, as name=value' }), text, h('p', { class: 'help', text: 'In the list of nodes, label:site=home finds them.' }))],
+    action: guarded(async () => {
+      const labels = Object.fromEntries(text.value.split('\n').map((line) => line.trim()).filter(Boolean).map((line) => {
+        const [name, ...value] = line.split('=');
+        return [name.trim(), value.join('=').trim()];
+      }));
+      put(nodes, await patch(path, { labels }, { signal }));
+    }),
+  });
+}
+
+function drain(path, node, signal) {
+  const isOn = isDraining(node);
+  return ask({
+    title: isOn ? `End draining ${node.name}?` : `Drain ${node.name}?`, confirm: isOn ? 'End draining' : 'Drain',
+    content: [h('p', { text: isOn ? 'New bots may be placed on it again.' : 'No new bots are placed on it. What runs there goes on until you move or stop it.' })],
+    action: guarded(async () => {
+      const answer = await post(`${path}/drain`, { enabled: !isOn, draining: !isOn }, { signal });
+      if (answer?.id) put(nodes, answer); else refreshNode(node.id);
+    }),
+  });
+}
+
+function rotate(path, node, signal) {
+  return ask({
+    title: `Give ${node.name} a new token?`, confirm: 'Rotate',
+    content: [h('p', { text: 'It is sent over the live link. The node proves it with a new session before the old one stops working, so nothing is cut off.' })],
+    action: guarded(async () => {
+      const answer = await post(`${path}/rotate-token`, {}, { signal });
+      if (answer?.token) tell('The new token', h('p', { text: 'It is shown only now.' }), h('div', { class: 'command' }, h('pre', {}, h('code', { text: answer.token })), copyButton(() => answer.token)));
+      else toast('A new token is on its way to the node.');
+    }),
+  });
+}
+
+function revoke(path, node, signal) {
+  return ask({
+    title: `Revoke ${node.name}?`, confirm: 'Revoke', danger: true,
+    content: [h('p', { text: 'Its tokens stop working and its session is closed at once. Its bots go on running there, out of reach. Pairing it again brings it back with its history.' })],
+    action: guarded(async () => put(nodes, await post(`${path}/revoke`, {}, { signal }))),
+  });
+}
+
+function erase(path, node, signal) {
+  const typed = h('input', { id: 'typed-name', autocomplete: 'off', spellcheck: 'false' });
+  const hint = h('label', { for: 'typed-name' });
+  setText(hint, `Type ${node.name} to confirm`);
+  return ask({
+    title: `Delete ${node.name}?`, confirm: 'Delete', danger: true,
+    content: [h('p', { text: 'The hub forgets the node and its history. A node with bots cannot be deleted: move or delete them first.' }), h('div', { class: 'field' }, hint, typed)],
+    action: guarded(async () => {
+      if (typed.value.trim() !== node.name) throw new Error(`That is not its name. Type ${node.name} to delete it.`);
+      await remove(path, { signal });
+      nodes.delete(node.id);
+      location.hash = '#/';
+    }),
+  });
+}

@@ -1,0 +1,85 @@
+// Charts of what was used over time, by a node or by a bot: a range to choose, and the hub's history behind it.
+import { get } from '../core/api.js';
+import { h, setAttribute, setText, show } from '../core/dom.js';
+import { instant } from '../core/format.js';
+import { problem } from './pieces.js';
+
+const hour = 3600000;
+const ranges = [
+  { name: '1 h', span: hour, step: 15 }, { name: '6 h', span: 6 * hour, step: 60 }, { name: '24 h', span: 24 * hour, step: 300 },
+  { name: '7 d', span: 7 * 24 * hour, step: 1800 }, { name: '30 d', span: 30 * 24 * hour, step: 7200 },
+];
+const refreshMilliseconds = 15000;
+
+/**
+ * - `path` answers `?since&step` with points; `charts` are `{chart, of(point, previous)}` where `of` gives the values.
+ * - `live(listener)` tells of new points for a hub that keeps no history; returns the undo.
+ */
+export function historyPanel({ signal, path, charts, live }) {
+  let range = ranges[0];
+  const buttons = ranges.map((each) => h('button', { type: 'button', text: each.name, 'aria-pressed': String(each === range), on: { click: () => choose(each) } }));
+  const picker = h('div', { class: 'segments', role: 'group', 'aria-label': 'Time shown' }, ...buttons);
+  const note = h('p', { class: 'caption' });
+  const failure = problem();
+  const element = h('section', { class: 'card' },
+    h('div', { class: 'card-head' }, h('h2', { text: 'Over time' }), h('div', { class: 'actions' }, picker)),
+    failure, h('div', { class: 'charts' }, ...charts.map(({ chart }) => chart)), note);
+
+  let isAbsent = false;
+  const seen = [];
+  signal.addEventListener('abort', live((point) => {
+    seen.push(point);
+    if (seen.length > 2000) seen.shift();
+    if (isAbsent) draw(seen, 15);
+  }));
+
+  function choose(wanted) {
+    range = wanted;
+    buttons.forEach((button, index) => setAttribute(button, 'aria-pressed', String(ranges[index] === range)));
+    load();
+  }
+
+  let round = 0;
+  async function load() {
+    if (isAbsent) return draw(seen, 15);
+    const own = round += 1;
+    const since = new Date(Date.now() - range.span).toISOString();
+    try {
+      const answer = await get(`${path}?since=${encodeURIComponent(since)}&step=${range.step}`, { signal });
+      if (own !== round) return;
+      draw(answer.items ?? answer.points ?? [], answer.step_seconds ?? answer.step ?? range.step);
+      failure.set(null);
+    } catch (error) {
+      if (own !== round || signal.aborted) return;
+      isAbsent = Boolean(error.isAbsent);
+      if (!isAbsent) failure.set(error, load);
+      else {
+        setText(note, 'This hub keeps no history here: what is shown came since this page was opened.');
+        draw(seen, 15);
+      }
+    }
+  }
+
+  function draw(points, step) {
+    const to = Date.now();
+    const from = to - range.span;
+    const timed = points.map((point) => ({ ...point, time: instant(point.at ?? point.time) })).filter((point) => point.time >= from - step * 1000);
+    for (const { chart, of } of charts) {
+      const values = timed.map((point, index) => ({ at: point.time, values: of(point, timed[index - 1]) }));
+      chart.set(values, from, to, step * 1000);
+    }
+  }
+
+  show(note, true);
+  const timer = setInterval(() => { if (!document.hidden) load(); }, refreshMilliseconds);
+  signal.addEventListener('abort', () => clearInterval(timer));
+  load();
+  return element;
+}
+
+/** What moved per second between two points of a counter, or NaN where it started again. */
+export function rate(point, previous, name) {
+  const moved = point[name] - previous?.[name];
+  const seconds = (point.time - previous?.time) / 1000;
+  return moved >= 0 && seconds > 0 ? moved / seconds : NaN;
+}

@@ -1,0 +1,132 @@
+#!/usr/bin/env python3
+"""Writes the pictures in docs/images, from a real hub with real and simulated nodes. Run it by `make screenshots`."""
+
+import pathlib
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+
+sys.path.insert(0, str(pathlib.Path(__file__).parent))
+
+from browser import Browser, By, Keys  # noqa: E402
+from workbench import ROOT, Agent, Fleet, Hub, check_programs, wait  # noqa: E402
+
+IMAGES = ROOT / "docs" / "images"
+SITES = ["attic-pc", "clinic-front-desk", "clinic-archive", "garage-nuc", "greenhouse-pi", "hangar-2-gate", "lab-bench-1", "lab-bench-2",
+         "lakehouse-mini", "office-nas", "pier-9-sensor", "reading-room", "shop-window", "studio-render", "van-router", "workshop-laptop"]
+AWAY = ["barn-camera", "ferry-kiosk"]
+NEVER = ["new-office-pc"]
+
+
+class Pictures:
+    def __init__(self, folder):
+        self.hub = Hub(folder, heartbeat_interval="2s", closed_grace="2s")
+        self.operator = self.hub.operator("ada")
+        self.hub.stop()
+        self.fleet = Fleet(self.hub, folder / "fleet", SITES[1:], heartbeat_seconds=2)
+        self.away = Fleet(self.hub, folder / "away", AWAY, heartbeat_seconds=2)
+        Fleet(self.hub, folder / "never", NEVER)
+        self.hub.start(HUB_ADMISSION_RATE="0")
+        self.agent = Agent(folder / "agent")
+        self.page = Browser(self.hub, 1280, 800)
+
+    def call(self, method, path, body=None):
+        return self.hub.call(self.operator["token"], method, path, body)
+
+    def prepare(self):
+        code = self.call("POST", "/api/enrollments", {"name": SITES[0]})
+        self.agent.enroll(code["command"])
+        self.agent.start()
+        self.away.connect()
+        self.fleet.connect()
+        node = wait("online node", lambda: next((node for node in self.call("GET", "/api/nodes")["items"] if node["name"] == SITES[0] and node["health"] == "online"), None))
+        self.node = node["id"]
+        for number, name in enumerate(["mail-helper", "night-watch", "stock-taker"]):
+            bot = self.call("POST", "/api/bots", {"name": name, "node_id": self.node, "config": {"reply_delay_ms": 600}})["id"]
+            if number < 2:
+                self.call("POST", f"/api/bots/{bot}/start")
+                wait("running bot", lambda: self.call("GET", f"/api/bots/{bot}")["phase"] == "ready")
+            if number == 0:
+                self.bot = bot
+        self.away.disconnect()
+        self.page.sign_in(self.operator["login_link"])
+        self.page.see(".attention li", AWAY[0])
+        self.page.see(".attention li", AWAY[1])
+        self.talk()
+        # allow-sleep: charts show what has come in meanwhile
+        time.sleep(45)
+
+    def talk(self):
+        page = self.page
+        page.go(f"#/bots/{self.bot}/chat")
+        for text in "Good morning! My name is Ada.", "/note The courier comes at four", "What time is it?", "/notes":
+            before = len(page.all(".message[data-role=assistant] .text"))
+            page.type("#message", text)
+            page.keys(Keys.ENTER)
+            page.wait("the answer", lambda: len([each for each in page.all(".message[data-role=assistant] .text") if each.text]) > before)
+
+    def take(self, name, view, selector, width=1280, height=800, dark=False, first=None):
+        page = self.page
+        page.scheme(dark)
+        page.size(width, height, scale=1 if width > 600 else 2)
+        page.go(view)
+        page.see(selector)
+        page.gone(".waiting")
+        if first:
+            first()
+        page.js("document.activeElement.blur(); window.scrollTo(0, 0)")
+        # allow-sleep: fonts and bars settle
+        time.sleep(1)
+        path = IMAGES / f"{name}.png"
+        page.picture(path)
+        small(path)
+        print(f"screenshots: {path.relative_to(ROOT)}, {path.stat().st_size // 1024} KiB", flush=True)
+
+    def run(self):
+        self.prepare()
+        self.take("overview", "#/", ".fleet-row .badge")
+        self.take("overview-dark", "#/", ".fleet-row .badge", dark=True)
+        self.take("node", f"#/nodes/{self.node}", ".chart-now", height=1000)
+        self.take("chat", f"#/bots/{self.bot}/chat", ".message[data-role=assistant] .text", dark=True, first=self.unfold)
+        self.take("log", f"#/bots/{self.bot}/log", ".log-text")
+        self.take("add-node", "#/add-node", "#node-name", first=self.make_code)
+        self.take("phone", "#/", ".fleet-row .badge", width=390, height=780)
+
+    def unfold(self):
+        for summary in self.page.all(".message summary")[-2:]:
+            summary.click()
+
+    def make_code(self):
+        self.page.type("#node-name", "boathouse")
+        self.page.press("Create code")
+        self.page.see(".code")
+
+    def close(self):
+        self.page.close()
+        if self.fleet.process:
+            self.fleet.disconnect()
+        self.agent.stop()
+        self.hub.stop()
+
+
+def small(path):
+    """A screen has few colours: a palette of them takes a third of the space, and the eye sees no difference."""
+    if shutil.which("pngquant"):
+        subprocess.run(["pngquant", "--force", "--skip-if-larger", "--speed", "1", "--output", str(path), "256", str(path)], check=False)
+
+
+def main():
+    check_programs()
+    IMAGES.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="screenshots-") as folder:
+        pictures = Pictures(pathlib.Path(folder))
+        try:
+            pictures.run()
+        finally:
+            pictures.close()
+
+
+if __name__ == "__main__":
+    main()
