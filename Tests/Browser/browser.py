@@ -7,6 +7,7 @@ import time
 
 from selenium import webdriver
 from selenium.common.exceptions import JavascriptException, NoSuchElementException, StaleElementReferenceException, WebDriverException
+from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
@@ -72,7 +73,8 @@ class Browser:
         return self.driver.execute_script(script, *arguments)
 
     def sign_in(self, link):
-        self.driver.get(link)
+        # The hub may have another port by now than when it printed the link.
+        self.driver.get(self.hub.url + link[link.index("/login"):])
         self.press("Sign in")
         self.see("#view h1")
 
@@ -145,7 +147,7 @@ class Browser:
         return element
 
     def keys(self, *keys):
-        self.driver.switch_to.active_element.send_keys(*keys)
+        ActionChains(self.driver).send_keys(*keys).perform()
 
     def focused(self):
         """What has the focus, as one would name it."""

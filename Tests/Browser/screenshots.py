@@ -95,7 +95,7 @@ class Pictures:
         self.take("phone", "#/", ".fleet-row .badge", width=390, height=780)
 
     def unfold(self):
-        for summary in self.page.all(".message summary")[-2:]:
+        for summary in [each for each in self.page.all(".message summary") if each.is_displayed()][-1:]:
             summary.click()
 
     def make_code(self):

@@ -150,9 +150,12 @@ class Agent:
             raise Failure(f"{command}: {done.stderr or done.stdout}")
 
     def start(self):
-        bot = shlex.join([shutil.which("python3"), str(ROOT / "samples" / "bot" / "sample-bot")])
+        # By its name alone, as on a machine where it is installed; the page shows the command.
+        bots = self.folder / "bin"
+        bots.mkdir(exist_ok=True)
+        shutil.copy(ROOT / "samples" / "bot" / "sample-bot", bots / "sample-bot")
         self.program = Program([AGENT, "run", "--state-dir", str(self.state)], self.folder / "agent.log",
-                               EDGE_NATIVE_COMMAND=f"{bot} --config {{config}} --workspace {{workspace}}")
+                               PATH=f"{bots}:{os.environ['PATH']}", EDGE_NATIVE_COMMAND="sample-bot --config {config} --workspace {workspace}")
 
     def stop(self):
         """Stops the agent, then what it left running on purpose."""

@@ -8,7 +8,7 @@ import Testing
 @Suite("The OpenAPI document")
 struct OpenAPITests {
     /// The page's files, which are for browsers, and the nodes' WebSocket endpoint, which Entry adds.
-    private static let notDescribed: Set = ["GET /", "GET /login", "GET /assets/{file}", "GET /edge/v1/connect"]
+    private static let notDescribed: Set = ["GET /", "GET /login", "GET /assets/{path}", "GET /edge/v1/connect"]
 
     @Test("describes every call that is registered, and no other")
     func complete() async throws {

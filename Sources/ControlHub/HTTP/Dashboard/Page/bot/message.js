@@ -21,7 +21,7 @@ export function messageElement(botID) {
   const steps = h('ol');
   const fold = h('details', { class: 'steps' }, summary, steps);
   // What unfolds at the lower edge would stay out of sight.
-  fold.addEventListener('toggle', () => { if (fold.open) fold.scrollIntoView({ block: 'nearest' }); });
+  fold.addEventListener('toggle', () => { if (fold.open) element.scrollIntoView({ block: 'nearest' }); });
   const text = h('div', { class: 'text' });
   const reason = h('p', { class: 'small quiet' });
   const element = h('li', { class: 'message' }, h('div', { class: 'message-head' }, author, time, state), fold, text, reason);

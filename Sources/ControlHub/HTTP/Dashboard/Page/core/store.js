@@ -171,14 +171,6 @@ on('node.updated', (data) => {
 
 on('bot.updated', (data) => {
   const bot = bots.get(data.bot_id);
-  if (data.change === 'usage') {
-    if (bot) {
-      const { bot_id, change, at, ...usage } = data;
-      bots.set(bot_id, { ...bot, usage: { ...bot.usage, ...(usage.usage ?? usage) } });
-      changedSoon();
-    }
-    return;
-  }
   if (bot && data.change === 'status' && data.phase) {
     bots.set(bot.id, { ...bot, phase: data.phase, reason: data.reason || null, since: data.phase === bot.phase ? bot.since : data.at ?? bot.since });
     restructured();

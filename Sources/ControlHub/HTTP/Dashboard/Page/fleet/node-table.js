@@ -122,7 +122,7 @@ function nodeRow({ node: first }) {
   const reason = h('span', { class: 'cut caption fleet-under' });
   const since = timeElement('for');
   const sinceText = h('span', { class: 'caption nowrap' }, since);
-  const cpu = figureCell('cpu', 'CPU', true), memory = figureCell('memory', 'Memory'), disk = figureCell('disk', 'Disk');
+  const cpu = figureCell('cpu', 'CPU', true), memory = figureCell('memory', 'RAM'), disk = figureCell('disk', 'Disk');
   const trip = h('span', { class: 'figure' });
   const bots = h('span', { class: 'figure' });
   const chips = h('span', { class: 'fleet-bots' });

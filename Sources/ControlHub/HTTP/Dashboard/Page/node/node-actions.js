@@ -1,12 +1,12 @@
 // What an operator does with a node, each with what it means before it is done.
 import { allowed, patch, post, remove } from '../core/api.js';
 import { ask, menuButton, tell, toast } from '../core/dialog.js';
-import { copyButton, h, setText } from '../core/dom.js';
+import { h, setText } from '../core/dom.js';
 import { milliseconds } from '../core/format.js';
 import { nodes, put, refreshNode } from '../core/store.js';
 import { isDraining } from '../fleet/filter.js';
 import { facts, labelTexts } from '../parts/pieces.js';
-import { word } from '../parts/state.js';
+import { badge, sentence } from '../parts/state.js';
 
 /** The menu of a node; null where the operator may do nothing with it. */
 export function nodeActions(id, { signal, failure }) {
@@ -44,20 +44,17 @@ const guarded = (action) => async (...parameters) => {
 
 async function test(path, signal) {
   toast('Testing: a round trip to the node and back…');
-  const began = performance.now();
   const answer = await post(`${path}/test`, {}, { signal });
+  const checks = (answer.checks ?? []).map((check) => {
+    const state = badge();
+    state.set(check.status);
+    return h('li', {}, h('div', { class: 'row-head' }, h('strong', { text: sentence(check.name) }), state), h('p', { class: 'small wrap', text: check.detail }));
+  });
   const list = facts([], { list: true });
-  list.set('Hub and page', milliseconds(performance.now() - began));
-  for (const [name, value] of Object.entries(answer ?? {})) addResult(list, name, value);
-  tell('The node answered', list);
-}
-
-function addResult(list, name, value) {
-  const title = word(name).replace(/ (ms|us)$/, '').replace(/rtt/i, 'round trip');
-  if (value === null || value === undefined) return;
-  if (name.endsWith('_ms') && Number.isFinite(value)) list.set(title, milliseconds(value));
-  else if (Array.isArray(value)) list.set(title, value.map((each) => (typeof each === 'object' ? [each.name, each.usable === false ? each.reason || 'not usable' : 'usable'].filter(Boolean).join(': ') : each)).join('\n'));
-  else list.set(title, typeof value === 'object' ? Object.entries(value).map(([key, each]) => `${word(key)}: ${typeof each === 'object' ? JSON.stringify(each) : each}`).join('\n') : String(value));
+  list.set('Round trip', milliseconds(answer.rtt_ms));
+  list.set('Agent’s work', milliseconds(answer.worked_ms));
+  list.set('Runtime', (answer.runtime_profiles ?? []).map((profile) => `${profile.name}: ${profile.usable ? [profile.engine, profile.engine_version].filter(Boolean).join(' ') || 'usable' : profile.reason || 'not usable'}`).join('\n'));
+  tell(answer.ok === false ? 'The node answered, and something is wrong' : 'The node answered', h('ul', { class: 'rows' }, ...checks), list);
 }
 
 function rename(path, node, signal) {
@@ -90,7 +87,7 @@ function drain(path, node, signal) {
     title: isOn ? `End draining ${node.name}?` : `Drain ${node.name}?`, confirm: isOn ? 'End draining' : 'Drain',
     content: [h('p', { text: isOn ? 'New bots may be placed on it again.' : 'No new bots are placed on it. What runs there goes on until you move or stop it.' })],
     action: guarded(async () => {
-      const answer = await post(`${path}/drain`, { enabled: !isOn, draining: !isOn }, { signal });
+      const answer = await post(`${path}/drain`, { enabled: !isOn }, { signal });
       if (answer?.id) put(nodes, answer); else refreshNode(node.id);
     }),
   });
@@ -101,9 +98,8 @@ function rotate(path, node, signal) {
     title: `Give ${node.name} a new token?`, confirm: 'Rotate',
     content: [h('p', { text: 'It is sent over the live link. The node proves it with a new session before the old one stops working, so nothing is cut off.' })],
     action: guarded(async () => {
-      const answer = await post(`${path}/rotate-token`, {}, { signal });
-      if (answer?.token) tell('The new token', h('p', { text: 'It is shown only now.' }), h('div', { class: 'command' }, h('pre', {}, h('code', { text: answer.token })), copyButton(() => answer.token)));
-      else toast('A new token is on its way to the node.');
+      await post(`${path}/rotate-token`, {}, { signal, timeout: 90000 });
+      toast('The node has proved its new token; the old one is withdrawn.');
     }),
   });
 }

@@ -17,7 +17,8 @@ export function nodePolicy() {
     if (description === shown) return;
     shown = description;
     for (const term of list.querySelectorAll('dt')) list.set(term.textContent, '');
-    for (const [name, value] of Object.entries(flatten(policy))) list.set(sentence(name), value);
+    if (policy) list.set('File', policy.file ?? 'none: the standard rules hold');
+    for (const [name, value] of Object.entries(flatten(policy?.rules ?? {}))) list.set(sentence(name), value);
   };
   return element;
 }

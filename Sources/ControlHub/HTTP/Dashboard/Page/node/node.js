@@ -28,7 +28,7 @@ export function nodeView(container, { id, signal, setTitle }) {
   const way = h('section', { class: 'card way-card', 'aria-label': 'From the hub to the bots' }, ...stops);
 
   const cpu = meter('CPU', { isCalm: true }), memory = meter('Memory'), disks = h('div', { class: 'meters inner' });
-  const more = facts(['Load', 'Swap', 'Network', 'Temperature', 'Started', 'Agent memory']);
+  const more = facts(['Load', 'Swap', 'Network', 'Temperature', 'Limits', 'Started', 'Agent memory']);
   const started = timeElement('ago');
   const resources = section('Now', h('div', { class: 'stack' }, h('div', { class: 'meters' }, cpu, memory, disks), more));
 
@@ -86,8 +86,9 @@ export function nodeView(container, { id, signal, setTitle }) {
     more.set('Load', Number.isFinite(value.load_1m) ? [value.load_1m, value.load_5m, value.load_15m].map((load) => Number(load ?? 0).toFixed(2)).join('  ') : '');
     more.set('Swap', value.swap_total_bytes ? `${bytes(value.swap_total_bytes - (value.swap_free_bytes ?? 0))} of ${bytes(value.swap_total_bytes)} used` : '');
     more.set('Network', Number.isFinite(value.network_received_bytes_total) ? `${bytes(value.network_received_bytes_total)} in, ${bytes(value.network_transmitted_bytes_total)} out since boot` : '');
-    const heat = value.temperature_celsius ?? value.temperatures?.[0]?.celsius;
-    more.set('Temperature', Number.isFinite(heat) ? `${heat.toFixed(0)} °C` : '');
+    const hottest = [...(value.temperatures ?? [])].sort((one, other) => other.celsius - one.celsius)[0];
+    more.set('Temperature', hottest ? `${hottest.celsius.toFixed(0)} °C (${hottest.sensor})` : '');
+    more.set('Limits', [value.cpu_limit_cores && `${value.cpu_limit_cores} cores`, value.memory_limit_bytes && bytes(value.memory_limit_bytes)].filter(Boolean).join(', '));
     started.set(value.boot_at);
     more.set('Started', value.boot_at ? started : '');
     more.set('Agent memory', value.agent_rss_bytes ? bytes(value.agent_rss_bytes) : '');

@@ -1,6 +1,6 @@
 // Charts of what was used over time, by a node or by a bot: a range to choose, and the hub's history behind it.
 import { get } from '../core/api.js';
-import { h, setAttribute, setText, show } from '../core/dom.js';
+import { h, setAttribute, setText } from '../core/dom.js';
 import { instant } from '../core/format.js';
 import { problem } from './pieces.js';
 
@@ -13,9 +13,9 @@ const refreshMilliseconds = 15000;
 
 /**
  * - `path` answers `?since&step` with points; `charts` are `{chart, of(point, previous)}` where `of` gives the values.
- * - `live(listener)` tells of new points for a hub that keeps no history; returns the undo.
+ * - `live(listener)` tells of new points where the hub keeps no history; returns the undo. `isLiveOnly`: it never does.
  */
-export function historyPanel({ signal, path, charts, live }) {
+export function historyPanel({ signal, path, charts, live, isLiveOnly = false }) {
   let range = ranges[0];
   const buttons = ranges.map((each) => h('button', { type: 'button', text: each.name, 'aria-pressed': String(each === range), on: { click: () => choose(each) } }));
   const picker = h('div', { class: 'segments', role: 'group', 'aria-label': 'Time shown' }, ...buttons);
@@ -25,7 +25,7 @@ export function historyPanel({ signal, path, charts, live }) {
     h('div', { class: 'card-head' }, h('h2', { text: 'Over time' }), h('div', { class: 'actions' }, picker)),
     failure, h('div', { class: 'charts' }, ...charts.map(({ chart }) => chart)), note);
 
-  let isAbsent = false;
+  let isAbsent = isLiveOnly;
   const seen = [];
   signal.addEventListener('abort', live((point) => {
     seen.push(point);
@@ -41,7 +41,11 @@ export function historyPanel({ signal, path, charts, live }) {
 
   let round = 0;
   async function load() {
-    if (isAbsent) return draw(seen, 15);
+    if (isAbsent) {
+      setText(note, 'The hub keeps no history of these: what is shown came since this page was opened.');
+      draw(seen, 15);
+      return;
+    }
     const own = round += 1;
     const since = new Date(Date.now() - range.span).toISOString();
     try {
@@ -52,11 +56,8 @@ export function historyPanel({ signal, path, charts, live }) {
     } catch (error) {
       if (own !== round || signal.aborted) return;
       isAbsent = Boolean(error.isAbsent);
-      if (!isAbsent) failure.set(error, load);
-      else {
-        setText(note, 'This hub keeps no history here: what is shown came since this page was opened.');
-        draw(seen, 15);
-      }
+      if (isAbsent) load();
+      else failure.set(error, load);
     }
   }
 
@@ -70,7 +71,6 @@ export function historyPanel({ signal, path, charts, live }) {
     }
   }
 
-  show(note, true);
   const timer = setInterval(() => { if (!document.hidden) load(); }, refreshMilliseconds);
   signal.addEventListener('abort', () => clearInterval(timer));
   load();

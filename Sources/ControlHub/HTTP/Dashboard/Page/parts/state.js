@@ -11,7 +11,7 @@ const words = {
   // Bots
   stopped: ['Stopped', 'idle'], starting: ['Starting', 'busy'], ready: ['Running', 'ok'], stopping: ['Stopping', 'busy'],
   backoff: ['Restarting soon', 'warn'], crash_loop: ['Crash loop', 'bad'], failed: ['Failed', 'bad'], unknown: ['Unknown', 'idle'],
-  preparing: ['Preparing', 'busy'],
+  preparing: ['Preparing', 'busy'], warning: ['Warning', 'warn'],
   // Commands
   queued: ['Queued', 'busy'], delivered: ['Delivered', 'busy'], done: ['Done', 'ok'], expired: ['Expired', 'warn'],
   superseded: ['Superseded', 'idle'], cancelled: ['Cancelled', 'idle'],
