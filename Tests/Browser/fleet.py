@@ -26,13 +26,16 @@ WATCHED_SECONDS = int(os.environ.get("SECONDS_WATCHED", "20"))
 
 # Frames as the browser makes them, tasks that kept it from making one, and what came in.
 METER = """
-window.__meter = { frames: [], tasks: [], last: performance.now() };
+window.__meter?.observer.disconnect();
+const meter = window.__meter = { frames: [], tasks: [], last: performance.now() };
+meter.observer = new PerformanceObserver((list) => { for (const entry of list.getEntries()) meter.tasks.push(entry.duration); });
+meter.observer.observe({ type: 'longtask' });
 (function frame(now) {
-  __meter.frames.push(now - __meter.last);
-  __meter.last = now;
+  if (meter !== window.__meter) return;
+  meter.frames.push(now - meter.last);
+  meter.last = now;
   requestAnimationFrame(frame);
 })(performance.now());
-new PerformanceObserver((list) => { for (const entry of list.getEntries()) __meter.tasks.push(entry.duration); }).observe({ type: 'longtask' });
 """
 
 # When something useful was painted: a row of a node, or all the counts.
@@ -66,7 +69,7 @@ def watch(page, action):
     seconds = time.monotonic() - began
     after = page.driver.execute_cdp_cmd("Performance.getMetrics", {})["metrics"]
     busy = {each["name"]: each["value"] for each in after}["TaskDuration"] - {each["name"]: each["value"] for each in used}["TaskDuration"]
-    meter = page.js("return window.__meter")
+    meter = page.js("return { frames: __meter.frames, tasks: __meter.tasks }")
     frames = meter["frames"][2:]
     return {"seconds": round(seconds, 1), "frames_per_second": round(len(frames) / seconds, 1), "frame_p50_ms": round(percentile(frames, .5), 1),
             "frame_p99_ms": round(percentile(frames, .99), 1), "frame_max_ms": round(max(frames), 1),

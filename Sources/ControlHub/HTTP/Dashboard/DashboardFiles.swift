@@ -40,6 +40,7 @@ enum DashboardFiles {
         "node/node-charts.js": PackageResources.node_charts_js,
         "node/node-policy.js": PackageResources.node_policy_js,
         "node/node.js": PackageResources.node_js,
+        "node/quarantine.js": PackageResources.quarantine_js,
         "parts/chart.js": PackageResources.chart_js,
         "parts/happenings-list.js": PackageResources.happenings_list_js,
         "parts/history.js": PackageResources.history_js,

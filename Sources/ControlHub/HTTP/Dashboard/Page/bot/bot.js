@@ -1,6 +1,6 @@
 // One bot: its state, what can be done with it, and its panels below. A panel is `(container, {id, path, signal})`.
 import { allowed, post, remove } from '../core/api.js';
-import { ask, menuButton } from '../core/dialog.js';
+import { ask, menuButton, toast } from '../core/dialog.js';
 import { announce, h, setAttribute, setText, show } from '../core/dom.js';
 import { bots, nodes, refreshBot, status, subscribe } from '../core/store.js';
 import { botLink, crumbs, link, nodeLink, pageHead, problem } from '../parts/pieces.js';
@@ -121,7 +121,8 @@ function deleteBot(id, path, signal) {
         h('div', { class: 'check' }, erase, h('label', { for: 'workspace-erase', text: 'Delete the workspace too, for good' }))),
     ],
     action: async () => {
-      await remove(`${path}?keep_workspace=${keep.checked}`, { signal });
+      const answer = await remove(`${path}?keep_workspace=${keep.checked}`, { signal });
+      if (answer?.message) toast(answer.message);
       refreshBot(id);
       location.hash = '#/bots';
     },

@@ -40,19 +40,25 @@ export async function signOut() {
   location.assign('/login');
 }
 
-/** All pages of a list, up to a bound that no browser should be asked to show more than; `onPage` sees each as it comes. */
-export async function list(path, { onPage, limit = 20000, ...options } = {}) {
+/**
+ * All pages of a list, up to a bound that no browser should be asked to show more than. `onPage` sees each as it comes;
+ * `first` asks for a first page of that size, so that there is something to see soon.
+ */
+export async function list(path, { onPage, first, limit = 20000, ...options } = {}) {
   const items = [];
   let cursor = null;
   do {
-    const separator = path.includes('?') ? '&' : '?';
-    const page = await get(cursor ? `${path}${separator}cursor=${encodeURIComponent(cursor)}` : path, options);
+    const query = new URLSearchParams({ limit: String(cursor === null && first ? first : mostPerPage), ...(cursor === null ? {} : { cursor }) });
+    const page = await get(`${path}${path.includes('?') ? '&' : '?'}${query}`, options);
     items.push(...page.items);
     onPage?.(page.items);
-    cursor = page.next_cursor;
-  } while (cursor && items.length < limit);
+    cursor = page.next_cursor ?? null;
+  } while (cursor !== null && items.length < limit);
   return items;
 }
+
+/** The most a hub puts on one page of a list. */
+const mostPerPage = 500;
 
 export function toSignIn() {
   sessionStorage.setItem('return-to', location.hash);

@@ -41,15 +41,19 @@ const keys = new WeakMap();
 
 /**
  * Keeps one child for each item, found again by its key. `create(item)` returns an element with an `update(item, index)`.
- * What stays is not moved unless its order changed, so that it keeps focus, selection and scroll position.
+ * What stays is not moved unless its order changed, so that it keeps focus, selection and scroll position. What goes is
+ * put into `pool`, if there is one, from which `create` may take it again.
  */
-export function keyed(parent, items, keyOf, create) {
+export function keyed(parent, items, keyOf, create, pool = null) {
   const wanted = new Set(items.map(keyOf));
   const known = new Map();
   for (const child of [...parent.children]) {
     if (!keys.has(child)) continue;
     if (wanted.has(keys.get(child))) known.set(keys.get(child), child);
-    else child.remove();
+    else {
+      child.remove();
+      pool?.push(child);
+    }
   }
   let position = parent.firstChild;
   items.forEach((item, index) => {

@@ -36,6 +36,8 @@ function restructured() {
 }
 
 let loading = null;
+/** A screenful and more of nodes. */
+const firstPage = 60;
 
 /** Asks for everything again; what arrives is shown page by page the first time. */
 export function reload() {
@@ -50,7 +52,7 @@ async function loadAll() {
   });
   try {
     const [nodeList, botList] = await Promise.all([
-      list('/api/nodes?limit=500', { onPage: show(nodes) }), list('/api/bots?limit=500', { onPage: show(bots) }),
+      list('/api/nodes', { onPage: show(nodes), first: status.loaded ? undefined : firstPage }), list('/api/bots', { onPage: show(bots) }),
     ]);
     replace(nodes, nodeList);
     replace(bots, botList);
@@ -76,6 +78,7 @@ export function put(map, item) {
 
 // Bots by node, made anew only when bots have changed.
 let placed = { at: -1, byNode: new Map() };
+const none = [];
 
 export function botsOf(nodeID) {
   if (placed.at !== structure) {
@@ -86,7 +89,7 @@ export function botsOf(nodeID) {
     }
     placed = { at: structure, byNode };
   }
-  return placed.byNode.get(nodeID) ?? [];
+  return placed.byNode.get(nodeID) ?? none;
 }
 
 // Asking again for single things. Events are gathered for a moment, because a fleet reports in bursts.

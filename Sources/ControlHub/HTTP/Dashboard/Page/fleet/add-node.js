@@ -136,7 +136,7 @@ function showTicket(place, enrollment, { signal, createAnother }) {
     if (asking || nodeID) return;
     asking = true;
     try {
-      const own = (await list('/api/enrollments', { signal: watch.signal, limit: 100 })).find((item) => item.id === enrollment.id);
+      const own = (await list('/api/enrollments', { signal: watch.signal, limit: 50, first: 50 })).find((item) => item.id === enrollment.id);
       const id = own?.redeemed_node_id ?? own?.node_id;
       if (id && (own.redeemed_at || own.state === 'redeemed')) welcome(id);
       // Where the hub says why a machine that tried was refused.

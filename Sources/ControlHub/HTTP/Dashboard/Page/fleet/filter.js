@@ -14,11 +14,18 @@ export function parseQuery(text) {
   return (node, bots) => tests.every((test) => test(node, bots));
 }
 
+// By node and its bots, because each key of a search looks at every node.
+const haystacks = new WeakMap();
+
 function haystack(node, bots) {
-  return [
+  const known = haystacks.get(node);
+  if (known?.bots === bots) return known.text;
+  const text = [
     node.name, node.id, node.host_name, node.remote_address, node.os_version, node.os, node.architecture, node.agent_version,
     ...labelTexts(node), ...bots.map((bot) => bot.name),
   ].join('\n').toLowerCase();
+  haystacks.set(node, { bots, text });
+  return text;
 }
 
 export function isInState(node, bots, state) {

@@ -1,7 +1,7 @@
 // The list of nodes. Only the rows in sight exist, so that thousands cost no more than a few.
 import { h, keyed, setAttribute, setText, show } from '../core/dom.js';
 import { bytes, milliseconds, percent, timeElement } from '../core/format.js';
-import { botsOf } from '../core/store.js';
+import { botsOf, structureVersion } from '../core/store.js';
 import { byName, botLink, fullestDisk, labelTexts, nodeLink, setBar, usedPercent } from '../parts/pieces.js';
 import { badge, wayLine } from '../parts/state.js';
 import { isDraining } from './filter.js';
@@ -12,6 +12,7 @@ const columns = [
 /** The direction that a first press on a column's head asks for. */
 const firstDirection = { cpu: '-', memory: '-', disk: '-', rtt: '-', bots: '-' };
 const rowsBeyondSight = 6;
+const mostSpare = 60;
 
 /** `onSort(sort)` is called when a head is pressed. */
 export function nodeTable({ signal, onSort }) {
@@ -32,6 +33,8 @@ export function nodeTable({ signal, onSort }) {
   const element = h('div', { role: 'table', class: 'fleet-table', 'aria-label': 'Nodes' }, h('div', { role: 'rowgroup' }, headRow), body);
 
   let items = [];
+  // Rows that have left the sight are used again: making one costs more than filling it.
+  const spare = [];
   let rowHeight = 0;
   let frame = null;
 
@@ -48,7 +51,8 @@ export function nodeTable({ signal, onSort }) {
       const index = items.findIndex((node) => node.id === focused);
       if (index >= 0) shown.splice(index < first ? 0 : shown.length, 0, { node: items[index], index });
     }
-    keyed(body, shown, ({ node }) => node.id, nodeRow);
+    keyed(body, shown, ({ node }) => node.id, () => spare.pop() ?? nodeRow(), spare);
+    spare.length = Math.min(spare.length, mostSpare);
   }
   const renderSoon = () => { frame ??= requestAnimationFrame(render); };
 
@@ -115,8 +119,8 @@ function figureCell(name, title, isCalm = false) {
 
 const botChips = 4;
 
-function nodeRow({ node: first }) {
-  const name = h('a', { class: 'fleet-name cut', href: nodeLink(first.id) });
+function nodeRow() {
+  const name = h('a', { class: 'fleet-name cut' });
   const labels = h('span', { class: 'cut caption fleet-under' });
   const state = badge(), way = wayLine();
   const reason = h('span', { class: 'cut caption fleet-under' });
@@ -126,14 +130,21 @@ function nodeRow({ node: first }) {
   const trip = h('span', { class: 'figure' });
   const bots = h('span', { class: 'figure' });
   const chips = h('span', { class: 'fleet-bots' });
-  const row = h('div', { role: 'row', class: 'fleet-row', 'data-node': first.id },
+  const row = h('div', { role: 'row', class: 'fleet-row' },
     h('div', { role: 'cell', class: 'cell-attention' }, h('div', { class: 'fleet-state' }, state, sinceText), way),
     h('div', { role: 'cell', class: 'cell-name' }, name, labels, reason),
     cpu, memory, disk,
     h('div', { role: 'cell', class: 'cell-rtt' }, h('span', { class: 'cell-title', text: 'Round trip' }), trip),
     h('div', { role: 'cell', class: 'cell-bots' }, bots, chips));
-  let place = null;
+  let place = null, shown = null, shownAt = -1;
   row.update = ({ node, index }) => {
+    // A node that has changed is another object; its bots change with the store's structure.
+    if (node === shown && index === place && shownAt === structureVersion()) return;
+    if (node.id !== shown?.id) {
+      row.dataset.node = node.id;
+      name.href = nodeLink(node.id);
+    }
+    [shown, shownAt] = [node, structureVersion()];
     if (place !== index) {
       place = index;
       row.style.setProperty('--at', index);

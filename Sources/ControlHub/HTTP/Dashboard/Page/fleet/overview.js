@@ -12,6 +12,8 @@ import { nodeTable } from './node-table.js';
 
 /** An order by figures is worked out anew this often. */
 const reorderMilliseconds = 10000;
+/** So are figures that alone make a node need attention, such as a full disk. */
+const judgeMilliseconds = 2000;
 const scrolled = { top: 0, hash: '' };
 
 export function overviewView(container, { signal, setTitle, query }) {
@@ -72,17 +74,22 @@ export function overviewView(container, { signal, setTitle, query }) {
     search.focus();
   }, { signal });
 
-  let known = -1, orderedAt = 0, shown = [];
+  let known = -1, judgedAt = 0, shown = [];
+  let ordered = { sort: '', at: 0, ids: [] };
   function arrange(force = false) {
     const isNew = force || known !== structureVersion();
-    const isDue = isMoving(filter.sort) && Date.now() - orderedAt > reorderMilliseconds && !table.isHeld();
+    const isDue = isMoving(filter.sort) && Date.now() - ordered.at > reorderMilliseconds && !table.isHeld();
     if (isNew || isDue) {
+      // Sorting is the dear part: a search only filters what is in order already.
+      if (isDue || known !== structureVersion() || ordered.sort !== filter.sort) {
+        ordered = { sort: filter.sort, at: Date.now(), ids: [...nodes.values()].sort(order(filter.sort, botsOf)).map((node) => node.id) };
+      }
       known = structureVersion();
-      orderedAt = Date.now();
       const matches = parseQuery(filter.text);
-      shown = [...nodes.values()]
-        .filter((node) => (filter.state === 'all' || isInState(node, botsOf(node.id), filter.state)) && matches(node, botsOf(node.id)))
-        .sort(order(filter.sort, botsOf)).map((node) => node.id);
+      shown = ordered.ids.filter((id) => {
+        const node = nodes.get(id), own = botsOf(id);
+        return (filter.state === 'all' || isInState(node, own, filter.state)) && matches(node, own);
+      });
       const all = count(nodes.values(), botsOf);
       summary.set(all, [...bots.values()], filter.state);
       fillLabels(labelPick, filter.text);
@@ -93,7 +100,10 @@ export function overviewView(container, { signal, setTitle, query }) {
     table.set(shown.map((id) => nodes.get(id)).filter(Boolean), filter.sort);
     show(table, shown.length > 0);
     show(noMatch, shown.length === 0 && nodes.size > 0);
-    attention.set(findings(nodes.values(), botsOf), `Nothing. ${plural(nodes.size, 'node')}, ${plural(bots.size, 'bot')}.`);
+    if (isNew || Date.now() - judgedAt > judgeMilliseconds) {
+      judgedAt = Date.now();
+      attention.set(findings(nodes.values(), botsOf), `Nothing. ${plural(nodes.size, 'node')}, ${plural(bots.size, 'bot')}.`);
+    }
   }
 
   for (const part of [nothing, body]) show(part, false);

@@ -3,7 +3,7 @@ import { allowed, patch, post, remove } from '../core/api.js';
 import { ask, menuButton, tell, toast } from '../core/dialog.js';
 import { h, setText } from '../core/dom.js';
 import { milliseconds } from '../core/format.js';
-import { nodes, put, refreshNode } from '../core/store.js';
+import { nodes, put } from '../core/store.js';
 import { isDraining } from '../fleet/filter.js';
 import { facts, labelTexts } from '../parts/pieces.js';
 import { badge, sentence } from '../parts/state.js';
@@ -20,14 +20,14 @@ export function nodeActions(id, { signal, failure }) {
   if (allowed('operator')) {
     entries.push(['Test the connection', attempt(() => test(path, signal)), { name: 'test' }]);
     entries.push(['Refresh figures', attempt(async () => {
-      await post(`${path}/refresh`, {}, { signal });
-      refreshNode(id);
-      toast('The node was asked for its figures.');
+      put(nodes, await post(`${path}/refresh`, {}, { signal }));
+      toast('These are the node’s figures of this moment.');
     }), { name: 'refresh' }]);
+    entries.push(['Draining…', () => drain(path, node(), signal), { name: 'drain' }]);
   }
   if (allowed('admin')) {
     entries.push(null, ['Rename…', () => rename(path, node(), signal), { name: 'rename' }], ['Labels…', () => label(path, node(), signal), { name: 'labels' }]);
-    entries.push(['Drain, or end draining…', () => drain(path, node(), signal), { name: 'drain' }]);
+    entries.push(['When it counts as offline…', () => setThresholds(path, node(), signal), { name: 'thresholds' }]);
     entries.push(['Rotate its token…', () => rotate(path, node(), signal), { name: 'rotate-token' }]);
     entries.push(['Pair it again', () => { location.hash = `#/add-node?node=${encodeURIComponent(id)}`; }, { name: 'pair' }]);
     entries.push(null, ['Revoke…', () => revoke(path, node(), signal), { danger: true, name: 'revoke' }]);
@@ -83,12 +83,37 @@ function label(path, node, signal) {
 
 function drain(path, node, signal) {
   const isOn = isDraining(node);
+  const stop = h('input', { type: 'checkbox', id: 'drain-stop' });
   return ask({
     title: isOn ? `End draining ${node.name}?` : `Drain ${node.name}?`, confirm: isOn ? 'End draining' : 'Drain',
-    content: [h('p', { text: isOn ? 'New bots may be placed on it again.' : 'No new bots are placed on it. What runs there goes on until you move or stop it.' })],
+    content: [
+      h('p', { text: isOn ? 'Bots may be placed and started on it again.' : 'Nothing is placed or started on it any more, until you end it.' }),
+      !isOn && h('div', { class: 'check' }, stop, h('label', { for: 'drain-stop', text: 'Stop the bots that run there now' })),
+    ],
+    action: guarded(async () => put(nodes, await post(`${path}/drain`, isOn ? { enabled: false } : { enabled: true, stop_bots: stop.checked }, { signal }))),
+  });
+}
+
+function setThresholds(path, node, signal) {
+  const current = node.thresholds ?? {};
+  const field = (name, id, text) => {
+    const input = h('input', { id, type: 'number', min: '0', step: 'any', inputmode: 'decimal', value: current.own ? current[name] : null, placeholder: `${current[name] ?? ''} (the hub’s)` });
+    return { name, input, element: h('div', { class: 'field' }, h('label', { for: id, text }), input) };
+  };
+  const fields = [
+    field('degraded_after_seconds', 'degraded-after', 'Degraded after so many seconds without a heartbeat'),
+    field('offline_after_seconds', 'offline-after', 'Offline after so many seconds without a heartbeat'),
+    field('closed_grace_seconds', 'closed-grace', 'Offline so many seconds after its connection closed'),
+  ];
+  return ask({
+    title: `When ${node.name} counts as offline`, confirm: 'Save',
+    content: [
+      h('p', { class: 'quiet', text: `It is heard every ${current.heartbeat_interval_seconds ?? 15} s. What is left empty is as the hub has it for all nodes.` }),
+      ...fields.map(({ element }) => element),
+    ],
     action: guarded(async () => {
-      const answer = await post(`${path}/drain`, { enabled: !isOn }, { signal });
-      if (answer?.id) put(nodes, answer); else refreshNode(node.id);
+      const thresholds = Object.fromEntries(fields.filter(({ input }) => input.value.trim()).map(({ name, input }) => [name, Number(input.value)]));
+      put(nodes, await patch(path, { thresholds }, { signal }));
     }),
   });
 }

@@ -16,6 +16,7 @@ export function nodeCharts({ id, signal }) {
     { chart: chart({ title: 'Network', format: perSecond, ceiling: 1024, series: ['in', 'out'] }), of: networkOf },
     { chart: chart({ title: 'Round trip', format: milliseconds, ceiling: 1 }), of: (point) => [first(point.link_rtt_ms)] },
     { chart: chart({ title: 'Load', format: (value) => value.toFixed(2), ceiling: 1 }), of: (point) => [first(point.load_1m)] },
+    { chart: chart({ title: 'Temperature', format: (value) => `${value.toFixed(0)} °C`, ceiling: 50, isOptional: true }), of: (point) => [first(point.temperature_celsius, hottest(point))] },
   ];
   let lastSeen = null;
   const live = (listener) => subscribe(() => {
@@ -27,6 +28,7 @@ export function nodeCharts({ id, signal }) {
   return historyPanel({ signal, path: `/api/nodes/${encodeURIComponent(id)}/resources`, charts, live });
 }
 
+const hottest = (point) => Math.max(...(point.temperatures ?? []).map((sensor) => sensor.celsius), -Infinity);
 const memoryOf = (point) => (Number.isFinite(point.memory_used_bytes) && point.memory_total_bytes
   ? (100 * point.memory_used_bytes) / point.memory_total_bytes : usedPercent(point.memory_total_bytes, point.memory_available_bytes));
 

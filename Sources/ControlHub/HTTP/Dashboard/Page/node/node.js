@@ -9,6 +9,7 @@ import { badge, glyph, stateLine, tone, word } from '../parts/state.js';
 import { nodeActions } from './node-actions.js';
 import { nodeCharts } from './node-charts.js';
 import { nodePolicy } from './node-policy.js';
+import { quarantineNotice } from './quarantine.js';
 
 /** What events leave out (disks, profiles) is asked for this often while the page is open. */
 const refreshMilliseconds = 30000;
@@ -22,7 +23,7 @@ export function nodeView(container, { id, signal, setTitle }) {
   const health = stateLine();
   const labels = h('span', { class: 'labels' });
   const lead = h('div', { class: 'row' }, health, labels);
-  const quarantine = h('div', { class: 'notice' });
+  const quarantine = quarantineNotice(id, { failure });
 
   const stops = [stop('Link'), stop('Agent'), stop('Bots')];
   const way = h('section', { class: 'card way-card', 'aria-label': 'From the hub to the bots' }, ...stops);
@@ -58,14 +59,14 @@ export function nodeView(container, { id, signal, setTitle }) {
     for (const part of [body, lead]) show(part, Boolean(node));
     if (actions) show(actions, Boolean(node));
     show(newBot, Boolean(node) && allowed('operator'));
-    show(quarantine, Boolean(node?.quarantine));
+    if (!node?.quarantine) show(quarantine, false);
     if (!node) return;
     const name = node.name || node.host_name || node.id;
     setTitle(name);
     setText(head.heading, name);
     health.set(node.health, node.health_reason, node.health_since);
     keyed(labels, labelTexts(node), (text) => text, labelElement);
-    tellQuarantine(quarantine, node.quarantine, id);
+    quarantine.set(node);
     stops[0].set(node.link);
     stops[1].set(node.agent);
     stops[2].set(node.workload);
@@ -132,16 +133,6 @@ function stop(title) {
     show(lasting, Boolean(fact?.since));
   };
   return element;
-}
-
-function tellQuarantine(place, found, id) {
-  if (!found) return;
-  const text = `A second machine presents this node’s identity and is kept out: ${[found.host_name, found.remote_address].filter(Boolean).join(', ')}. ${found.reason} It tried ${found.attempts} ${found.attempts === 1 ? 'time' : 'times'}.`;
-  if (place.dataset.text === text) return;
-  place.dataset.text = text;
-  place.replaceChildren(h('p', { text }),
-    h('p', { class: 'small', text: 'A clone of this machine? Give it its own identity with a code of its own. Has the node moved there? Pair it again from the new machine; the old one is then cut off.' }),
-    h('div', { class: 'actions' }, link('#/add-node', 'It is a clone: new code', 'button'), link(`#/add-node?node=${encodeURIComponent(id)}`, 'It has moved: pair again', 'button')));
 }
 
 function labelElement(text) {

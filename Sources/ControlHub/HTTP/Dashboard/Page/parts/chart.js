@@ -9,9 +9,10 @@ const dayMilliseconds = 86400000;
 
 /**
  * - `format(value)` makes a figure readable; `ceiling` is the least top of the scale.
+ * - `isOptional`: not shown while there are no figures, which not every machine has.
  * - `series` are names, one or two; a point is `{at, values: [...]}` with a value for each.
  */
-export function chart({ title, format, ceiling = 0, fixed = false, series = [title] }) {
+export function chart({ title, format, ceiling = 0, fixed = false, isOptional = false, series = [title] }) {
   const now = h('span', { class: 'chart-now' });
   const areas = svg('g'), curves = svg('g'), holes = svg('g');
   const cursor = svg('line', { class: 'cursor', y1: 0, y2: height });
@@ -35,6 +36,7 @@ export function chart({ title, format, ceiling = 0, fixed = false, series = [tit
 
   element.set = (points, from, to, step) => {
     const known = points.filter((point) => point.values.some(Number.isFinite));
+    if (isOptional) element.hidden = known.length === 0;
     const highest = Math.max(0, ...known.flatMap((point) => point.values.filter(Number.isFinite)));
     data = { points: known, from, to, high: fixed ? ceiling : roundUp(Math.max(ceiling, highest)) };
     const runs = runsOf(known, step * holeSteps);
@@ -89,6 +91,7 @@ export function chart({ title, format, ceiling = 0, fixed = false, series = [tit
     at = Math.max(0, Math.min(data.points.length - 1, (at ?? data.points.length - 1) + step));
     tell();
   });
+  element.hidden = isOptional;
   tell();
   return element;
 }

@@ -65,9 +65,10 @@ export function historyPanel({ signal, path, charts, live, isLiveOnly = false })
     const to = Date.now();
     const from = to - range.span;
     const timed = points.map((point) => ({ ...point, time: instant(point.at ?? point.time) })).filter((point) => point.time >= from - step * 1000);
+    const grain = Math.max(step * 1000, usualDistance(timed));
     for (const { chart, of } of charts) {
       const values = timed.map((point, index) => ({ at: point.time, values: of(point, timed[index - 1]) }));
-      chart.set(values, from, to, step * 1000);
+      chart.set(values, from, to, grain);
     }
   }
 
@@ -75,6 +76,12 @@ export function historyPanel({ signal, path, charts, live, isLiveOnly = false })
   signal.addEventListener('abort', () => clearInterval(timer));
   load();
   return element;
+}
+
+/** A hub may ask a large fleet for heartbeats more seldom than it gives points: that makes no holes. */
+function usualDistance(points) {
+  const distances = points.slice(1).map((point, index) => point.time - points[index].time).sort((one, other) => one - other);
+  return distances[Math.floor(distances.length / 2)] ?? 0;
 }
 
 /** What moved per second between two points of a counter, or NaN where it started again. */

@@ -19,7 +19,7 @@ export function enrollmentsPart(container, { signal }) {
 
   async function load() {
     try {
-      const items = await list('/api/enrollments?limit=100', { signal, limit: 100 });
+      const items = await list('/api/enrollments', { signal, limit: 100, first: 100 });
       keyed(rows, items, (item) => item.id, codeRow);
       show(none, items.length === 0);
       failure.set(null);
