@@ -1,7 +1,7 @@
 // Talking to a bot. Progress and tool calls of a turn fold into the answer they led to.
 import { allowed, get, list, post } from '../core/api.js';
-import { announce, h, keyed, randomKey, setAttribute, setText, show } from '../core/dom.js';
-import { clockTime, fullTime, instant } from '../core/format.js';
+import { announce, h, keyed, randomKey, setText, show } from '../core/dom.js';
+import { fullTime, instant } from '../core/format.js';
 import { on } from '../core/live.js';
 import { bots, subscribe } from '../core/store.js';
 import { problem } from '../parts/pieces.js';

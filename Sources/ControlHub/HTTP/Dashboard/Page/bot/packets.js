@@ -1,7 +1,7 @@
 // The monitor packets of a bot, newest first.
 import { get } from '../core/api.js';
 import { h, keyed, setAttribute, setText, show } from '../core/dom.js';
-import { clockTime, fullTime, instant } from '../core/format.js';
+import { bytes, clockTime, fullTime, instant, plural } from '../core/format.js';
 import { on } from '../core/live.js';
 import { continuation, problem } from '../parts/pieces.js';
 
@@ -76,15 +76,14 @@ function packetElement() {
   const body = h('pre', { class: 'output', tabindex: '0' });
   const element = h('li', {}, h('details', {}, h('summary', {}, time, type, digest), body));
   element.update = (packet) => {
-    setText(type, packet.type);
+    setText(type, packet.gap ? 'missing' : packet.type);
     setAttribute(element, 'data-type', packet.type);
-    setAttribute(element, 'data-tone', packet.type === 'gap' ? 'bad' : packet.type === 'fatal' ? 'bad' : null);
-    const content = packet.json ?? packet.packet ?? packet.body ?? packet.data ?? packet;
-    const value = typeof content === 'string' ? content : JSON.stringify(content, null, 2);
-    setText(body, value);
-    setText(digest, digestOf(content));
+    setAttribute(element, 'data-tone', packet.gap || packet.type === 'fatal' ? 'bad' : null);
+    const content = packet.gap ?? packet.json ?? packet;
+    setText(body, typeof content === 'string' ? content : JSON.stringify(content, null, 2));
+    setText(digest, packet.gap ? gapText(packet.gap) : digestOf(content));
     show(digest, Boolean(digest.textContent));
-    const at = instant(packet.received_at ?? packet.at ?? packet.bot_time);
+    const at = instant(packet.bot_at ?? packet.received_at);
     setText(time, Number.isNaN(at) ? '' : clockTime(at));
     setAttribute(time, 'title', Number.isNaN(at) ? null : fullTime(at));
   };
@@ -95,4 +94,17 @@ function digestOf(content) {
   if (typeof content === 'string') return content.slice(0, 160);
   const text = content.text ?? content.error ?? content.message ?? content.reason ?? content.state ?? content.tool ?? content.name ?? '';
   return String(text).replace(/\s+/g, ' ').slice(0, 160);
+}
+
+const gapReasons = {
+  journal_full: 'the agent’s journal was full', journal_age: 'they had grown too old before they could be sent', journal_damaged: 'the agent’s journal was damaged',
+  bot_sequence: 'the bot’s own numbers leave them out', log_rotated: 'the log was rotated away before it was read', disk_full: 'the node’s disk was full',
+  supervisor_lost: 'the bot’s supervisor was lost',
+};
+
+/** What is not there, how much of it, and why. */
+function gapText(gap) {
+  const what = gap.missing_packets ? plural(gap.missing_packets, 'packet') : gap.missing_bytes ? bytes(gap.missing_bytes) : 'An unknown number of packets';
+  const when = gap.from ? ` from ${fullTime(instant(gap.from))}${gap.to ? ` to ${fullTime(instant(gap.to))}` : ''}` : '';
+  return `${what} missing${when}: ${gapReasons[gap.reason] ?? gap.reason}`;
 }

@@ -60,7 +60,7 @@ export async function list(path, { onPage, first, limit = 20000, ...options } = 
 /** The most a hub puts on one page of a list. */
 const mostPerPage = 500;
 
-export function toSignIn() {
+function toSignIn() {
   sessionStorage.setItem('return-to', location.hash);
   location.assign('/login');
 }

@@ -39,7 +39,7 @@ export function span(milliseconds) {
   return days < 10 && hours % 24 ? `${days} d ${hours % 24} h` : `${days} d`;
 }
 
-export function ago(at, now = Date.now()) {
+function ago(at, now = Date.now()) {
   const elapsed = now - at;
   if (elapsed < 5000) return 'just now';
   return `${span(elapsed)} ago`;

@@ -38,7 +38,7 @@ export const isRevoked = (node) => Boolean(node.revoked_at);
 export const isTroubled = (bot) => bot.phase === 'failed' || bot.phase === 'backoff' || bot.phase === 'crash_loop';
 
 /** What needs a person first: 0 before 1, and from 5 on nothing does. */
-export function rank(node, bots) {
+function rank(node, bots) {
   if (node.quarantine) return 0;
   if (isRevoked(node)) return 8;
   if (node.health === 'offline') return 1;
