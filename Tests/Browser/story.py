@@ -219,14 +219,14 @@ class Story:
             pick.dispatchEvent(new Event('change'));
             return true;"""))
         page.see(".message .text", "my name is")
-        for text in "who am I?", "never mind":
+        for count, text in enumerate(("who am I?", "never mind"), 1):
             page.type("#message", text)
             page.keys(Keys.ENTER)
-            page.see(".message .text", text)
-            page.see(".message-state", "Queued until the node takes it")
+            page.wait(f"{count} queued messages", lambda: page.text("#view").count("Queued until the node takes it") == count)
         page.go("#/commands")
         page.see(".rows li", "attic-pc is not connected")
         page.barriers("commands")
+        page.wait("both commands", lambda: page.text("#view").count("attic-pc is not connected") == 2)
         # The newest, which is the second message.
         page.press("Cancel")
         page.see(".rows li .badge", "Cancelled")

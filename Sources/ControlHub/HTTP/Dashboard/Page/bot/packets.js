@@ -92,7 +92,7 @@ function packetElement() {
 
 function digestOf(content) {
   if (typeof content === 'string') return content.slice(0, 160);
-  const text = content.text ?? content.error ?? content.message ?? content.reason ?? content.state ?? content.tool ?? content.name ?? '';
+  const text = content.text ?? content.error ?? content.message ?? content.reason ?? content.state ?? content.tool ?? content.name ?? content.engine ?? '';
   return String(text).replace(/\s+/g, ' ').slice(0, 160);
 }
 

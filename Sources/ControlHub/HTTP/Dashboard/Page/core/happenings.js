@@ -21,7 +21,7 @@ function add(event) {
   const sentence = describe(event);
   if (!sentence) return;
   const at = instant(event.at) || Date.now();
-  const key = event.id ?? `${event.type} ${event.node_id ?? ''}${event.bot_id ?? ''}${event.command_id ?? ''} ${event.change ?? event.state ?? ''} ${at}`;
+  const key = event.id || `${event.type} ${event.node_id ?? ''}${event.bot_id ?? ''}${event.command_id ?? ''} ${event.change ?? event.state ?? ''} ${at}`;
   if (seen.has(key)) return;
   seen.add(key);
   happened.push({ key, at, node_id: event.node_id ?? bots.get(event.bot_id)?.node_id, bot_id: event.bot_id, ...sentence });
@@ -33,8 +33,8 @@ function add(event) {
 /** Fills in what happened before the page was opened, where the hub keeps that. */
 export async function earlier(query, options) {
   try {
-    const { items } = await get(`/api/events?limit=100${query}`, options);
-    for (const item of items ?? []) add({ ...item.data, ...item, type: item.type });
+    const { items } = await get(`/api/events?types=node.updated,bot.updated,command.updated&limit=500${query}`, options);
+    for (const item of items ?? []) add({ ...item.data, type: item.type, id: item.id, at: item.at });
   } catch { /* The hub keeps no history of events; what comes from now on is shown. */ }
 }
 

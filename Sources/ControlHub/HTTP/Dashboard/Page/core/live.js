@@ -50,7 +50,7 @@ export function start() {
     source.addEventListener(name, (event) => {
       const data = parse(event.data);
       emit(name, data);
-      emit('any', { type: name, ...data });
+      emit('any', { ...data, type: name, id: event.lastEventId });
     });
   }
 }

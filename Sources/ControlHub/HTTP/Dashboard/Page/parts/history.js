@@ -9,6 +9,8 @@ const ranges = [
   { name: '1 h', span: hour, step: 15 }, { name: '6 h', span: 6 * hour, step: 60 }, { name: '24 h', span: 24 * hour, step: 300 },
   { name: '7 d', span: 7 * 24 * hour, step: 1800 }, { name: '30 d', span: 30 * 24 * hour, step: 7200 },
 ];
+/** As much as a page that is just being looked at has seen. */
+const shortRange = { name: '15 min', span: hour / 4, step: 5 };
 const refreshMilliseconds = 15000;
 
 /**
@@ -16,13 +18,13 @@ const refreshMilliseconds = 15000;
  * - `live(listener)` tells of new points where the hub keeps no history; returns the undo. `isLiveOnly`: it never does.
  */
 export function historyPanel({ signal, path, charts, live, isLiveOnly = false }) {
-  let range = ranges[0];
+  let range = isLiveOnly ? shortRange : ranges[0];
   const buttons = ranges.map((each) => h('button', { type: 'button', text: each.name, 'aria-pressed': String(each === range), on: { click: () => choose(each) } }));
   const picker = h('div', { class: 'segments', role: 'group', 'aria-label': 'Time shown' }, ...buttons);
   const note = h('p', { class: 'caption' });
   const failure = problem();
   const element = h('section', { class: 'card' },
-    h('div', { class: 'card-head' }, h('h2', { text: 'Over time' }), h('div', { class: 'actions' }, picker)),
+    h('div', { class: 'card-head' }, h('h2', { text: 'Over time' }), !isLiveOnly && h('div', { class: 'actions' }, picker)),
     failure, h('div', { class: 'charts' }, ...charts.map(({ chart }) => chart)), note);
 
   let isAbsent = isLiveOnly;
@@ -42,7 +44,7 @@ export function historyPanel({ signal, path, charts, live, isLiveOnly = false })
   let round = 0;
   async function load() {
     if (isAbsent) {
-      setText(note, 'The hub keeps no history of these: what is shown came since this page was opened.');
+      setText(note, 'The hub keeps no history of these: what is shown came since this view was opened.');
       draw(seen, 15);
       return;
     }

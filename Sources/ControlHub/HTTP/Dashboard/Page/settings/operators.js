@@ -35,11 +35,14 @@ export function operatorsPart(container, { signal }) {
     const role = rolePick('operator');
     const withToken = h('input', { type: 'checkbox', id: 'operator-token' });
     const life = h('select', { id: 'operator-life' }, ...lifetimes.map(([value, text]) => h('option', { value, text })));
+    const lifeField = field('operator-life', 'Such a token is good', life);
+    lifeField.hidden = true;
+    withToken.addEventListener('change', () => show(lifeField, withToken.checked));
     let made = null;
     const done = await ask({
       title: 'Add operator', confirm: 'Add',
       content: [field('operator-name', 'Name', name), field('operator-role', 'Role', role),
-        h('div', { class: 'check' }, withToken, h('label', { for: 'operator-token', text: 'Make a token for scripts too' })), field('operator-life', 'Such a token is good', life)],
+        h('div', { class: 'check' }, withToken, h('label', { for: 'operator-token', text: 'Make a token for scripts too' })), lifeField],
       action: async () => {
         made = await post('/api/operators', {
           name: name.value.trim(), role: role.value, with_token: withToken.checked, ...(withToken.checked && life.value ? { ttl_seconds: Number(life.value) } : {}),
