@@ -203,8 +203,7 @@ class Story:
         reason = page.see(".attention li", "attic-pc").text
         if "Not connected" not in reason:
             raise Failure(f"the reason is not told: {reason}")
-        if "broken" not in page.js("return [...document.querySelectorAll('.fleet-row .way path')].map((e) => e.getAttribute('class')).join()"):
-            raise Failure("the way to the bots is drawn whole")
+        page.wait("the way to the bots drawn as broken", lambda: page.all(".fleet-row .way path.broken"))
         page.barriers("overview with trouble")
         page.press("attic-pc", ".attention")
         page.see(".way-card .state", "Not connected")
