@@ -89,13 +89,17 @@ final class BotWorkbench: Sendable {
         LoopbackHTTPTransport(loop: try loop.get())
     }
 
-    func backend(transport: (any BotChatTransport)? = nil) throws -> NativeRuntimeBackend {
+    func backend(
+        transport: (any BotChatTransport)? = nil,
+        layout: ControlGroupLayout = .current()
+    ) throws -> NativeRuntimeBackend {
         NativeRuntimeBackend(
             botsDirectory: bots,
             supervisorExecutable: Self.supervisorExecutable,
             transport: try transport ?? Self.loopback(),
             environment: ["PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", "SECRET_OF_THE_AGENT": "1"],
-            executor: executor
+            executor: executor,
+            layout: layout
         )
     }
 
