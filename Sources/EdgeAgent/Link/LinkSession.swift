@@ -123,11 +123,15 @@ struct LinkSession<Logs: LogSource>: Sendable {
     /// Tells every state once more as soon as any changed; states are few and small, and the hub keeps the latest.
     private func reportBots(_ session: AgentSession, after first: UInt64) async {
         var ticket = first
+        var told: [WireBotStatus] = []
         do {
             while true {
                 try await bots.changed.wait(after: ticket)
                 ticket = bots.changed.ticket
                 let states = await bots.statuses()
+                // A bot that writes packets wakes this for every batch of them.
+                guard states != told else { continue }
+                told = states
                 try await session.report(WireBotStatusReport.with { $0.bots = states })
             }
         } catch {

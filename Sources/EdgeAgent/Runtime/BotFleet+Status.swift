@@ -71,6 +71,7 @@ extension BotFleet {
         status.nextStartUnixMs = bot.phase == .backoff ? bot.nextStartUnixMilliseconds : 0
         status.chatPort = UInt32(bot.record.chatPort)
         if bot.handle != nil { status.limits = bot.record.launch?.limits?.map(\.wire) ?? [] }
+        status.problems = (bot.record.launch?.problems ?? []).map(\.wire)
         if let exit = bot.record.lastExit {
             status.lastExit.code = exit.code
             status.lastExit.signal = exit.signal
@@ -92,6 +93,17 @@ extension LimitInForce {
         wire.value = value
         wire.mechanism = mechanism.rawValue
         wire.note = note
+        return wire
+    }
+}
+
+extension BotProblem {
+    fileprivate var wire: WireBotProblem {
+        var wire = WireBotProblem()
+        wire.code = code.rawValue
+        wire.count = toldCount
+        wire.detail = detail
+        wire.sinceUnixMs = sinceUnixMilliseconds
         return wire
     }
 }

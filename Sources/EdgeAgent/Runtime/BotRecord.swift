@@ -41,6 +41,8 @@ struct BotRecord: Codable, Sendable, Equatable {
         var lastSequence: UInt64 = 0
         /// As the launch began: every limit, and what keeps it.
         var limits: [LimitInForce]?
+        var problems: [BotProblem]?
+        var packetRate: PacketRate?
         var hasEnded = false
         /// What follows from its end is decided and stands in this record.
         var isSettled = false
@@ -127,7 +129,10 @@ extension BotRecord {
         }
         for record in records {
             switch record.stream {
-            case .stdout, .stderr: break
+            case .stdout, .stderr:
+                if record.isTruncated {
+                    note(.lineTooLong, at: record, "a line is longer than 1 MiB: \(BotProblem.sample(record.text))")
+                }
             case .packet: ingestPacket(record, &packets)
             case .supervisor: ingestEvent(record)
             }
@@ -137,7 +142,15 @@ extension BotRecord {
 
     private mutating func ingestPacket(_ record: LogRecord, _ packets: inout [Journal.NewPacket]) {
         // What is no JSON object is a line of the log and stays one.
-        guard !record.isTruncated, let fields = PacketFields(record.text) else { return }
+        guard !record.isTruncated else {
+            return note(.packetTooLong, at: record, "a packet is longer than 1 MiB: \(BotProblem.sample(record.text))")
+        }
+        guard let fields = PacketFields(record.text) else {
+            let isText = String(validating: record.text, as: UTF8.self) != nil
+            let what = isText ? "is no JSON object" : "is not UTF-8"
+            return note(.badPacket, at: record, "a packet \(what): \(BotProblem.sample(record.text))")
+        }
+        noteRate(record)
         let last = launch?.lastSequence ?? 0
         if fields.type == "ready" {
             let count = (launch?.ready?.count ?? 0) + 1
@@ -168,6 +181,26 @@ extension BotRecord {
                 json: record.text
             )
         )
+    }
+
+    private mutating func note(_ code: BotProblem.Code, at record: LogRecord, _ detail: @autoclosure () -> String) {
+        var problems = launch?.problems ?? []
+        if let index = problems.firstIndex(where: { $0.code == code }) {
+            problems[index].count += 1
+        } else {
+            problems.append(
+                BotProblem(code: code, detail: detail(), sinceUnixMilliseconds: record.atUnixMilliseconds)
+            )
+        }
+        launch?.problems = problems
+    }
+
+    private mutating func noteRate(_ record: LogRecord) {
+        var rate = launch?.packetRate ?? PacketRate()
+        if rate.add(atUnixMilliseconds: record.atUnixMilliseconds) {
+            note(.packetFlood, at: record, "more than \(PacketRate.limit) packets in one second")
+        }
+        launch?.packetRate = rate
     }
 
     private mutating func ingestEvent(_ record: LogRecord) {

@@ -957,11 +957,38 @@ public nonisolated struct WireBotStatus: @unchecked Sendable {
     set {_uniqueStorage()._chatPort = newValue}
   }
 
+  /// What the running launch, or the last one, did against the bot contract.
+  public var problems: [WireBotProblem] {
+    get {_storage._problems}
+    set {_uniqueStorage()._problems = newValue}
+  }
+
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
   public init() {}
 
   fileprivate var _storage = _StorageClass.defaultInstance
+}
+
+public nonisolated struct WireBotProblem: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  /// "bad_packet", "packet_too_long", "packet_flood", "line_too_long", ...
+  public var code: String = String()
+
+  /// How often so far, at least: told exactly up to 100, and then in steps of a tenth.
+  public var count: UInt64 = 0
+
+  /// The first time: what it was, one sentence.
+  public var detail: String = String()
+
+  public var sinceUnixMs: UInt64 = 0
+
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  public init() {}
 }
 
 public nonisolated struct WireLimitInForce: Sendable {
@@ -2931,7 +2958,7 @@ nonisolated extension WireTelemetry: SwiftProtobuf.Message, SwiftProtobuf._Messa
 
 nonisolated extension WireBotStatus: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".BotStatus"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}bot_id\0\u{1}phase\0\u{1}reason\0\u{3}since_unix_ms\0\u{3}launch_id\0\u{1}pid\0\u{3}placement_epoch\0\u{3}last_exit\0\u{3}restart_count\0\u{3}runtime_profile\0\u{3}reason_code\0\u{1}limits\0\u{3}restart_policy\0\u{3}next_start_unix_ms\0\u{3}chat_port\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}bot_id\0\u{1}phase\0\u{1}reason\0\u{3}since_unix_ms\0\u{3}launch_id\0\u{1}pid\0\u{3}placement_epoch\0\u{3}last_exit\0\u{3}restart_count\0\u{3}runtime_profile\0\u{3}reason_code\0\u{1}limits\0\u{3}restart_policy\0\u{3}next_start_unix_ms\0\u{3}chat_port\0\u{1}problems\0")
 
   fileprivate class _StorageClass {
     var _botID: String = String()
@@ -2949,6 +2976,7 @@ nonisolated extension WireBotStatus: SwiftProtobuf.Message, SwiftProtobuf._Messa
     var _restartPolicy: String = String()
     var _nextStartUnixMs: UInt64 = 0
     var _chatPort: UInt32 = 0
+    var _problems: [WireBotProblem] = []
 
       // This property is used as the initial default value for new instances of the type.
       // The type itself is protecting the reference to its storage via CoW semantics.
@@ -2974,6 +3002,7 @@ nonisolated extension WireBotStatus: SwiftProtobuf.Message, SwiftProtobuf._Messa
       _restartPolicy = source._restartPolicy
       _nextStartUnixMs = source._nextStartUnixMs
       _chatPort = source._chatPort
+      _problems = source._problems
     }
   }
 
@@ -3007,6 +3036,7 @@ nonisolated extension WireBotStatus: SwiftProtobuf.Message, SwiftProtobuf._Messa
         case 13: try { try decoder.decodeSingularStringField(value: &_storage._restartPolicy) }()
         case 14: try { try decoder.decodeSingularUInt64Field(value: &_storage._nextStartUnixMs) }()
         case 15: try { try decoder.decodeSingularUInt32Field(value: &_storage._chatPort) }()
+        case 16: try { try decoder.decodeRepeatedMessageField(value: &_storage._problems) }()
         default: break
         }
       }
@@ -3064,6 +3094,9 @@ nonisolated extension WireBotStatus: SwiftProtobuf.Message, SwiftProtobuf._Messa
       if _storage._chatPort != 0 {
         try visitor.visitSingularUInt32Field(value: _storage._chatPort, fieldNumber: 15)
       }
+      if !_storage._problems.isEmpty {
+        try visitor.visitRepeatedMessageField(value: _storage._problems, fieldNumber: 16)
+      }
     }
     try unknownFields.traverse(visitor: &visitor)
   }
@@ -3088,10 +3121,56 @@ nonisolated extension WireBotStatus: SwiftProtobuf.Message, SwiftProtobuf._Messa
         if _storage._restartPolicy != rhs_storage._restartPolicy {return false}
         if _storage._nextStartUnixMs != rhs_storage._nextStartUnixMs {return false}
         if _storage._chatPort != rhs_storage._chatPort {return false}
+        if _storage._problems != rhs_storage._problems {return false}
         return true
       }
       if !storagesAreEqual {return false}
     }
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension WireBotProblem: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  public static let protoMessageName: String = _protobuf_package + ".BotProblem"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}code\0\u{1}count\0\u{1}detail\0\u{3}since_unix_ms\0")
+
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularStringField(value: &self.code) }()
+      case 2: try { try decoder.decodeSingularUInt64Field(value: &self.count) }()
+      case 3: try { try decoder.decodeSingularStringField(value: &self.detail) }()
+      case 4: try { try decoder.decodeSingularUInt64Field(value: &self.sinceUnixMs) }()
+      default: break
+      }
+    }
+  }
+
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if !self.code.isEmpty {
+      try visitor.visitSingularStringField(value: self.code, fieldNumber: 1)
+    }
+    if self.count != 0 {
+      try visitor.visitSingularUInt64Field(value: self.count, fieldNumber: 2)
+    }
+    if !self.detail.isEmpty {
+      try visitor.visitSingularStringField(value: self.detail, fieldNumber: 3)
+    }
+    if self.sinceUnixMs != 0 {
+      try visitor.visitSingularUInt64Field(value: self.sinceUnixMs, fieldNumber: 4)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  public static func ==(lhs: WireBotProblem, rhs: WireBotProblem) -> Bool {
+    if lhs.code != rhs.code {return false}
+    if lhs.count != rhs.count {return false}
+    if lhs.detail != rhs.detail {return false}
+    if lhs.sinceUnixMs != rhs.sinceUnixMs {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }

@@ -11,6 +11,23 @@ struct BotDocument: Codable, APIDocument {
         let at: Date?
         let lastStderr: String
         let requested: Bool
+        let lost: Bool
+        let outOfMemory: Bool
+        let launchId: String?
+    }
+
+    struct Limit: Codable, Sendable {
+        let resource: String
+        let value: UInt64
+        let mechanism: String
+        let note: String
+    }
+
+    struct Problem: Codable, Sendable {
+        let code: String
+        let count: UInt64
+        let detail: String
+        let since: Date?
     }
 
     let id: String
@@ -21,10 +38,16 @@ struct BotDocument: Codable, APIDocument {
     let desiredState: String
     let phase: String
     let reason: String?
+    let reasonCode: String?
     let since: Date?
     let pid: Int64?
     let launchId: String?
     let restartCount: UInt32
+    let restartPolicy: String?
+    let nextStartAt: Date?
+    let chatPort: UInt32?
+    let limits: [Limit]
+    let problems: [Problem]
     let lastExit: Exit?
     let config: JSONValue
     let createdAt: Date
@@ -34,6 +57,13 @@ struct BotDocument: Codable, APIDocument {
         [
             "desired_state": .words(["running", "stopped"]),
             "phase": .words(["stopped", "starting", "ready", "stopping", "backoff", "failed", "unknown"]),
+            "reason_code": Schema().described(
+                "Why it is in this phase, stable and machine-readable; docs/native-runtime.md lists the codes."
+            ),
+            "restart_policy": .words(["no", "on-failure", "always"]),
+            "next_start_at": Schema().described("In backoff: when it is started again."),
+            "limits": Schema().described("Every limit the running launch was given, and what keeps it on its node."),
+            "problems": Schema().described("What the running launch, or the last one, did against the bot contract."),
             "config": Schema.anyObject.described("The bot's config.json."),
             "placement_epoch": Schema().described(
                 "Counts placements; a node refuses to start a bot under an older one."
@@ -51,10 +81,20 @@ struct BotDocument: Codable, APIDocument {
         desiredState = bot.desiredState.rawValue
         phase = status?.phase.name ?? "stopped"
         reason = status.flatMap { $0.reason.isEmpty ? nil : $0.reason }
+        reasonCode = status.flatMap { $0.reasonCode.isEmpty ? nil : $0.reasonCode }
         since = status.flatMap { Self.date($0.sinceUnixMs) }
         pid = status.flatMap { $0.pid > 0 ? $0.pid : nil }
         launchId = status.flatMap { $0.launchID.isEmpty ? nil : $0.launchID }
         restartCount = status?.restartCount ?? 0
+        restartPolicy = status.flatMap { $0.restartPolicy.isEmpty ? nil : $0.restartPolicy }
+        nextStartAt = status.flatMap { Self.date($0.nextStartUnixMs) }
+        chatPort = status.flatMap { $0.chatPort > 0 ? $0.chatPort : nil }
+        limits = (status?.limits ?? []).map {
+            Limit(resource: $0.resource, value: $0.value, mechanism: $0.mechanism, note: $0.note)
+        }
+        problems = (status?.problems ?? []).map {
+            Problem(code: $0.code, count: $0.count, detail: $0.detail, since: Self.date($0.sinceUnixMs))
+        }
         lastExit = status.flatMap { status in
             guard status.hasLastExit else { return nil }
             let exit = status.lastExit
@@ -63,7 +103,10 @@ struct BotDocument: Codable, APIDocument {
                 signal: exit.signal,
                 at: Self.date(exit.atUnixMs),
                 lastStderr: exit.lastStderr,
-                requested: exit.requested
+                requested: exit.requested,
+                lost: exit.lost,
+                outOfMemory: exit.outOfMemory,
+                launchId: exit.launchID.isEmpty ? nil : exit.launchID
             )
         }
         config = bot.config
