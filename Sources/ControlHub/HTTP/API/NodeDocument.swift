@@ -27,6 +27,29 @@ struct NodeDocument: Codable, APIDocument {
         let reason: String
         let engine: String
         let engineVersion: String
+        let restartPolicy: String?
+        /// `SIGTERM 10000ms`, ...; SIGKILL follows.
+        let stopSequence: [String]
+        let limits: [String: UInt64]
+        let user: String?
+
+        init(_ profile: WireRuntimeProfile) {
+            name = profile.name
+            backend = profile.backend
+            description = profile.description_p
+            usable = profile.usable
+            reason = profile.reason
+            engine = profile.engine
+            engineVersion = profile.engineVersion
+            restartPolicy = profile.restartPolicy.isEmpty ? nil : profile.restartPolicy
+            stopSequence = profile.stopSequence.map { "\($0.signal) \($0.waitMs)ms" }
+            let all = [
+                "memory_bytes": profile.limits.memoryBytes, "cpu_milli": UInt64(profile.limits.cpuMilli),
+                "pids": UInt64(profile.limits.pids), "open_files": UInt64(profile.limits.openFiles),
+            ]
+            limits = all.filter { $0.value > 0 }
+            user = profile.user.isEmpty ? nil : profile.user
+        }
     }
 
     /// A second machine that holds this node's identity and was turned away.
@@ -100,17 +123,7 @@ struct NodeDocument: Codable, APIDocument {
         kernel = hello?.kernel
         hostName = hello?.hostName
         capabilities = hello?.capabilities ?? [:]
-        runtimeProfiles = (hello?.runtimeProfiles ?? []).map {
-            Profile(
-                name: $0.name,
-                backend: $0.backend,
-                description: $0.description_p,
-                usable: $0.usable,
-                reason: $0.reason,
-                engine: $0.engine,
-                engineVersion: $0.engineVersion
-            )
-        }
+        runtimeProfiles = (hello?.runtimeProfiles ?? []).map(Profile.init)
         resources = (live.resources ?? node.resources).map(ResourcesDocument.init)
         linkRttMs = (live.linkRTTMicroseconds ?? node.linkRTTMicroseconds).map { Double($0) / 1000 }
         clockOffsetMs = live.clockOffsetMilliseconds ?? node.clockOffsetMilliseconds
