@@ -13,7 +13,7 @@ DIST := .build/dist
 OURS := Sources Tests Benchmarks Fuzz/Package.swift Fuzz/Sources Package.swift
 ARGS ?=
 
-.PHONY: help deps build test check fmt proto demo browser-test screenshots bench-page conformance simulate fuzz-smoke flap bench-idle bench-link bench-memory bench-websocket soak clean
+.PHONY: help deps build test check fmt proto demo browser-test screenshots bench-page conformance simulate fuzz-smoke flap bench-idle bench-link bench-memory bench-runtime bench-websocket soak clean
 
 help: ## Lists these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -77,6 +77,9 @@ bench-link: deps ## Round trip hub, agent, hub of a command, beside NATS and MQT
 
 bench-memory: build ## What an idle node costs its hub; NODES=10000, SECONDS_IDLE=60, MODES="plain tls deflate", JSON=1
 	@Benchmarks/Link/memory.py
+
+bench-runtime: build ## What the native runtime costs, agent and supervisors; PARTS="idle-bots", BOTS=5, SECONDS_IDLE=30, JSON=1
+	@Benchmarks/Runtime/runtime.py
 
 bench-websocket: deps ## WebSocket client and server beside Beast, libwebsockets, picows, websockets; JSON=1, TABLES="rtt small"
 	@Benchmarks/WebSocket/run.sh $(TABLES)

@@ -23,6 +23,7 @@
 #include <unistd.h>
 
 #include "launch.h"
+#include "memory.h"
 #include "utf8_vector.h"
 
 #ifndef SYS_pidfd_open

@@ -72,7 +72,7 @@ struct AgentAssembly: Sendable {
         self.logger = logger
         // The link goes first when the agent stops, so that no command comes in any more.
         services = [
-            FleetService(bots: bots), commands,
+            MemoryService(), FleetService(bots: bots), commands,
             StatusService(
                 directory: directory.path,
                 status: RunningStatus(

@@ -1,4 +1,5 @@
 import ArgumentParser
+import CLinux
 import Dispatch
 import Glibc
 
@@ -13,6 +14,8 @@ enum EdgeAgentMain {
         if arguments.first == "supervise", let directory = arguments.dropFirst().first {
             Supervisor.main(botDirectory: directory)
         }
+        // Its threads are many and mostly asleep.
+        CLinux_limit_heaps(2)
         // The one bridge from this synchronous start to the concurrent program; it ends the process.
         Task {
             exit(await EdgeAgentCommand.runToExitCode(Array(arguments)))

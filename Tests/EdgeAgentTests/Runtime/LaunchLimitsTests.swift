@@ -49,7 +49,8 @@ struct LaunchLimitsTests {
         let groups = LaunchControlGroups(making: wanted)
         defer { groups.remove() }
         if groups.directories[controller] != nil { return true }
-        return groups.directories[ControlGroupLayout.unified].map { access("\($0)/\(controller).max", W_OK) == 0 } ?? false
+        return groups.directories[ControlGroupLayout.unified].map { access("\($0)/\(controller).max", W_OK) == 0 }
+            ?? false
     }
 
     @Test("A bot that takes more memory than it may is killed, and its end says so", .enabled(if: canMake("memory")))
@@ -84,7 +85,10 @@ struct LaunchLimitsTests {
         #expect(run.lines == ["slow"])
     }
 
-    @Test("A bot cannot start more processes than it may, and another bot is not touched", .enabled(if: canMake("pids")))
+    @Test(
+        "A bot cannot start more processes than it may, and another bot is not touched",
+        .enabled(if: canMake("pids"))
+    )
     func processes() async throws {
         let bench = try BotWorkbench()
         defer { bench.cleanUp() }

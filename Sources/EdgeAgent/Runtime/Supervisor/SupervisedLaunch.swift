@@ -73,6 +73,8 @@ struct SupervisedLaunch: ~Copyable {
             return
         }
         announce()
+        // From here on it mostly waits, and needs little of what brought it here.
+        ProgramMemory.giveBack()
         capture()
         sweep()
         drain()
