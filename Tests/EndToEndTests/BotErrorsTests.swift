@@ -103,12 +103,14 @@ struct BotErrorsTests {
         #expect(problem("packet_too_long", of: giants)?["count"] == 1)
         let accented = try await scene.bot(latin) { $0["phase"] == "ready" && problem("bad_packet", of: $0) != nil }
         #expect(problem("bad_packet", of: accented)?["detail"].string?.contains("not UTF-8") == true)
-        let lines = try await scene.api.get("/api/bots/\(latin)/logs?tail=20").items
+        let lines = try await scene.api.get("/api/bots/\(latin)/logs?tail=20")["lines"].array
         #expect(lines.contains { $0["text"] == "caf\u{FFFD} au lait" }, "\(lines)")
         _ = try await scene.bot(flooder) { $0["phase"] == "ready" && problem("packet_flood", of: $0) != nil }
+        var after = 0
         try await eventually("the last packet of the flood is in the hub") {
-            try await scene.api.get("/api/bots/\(flooder)/packets?after=20000").items
-                .contains { $0["type"] == "flood_end" } ? () : nil
+            let packets = try await scene.api.get("/api/bots/\(flooder)/packets?after=\(after)").items
+            after = packets.compactMap { $0["id"].int }.max() ?? after
+            return packets.contains { $0["type"] == "flood_end" } ? () : nil
         }
 
         let quit = try await scene.bot(quitter) { $0["phase"] == "failed" }
