@@ -96,6 +96,48 @@ class Story:
         page.stillness("node", STILL_SECONDS)
         page.barriers("node")
 
+    def looks_after_the_node(self):
+        page = self.page
+        self.choose("Labels…")
+        page.type("#new-labels", "site=home\ngpu=none")
+        page.press("Save", "dialog")
+        page.see(".label", "site=home")
+        self.choose("Test the connection")
+        page.see("dialog h2", "The node answered")
+        page.see("dialog li", "Link")
+        page.barriers("test of a node")
+        page.press("Done", "dialog")
+        self.choose("Refresh figures")
+        page.see("#toasts", "figures of this moment")
+        self.choose("When it counts as offline…")
+        page.type("#degraded-after", "1")
+        page.press("Save", "dialog")
+        # Shorter than the heartbeat cannot be, and the hub says so.
+        page.see("dialog [role=alert]", "must be longer")
+        page.barriers("refused thresholds")
+        page.press("Cancel", "dialog")
+        self.choose("Draining…")
+        page.press("Drain", "dialog")
+        page.go("#/")
+        page.see(".fleet-row .badge", "Draining")
+        page.type("#fleet-search", "label:site=home")
+        page.see(".fleet-row .fleet-under", "site=home")
+        page.type("#fleet-search", "label:site=office")
+        page.see("h2", "No node matches")
+        page.press("Show all nodes")
+        page.press("attic-pc")
+        self.choose("Draining…")
+        page.press("End draining", "dialog")
+        self.choose("Rotate its token…")
+        page.press("Rotate", "dialog")
+        page.see("#toasts", "proved its new token")
+        page.see(".way-card .state", "Connected")
+
+    def choose(self, entry):
+        """From the menu of what can be done with the node."""
+        self.page.press("Actions")
+        self.page.press(entry, ".menu")
+
     def creates_and_starts_a_bot(self):
         page = self.page
         page.press("New bot")
