@@ -1,15 +1,18 @@
 // What a bot is made of, and editing what may be edited.
 import { allowed, patch } from '../core/api.js';
 import { ask } from '../core/dialog.js';
-import { h, setText, show } from '../core/dom.js';
-import { timeElement } from '../core/format.js';
+import { h, keyed, setText, show } from '../core/dom.js';
+import { limitText, timeElement } from '../core/format.js';
 import { bots, put, subscribe } from '../core/store.js';
 import { facts } from '../parts/pieces.js';
-import { word } from '../parts/state.js';
+import { sentence, word } from '../parts/state.js';
 
 export function detailsPanel(container, { id, signal }) {
-  const list = facts(['Bot id', 'Runtime profile', 'Wanted', 'Process', 'Launch', 'Restarts', 'Last exit', 'Placement', 'Created']);
-  const created = timeElement('ago'), exited = timeElement('ago');
+  const list = facts(['Bot id', 'Runtime profile', 'Wanted', 'Why', 'Restart policy', 'Next start', 'Process', 'Chat port', 'Launch', 'Restarts', 'Last exit', 'Placement', 'Created']);
+  const created = timeElement('ago'), exited = timeElement('ago'), next = timeElement('in');
+  const problems = h('ul', { class: 'rows' }), limits = h('ul', { class: 'rows' });
+  const problemCard = h('section', { class: 'card' }, h('h2', { text: 'Against the bot contract' }), problems);
+  const limitCard = h('section', { class: 'card' }, h('h2', { text: 'Limits' }), limits);
   const exitText = h('span');
   const exit = h('span', {}, exitText, ', ', exited);
   const errors = h('pre', { class: 'output', tabindex: '0', 'aria-label': 'Last error output' });
@@ -17,7 +20,7 @@ export function detailsPanel(container, { id, signal }) {
   const config = h('pre', { class: 'output', tabindex: '0', 'aria-label': 'Configuration' });
   const edit = h('button', { type: 'button', class: 'slim', text: 'Edit', on: { click: () => editBot(id, { signal }) } });
   container.append(
-    h('section', { class: 'card stack', 'aria-label': 'Facts' }, list, errorPart),
+    h('section', { class: 'card stack', 'aria-label': 'Facts' }, list, errorPart), problemCard, limitCard,
     h('section', { class: 'card' }, h('div', { class: 'card-head' }, h('h2', { text: 'Configuration' }), allowed('operator') && h('div', { class: 'actions' }, edit)),
       config, h('p', { class: 'caption', text: 'Written as config.json on the node at each start.' })));
   signal.addEventListener('abort', subscribe(() => {
@@ -26,7 +29,12 @@ export function detailsPanel(container, { id, signal }) {
     list.set('Bot id', bot.id);
     list.set('Runtime profile', bot.runtime_profile || 'default of the node');
     list.set('Wanted', bot.desired_state && word(bot.desired_state));
+    list.set('Why', bot.reason_code && sentence(bot.reason_code));
+    list.set('Restart policy', bot.restart_policy && sentence(bot.restart_policy.replaceAll('-', ' ')));
+    next.set(bot.next_start_at);
+    list.set('Next start', bot.next_start_at ? next : '');
     list.set('Process', bot.pid || '');
+    list.set('Chat port', bot.chat_port);
     list.set('Launch', bot.launch_id);
     list.set('Restarts', Number.isFinite(bot.restart_count) ? bot.restart_count : '');
     list.set('Placement', Number.isFinite(bot.placement_epoch) ? `number ${bot.placement_epoch}` : '');
@@ -36,14 +44,44 @@ export function detailsPanel(container, { id, signal }) {
     list.set('Last exit', last ? exit : '');
     setText(errors, last?.last_stderr ?? '');
     show(errorPart, Boolean(last?.last_stderr));
+    keyed(problems, bot.problems ?? [], (item) => item.code, problemRow);
+    show(problemCard, bot.problems?.length > 0);
+    keyed(limits, bot.limits ?? [], (item) => item.resource, limitRow);
+    show(limitCard, bot.limits?.length > 0);
     created.set(bot.created_at);
     list.set('Created', bot.created_at ? created : '');
     setText(config, JSON.stringify(bot.config ?? {}, null, 2));
   }));
 }
 
+function problemRow() {
+  const what = h('strong'), times = h('span', { class: 'caption' }), detail = h('p', { class: 'small wrap' });
+  const since = timeElement('ago');
+  const row = h('li', {}, h('div', { class: 'row-head' }, what, times, h('span', { class: 'caption' }, since)), detail);
+  row.update = (item) => {
+    setText(what, sentence(item.code));
+    setText(times, item.count > 1 ? `${item.count} times` : '');
+    since.set(item.since);
+    setText(detail, item.detail);
+  };
+  return row;
+}
+
+function limitRow() {
+  const what = h('strong'), value = h('span'), note = h('p', { class: 'small quiet wrap' });
+  const row = h('li', {}, h('div', { class: 'row-head' }, what, value), note);
+  row.update = (item) => {
+    setText(what, sentence(item.resource.replace(/_(bytes|milli)$/, '')));
+    setText(value, limitText(item.resource, item.value));
+    setText(note, [item.mechanism && `kept by ${item.mechanism}`, item.note].filter(Boolean).join(': '));
+  };
+  return row;
+}
+
 function exitWords(exit) {
   if (!exit) return '';
+  if (exit.out_of_memory) return 'ended because it used more memory than it may';
+  if (exit.lost) return 'ended while nobody watched';
   const how = exit.signal ? `ended by signal ${exit.signal}` : `exit code ${exit.code ?? 0}`;
   return exit.requested ? `${how} (asked for)` : how;
 }

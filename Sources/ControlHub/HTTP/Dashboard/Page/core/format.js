@@ -10,6 +10,13 @@ export function bytes(count) {
   return `${unit === 0 || value >= 99.95 ? Math.round(value) : value.toFixed(1)} ${units[unit]}`;
 }
 
+/** A limit as people write it. */
+export function limitText(resource, value) {
+  if (resource.includes('bytes') || resource === 'memory') return bytes(value);
+  if (resource.includes('milli') || resource === 'cpu') return `${value / 1000} cores`;
+  return value.toLocaleString();
+}
+
 export function percent(value) {
   return Number.isFinite(value) ? `${Math.round(value)} %` : '–';
 }
@@ -54,7 +61,7 @@ export const clockTime = (at) => clock.format(at);
 const day = new Intl.DateTimeFormat(undefined, { month: 'short', day: 'numeric', hour: '2-digit', minute: '2-digit', hourCycle: 'h23' });
 export const dayTime = (at) => day.format(at);
 
-/** A `<time>` that keeps itself current. `style` is `ago` or `for` (how long something has lasted). */
+/** A `<time>` that keeps itself current. `style` is `ago`, `for` (how long something has lasted) or `in` (how soon it is). */
 export function timeElement(style = 'ago') {
   const element = h('time', { 'data-live': style });
   element.set = (value) => {
@@ -77,7 +84,8 @@ export function timeElement(style = 'ago') {
 function refresh(element) {
   if (!element.dateTime) return;
   const at = Date.parse(element.dateTime);
-  setText(element, element.dataset.live === 'for' ? span(Date.now() - at) : ago(at));
+  const texts = { ago: () => ago(at), for: () => span(Date.now() - at), in: () => (at > Date.now() ? `in ${span(at - Date.now())}` : 'now') };
+  setText(element, texts[element.dataset.live]());
 }
 
 setInterval(() => {

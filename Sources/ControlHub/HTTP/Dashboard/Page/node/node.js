@@ -1,7 +1,7 @@
 // One node: what it is, how it is, and what runs on it.
 import { allowed } from '../core/api.js';
 import { h, keyed, setAttribute, setText, show } from '../core/dom.js';
-import { bytes, milliseconds, percent, span, timeElement } from '../core/format.js';
+import { bytes, limitText, milliseconds, percent, span, timeElement } from '../core/format.js';
 import { botsOf, nodes, refreshNode, status, subscribe } from '../core/store.js';
 import { happeningsList } from '../parts/happenings-list.js';
 import { botLine, byName, crumbs, facts, labelTexts, link, meter, pageHead, problem, section, setUsage } from '../parts/pieces.js';
@@ -158,14 +158,19 @@ function profileRow() {
   const version = h('span', { class: 'quiet small' });
   const usable = badge();
   const description = h('code', { class: 'wrap small' });
-  const reason = h('p', { class: 'small' });
-  const row = h('li', { class: 'stack tight' }, h('div', { class: 'row-head' }, name, version, usable), description, reason);
+  const reason = h('p', { class: 'small' }), rules = h('p', { class: 'caption' });
+  const row = h('li', { class: 'stack tight' }, h('div', { class: 'row-head' }, name, version, usable), description, rules, reason);
   row.update = (profile) => {
     setText(name, profile.name);
     setText(version, [profile.backend, [profile.engine, profile.engine_version].filter(Boolean).join(' ')].filter(Boolean).join(' · '));
     usable.set(profile.usable ? 'ok' : 'failed', profile.usable ? 'Usable' : 'Not usable');
     setText(description, profile.description);
     show(description, Boolean(profile.description));
+    setText(rules, [
+      profile.restart_policy && `restart ${profile.restart_policy}`, profile.user && `as ${profile.user}`,
+      ...Object.entries(profile.limits ?? {}).map(([resource, value]) => `${limitText(resource, value)}${/bytes|milli/.test(resource) ? '' : ` ${resource.replaceAll('_', ' ')}`}`),
+    ].filter(Boolean).join(' · '));
+    show(rules, Boolean(rules.textContent));
     setText(reason, profile.reason);
     show(reason, Boolean(profile.reason));
   };
