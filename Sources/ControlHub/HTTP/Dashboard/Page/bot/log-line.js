@@ -67,6 +67,7 @@ function eventContent(text) {
 
 function exitText(event) {
   if (event.launch_error) return `Bot could not be started: ${event.launch_error}`;
+  if (event.memory_kills) return 'Bot was ended because it used more memory than it may';
   if (event.lost) return 'Bot ended while nobody watched; how is not known';
   const how = event.signal ? `signal ${event.signal}` : `exit code ${event.code ?? 0}`;
   return `Bot ended, ${how}${event.requested ? ' (asked for)' : ''}`;

@@ -20,7 +20,7 @@ export function logPanel(container, { id, path, signal }) {
   const only = h('input', { type: 'checkbox', id: 'log-only' });
   const wrap = h('input', { type: 'checkbox', id: 'log-wrap', checked: true });
   const from = h('input', { type: 'datetime-local', class: 'slim', id: 'log-from', step: '1' });
-  const download = h('button', { type: 'button', class: 'slim', text: 'Download' });
+  const download = h('button', { type: 'button', class: 'slim', text: 'Download', title: `The last ${mostLines.toLocaleString()} lines, or those from the time given` });
   const earlier = h('button', { type: 'button', class: 'slim earlier', text: 'Show earlier lines' });
   const lines = h('div', { class: 'log-lines wrapped' });
   const nothing = h('p', { class: 'quiet log-empty', text: 'No lines yet. What the bot writes to its output appears here.' });
@@ -151,14 +151,17 @@ export function logPanel(container, { id, path, signal }) {
   });
 
   // Where the log begins
+  function sinceQuery() {
+    const since = from.value ? new Date(from.value) : null;
+    return since && !Number.isNaN(+since) ? `&since=${encodeURIComponent(since.toISOString())}` : '';
+  }
   function begin() {
     endStream?.();
     for (const list of [queue, held]) list.length = 0;
     missed = 0;
     lines.replaceChildren();
     isConnected = false;
-    const since = from.value && new Date(from.value);
-    const start = since && !Number.isNaN(+since) ? `tail=${mostLines}&since=${encodeURIComponent(since.toISOString())}` : `tail=${tail}`;
+    const start = `tail=${sinceQuery() ? mostLines : tail}${sinceQuery()}`;
     endStream = followLog({
       path, start, signal,
       onLines: (fresh) => {
@@ -180,7 +183,7 @@ export function logPanel(container, { id, path, signal }) {
   from.addEventListener('change', begin);
 
   download.addEventListener('click', () => busy(download, failure, async () => {
-    const answer = await get(`${path}/logs?tail=${mostLines}`, { signal });
+    const answer = await get(`${path}/logs?tail=${mostLines}${sinceQuery()}`, { signal });
     const text = (answer.lines ?? []).map(plainText).join('\n');
     const url = URL.createObjectURL(new Blob([`${text}\n`], { type: 'text/plain' }));
     h('a', { href: url, download: `${bots.get(id)?.name ?? 'bot'}.log` }).click();
