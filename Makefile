@@ -13,7 +13,7 @@ DIST := .build/dist
 OURS := Sources Tests Benchmarks Fuzz/Package.swift Fuzz/Sources Package.swift
 ARGS ?=
 
-.PHONY: help deps build test check fmt proto demo browser-test screenshots bench-page conformance simulate fuzz-smoke flap bench-idle bench-link bench-memory bench-runtime bench-websocket soak clean
+.PHONY: help deps build test check fmt proto demo browser-test screenshots bench-page conformance simulate fuzz-smoke flap kill-test bench-idle bench-link bench-memory bench-runtime bench-websocket soak clean
 
 help: ## Lists these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -63,6 +63,9 @@ simulate: deps ## Hub and agents on simulated networks: SEEDS=1000 FROM=1, or th
 
 fuzz-smoke: deps ## Every fuzz target under AddressSanitizer, for SECONDS=60 together
 	@Fuzz/fuzz.py --seconds $(or $(SECONDS),60)
+
+kill-test: deps ## kill -9 of hub, agent and supervisor, ROUNDS=300 times from SEED=1; everything counted in the end
+	@scripts/kill-test.py --rounds $(or $(ROUNDS),300) --seed $(or $(SEED),1)
 
 flap: deps ## Hub and agent over a link that is cut every few seconds, for SECONDS=600
 	@scripts/flap.py --seconds $(or $(SECONDS),600)

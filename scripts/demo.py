@@ -58,9 +58,9 @@ class API:
         self.base, self.token = base, token
         self.context = ssl.create_default_context(cafile=authority)
 
-    def open(self, method, path, body=None, timeout=10):
+    def open(self, method, path, body=None, timeout=10, headers=None):
         """The answer as a stream to read."""
-        request = urllib.request.Request(self.base + path, method=method)
+        request = urllib.request.Request(self.base + path, method=method, headers=headers or {})
         if self.token:
             request.add_header("Authorization", f"Bearer {self.token}")
         if body is not None or method == "POST":
@@ -76,10 +76,10 @@ class API:
         except OSError as error:
             raise Failure(f"{method} {path}: {error}", HUB_LOG)
 
-    def call(self, method, path, body=None):
+    def call(self, method, path, body=None, headers=None):
         """The answer's JSON."""
         try:
-            with self.open(method, path, body) as answer:
+            with self.open(method, path, body, headers=headers) as answer:
                 text = answer.read()
         except OSError as error:
             raise Failure(f"{method} {path}: {error}", HUB_LOG)

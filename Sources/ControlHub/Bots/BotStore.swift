@@ -120,17 +120,32 @@ struct BotStore: Sendable {
             sql: "UPDATE bots SET status = ? WHERE id = ?",
             arguments: [try status.serializedData() as Data, id.rawValue]
         )
+        return (true, try interrupt(db, id, status, at: date))
+    }
+
+    /// Gives up the turns that a launch which is known to be over cannot end any more. To be called when a message is
+    /// found to have been delivered: the launch that has it may have ended before the hub learned of the delivery.
+    static func interruptOrphans(_ db: Database, _ id: BotID, at date: Date) throws -> [MessageChange] {
+        guard let status = try find(db, id)?.status else { return [] }
+        return try interrupt(db, id, status, at: date)
+    }
+
+    private static func interrupt(
+        _ db: Database,
+        _ id: BotID,
+        _ status: WireBotStatus,
+        at date: Date
+    ) throws -> [MessageChange] {
         let reason =
             status.reason.isEmpty
             ? "The bot stopped before it answered." : "The bot stopped before it answered: \(status.reason)"
-        let messages = try MessageStore.interrupt(
+        return try MessageStore.interrupt(
             db,
             bot: id,
             survivingLaunch: status.phase.isDown ? nil : status.launchID,
             reason: reason,
             at: date
         )
-        return (true, messages)
     }
 
     private static func requireFreeName(_ db: Database, _ name: String, except: BotID?) throws {

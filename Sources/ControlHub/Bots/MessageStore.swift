@@ -109,16 +109,23 @@ struct MessageStore: Sendable {
     }
 
     /// The bot has the message. Its answer may have overtaken this, then nothing changes.
-    static func markDelivered(_ db: Database, _ id: MessageID, launch: String, at date: Date) throws -> [MessageChange]
-    {
+    ///
+    /// - Parameter logOffset: where the bot's log stood before; nil where the agent did not say.
+    static func markDelivered(
+        _ db: Database,
+        _ id: MessageID,
+        launch: String,
+        logOffset: Int64?,
+        at date: Date
+    ) throws -> [MessageChange] {
         try change(
             db,
             to: .delivered,
             reason: nil,
             at: date,
-            setting: "delivered_at = \(date.unixMilliseconds), launch_id = ?",
+            setting: "delivered_at = \(date.unixMilliseconds), launch_id = ?, log_offset = ?",
             where: "id = ? AND state = 'queued'",
-            arguments: [launch, id.rawValue]
+            arguments: [launch, logOffset, id.rawValue]
         )
     }
 

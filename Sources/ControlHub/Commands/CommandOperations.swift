@@ -118,13 +118,14 @@ struct CommandOperations: Sendable {
     }
 
     /// A message that was accepted.
-    struct SentMessage: Sendable {
+    struct SentMessage: Sendable, Codable {
         let message: MessageID
         let conversation: ConversationID
         let command: CommandID
     }
 
-    /// Stores a message and the command that delivers it, in one transaction.
+    /// Stores a message and the command that delivers it, in one transaction. A request that is repeated finds the one
+    /// it has sent before.
     func send(_ text: String, to bot: BotID, in conversation: ConversationID?, by actor: Actor) async throws
         -> SentMessage
     {
@@ -143,7 +144,9 @@ struct CommandOperations: Sendable {
         let date = clock.date()
         let message = MessageID.make(at: date)
         let conversation = conversation ?? .make(at: date)
-        let new = try await database.write { db in
+        let request = IdempotentRequest.current
+        let (new, sent) = try await database.write { db -> (NewCommand?, SentMessage) in
+            if let sent = try request?.effect(SentMessage.self, in: db) { return (nil, sent) }
             let stored = try BotStore.required(db, bot)
             var body = WireDeliverMessage()
             body.botID = bot.rawValue
@@ -179,14 +182,17 @@ struct CommandOperations: Sendable {
                 target: bot.rawValue,
                 detail: message.rawValue
             )
-            return new
+            let sent = SentMessage(message: message, conversation: conversation, command: new.id)
+            try request?.note(sent, in: db)
+            return (new, sent)
         }
+        guard let new else { return sent }
         bots.publish(
             [MessageChange(message: message, bot: bot, conversation: conversation, state: .queued, reason: nil)],
             at: date
         )
         queued(new, at: date)
-        return SentMessage(message: message, conversation: conversation, command: new.id)
+        return sent
     }
 
     /// Cancels a command that is still queued; `notCancellable` otherwise.

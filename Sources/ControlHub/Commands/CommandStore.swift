@@ -139,10 +139,13 @@ struct CommandStore: Sendable {
                     try command.messageID.map { try MessageStore.fail(db, $0, reason: result.message, at: date) } ?? []
             }
             var outcome = Outcome(command: try Self.find(db, id) ?? command, messages: messages)
-            if result.hasBotStatus {
+            if result.hasBotStatus, !result.fromReceipt {
                 let applied = try BotStore.apply(db, result.botStatus, from: command.nodeID, at: date)
                 outcome.isBotChanged = applied.isChanged
                 outcome.messages += applied.messages
+            }
+            if let bot = command.botID, command.messageID != nil {
+                outcome.messages += try BotStore.interruptOrphans(db, bot, at: date)
             }
             return outcome
         }
@@ -295,10 +298,11 @@ struct CommandStore: Sendable {
         at date: Date
     ) throws -> [MessageChange] {
         guard let message = command.messageID, let bot = command.botID else { return [] }
-        let launch =
-            result.hasBotStatus && !result.botStatus.launchID.isEmpty
-            ? result.botStatus.launchID : try BotStore.launchID(db, bot)
-        return try MessageStore.markDelivered(db, message, launch: launch, at: date)
+        // Agents of before the field say it only by the bot's status.
+        let reported = result.deliveredLaunchID.isEmpty ? result.botStatus.launchID : result.deliveredLaunchID
+        let launch = reported.isEmpty ? try BotStore.launchID(db, bot) : reported
+        let offset = result.deliveredLaunchID.isEmpty ? nil : Int64(clamping: result.deliveredLogOffset)
+        return try MessageStore.markDelivered(db, message, launch: launch, logOffset: offset, at: date)
     }
 
     private static func find(_ db: Database, _ id: CommandID) throws -> Command? {

@@ -29,6 +29,9 @@ struct CommandPump: Sendable {
         self.logger = logger
     }
 
+    /// Takes note of a report of the bots' states that is about to be stored.
+    func reported(revision: UInt64) { underWay.note(revision: revision) }
+
     /// Takes note of a new command.
     ///
     /// - Returns: whether `run()` is to be called now. It is not while it runs, or when the session is over.
@@ -77,9 +80,11 @@ struct CommandPump: Sendable {
             // Cancelled or expired in the meantime: then it is not to be sent.
             guard try await commands.markDelivered(command.id) else { return }
             let stream = try session.openCommandStream(command.command)
-            guard let result = try await stream.receive(WireCommandResult.self) else {
+            guard var result = try await stream.receive(WireCommandResult.self) else {
                 throw WireFormatError(.streamFinished, "the agent answered nothing")
             }
+            // Reports go before results, so a state that comes along with a result may be older than what is known.
+            if underWay.newestReport > result.botStatusRevision { result.clearBotStatus() }
             try await commands.finish(result, from: node, epoch: epoch)
         } catch is CancellationError {
             return
@@ -129,11 +134,17 @@ private final class UnderWay: Sendable {
         var isRunning = false
         /// A command was noted that the running pump has not looked for yet.
         var isWoken = false
+        /// Of the reports of the bots' states.
+        var newestReport: UInt64 = 0
     }
 
     private let state = Mutex(State())
     /// Given when there is something new to look at.
     let changed = Signal()
+
+    var newestReport: UInt64 { state.withLock { $0.newestReport } }
+
+    func note(revision: UInt64) { state.withLock { $0.newestReport = max($0.newestReport, revision) } }
 
     var isEmpty: Bool { state.withLock { $0.commands.isEmpty } }
 

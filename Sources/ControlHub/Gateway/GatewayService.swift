@@ -265,6 +265,7 @@ struct GatewayService: Service, AgentChannel {
         case .telemetry(let telemetry):
             await nodes.telemetry(node, epoch: epoch, telemetry, at: Date())
         case .botStatus(let report):
+            attended.pump.reported(revision: report.revision)
             try await bots.apply(report.bots, from: node, epoch: epoch)
         case .packets(let header, let stream):
             let intake = PacketIntake(stream)

@@ -2,12 +2,17 @@ import Foundation
 import GRDB
 
 /// Answers to requests that carried an `Idempotency-Key`, kept for a day. They may hold tokens and are encrypted.
+///
+/// A claim without an answer that another run of the hub has made is nobody's any more: that hub was killed. Whether the
+/// request did something before is told by the operation itself, see `IdempotentRequest`.
 struct IdempotencyStore: Sendable {
     let database: HubDatabase
     let key: HubKey
+    /// Tells the claims of this process from those of one before.
+    let run = SecretBytes.base64URL(SecretBytes.random(count: 6))
 
     static let lifetime: TimeInterval = 24 * 3600
-    /// A request that has not ended after this time was cut off by a crash.
+    /// A request of this run that has not ended after this time was cut off.
     static let abandonedAfter: TimeInterval = 60
 
     enum Claim: Sendable {
@@ -22,15 +27,20 @@ struct IdempotencyStore: Sendable {
         let stored = try await database.write { db -> (status: Int?, answer: Data?, isSame: Bool)? in
             let now = date.unixMilliseconds
             try db.execute(
-                sql: "DELETE FROM idempotency_keys WHERE created_at < ? OR (status IS NULL AND created_at < ?)",
-                arguments: [now - Int64(Self.lifetime * 1000), now - Int64(Self.abandonedAfter * 1000)]
+                sql: "DELETE FROM idempotency_keys WHERE created_at < ?",
+                arguments: [now - Int64(Self.lifetime * 1000)]
             )
             try db.execute(
                 sql: """
-                    INSERT OR IGNORE INTO idempotency_keys (operator_id, key, request_hash, created_at)
-                    VALUES (?, ?, ?, ?)
+                    INSERT INTO idempotency_keys (operator_id, key, request_hash, created_at, run)
+                    VALUES (?, ?, ?, ?, ?) ON CONFLICT (operator_id, key) DO UPDATE
+                    SET created_at = excluded.created_at, run = excluded.run
+                    WHERE status IS NULL AND request_hash = excluded.request_hash
+                        AND (run IS NOT excluded.run OR created_at < ?)
                     """,
-                arguments: [owner.rawValue, key, requestHash, now]
+                arguments: [
+                    owner.rawValue, key, requestHash, now, run, now - Int64(Self.abandonedAfter * 1000),
+                ]
             )
             if db.changesCount > 0 { return nil }
             let row = try Row.fetchOne(
@@ -60,7 +70,14 @@ struct IdempotencyStore: Sendable {
     func abandon(_ key: String, of owner: OperatorID) async throws {
         try await database.write { db in
             try db.execute(
-                sql: "DELETE FROM idempotency_keys WHERE operator_id = ? AND key = ? AND status IS NULL",
+                sql: """
+                    DELETE FROM idempotency_keys
+                    WHERE operator_id = ? AND key = ? AND status IS NULL AND effect IS NULL
+                    """,
+                arguments: [owner.rawValue, key]
+            )
+            try db.execute(
+                sql: "UPDATE idempotency_keys SET run = NULL WHERE operator_id = ? AND key = ? AND status IS NULL",
                 arguments: [owner.rawValue, key]
             )
         }

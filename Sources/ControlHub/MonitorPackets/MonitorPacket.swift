@@ -1,4 +1,5 @@
 import Foundation
+import WireFormat
 
 /// A packet as it is stored.
 struct StoredPacket: Sendable {
@@ -20,6 +21,52 @@ struct StoredPacket: Sendable {
     let receivedAt: Date
     let storedAt: Date
     let json: JSONValue
+    /// Set where this is the agent's word on packets that are missing.
+    let gap: PacketGap?
+}
+
+/// What is missing in front of a packet, as exactly as the agent and the hub together know.
+struct PacketGap: Codable, Sendable, Equatable {
+    /// Stable: `journal_full`, `journal_age`, `journal_damaged`, `bot_sequence`, `log_rotated`, `disk_full`,
+    /// `supervisor_lost`; see `PacketGap` in node.proto.
+    var reason: String
+    /// The agent's numbers, both included.
+    var fromSequence: Int64?
+    var toSequence: Int64?
+    /// Packets of the bot that are missing; nil where nobody knows.
+    var missingPackets: Int64?
+    /// The bot's own numbers; no end where it is not known.
+    var fromBotSequence: Int64?
+    var toBotSequence: Int64?
+    /// Of the bot's output.
+    var missingBytes: Int64?
+    var from: Date?
+    var to: Date?
+
+    init(_ wire: WirePacketGap) {
+        func number(_ value: UInt64) -> Int64? { value > 0 ? Int64(clamping: value) : nil }
+        func date(_ value: UInt64) -> Date? { number(value).map(Date.init(unixMilliseconds:)) }
+        reason = wire.reason
+        fromSequence = number(wire.fromSequence)
+        toSequence = number(wire.toSequence)
+        missingPackets = number(wire.missingPackets)
+        fromBotSequence = number(wire.fromBotSequence)
+        toBotSequence = number(wire.toBotSequence)
+        missingBytes = number(wire.missingBytes)
+        from = date(wire.fromUnixMs)
+        to = date(wire.toUnixMs)
+    }
+
+    /// The gap without what the hub has all the same: acknowledgements were on their way when the agent gave packets up.
+    ///
+    /// - Parameters:
+    ///   - through: the last number the hub has.
+    ///   - known: how many packets it has, or knows to be missing, from `fromSequence` to there.
+    mutating func shorten(through: Int64, known: Int64) {
+        guard let first = fromSequence, first <= through else { return }
+        fromSequence = through + 1
+        missingPackets = missingPackets.map { max(0, $0 - known) }
+    }
 }
 
 /// What a packet means for the turn it belongs to. Pure; see "Packets" in the bot contract.

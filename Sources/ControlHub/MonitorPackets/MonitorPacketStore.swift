@@ -123,21 +123,60 @@ struct MonitorPacketStore: Sendable {
         at date: Date
     ) throws -> StoredPacket? {
         func optional(_ text: String) -> String? { text.isEmpty ? nil : text }
+        let gap = packet.hasGap ? try shortened(db, packet, journal: journal) : nil
         let row = try Row.fetchOne(
             db,
             sql: """
                 INSERT OR IGNORE INTO packets (journal_id, bot_id, sequence, node_id, launch_id, bot_sequence, type,
-                    conversation_id, message_id, turn_id, bot_time, received_at, stored_at, json)
-                VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING *
+                    conversation_id, message_id, turn_id, bot_time, received_at, stored_at, json, gap)
+                VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING *
                 """,
             arguments: [
                 journal, packet.botID, Int64(clamping: packet.sequence), node.rawValue, packet.launchID,
                 Int64(clamping: packet.botSequence), packet.type, optional(packet.conversationID),
                 optional(packet.messageID), optional(packet.turnID), Int64(clamping: packet.botTimeUnixMs),
                 Int64(clamping: packet.receivedAtUnixMs), date.unixMilliseconds, packet.json,
+                try gap.map { try JSONEncoder().encode($0) },
             ]
         )
         return try row.map(Self.packet)
+    }
+
+    /// Takes away from a gap what was stored before.
+    private static func shortened(_ db: Database, _ packet: WireMonitorPacket, journal: String) throws -> PacketGap {
+        var gap = PacketGap(packet.gap)
+        guard let first = gap.fromSequence else { return gap }
+        // Also what came just before in the same batch.
+        let newest = try Int64.fetchOne(
+            db,
+            sql: "SELECT max(sequence) FROM packets WHERE journal_id = ? AND bot_id = ? AND sequence < ?",
+            arguments: [journal, packet.botID, Int64(clamping: packet.sequence)]
+        )
+        let through = max(try through(db, bot: packet.botID, journal: journal), newest ?? 0)
+        guard first <= through else { return gap }
+        let known = try Row.fetchAll(
+            db,
+            sql: "SELECT gap FROM packets WHERE journal_id = ? AND bot_id = ? AND sequence BETWEEN ? AND ?",
+            arguments: [journal, packet.botID, first, through]
+        ).reduce(into: Int64(0)) { sum, row in
+            guard let data: Data = row["gap"] else {
+                sum += 1
+                return
+            }
+            // Of other gaps, those by the bot's own numbers, the agent counts no packets here either.
+            let known = try JSONDecoder().decode(PacketGap.self, from: data)
+            if known.fromSequence != nil { sum += known.missingPackets ?? 0 }
+        }
+        gap.shorten(through: through, known: known)
+        return gap
+    }
+
+    private static func through(_ db: Database, bot: String, journal: String) throws -> Int64 {
+        try Int64.fetchOne(
+            db,
+            sql: "SELECT through_sequence FROM packet_cursors WHERE journal_id = ? AND bot_id = ?",
+            arguments: [journal, bot]
+        ) ?? 0
     }
 
     private static func applyToTurn(
@@ -181,13 +220,7 @@ struct MonitorPacketStore: Sendable {
         node: NodeID,
         seen: [Int64]
     ) throws -> WirePacketCursor {
-        var through =
-            try Int64.fetchOne(
-                db,
-                sql: "SELECT through_sequence FROM packet_cursors WHERE journal_id = ? AND bot_id = ?",
-                arguments: [journal, bot]
-            ) ?? 0
-        through = max(through, seen.max() ?? 0)
+        let through = max(try through(db, bot: bot, journal: journal), seen.max() ?? 0)
         try db.execute(
             sql: """
                 INSERT INTO packet_cursors (journal_id, bot_id, node_id, through_sequence) VALUES (?, ?, ?, ?)
@@ -207,6 +240,7 @@ struct MonitorPacketStore: Sendable {
 
     private static func packet(_ row: Row) throws -> StoredPacket {
         let json: Data = row["json"]
+        let gap: Data? = row["gap"]
         return StoredPacket(
             position: row["position"],
             botID: BotID(rawValue: row["bot_id"]),
@@ -221,7 +255,8 @@ struct MonitorPacketStore: Sendable {
             botTime: Date(unixMilliseconds: row["bot_time"]),
             receivedAt: Date(unixMilliseconds: row["received_at"]),
             storedAt: Date(unixMilliseconds: row["stored_at"]),
-            json: MonitorPacketOperations.parse(json)
+            json: MonitorPacketOperations.parse(json),
+            gap: try gap.map { try JSONDecoder().decode(PacketGap.self, from: $0) }
         )
     }
 }

@@ -5,9 +5,10 @@ import WireFormat
 
 /// Carries out what the hub asks for, each command once, whatever becomes of the link meanwhile.
 ///
-/// A command is noted in the journal before it is begun and its result before it is told. One that was begun and has no
-/// result (the agent died) is begun again: starting, stopping and removing a bot are wishes for a state and can be
-/// repeated, and a delivery has its own record of what reached the bot.
+/// A command is noted in the journal before it is begun and its result before it is told. Of one that was begun and has
+/// no result (the agent died) the outcome is not known. It is begun again only where that can do no harm: starting,
+/// stopping and removing a bot are wishes for a state, a delivery has its own record of what reached the bot, and others
+/// may have been declared repeatable. Any other is answered with "unknown" and not run.
 actor CommandExecutor: CommandHandler, Service {
     /// Commands waiting for their turn; far more than the hub keeps under way at once.
     private static let queueLimit = 256
@@ -60,7 +61,11 @@ actor CommandExecutor: CommandHandler, Service {
     /// - Returns: the result where there is one already; nil where the command is on its way.
     private func begin(_ command: WireCommand) async -> WireCommandResult? {
         do {
-            if case .finished(let result) = try await journal.beginCommand(command) { return result }
+            switch try await journal.beginCommand(command) {
+            case .finished(let result): return result
+            case .interrupted where !Self.canBeginAgain(command): return await unknown(command)
+            case .interrupted, .run: break
+            }
         } catch {
             return .failure(command, "journal_unavailable", "the node could not note the command: \(error)")
         }
@@ -68,17 +73,44 @@ actor CommandExecutor: CommandHandler, Service {
         return .failure(command, "agent_busy", "the node has too many commands waiting, or is stopping; try again")
     }
 
-    private func execute(_ command: WireCommand) async {
-        var result = await perform(command)
-        result.commandID = command.commandID
+    private static func canBeginAgain(_ command: WireCommand) -> Bool {
+        switch command.body {
+        case .startBot, .stopBot, .removeBot, .deliverMessage: true
+        default: command.repeatable
+        }
+    }
+
+    private func unknown(_ command: WireCommand) async -> WireCommandResult {
+        let result = WireCommandResult.with {
+            $0.commandID = command.commandID
+            $0.outcome = .unknown
+            $0.errorCode = "outcome_unknown"
+            $0.message = "the agent ended while it carried this out; it was begun and is not begun again"
+        }
+        await keep(result)
+        return result
+    }
+
+    func confirm(_ commandID: String) async {
+        // Kept a little longer otherwise, no more.
+        try? await journal.confirmCommand(commandID)
+    }
+
+    private func keep(_ result: WireCommandResult) async {
         do {
-            try await journal.finishCommand(command.commandID, result)
+            try await journal.finishCommand(result.commandID, result)
         } catch {
             logger.error(
                 "the result of a command could not be kept",
-                metadata: ["command_id": "\(command.commandID)", "reason": "\(error)"]
+                metadata: ["command_id": "\(result.commandID)", "reason": "\(error)"]
             )
         }
+    }
+
+    private func execute(_ command: WireCommand) async {
+        var result = await perform(command)
+        result.commandID = command.commandID
+        await keep(result)
         remember(result)
         running.remove(command.commandID)
         finished.wake()

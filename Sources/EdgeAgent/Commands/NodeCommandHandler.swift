@@ -24,6 +24,8 @@ struct NodeCommandHandler: CommandHandler {
         return result
     }
 
+    func confirm(_ commandID: String) async { await next.confirm(commandID) }
+
     private static func store(
         _ rotate: WireRotateToken,
         _ command: WireCommand,

@@ -20,7 +20,7 @@ struct AgentAssembly: Sendable {
         let lock = try directory.lock()
         let source = try CredentialSource(configuration, IdentityStore(directory: directory))
         let credential = source.initial
-        let journal = try Self.openJournal(directory)
+        let journal = try Self.openJournal(directory, configuration.packetBudget, logger)
         let loop = try Self.startLoop()
         let hub = try HubConnection(
             url: credential.hubURL,
@@ -72,7 +72,7 @@ struct AgentAssembly: Sendable {
         self.logger = logger
         // The link goes first when the agent stops, so that no command comes in any more.
         services = [
-            MemoryService(), FleetService(bots: bots), commands,
+            MemoryService(), FleetService(bots: bots), JournalService(journal: journal, logger: logger), commands,
             StatusService(
                 directory: directory.path,
                 status: RunningStatus(
@@ -113,9 +113,17 @@ struct AgentAssembly: Sendable {
         return configuration
     }
 
-    private static func openJournal(_ directory: StateDirectory) throws(AgentError) -> Journal {
+    private static func openJournal(
+        _ directory: StateDirectory,
+        _ budget: Journal.PacketBudget,
+        _ logger: Logger
+    ) throws(AgentError) -> Journal {
         do {
-            return try Journal(path: directory.file("journal.sqlite"))
+            return try Journal(
+                path: directory.file("journal.sqlite"),
+                budget: budget,
+                onSalvage: { report in logger.error("\(report)") }
+            )
         } catch {
             throw .stateDirectory(directory.path, "cannot be used: \(error)")
         }

@@ -22,6 +22,8 @@ struct AgentConfiguration: Sendable {
         case logLevel = "log_level"
         case nativeCommand = "native_command"
         case policyFile = "policy_file"
+        case journalBytes = "journal_bytes"
+        case journalAge = "journal_age"
     }
 
     var hubURL: String?
@@ -42,6 +44,8 @@ struct AgentConfiguration: Sendable {
     var nativeCommand: String?
     /// Nil: `PolicyFile.defaultPath`, where that exists.
     var policyFile: String?
+    /// How many monitor packets are kept while the hub does not take them.
+    var packetBudget = Journal.PacketBudget()
 
     /// Resolves the settings.
     ///
@@ -76,6 +80,15 @@ struct AgentConfiguration: Sendable {
         logLevel = text(.logLevel) ?? "info"
         nativeCommand = text(.nativeCommand)
         policyFile = text(.policyFile)
+        if let bytes = try Self.quantity(
+            text(.journalBytes),
+            .journalBytes,
+            ["": 1, "k": 1 << 10, "M": 1 << 20, "G": 1 << 30]
+        ) {
+            packetBudget.bytes = Int(clamping: bytes)
+        }
+        let milliseconds: [String: UInt64] = ["ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000]
+        if let age = try Self.quantity(text(.journalAge), .journalAge, milliseconds) { packetBudget.milliseconds = age }
     }
 
     private static func values(_ settings: [Key: String]) -> [AbsoluteConfigKey: ConfigValue] {
@@ -126,6 +139,26 @@ struct AgentConfiguration: Sendable {
         case .some(let other):
             throw AgentError(.configuration, "\(key.rawValue) must be true or false, not \"\(other)\"")
         }
+    }
+
+    /// A number with one of the units, such as `64M` or `7d`.
+    private static func quantity(
+        _ text: String?,
+        _ key: Key,
+        _ units: [String: UInt64]
+    ) throws(AgentError) -> UInt64? {
+        guard let text else { return nil }
+        let digits = text.prefix { $0.isASCII && $0.isNumber }
+        guard let number = UInt64(digits), number > 0, let unit = units[String(text.dropFirst(digits.count))],
+            case let (value, hasOverflowed) = number.multipliedReportingOverflow(by: unit), !hasOverflowed
+        else {
+            let known = units.keys.filter { !$0.isEmpty }.sorted().joined(separator: ", ")
+            throw AgentError(
+                .configuration,
+                "\(key.rawValue) must be a number above 0 with a unit (\(known)), not \"\(text)\""
+            )
+        }
+        return value
     }
 
     /// systemd's `StateDirectory=` where set, `/var/lib/edge-agent` for root, else the user's own state folder.

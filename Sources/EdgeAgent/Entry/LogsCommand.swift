@@ -116,6 +116,7 @@ struct LogPrinter {
             case .stdout: "stdout"
             case .stderr: "stderr"
             case .supervisor: "agent"
+            case .packet: "packet"
             case .unspecified, .UNRECOGNIZED: "?"
             }
         var bytes: [UInt8]

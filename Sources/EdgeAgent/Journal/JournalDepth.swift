@@ -18,7 +18,7 @@ struct JournalDepth: Codable, Sendable, Equatable {
 extension Journal {
     /// Counts what is stored now.
     func depth() throws -> JournalDepth {
-        try Self.depth(database, budgetBytes: UInt64(max(0, packetBudgetBytes)))
+        try Self.depth(database, budgetBytes: UInt64(max(0, budget.bytes)))
     }
 
     static func depth(_ database: SQLiteDatabase, budgetBytes: UInt64) throws -> JournalDepth {

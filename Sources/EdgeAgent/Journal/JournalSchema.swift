@@ -36,6 +36,14 @@ enum JournalSchema {
         CREATE TABLE bots (
             bot_id TEXT PRIMARY KEY, placement_epoch INTEGER NOT NULL, record BLOB
         ) WITHOUT ROWID;
+        """,
         """
+        -- A WirePacketGap where this is the agent's word on packets that are missing, and no packet.
+        ALTER TABLE packets ADD COLUMN gap BLOB;
+        -- By the journal's own clock, like all ages from here on.
+        ALTER TABLE packets ADD COLUMN stored_at_ms INTEGER NOT NULL DEFAULT 0;
+        -- The hub has said that it has the result, so that the command cannot come again.
+        ALTER TABLE receipts ADD COLUMN confirmed INTEGER NOT NULL DEFAULT 0;
+        """,
     ]
 }

@@ -15,6 +15,9 @@ struct SQLiteError: Error, Sendable, Equatable, CustomStringConvertible {
         [SQLITE_FULL, SQLITE_BUSY, SQLITE_LOCKED, SQLITE_IOERR, SQLITE_NOMEM].contains(code & 0xFF)
     }
 
+    /// The file holds what SQLite cannot have written.
+    var isDamage: Bool { [SQLITE_CORRUPT, SQLITE_NOTADB].contains(code & 0xFF) }
+
     init(code: Int32, path: String, detail: String) {
         self.code = code
         switch code & 0xFF {
@@ -28,8 +31,8 @@ struct SQLiteError: Error, Sendable, Equatable, CustomStringConvertible {
                 + "\(getuid())"
         case SQLITE_CORRUPT, SQLITE_NOTADB:
             message =
-                "\(path) is damaged (\(detail)); stop the agent, move the file away and start it again: "
-                + "bots keep their workspaces, packets the hub has not yet received are read again from the logs"
+                "\(path) is damaged (\(detail)); start the agent again: it puts the file aside and saves what can be "
+                + "read of it"
         case SQLITE_BUSY, SQLITE_LOCKED:
             message = "\(path) is in use by another program; stop it and try again"
         case SQLITE_IOERR:
@@ -56,7 +59,7 @@ final class SQLiteDatabase {
     private var handle: OpaquePointer?
     private var statements: [String: OpaquePointer] = [:]
 
-    /// Opens the file, making it where it is missing, in write-ahead mode.
+    /// Opens the file, making it where it is missing.
     ///
     /// - Parameter path: the file, or `:memory:`.
     init(path: String) throws(SQLiteError) {
@@ -172,6 +175,20 @@ final class SQLiteDatabase {
         func blob(_ column: Int32) -> [UInt8] {
             guard let base = sqlite3_column_blob(statement, column) else { return [] }
             return Array(UnsafeRawBufferPointer(start: base, count: Int(sqlite3_column_bytes(statement, column))))
+        }
+
+        var columnCount: Int32 { sqlite3_column_count(statement) }
+        func columnName(_ column: Int32) -> String {
+            sqlite3_column_name(statement, column).map { String(cString: $0) } ?? ""
+        }
+        /// The value as it is stored.
+        func value(_ column: Int32) -> Value {
+            switch sqlite3_column_type(statement, column) {
+            case SQLITE_INTEGER: .integer(integer(column))
+            case SQLITE_TEXT: .text(text(column))
+            case SQLITE_NULL: .null
+            default: .blob(blob(column))
+            }
         }
     }
 }

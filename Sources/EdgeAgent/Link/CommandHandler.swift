@@ -8,4 +8,7 @@ protocol CommandHandler: Sendable {
     ///
     /// - Throws: `CancellationError` only.
     func handle(_ command: WireCommand) async throws -> WireCommandResult
+
+    /// The hub has the result of this command and will not ask for it again.
+    func confirm(_ commandID: String) async
 }

@@ -128,11 +128,11 @@ struct LinkSession<Logs: LogSource>: Sendable {
             while true {
                 try await bots.changed.wait(after: ticket)
                 ticket = bots.changed.ticket
-                let states = await bots.statuses()
+                let report = await bots.report()
                 // A bot that writes packets wakes this for every batch of them.
-                guard states != told else { continue }
-                told = states
-                try await session.report(WireBotStatusReport.with { $0.bots = states })
+                guard report.bots != told else { continue }
+                told = report.bots
+                try await session.report(report)
             }
         } catch {
             // The session has ended; the next one begins with all states in its Hello.
@@ -143,14 +143,22 @@ struct LinkSession<Logs: LogSource>: Sendable {
     private func answer(_ command: WireCommand, on stream: SessionStream) async -> WireCommandResult? {
         var told: WireCommandResult?
         do {
-            let result = try await commands.handle(command)
+            var result = try await commands.handle(command)
+            // The state as it is now: the command may have ended long ago, over another session.
+            if !result.botStatus.botID.isEmpty, let present = await bots.present(result.botStatus.botID) {
+                result.botStatus = present.status
+                result.botStatusRevision = present.revision
+            }
             try await stream.send(message: result)
             stream.finish()
             told = result
             // The hub lets go of the stream when it has taken the result; only then is the command answered.
             while try await stream.receive() != nil {}
+            await commands.confirm(command.commandID)
+        } catch let error as WireFormatError where error.resetCode == .cancelled {
+            await commands.confirm(command.commandID)
         } catch {
-            // The hub let go, or the session has ended. In that case the command goes on; the hub asks again and is answered from the receipt.
+            // The session has ended. The command goes on; the hub asks again and is answered from the receipt.
         }
         return told
     }

@@ -16,12 +16,16 @@ struct LogReader: ~Copyable {
     }
 
     private let directory: String
+    private let streams: Set<LogStream>
     private var descriptor: Int32 = -1
     private var segmentStart: UInt64 = 0
     private var block: [UInt8] = []
 
-    init(directory: String) {
+    /// - Parameter streams: whose records are wanted; others are gone past without being looked at any closer, which
+    ///   is many times as fast.
+    init(directory: String, streams: Set<LogStream> = Set(LogStream.allCases)) {
         self.directory = directory
+        self.streams = streams
     }
 
     deinit {
@@ -124,20 +128,23 @@ struct LogReader: ~Copyable {
     }
 
     private func takeRecords(_ count: Int, into batch: inout Batch) -> Int {
-        var taken = 0
-        var rest = block[..<count]
-        while let newline = rest.firstIndex(of: UInt8(ascii: "\n")) {
-            let line = rest[..<newline]
-            if let record = LogRecord(line: line, offset: batch.nextOffset) {
-                batch.records.append(record)
-            } else {
-                batch.damagedLines += 1
+        block.withUnsafeBytes { block in
+            guard let base = block.baseAddress else { return 0 }
+            var taken = 0
+            while taken < count, let newline = memchr(base + taken, 0x0A, count - taken) {
+                let length = UnsafeRawPointer(newline) - (base + taken)
+                let line = UnsafeRawBufferPointer(start: base + taken, count: length)
+                switch LogRecord.Head(line) {
+                case let head? where streams.contains(head.stream):
+                    batch.records.append(LogRecord(head, line, offset: batch.nextOffset))
+                case .some: break
+                case nil: batch.damagedLines += 1
+                }
+                batch.nextOffset += UInt64(length) + 1
+                taken += length + 1
             }
-            batch.nextOffset += UInt64(line.count) + 1
-            taken += line.count + 1
-            rest = rest[(newline + 1)...]
+            return taken
         }
-        return taken
     }
 
     private mutating func advance(to next: LogSegments.Segment, _ batch: inout Batch) -> Bool {

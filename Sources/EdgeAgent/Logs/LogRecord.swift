@@ -27,8 +27,13 @@ enum LogStream: UInt8, Sendable, CaseIterable {
         }
     }
 
-    init?(name: some Collection<UInt8>) {
-        for stream in Self.allCases where stream.name.withUTF8Buffer({ name.elementsEqual($0) }) {
+    init?(name: UnsafeRawBufferPointer) {
+        guard let base = name.baseAddress else { return nil }
+        for stream in Self.allCases {
+            let known = stream.name
+            guard known.utf8CodeUnitCount == name.count, memcmp(known.utf8Start, base, name.count) == 0 else {
+                continue
+            }
             self = stream
             return
         }
@@ -49,28 +54,59 @@ struct LogRecord: Sendable, Equatable {
     /// Without the newline; any bytes but a newline.
     let text: [UInt8]
 
+    /// What stands in front of a record's text.
+    struct Head {
+        let stream: LogStream
+        let isTruncated: Bool
+        let atUnixMilliseconds: UInt64
+        /// Where the text begins.
+        let length: Int
+
+        /// Reads the beginning of one record.
+        ///
+        /// - Parameter line: the record without its newline.
+        /// - Returns: nil where the bytes are no record; the log was damaged by someone else then.
+        init?(_ line: UnsafeRawBufferPointer) {
+            let timeBytes = LogTimestamp.byteCount
+            let space = UInt8(ascii: " ")
+            guard line.count > timeBytes + 4, line[timeBytes] == space, let base = line.baseAddress,
+                let found = memchr(base + timeBytes + 1, Int32(space), line.count - timeBytes - 1),
+                let time = LogTimestamp.unixMilliseconds(UnsafeRawBufferPointer(rebasing: line[..<timeBytes]))
+            else { return nil }
+            let nameEnd = UnsafeRawPointer(found) - base
+            guard line.count >= nameEnd + 3, line[nameEnd + 2] == space,
+                let stream = LogStream(name: UnsafeRawBufferPointer(rebasing: line[(timeBytes + 1)..<nameEnd]))
+            else { return nil }
+            switch line[nameEnd + 1] {
+            case UInt8(ascii: "F"): isTruncated = false
+            case UInt8(ascii: "P"): isTruncated = true
+            default: return nil
+            }
+            self.stream = stream
+            atUnixMilliseconds = time
+            length = nameEnd + 3
+        }
+    }
+
+    init(_ head: Head, _ line: UnsafeRawBufferPointer, offset: UInt64) {
+        self.offset = offset
+        endOffset = offset + UInt64(line.count) + 1
+        atUnixMilliseconds = head.atUnixMilliseconds
+        stream = head.stream
+        isTruncated = head.isTruncated
+        text = Array(UnsafeRawBufferPointer(rebasing: line[head.length...]))
+    }
+
     /// Reads one record.
     ///
     /// - Parameter line: the record without its newline.
     /// - Returns: nil where the bytes are no record; the log was damaged by someone else then.
     init?(line: ArraySlice<UInt8>, offset: UInt64) {
-        let space = UInt8(ascii: " ")
-        guard let timeEnd = line.firstIndex(of: space),
-            let streamEnd = line[(timeEnd + 1)...].firstIndex(of: space),
-            line.endIndex - streamEnd >= 3, line[streamEnd + 2] == space,
-            let time = LogTimestamp.unixMilliseconds(line[..<timeEnd]),
-            let stream = LogStream(name: line[(timeEnd + 1)..<streamEnd])
-        else { return nil }
-        switch line[streamEnd + 1] {
-        case UInt8(ascii: "F"): isTruncated = false
-        case UInt8(ascii: "P"): isTruncated = true
-        default: return nil
+        let record: LogRecord? = line.withUnsafeBytes { line in
+            Head(line).map { LogRecord($0, line, offset: offset) }
         }
-        self.offset = offset
-        endOffset = offset + UInt64(line.count) + 1
-        atUnixMilliseconds = time
-        self.stream = stream
-        text = Array(line[(streamEnd + 3)...])
+        guard let record else { return nil }
+        self = record
     }
 
     /// Appends one record to `buffer`.
@@ -100,6 +136,8 @@ struct LogRecord: Sendable, Equatable {
 
 /// The time in front of each record: RFC 3339 in UTC with nanoseconds, always 30 bytes.
 enum LogTimestamp {
+    static let byteCount = 30
+
     /// The wall clock now.
     static func now() -> timespec {
         var time = timespec()
@@ -140,11 +178,15 @@ enum LogTimestamp {
 
     /// Milliseconds since 1970, or nil where the bytes are not such a time.
     static func unixMilliseconds(_ text: ArraySlice<UInt8>) -> UInt64? {
-        guard text.count == 30 else { return nil }
-        let start = text.startIndex
+        text.withUnsafeBytes { unixMilliseconds($0) }
+    }
+
+    static func unixMilliseconds(_ text: UnsafeRawBufferPointer) -> UInt64? {
+        guard text.count == byteCount else { return nil }
         func number(_ from: Int, _ count: Int) -> Int? {
             var value = 0
-            for byte in text[(start + from)..<(start + from + count)] {
+            for index in from..<(from + count) {
+                let byte = text[index]
                 guard byte >= 0x30, byte <= 0x39 else { return nil }
                 value = value * 10 + Int(byte - 0x30)
             }

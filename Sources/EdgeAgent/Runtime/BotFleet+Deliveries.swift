@@ -32,14 +32,11 @@ extension BotFleet {
 
     /// Whether the bot's log holds a packet with this message id from `offset` on.
     func logMentions(_ botID: String, messageID: String, from offset: UInt64) throws(RuntimeError) -> Bool {
-        var reader = LogReader(directory: try logDirectory(botID))
+        var reader = LogReader(directory: try logDirectory(botID), streams: [.packet])
         var position = offset
         while true {
             let batch = reader.read(from: position)
-            let isFound = batch.records.contains {
-                $0.stream == .packet && PacketFields($0.text)?.messageID == messageID
-            }
-            if isFound { return true }
+            if batch.records.contains(where: { PacketFields($0.text)?.messageID == messageID }) { return true }
             if batch.reachedEnd || batch.nextOffset == position { return false }
             position = batch.nextOffset
         }

@@ -71,10 +71,10 @@ extension BotFleet {
             bot.record.launch = BotRecord.Launch(launchID: launchID)
             try await save(bot)
             setPhase(bot, .starting, "")
-            // A log that is shorter than what was read of it is another one: someone removed the files.
             let backend = try backend(bot)
-            let end = LogSegments.endOffset(try backend.logs(botID: bot.botID))
-            if try await journal.logCursor(bot.botID) > end { try await journal.resetLogCursor(bot.botID, to: end) }
+            // Looked up anew: the files may have been removed since the last launch.
+            bot.savedLogPosition = nil
+            bot.logPosition = nil
             let handle = try await backend.start(
                 LaunchRequest(
                     botID: bot.botID,
@@ -177,24 +177,34 @@ extension BotFleet {
         if !busy.contains(botID) { await settle(bot) }
     }
 
+    /// A stretch of log without packets is gone past this far before the place is written down: looking at it again
+    /// after a crash costs less than a transaction for every few lines.
+    private static let unsavedBytes: UInt64 = 256 << 10
+
     /// Brings everything the log holds into the journal. Packets and position go together, so each goes in once.
     func ingestAll(_ bot: Bot) async {
         guard let directory = try? logDirectory(bot.botID) else { return }
-        var reader = LogReader(directory: directory)
+        // Lines that are no packets cost no more here than a look at their beginning.
+        var reader = LogReader(directory: directory, streams: [.packet, .supervisor])
         while !Task.isCancelled {
             do {
-                let cursor = try await journal.logCursor(bot.botID)
-                let batch = reader.read(from: cursor)
-                guard batch.nextOffset != cursor else { return }
+                let saved = try await savedPosition(bot, directory)
+                let position = max(saved, bot.logPosition ?? 0)
+                let batch = reader.read(from: position)
+                guard batch.nextOffset != position else { return }
                 var record = bot.record
                 let before = record
                 let packets = record.ingest(batch.records, missingBytes: batch.missingBytes, at: batch.nextOffset)
-                try await journal.append(
-                    packets,
-                    bot: bot.botID,
-                    logOffset: batch.nextOffset,
-                    record: record == before ? nil : try record.encoded()
-                )
+                if !packets.isEmpty || record != before || batch.nextOffset - saved >= Self.unsavedBytes {
+                    try await journal.append(
+                        packets,
+                        bot: bot.botID,
+                        logOffset: batch.nextOffset,
+                        record: record == before ? nil : try record.encoded()
+                    )
+                    bot.savedLogPosition = batch.nextOffset
+                }
+                bot.logPosition = batch.nextOffset
                 merge(record, into: bot, before: before)
                 if batch.reachedEnd { return }
             } catch {
@@ -206,6 +216,20 @@ extension BotFleet {
                 try? await clock.sleep(for: timing.journalRetry)
             }
         }
+    }
+
+    /// Where the journal says that reading goes on. A log that is shorter than what was read of it is another one:
+    /// somebody removed the files, or the journal has lost its place.
+    private func savedPosition(_ bot: Bot, _ directory: String) async throws -> UInt64 {
+        if let known = bot.savedLogPosition { return known }
+        var cursor = try await journal.logCursor(bot.botID)
+        let end = LogSegments.endOffset(directory)
+        if cursor > end {
+            cursor = end
+            try await journal.resetLogCursor(bot.botID, to: end)
+        }
+        bot.savedLogPosition = cursor
+        return cursor
     }
 
     /// Takes over what the log told; what a command changed meanwhile stays.

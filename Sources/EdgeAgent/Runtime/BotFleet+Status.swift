@@ -7,6 +7,19 @@ extension BotFleet {
         bots.values.map(status).sorted { $0.botID < $1.botID }
     }
 
+    /// Every bot, and a number that grows with each change of any of them.
+    func report() -> WireBotStatusReport {
+        var report = WireBotStatusReport()
+        report.bots = statuses()
+        report.revision = changed.ticket
+        return report
+    }
+
+    /// The bot as it is now and the number of this state.
+    func present(_ botID: String) -> (status: WireBotStatus, revision: UInt64)? {
+        bots[botID].map { (status($0), changed.ticket) }
+    }
+
     /// What the operator calls each bot.
     func names() -> [String: String] { bots.mapValues(\.record.name) }
 

@@ -73,6 +73,9 @@ actor BotFleet {
         /// In backoff: when it is started again.
         var nextStartUnixMilliseconds: UInt64 = 0
         var holdsSlot = false
+        /// How far the log was read, and how far the journal knows; nil until either is looked up.
+        var logPosition: UInt64?
+        var savedLogPosition: UInt64?
         /// Grows with each decision, so that a waiting restart knows it has been overtaken.
         var generation: UInt64 = 0
 
@@ -244,6 +247,11 @@ actor BotFleet {
         let delivery = MessageDelivery(message: message, fleet: self, journal: journal, timing: timing, clock: clock)
         let outcome = await delivery.run()
         var result = done(message.botID)
+        // Whichever launch runs by now, this is the one that has the message.
+        if let known = try? await journal.delivery(bot: message.botID, messageID: message.messageID) {
+            result.deliveredLaunchID = known.launchID
+            result.deliveredLogOffset = known.logOffset
+        }
         switch outcome {
         case .done: break
         case .failed(let error):

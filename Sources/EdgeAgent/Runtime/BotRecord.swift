@@ -1,5 +1,6 @@
 import FoundationEssentials
 import Glibc
+import SwiftProtobuf
 import WireFormat
 
 /// What the journal keeps about one bot: what should be, and what its log has told so far.
@@ -120,9 +121,14 @@ extension BotRecord {
     ) -> [Journal.NewPacket] {
         var packets: [Journal.NewPacket] = []
         if missingBytes > 0 {
+            let told = WirePacketGap.with {
+                $0.reason = "log_rotated"
+                $0.missingBytes = missingBytes
+            }
             packets.append(
                 gap(
-                    #""reason":"log_rotated","missing_bytes":\#(missingBytes),"next_offset":\#(offset)"#,
+                    #""missing_bytes":\#(missingBytes),"next_offset":\#(offset)"#,
+                    told,
                     at: records.first?.atUnixMilliseconds ?? 0
                 )
             )
@@ -134,7 +140,7 @@ extension BotRecord {
                     note(.lineTooLong, at: record, "a line is longer than 1 MiB: \(BotProblem.sample(record.text))")
                 }
             case .packet: ingestPacket(record, &packets)
-            case .supervisor: ingestEvent(record)
+            case .supervisor: ingestEvent(record, &packets)
             }
         }
         return packets
@@ -160,9 +166,16 @@ extension BotRecord {
         }
         // A number that goes back means that the bot restarted itself in place.
         if fields.sequence > last, fields.sequence - last > 1 {
+            let told = WirePacketGap.with {
+                $0.reason = "bot_sequence"
+                $0.fromBotSequence = last + 1
+                $0.toBotSequence = fields.sequence - 1
+                $0.missingPackets = fields.sequence - 1 - last
+            }
             packets.append(
                 gap(
-                    #""reason":"bot_sequence","from_seq":\#(last + 1),"to_seq":\#(fields.sequence - 1)"#,
+                    #""from_seq":\#(last + 1),"to_seq":\#(fields.sequence - 1)"#,
+                    told,
                     at: record.atUnixMilliseconds
                 )
             )
@@ -203,14 +216,32 @@ extension BotRecord {
         launch?.packetRate = rate
     }
 
-    private mutating func ingestEvent(_ record: LogRecord) {
-        guard let event = SupervisorEvent(record.text), let launchID = event.launchID else { return }
+    private mutating func ingestEvent(_ record: LogRecord, _ packets: inout [Journal.NewPacket]) {
+        guard let event = SupervisorEvent(record.text) else { return }
+        if event.event == SupervisorEvent.Name.gap {
+            let bytes = event.droppedBytes ?? 0
+            let told = WirePacketGap.with {
+                $0.reason = "disk_full"
+                $0.missingBytes = bytes
+            }
+            packets.append(gap(#""missing_bytes":\#(bytes)"#, told, at: record.atUnixMilliseconds))
+        }
+        guard let launchID = event.launchID else { return }
         switch event.event {
         case SupervisorEvent.Name.started:
             if launch?.launchID != launchID { launch = Launch(launchID: launchID) }
             if let pid = event.pid { launch?.bot = ProcessIdentity(pid: pid, startTime: event.startTime ?? 0) }
             launch?.limits = event.limits
         case SupervisorEvent.Name.exited:
+            if event.lost == true, launch?.launchID == launchID {
+                // What the supervisor had read and not yet written went with it, and nobody can say what that was.
+                let next = (launch?.lastSequence ?? 0) + 1
+                let told = WirePacketGap.with {
+                    $0.reason = "supervisor_lost"
+                    $0.fromBotSequence = next
+                }
+                packets.append(gap(#""from_seq":\#(next)"#, told, at: record.atUnixMilliseconds))
+            }
             end(event, at: record.atUnixMilliseconds)
         default: break
         }
@@ -234,8 +265,11 @@ extension BotRecord {
         )
     }
 
-    private func gap(_ fields: String, at time: UInt64) -> Journal.NewPacket {
-        Journal.NewPacket(
+    private func gap(_ fields: String, _ told: WirePacketGap, at time: UInt64) -> Journal.NewPacket {
+        var told = told
+        told.fromUnixMs = time
+        told.toUnixMs = time
+        return Journal.NewPacket(
             launchID: launch?.launchID ?? "",
             botSequence: 0,
             type: "gap",
@@ -244,7 +278,8 @@ extension BotRecord {
             turnID: "",
             botTimeUnixMilliseconds: 0,
             receivedAtUnixMilliseconds: time,
-            json: Array(#"{"v":1,"type":"gap",\#(fields)}"#.utf8)
+            json: Array(#"{"v":1,"type":"gap","reason":"\#(told.reason)",\#(fields)}"#.utf8),
+            gap: told
         )
     }
 }

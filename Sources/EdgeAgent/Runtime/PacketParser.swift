@@ -1,5 +1,3 @@
-import FoundationEssentials
-
 /// The fields of a monitor packet that the agent itself looks at. Everything else stays in the packet's own bytes.
 struct PacketFields: Sendable, Equatable {
     var type = ""
@@ -17,60 +15,50 @@ struct PacketFields: Sendable, Equatable {
 
     /// Reads a packet line without its prefix.
     ///
-    /// - Returns: nil where the text is not one JSON object. A field of the wrong kind counts as absent.
+    /// - Returns: nil where the text is not one JSON object in UTF-8. A field of the wrong kind counts as absent; of
+    ///   one that comes twice the last counts.
     init?(_ json: [UInt8]) {
-        // The decoder passes over broken text in values that nobody asks for; the hub and its clients may not.
-        guard json.first(where: { $0 != 0x20 && $0 != 0x09 && $0 != 0x0D }) == UInt8(ascii: "{"),
-            String(validating: json, as: UTF8.self) != nil,
-            let fields = try? JSONDecoder().decode(Tolerant.self, from: Data(json))
-        else { return nil }
-        self = fields.value
+        // What is passed on must be readable to the hub and its clients as well.
+        guard String(validating: json, as: UTF8.self) != nil else { return nil }
+        let isObject = JSONScanner.scanObject(json, isWanted: Self.isWanted) { take($0, $1) }
+        guard isObject else { return nil }
     }
 
-    private struct Tolerant: Decodable {
-        var value = PacketFields(empty: ())
-
-        enum Key: String, CodingKey {
-            case type
-            case seq
-            case ts
-            case conversationID = "conversation_id"
-            case messageID = "message_id"
-            case turnID = "turn_id"
-            case chatURL = "chat_url"
-            case engine
-            case engineVersion = "engine_version"
-            case error
-        }
-
-        init(from decoder: any Decoder) throws {
-            let container = try decoder.container(keyedBy: Key.self)
-            // A wrong kind of value is as good as none: the packet is passed on as it is either way.
-            func text(_ key: Key) -> String? { try? container.decodeIfPresent(String.self, forKey: key) }
-            func number(_ key: Key) -> UInt64 {
-                if let exact = try? container.decodeIfPresent(UInt64.self, forKey: key) { return exact }
-                if let real = try? container.decodeIfPresent(Double.self, forKey: key), real >= 0, real < 1e18 {
-                    return UInt64(real)
-                }
-                return 0
-            }
-            value.type = text(.type) ?? ""
-            value.sequence = number(.seq)
-            value.timeUnixMilliseconds = number(.ts)
-            value.conversationID = text(.conversationID) ?? ""
-            value.messageID = text(.messageID) ?? ""
-            value.turnID = text(.turnID) ?? ""
-            value.chatURL = text(.chatURL)
-            value.engine = text(.engine)
-            value.engineVersion = text(.engineVersion)
-            value.error = text(.error)
+    private static func isWanted(_ name: String) -> Bool {
+        switch name {
+        case "type", "seq", "ts", "conversation_id", "message_id", "turn_id", "chat_url", "engine", "engine_version",
+            "error":
+            true
+        default: false
         }
     }
 
-    private init(empty: Void) {}
+    private mutating func take(_ name: String, _ value: JSONScanner.Value) {
+        let text: String? = if case .text(let text) = value { text } else { nil }
+        switch name {
+        case "type": type = text ?? ""
+        case "seq": sequence = Self.number(value)
+        case "ts": timeUnixMilliseconds = Self.number(value)
+        case "conversation_id": conversationID = text ?? ""
+        case "message_id": messageID = text ?? ""
+        case "turn_id": turnID = text ?? ""
+        case "chat_url": chatURL = text
+        case "engine": engine = text
+        case "engine_version": engineVersion = text
+        default: error = text
+        }
+    }
+
+    private static func number(_ value: JSONScanner.Value) -> UInt64 {
+        guard case .number(let text) = value else { return 0 }
+        if let exact = UInt64(text) { return exact }
+        guard let real = Double(text), real >= 0, real < 1e18 else { return 0 }
+        return UInt64(real)
+    }
 
     /// Whether the bytes are one JSON object.
     static func isObject(_ json: [UInt8]) -> Bool {
-        PacketFields(json) != nil
+        String(validating: json, as: UTF8.self) != nil
+            && JSONScanner.scanObject(json, isWanted: { _ in false }, member: { _, _ in })
     }
 }

@@ -103,6 +103,9 @@ public nonisolated enum WireLogSource: SwiftProtobuf.Enum, Swift.CaseIterable {
 
   /// launches, exits, gaps
   case supervisor // = 3
+
+  /// where asked for
+  case packet // = 4
   case UNRECOGNIZED(Int)
 
   public init() {
@@ -115,6 +118,7 @@ public nonisolated enum WireLogSource: SwiftProtobuf.Enum, Swift.CaseIterable {
     case 1: self = .stdout
     case 2: self = .stderr
     case 3: self = .supervisor
+    case 4: self = .packet
     default: self = .UNRECOGNIZED(rawValue)
     }
   }
@@ -125,6 +129,7 @@ public nonisolated enum WireLogSource: SwiftProtobuf.Enum, Swift.CaseIterable {
     case .stdout: return 1
     case .stderr: return 2
     case .supervisor: return 3
+    case .packet: return 4
     case .UNRECOGNIZED(let i): return i
     }
   }
@@ -135,6 +140,7 @@ public nonisolated enum WireLogSource: SwiftProtobuf.Enum, Swift.CaseIterable {
     .stdout,
     .stderr,
     .supervisor,
+    .packet,
   ]
 
 }
@@ -1050,6 +1056,9 @@ public nonisolated struct WireBotStatusReport: Sendable {
 
   public var bots: [WireBotStatus] = []
 
+  /// Grows with every change as long as the agent runs. A state with a lower one than was seen in this session is old.
+  public var revision: UInt64 = 0
+
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
   public init() {}
@@ -1412,6 +1421,7 @@ public nonisolated struct WireCommandResult: @unchecked Sendable {
     set {_uniqueStorage()._fromReceipt = newValue}
   }
 
+  /// As it is while this is being said; not in an answer from a receipt.
   public var botStatus: WireBotStatus {
     get {_storage._botStatus ?? WireBotStatus()}
     set {_uniqueStorage()._botStatus = newValue}
@@ -1429,6 +1439,24 @@ public nonisolated struct WireCommandResult: @unchecked Sendable {
   public var hasNodeReport: Bool {_storage._nodeReport != nil}
   /// Clears the value of `nodeReport`. Subsequent reads from it will return its default value.
   public mutating func clearNodeReport() {_uniqueStorage()._nodeReport = nil}
+
+  /// Of a message: the launch it was given to.
+  public var deliveredLaunchID: String {
+    get {_storage._deliveredLaunchID}
+    set {_uniqueStorage()._deliveredLaunchID = newValue}
+  }
+
+  /// Of a message: where the bot's log stood when it was given; what the bot wrote about it can only follow.
+  public var deliveredLogOffset: UInt64 {
+    get {_storage._deliveredLogOffset}
+    set {_uniqueStorage()._deliveredLogOffset = newValue}
+  }
+
+  /// As in BotStatusReport, for `bot_status`.
+  public var botStatusRevision: UInt64 {
+    get {_storage._botStatusRevision}
+    set {_uniqueStorage()._botStatusRevision = newValue}
+  }
 
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
@@ -1506,35 +1534,122 @@ public nonisolated struct WirePacketBatch: Sendable {
   public init() {}
 }
 
-public nonisolated struct WireMonitorPacket: Sendable {
+public nonisolated struct WireMonitorPacket: @unchecked Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
-  public var botID: String = String()
+  public var botID: String {
+    get {_storage._botID}
+    set {_uniqueStorage()._botID = newValue}
+  }
 
   /// The agent's own number, from 1 per bot and journal, +1.
-  public var sequence: UInt64 = 0
+  public var sequence: UInt64 {
+    get {_storage._sequence}
+    set {_uniqueStorage()._sequence = newValue}
+  }
 
-  public var launchID: String = String()
+  public var launchID: String {
+    get {_storage._launchID}
+    set {_uniqueStorage()._launchID = newValue}
+  }
 
   /// The bot's own `seq`, 0 where it gave none.
-  public var botSequence: UInt64 = 0
+  public var botSequence: UInt64 {
+    get {_storage._botSequence}
+    set {_uniqueStorage()._botSequence = newValue}
+  }
 
-  public var type: String = String()
+  public var type: String {
+    get {_storage._type}
+    set {_uniqueStorage()._type = newValue}
+  }
 
-  public var conversationID: String = String()
+  public var conversationID: String {
+    get {_storage._conversationID}
+    set {_uniqueStorage()._conversationID = newValue}
+  }
 
-  public var messageID: String = String()
+  public var messageID: String {
+    get {_storage._messageID}
+    set {_uniqueStorage()._messageID = newValue}
+  }
 
-  public var turnID: String = String()
+  public var turnID: String {
+    get {_storage._turnID}
+    set {_uniqueStorage()._turnID = newValue}
+  }
 
-  public var botTimeUnixMs: UInt64 = 0
+  public var botTimeUnixMs: UInt64 {
+    get {_storage._botTimeUnixMs}
+    set {_uniqueStorage()._botTimeUnixMs = newValue}
+  }
 
-  public var receivedAtUnixMs: UInt64 = 0
+  public var receivedAtUnixMs: UInt64 {
+    get {_storage._receivedAtUnixMs}
+    set {_uniqueStorage()._receivedAtUnixMs = newValue}
+  }
 
   /// The packet as the bot wrote it: one JSON object in UTF-8, at most 1 MiB.
-  public var json: Data = Data()
+  public var json: Data {
+    get {_storage._json}
+    set {_uniqueStorage()._json = newValue}
+  }
+
+  /// Set where this is no packet of the bot but the agent's word on packets that are missing; `type` is "gap" then. A
+  /// bot cannot set it, whatever it writes.
+  public var gap: WirePacketGap {
+    get {_storage._gap ?? WirePacketGap()}
+    set {_uniqueStorage()._gap = newValue}
+  }
+  /// Returns true if `gap` has been explicitly set.
+  public var hasGap: Bool {_storage._gap != nil}
+  /// Clears the value of `gap`. Subsequent reads from it will return its default value.
+  public mutating func clearGap() {_uniqueStorage()._gap = nil}
+
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  public init() {}
+
+  fileprivate var _storage = _StorageClass.defaultInstance
+}
+
+/// What is missing in front of the packet that carries this, as exactly as the agent knows.
+public nonisolated struct WirePacketGap: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  /// "journal_full", "journal_age", "journal_damaged": packets the journal had and gave up, by the agent's numbers.
+  /// "bot_sequence": numbers the bot left out. "log_rotated", "disk_full": output of the bot that was not kept long
+  /// enough, or not at all, and may have held packets. "supervisor_lost": the process that read the bot's output was
+  /// killed; what it had read last may be lost.
+  public var reason: String = String()
+
+  /// The agent's numbers, both included; 0 where the packets never got one.
+  public var fromSequence: UInt64 = 0
+
+  public var toSequence: UInt64 = 0
+
+  /// Packets of the bot among them; what is among them otherwise are gaps. 0 where that is not known.
+  public var missingPackets: UInt64 = 0
+
+  /// Gaps of other reasons that were given up with them.
+  public var missingGaps: UInt64 = 0
+
+  /// The bot's own numbers, both included; `to` is 0 where the end is not known.
+  public var fromBotSequence: UInt64 = 0
+
+  public var toBotSequence: UInt64 = 0
+
+  /// Of the bot's output, with what the log adds to each line.
+  public var missingBytes: UInt64 = 0
+
+  /// When the first and the last of them were read.
+  public var fromUnixMs: UInt64 = 0
+
+  public var toUnixMs: UInt64 = 0
 
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
@@ -1600,6 +1715,19 @@ public nonisolated struct WireLogRequest: Sendable {
   /// lines from then on; 0: all
   public var sinceUnixMs: UInt64 = 0
 
+  /// The log that `from_offset` counts in; where the node's is another one by now, it is sent from its beginning.
+  /// Empty: whichever is there.
+  public var logID: String = String()
+
+  /// Nobody waits for it: sent when the link has nothing better to do.
+  public var background: Bool = false
+
+  /// Also monitor packets, as lines of the source `packet`.
+  public var includePackets: Bool = false
+
+  /// Nothing at or beyond this offset; 0: to the end. Not with `follow`.
+  public var toOffset: UInt64 = 0
+
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
   public nonisolated enum OneOf_Start: Equatable, Sendable {
@@ -1620,6 +1748,15 @@ public nonisolated struct WireLogChunk: Sendable {
 
   /// Where to go on reading after these lines.
   public var nextOffset: UInt64 = 0
+
+  /// Names this log; another one begins when somebody removed the files.
+  public var logID: String = String()
+
+  /// Bytes between what was asked for, or was sent before, and the first of these lines that are kept no longer.
+  public var missingBytes: UInt64 = 0
+
+  /// There was nothing more at the time.
+  public var reachedEnd: Bool = false
 
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
@@ -1657,7 +1794,7 @@ nonisolated extension WireBotPhase: SwiftProtobuf._ProtoNameProviding {
 }
 
 nonisolated extension WireLogSource: SwiftProtobuf._ProtoNameProviding {
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{2}\0LOG_SOURCE_UNSPECIFIED\0\u{1}LOG_SOURCE_STDOUT\0\u{1}LOG_SOURCE_STDERR\0\u{1}LOG_SOURCE_SUPERVISOR\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{2}\0LOG_SOURCE_UNSPECIFIED\0\u{1}LOG_SOURCE_STDOUT\0\u{1}LOG_SOURCE_STDERR\0\u{1}LOG_SOURCE_SUPERVISOR\0\u{1}LOG_SOURCE_PACKET\0")
 }
 
 nonisolated extension WireSessionMessage: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
@@ -3288,7 +3425,7 @@ nonisolated extension WireExitStatus: SwiftProtobuf.Message, SwiftProtobuf._Mess
 
 nonisolated extension WireBotStatusReport: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".BotStatusReport"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}bots\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}bots\0\u{1}revision\0")
 
   public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -3297,6 +3434,7 @@ nonisolated extension WireBotStatusReport: SwiftProtobuf.Message, SwiftProtobuf.
       // enabled. https://github.com/apple/swift-protobuf/issues/1034
       switch fieldNumber {
       case 1: try { try decoder.decodeRepeatedMessageField(value: &self.bots) }()
+      case 2: try { try decoder.decodeSingularUInt64Field(value: &self.revision) }()
       default: break
       }
     }
@@ -3306,11 +3444,15 @@ nonisolated extension WireBotStatusReport: SwiftProtobuf.Message, SwiftProtobuf.
     if !self.bots.isEmpty {
       try visitor.visitRepeatedMessageField(value: self.bots, fieldNumber: 1)
     }
+    if self.revision != 0 {
+      try visitor.visitSingularUInt64Field(value: self.revision, fieldNumber: 2)
+    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
   public static func ==(lhs: WireBotStatusReport, rhs: WireBotStatusReport) -> Bool {
     if lhs.bots != rhs.bots {return false}
+    if lhs.revision != rhs.revision {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
@@ -3899,7 +4041,7 @@ nonisolated extension WireDeliverMessage: SwiftProtobuf.Message, SwiftProtobuf._
 
 nonisolated extension WireCommandResult: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".CommandResult"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}command_id\0\u{1}outcome\0\u{3}error_code\0\u{1}message\0\u{3}started_at_unix_ms\0\u{3}finished_at_unix_ms\0\u{3}from_receipt\0\u{3}bot_status\0\u{4}\u{5}node_report\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}command_id\0\u{1}outcome\0\u{3}error_code\0\u{1}message\0\u{3}started_at_unix_ms\0\u{3}finished_at_unix_ms\0\u{3}from_receipt\0\u{3}bot_status\0\u{3}delivered_launch_id\0\u{3}delivered_log_offset\0\u{3}bot_status_revision\0\u{4}\u{2}node_report\0")
 
   fileprivate class _StorageClass {
     var _commandID: String = String()
@@ -3911,6 +4053,9 @@ nonisolated extension WireCommandResult: SwiftProtobuf.Message, SwiftProtobuf._M
     var _fromReceipt: Bool = false
     var _botStatus: WireBotStatus? = nil
     var _nodeReport: WireNodeReport? = nil
+    var _deliveredLaunchID: String = String()
+    var _deliveredLogOffset: UInt64 = 0
+    var _botStatusRevision: UInt64 = 0
 
       // This property is used as the initial default value for new instances of the type.
       // The type itself is protecting the reference to its storage via CoW semantics.
@@ -3930,6 +4075,9 @@ nonisolated extension WireCommandResult: SwiftProtobuf.Message, SwiftProtobuf._M
       _fromReceipt = source._fromReceipt
       _botStatus = source._botStatus
       _nodeReport = source._nodeReport
+      _deliveredLaunchID = source._deliveredLaunchID
+      _deliveredLogOffset = source._deliveredLogOffset
+      _botStatusRevision = source._botStatusRevision
     }
   }
 
@@ -3956,6 +4104,9 @@ nonisolated extension WireCommandResult: SwiftProtobuf.Message, SwiftProtobuf._M
         case 6: try { try decoder.decodeSingularUInt64Field(value: &_storage._finishedAtUnixMs) }()
         case 7: try { try decoder.decodeSingularBoolField(value: &_storage._fromReceipt) }()
         case 8: try { try decoder.decodeSingularMessageField(value: &_storage._botStatus) }()
+        case 9: try { try decoder.decodeSingularStringField(value: &_storage._deliveredLaunchID) }()
+        case 10: try { try decoder.decodeSingularUInt64Field(value: &_storage._deliveredLogOffset) }()
+        case 11: try { try decoder.decodeSingularUInt64Field(value: &_storage._botStatusRevision) }()
         case 13: try { try decoder.decodeSingularMessageField(value: &_storage._nodeReport) }()
         default: break
         }
@@ -3993,6 +4144,15 @@ nonisolated extension WireCommandResult: SwiftProtobuf.Message, SwiftProtobuf._M
       try { if let v = _storage._botStatus {
         try visitor.visitSingularMessageField(value: v, fieldNumber: 8)
       } }()
+      if !_storage._deliveredLaunchID.isEmpty {
+        try visitor.visitSingularStringField(value: _storage._deliveredLaunchID, fieldNumber: 9)
+      }
+      if _storage._deliveredLogOffset != 0 {
+        try visitor.visitSingularUInt64Field(value: _storage._deliveredLogOffset, fieldNumber: 10)
+      }
+      if _storage._botStatusRevision != 0 {
+        try visitor.visitSingularUInt64Field(value: _storage._botStatusRevision, fieldNumber: 11)
+      }
       try { if let v = _storage._nodeReport {
         try visitor.visitSingularMessageField(value: v, fieldNumber: 13)
       } }()
@@ -4014,6 +4174,9 @@ nonisolated extension WireCommandResult: SwiftProtobuf.Message, SwiftProtobuf._M
         if _storage._fromReceipt != rhs_storage._fromReceipt {return false}
         if _storage._botStatus != rhs_storage._botStatus {return false}
         if _storage._nodeReport != rhs_storage._nodeReport {return false}
+        if _storage._deliveredLaunchID != rhs_storage._deliveredLaunchID {return false}
+        if _storage._deliveredLogOffset != rhs_storage._deliveredLogOffset {return false}
+        if _storage._botStatusRevision != rhs_storage._botStatusRevision {return false}
         return true
       }
       if !storagesAreEqual {return false}
@@ -4089,7 +4252,154 @@ nonisolated extension WirePacketBatch: SwiftProtobuf.Message, SwiftProtobuf._Mes
 
 nonisolated extension WireMonitorPacket: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".MonitorPacket"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}bot_id\0\u{1}sequence\0\u{3}launch_id\0\u{3}bot_sequence\0\u{1}type\0\u{3}conversation_id\0\u{3}message_id\0\u{3}turn_id\0\u{3}bot_time_unix_ms\0\u{3}received_at_unix_ms\0\u{1}json\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}bot_id\0\u{1}sequence\0\u{3}launch_id\0\u{3}bot_sequence\0\u{1}type\0\u{3}conversation_id\0\u{3}message_id\0\u{3}turn_id\0\u{3}bot_time_unix_ms\0\u{3}received_at_unix_ms\0\u{1}json\0\u{1}gap\0")
+
+  fileprivate class _StorageClass {
+    var _botID: String = String()
+    var _sequence: UInt64 = 0
+    var _launchID: String = String()
+    var _botSequence: UInt64 = 0
+    var _type: String = String()
+    var _conversationID: String = String()
+    var _messageID: String = String()
+    var _turnID: String = String()
+    var _botTimeUnixMs: UInt64 = 0
+    var _receivedAtUnixMs: UInt64 = 0
+    var _json: Data = Data()
+    var _gap: WirePacketGap? = nil
+
+      // This property is used as the initial default value for new instances of the type.
+      // The type itself is protecting the reference to its storage via CoW semantics.
+      // This will force a copy to be made of this reference when the first mutation occurs;
+      // hence, it is safe to mark this as `nonisolated(unsafe)`.
+      static nonisolated(unsafe) let defaultInstance = _StorageClass()
+
+    private init() {}
+
+    init(copying source: _StorageClass) {
+      _botID = source._botID
+      _sequence = source._sequence
+      _launchID = source._launchID
+      _botSequence = source._botSequence
+      _type = source._type
+      _conversationID = source._conversationID
+      _messageID = source._messageID
+      _turnID = source._turnID
+      _botTimeUnixMs = source._botTimeUnixMs
+      _receivedAtUnixMs = source._receivedAtUnixMs
+      _json = source._json
+      _gap = source._gap
+    }
+  }
+
+  fileprivate mutating func _uniqueStorage() -> _StorageClass {
+    if !isKnownUniquelyReferenced(&_storage) {
+      _storage = _StorageClass(copying: _storage)
+    }
+    return _storage
+  }
+
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    _ = _uniqueStorage()
+    try withExtendedLifetime(_storage) { (_storage: _StorageClass) in
+      while let fieldNumber = try decoder.nextFieldNumber() {
+        // The use of inline closures is to circumvent an issue where the compiler
+        // allocates stack space for every case branch when no optimizations are
+        // enabled. https://github.com/apple/swift-protobuf/issues/1034
+        switch fieldNumber {
+        case 1: try { try decoder.decodeSingularStringField(value: &_storage._botID) }()
+        case 2: try { try decoder.decodeSingularUInt64Field(value: &_storage._sequence) }()
+        case 3: try { try decoder.decodeSingularStringField(value: &_storage._launchID) }()
+        case 4: try { try decoder.decodeSingularUInt64Field(value: &_storage._botSequence) }()
+        case 5: try { try decoder.decodeSingularStringField(value: &_storage._type) }()
+        case 6: try { try decoder.decodeSingularStringField(value: &_storage._conversationID) }()
+        case 7: try { try decoder.decodeSingularStringField(value: &_storage._messageID) }()
+        case 8: try { try decoder.decodeSingularStringField(value: &_storage._turnID) }()
+        case 9: try { try decoder.decodeSingularUInt64Field(value: &_storage._botTimeUnixMs) }()
+        case 10: try { try decoder.decodeSingularUInt64Field(value: &_storage._receivedAtUnixMs) }()
+        case 11: try { try decoder.decodeSingularBytesField(value: &_storage._json) }()
+        case 12: try { try decoder.decodeSingularMessageField(value: &_storage._gap) }()
+        default: break
+        }
+      }
+    }
+  }
+
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    try withExtendedLifetime(_storage) { (_storage: _StorageClass) in
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every if/case branch local when no optimizations
+      // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
+      // https://github.com/apple/swift-protobuf/issues/1182
+      if !_storage._botID.isEmpty {
+        try visitor.visitSingularStringField(value: _storage._botID, fieldNumber: 1)
+      }
+      if _storage._sequence != 0 {
+        try visitor.visitSingularUInt64Field(value: _storage._sequence, fieldNumber: 2)
+      }
+      if !_storage._launchID.isEmpty {
+        try visitor.visitSingularStringField(value: _storage._launchID, fieldNumber: 3)
+      }
+      if _storage._botSequence != 0 {
+        try visitor.visitSingularUInt64Field(value: _storage._botSequence, fieldNumber: 4)
+      }
+      if !_storage._type.isEmpty {
+        try visitor.visitSingularStringField(value: _storage._type, fieldNumber: 5)
+      }
+      if !_storage._conversationID.isEmpty {
+        try visitor.visitSingularStringField(value: _storage._conversationID, fieldNumber: 6)
+      }
+      if !_storage._messageID.isEmpty {
+        try visitor.visitSingularStringField(value: _storage._messageID, fieldNumber: 7)
+      }
+      if !_storage._turnID.isEmpty {
+        try visitor.visitSingularStringField(value: _storage._turnID, fieldNumber: 8)
+      }
+      if _storage._botTimeUnixMs != 0 {
+        try visitor.visitSingularUInt64Field(value: _storage._botTimeUnixMs, fieldNumber: 9)
+      }
+      if _storage._receivedAtUnixMs != 0 {
+        try visitor.visitSingularUInt64Field(value: _storage._receivedAtUnixMs, fieldNumber: 10)
+      }
+      if !_storage._json.isEmpty {
+        try visitor.visitSingularBytesField(value: _storage._json, fieldNumber: 11)
+      }
+      try { if let v = _storage._gap {
+        try visitor.visitSingularMessageField(value: v, fieldNumber: 12)
+      } }()
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  public static func ==(lhs: WireMonitorPacket, rhs: WireMonitorPacket) -> Bool {
+    if lhs._storage !== rhs._storage {
+      let storagesAreEqual: Bool = withExtendedLifetime((lhs._storage, rhs._storage)) { (_args: (_StorageClass, _StorageClass)) in
+        let _storage = _args.0
+        let rhs_storage = _args.1
+        if _storage._botID != rhs_storage._botID {return false}
+        if _storage._sequence != rhs_storage._sequence {return false}
+        if _storage._launchID != rhs_storage._launchID {return false}
+        if _storage._botSequence != rhs_storage._botSequence {return false}
+        if _storage._type != rhs_storage._type {return false}
+        if _storage._conversationID != rhs_storage._conversationID {return false}
+        if _storage._messageID != rhs_storage._messageID {return false}
+        if _storage._turnID != rhs_storage._turnID {return false}
+        if _storage._botTimeUnixMs != rhs_storage._botTimeUnixMs {return false}
+        if _storage._receivedAtUnixMs != rhs_storage._receivedAtUnixMs {return false}
+        if _storage._json != rhs_storage._json {return false}
+        if _storage._gap != rhs_storage._gap {return false}
+        return true
+      }
+      if !storagesAreEqual {return false}
+    }
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension WirePacketGap: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  public static let protoMessageName: String = _protobuf_package + ".PacketGap"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}reason\0\u{3}from_sequence\0\u{3}to_sequence\0\u{3}missing_packets\0\u{3}missing_gaps\0\u{3}from_bot_sequence\0\u{3}to_bot_sequence\0\u{3}missing_bytes\0\u{3}from_unix_ms\0\u{3}to_unix_ms\0")
 
   public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -4097,71 +4407,66 @@ nonisolated extension WireMonitorPacket: SwiftProtobuf.Message, SwiftProtobuf._M
       // allocates stack space for every case branch when no optimizations are
       // enabled. https://github.com/apple/swift-protobuf/issues/1034
       switch fieldNumber {
-      case 1: try { try decoder.decodeSingularStringField(value: &self.botID) }()
-      case 2: try { try decoder.decodeSingularUInt64Field(value: &self.sequence) }()
-      case 3: try { try decoder.decodeSingularStringField(value: &self.launchID) }()
-      case 4: try { try decoder.decodeSingularUInt64Field(value: &self.botSequence) }()
-      case 5: try { try decoder.decodeSingularStringField(value: &self.type) }()
-      case 6: try { try decoder.decodeSingularStringField(value: &self.conversationID) }()
-      case 7: try { try decoder.decodeSingularStringField(value: &self.messageID) }()
-      case 8: try { try decoder.decodeSingularStringField(value: &self.turnID) }()
-      case 9: try { try decoder.decodeSingularUInt64Field(value: &self.botTimeUnixMs) }()
-      case 10: try { try decoder.decodeSingularUInt64Field(value: &self.receivedAtUnixMs) }()
-      case 11: try { try decoder.decodeSingularBytesField(value: &self.json) }()
+      case 1: try { try decoder.decodeSingularStringField(value: &self.reason) }()
+      case 2: try { try decoder.decodeSingularUInt64Field(value: &self.fromSequence) }()
+      case 3: try { try decoder.decodeSingularUInt64Field(value: &self.toSequence) }()
+      case 4: try { try decoder.decodeSingularUInt64Field(value: &self.missingPackets) }()
+      case 5: try { try decoder.decodeSingularUInt64Field(value: &self.missingGaps) }()
+      case 6: try { try decoder.decodeSingularUInt64Field(value: &self.fromBotSequence) }()
+      case 7: try { try decoder.decodeSingularUInt64Field(value: &self.toBotSequence) }()
+      case 8: try { try decoder.decodeSingularUInt64Field(value: &self.missingBytes) }()
+      case 9: try { try decoder.decodeSingularUInt64Field(value: &self.fromUnixMs) }()
+      case 10: try { try decoder.decodeSingularUInt64Field(value: &self.toUnixMs) }()
       default: break
       }
     }
   }
 
   public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
-    if !self.botID.isEmpty {
-      try visitor.visitSingularStringField(value: self.botID, fieldNumber: 1)
+    if !self.reason.isEmpty {
+      try visitor.visitSingularStringField(value: self.reason, fieldNumber: 1)
     }
-    if self.sequence != 0 {
-      try visitor.visitSingularUInt64Field(value: self.sequence, fieldNumber: 2)
+    if self.fromSequence != 0 {
+      try visitor.visitSingularUInt64Field(value: self.fromSequence, fieldNumber: 2)
     }
-    if !self.launchID.isEmpty {
-      try visitor.visitSingularStringField(value: self.launchID, fieldNumber: 3)
+    if self.toSequence != 0 {
+      try visitor.visitSingularUInt64Field(value: self.toSequence, fieldNumber: 3)
     }
-    if self.botSequence != 0 {
-      try visitor.visitSingularUInt64Field(value: self.botSequence, fieldNumber: 4)
+    if self.missingPackets != 0 {
+      try visitor.visitSingularUInt64Field(value: self.missingPackets, fieldNumber: 4)
     }
-    if !self.type.isEmpty {
-      try visitor.visitSingularStringField(value: self.type, fieldNumber: 5)
+    if self.missingGaps != 0 {
+      try visitor.visitSingularUInt64Field(value: self.missingGaps, fieldNumber: 5)
     }
-    if !self.conversationID.isEmpty {
-      try visitor.visitSingularStringField(value: self.conversationID, fieldNumber: 6)
+    if self.fromBotSequence != 0 {
+      try visitor.visitSingularUInt64Field(value: self.fromBotSequence, fieldNumber: 6)
     }
-    if !self.messageID.isEmpty {
-      try visitor.visitSingularStringField(value: self.messageID, fieldNumber: 7)
+    if self.toBotSequence != 0 {
+      try visitor.visitSingularUInt64Field(value: self.toBotSequence, fieldNumber: 7)
     }
-    if !self.turnID.isEmpty {
-      try visitor.visitSingularStringField(value: self.turnID, fieldNumber: 8)
+    if self.missingBytes != 0 {
+      try visitor.visitSingularUInt64Field(value: self.missingBytes, fieldNumber: 8)
     }
-    if self.botTimeUnixMs != 0 {
-      try visitor.visitSingularUInt64Field(value: self.botTimeUnixMs, fieldNumber: 9)
+    if self.fromUnixMs != 0 {
+      try visitor.visitSingularUInt64Field(value: self.fromUnixMs, fieldNumber: 9)
     }
-    if self.receivedAtUnixMs != 0 {
-      try visitor.visitSingularUInt64Field(value: self.receivedAtUnixMs, fieldNumber: 10)
-    }
-    if !self.json.isEmpty {
-      try visitor.visitSingularBytesField(value: self.json, fieldNumber: 11)
+    if self.toUnixMs != 0 {
+      try visitor.visitSingularUInt64Field(value: self.toUnixMs, fieldNumber: 10)
     }
     try unknownFields.traverse(visitor: &visitor)
   }
 
-  public static func ==(lhs: WireMonitorPacket, rhs: WireMonitorPacket) -> Bool {
-    if lhs.botID != rhs.botID {return false}
-    if lhs.sequence != rhs.sequence {return false}
-    if lhs.launchID != rhs.launchID {return false}
-    if lhs.botSequence != rhs.botSequence {return false}
-    if lhs.type != rhs.type {return false}
-    if lhs.conversationID != rhs.conversationID {return false}
-    if lhs.messageID != rhs.messageID {return false}
-    if lhs.turnID != rhs.turnID {return false}
-    if lhs.botTimeUnixMs != rhs.botTimeUnixMs {return false}
-    if lhs.receivedAtUnixMs != rhs.receivedAtUnixMs {return false}
-    if lhs.json != rhs.json {return false}
+  public static func ==(lhs: WirePacketGap, rhs: WirePacketGap) -> Bool {
+    if lhs.reason != rhs.reason {return false}
+    if lhs.fromSequence != rhs.fromSequence {return false}
+    if lhs.toSequence != rhs.toSequence {return false}
+    if lhs.missingPackets != rhs.missingPackets {return false}
+    if lhs.missingGaps != rhs.missingGaps {return false}
+    if lhs.fromBotSequence != rhs.fromBotSequence {return false}
+    if lhs.toBotSequence != rhs.toBotSequence {return false}
+    if lhs.missingBytes != rhs.missingBytes {return false}
+    if lhs.fromUnixMs != rhs.fromUnixMs {return false}
+    if lhs.toUnixMs != rhs.toUnixMs {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
@@ -4234,7 +4539,7 @@ nonisolated extension WirePacketAck: SwiftProtobuf.Message, SwiftProtobuf._Messa
 
 nonisolated extension WireLogRequest: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".LogRequest"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}bot_id\0\u{3}tail_lines\0\u{3}from_offset\0\u{1}follow\0\u{3}since_unix_ms\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}bot_id\0\u{3}tail_lines\0\u{3}from_offset\0\u{1}follow\0\u{3}since_unix_ms\0\u{3}log_id\0\u{1}background\0\u{3}include_packets\0\u{3}to_offset\0")
 
   public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -4261,6 +4566,10 @@ nonisolated extension WireLogRequest: SwiftProtobuf.Message, SwiftProtobuf._Mess
       }()
       case 4: try { try decoder.decodeSingularBoolField(value: &self.follow) }()
       case 5: try { try decoder.decodeSingularUInt64Field(value: &self.sinceUnixMs) }()
+      case 6: try { try decoder.decodeSingularStringField(value: &self.logID) }()
+      case 7: try { try decoder.decodeSingularBoolField(value: &self.background) }()
+      case 8: try { try decoder.decodeSingularBoolField(value: &self.includePackets) }()
+      case 9: try { try decoder.decodeSingularUInt64Field(value: &self.toOffset) }()
       default: break
       }
     }
@@ -4291,6 +4600,18 @@ nonisolated extension WireLogRequest: SwiftProtobuf.Message, SwiftProtobuf._Mess
     if self.sinceUnixMs != 0 {
       try visitor.visitSingularUInt64Field(value: self.sinceUnixMs, fieldNumber: 5)
     }
+    if !self.logID.isEmpty {
+      try visitor.visitSingularStringField(value: self.logID, fieldNumber: 6)
+    }
+    if self.background != false {
+      try visitor.visitSingularBoolField(value: self.background, fieldNumber: 7)
+    }
+    if self.includePackets != false {
+      try visitor.visitSingularBoolField(value: self.includePackets, fieldNumber: 8)
+    }
+    if self.toOffset != 0 {
+      try visitor.visitSingularUInt64Field(value: self.toOffset, fieldNumber: 9)
+    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
@@ -4299,6 +4620,10 @@ nonisolated extension WireLogRequest: SwiftProtobuf.Message, SwiftProtobuf._Mess
     if lhs.start != rhs.start {return false}
     if lhs.follow != rhs.follow {return false}
     if lhs.sinceUnixMs != rhs.sinceUnixMs {return false}
+    if lhs.logID != rhs.logID {return false}
+    if lhs.background != rhs.background {return false}
+    if lhs.includePackets != rhs.includePackets {return false}
+    if lhs.toOffset != rhs.toOffset {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
@@ -4306,7 +4631,7 @@ nonisolated extension WireLogRequest: SwiftProtobuf.Message, SwiftProtobuf._Mess
 
 nonisolated extension WireLogChunk: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".LogChunk"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}lines\0\u{3}next_offset\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}lines\0\u{3}next_offset\0\u{3}log_id\0\u{3}missing_bytes\0\u{3}reached_end\0")
 
   public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -4316,6 +4641,9 @@ nonisolated extension WireLogChunk: SwiftProtobuf.Message, SwiftProtobuf._Messag
       switch fieldNumber {
       case 1: try { try decoder.decodeRepeatedMessageField(value: &self.lines) }()
       case 2: try { try decoder.decodeSingularUInt64Field(value: &self.nextOffset) }()
+      case 3: try { try decoder.decodeSingularStringField(value: &self.logID) }()
+      case 4: try { try decoder.decodeSingularUInt64Field(value: &self.missingBytes) }()
+      case 5: try { try decoder.decodeSingularBoolField(value: &self.reachedEnd) }()
       default: break
       }
     }
@@ -4328,12 +4656,24 @@ nonisolated extension WireLogChunk: SwiftProtobuf.Message, SwiftProtobuf._Messag
     if self.nextOffset != 0 {
       try visitor.visitSingularUInt64Field(value: self.nextOffset, fieldNumber: 2)
     }
+    if !self.logID.isEmpty {
+      try visitor.visitSingularStringField(value: self.logID, fieldNumber: 3)
+    }
+    if self.missingBytes != 0 {
+      try visitor.visitSingularUInt64Field(value: self.missingBytes, fieldNumber: 4)
+    }
+    if self.reachedEnd != false {
+      try visitor.visitSingularBoolField(value: self.reachedEnd, fieldNumber: 5)
+    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
   public static func ==(lhs: WireLogChunk, rhs: WireLogChunk) -> Bool {
     if lhs.lines != rhs.lines {return false}
     if lhs.nextOffset != rhs.nextOffset {return false}
+    if lhs.logID != rhs.logID {return false}
+    if lhs.missingBytes != rhs.missingBytes {return false}
+    if lhs.reachedEnd != rhs.reachedEnd {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }

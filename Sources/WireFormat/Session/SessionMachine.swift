@@ -67,6 +67,7 @@ enum StreamKind {
 
     /// A read from an offset without following is the hub catching up; nobody is waiting for it.
     private static func isBackfill(_ request: WireLogRequest) -> Bool {
+        if request.background { return true }
         guard case .fromOffset = request.start else { return false }
         return !request.follow
     }

@@ -18,7 +18,7 @@ import Testing
         writer.append(PacketIngestModelTests.record(.stdout, "kept"), count: 1)
         let records = bench.records()
         #expect(records.map(\.stream) == [.supervisor, .stdout])
-        let gap = #"{"event":"gap","dropped_records":3,"dropped_bytes":\#(record.count * 3),"#
+        let gap = #"{"event":"gap","reason":"disk_full","dropped_records":3,"dropped_bytes":\#(record.count * 3),"#
         #expect(records[0].string.hasPrefix(gap))
         #expect(records[1].string == "kept")
     }

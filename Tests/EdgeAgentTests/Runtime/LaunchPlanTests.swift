@@ -13,8 +13,8 @@ import Testing
         plan.environment = ["A": "1=2", "B": "", "ÄÖ": "line\nline"]
         plan.packetPrefix = "@@packet-x "
         plan.stop = StopSequence(steps: [.init(SIGINT, .seconds(1))])
-        plan.segmentBytes = 7
-        plan.segmentCount = 3
+        plan.logLimits.segmentBytes = 7
+        plan.logLimits.segmentCount = 3
         return plan
     }
 

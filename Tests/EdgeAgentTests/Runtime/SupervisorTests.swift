@@ -22,6 +22,8 @@ struct SupervisorTests {
         var profile = bench.shell(script)
         profile.stop = StopSequence(grace: .milliseconds(500))
         profile.logLimits.segmentBytes = segmentBytes
+        // How large a segment gets depends on how much is read at once; here none may go.
+        profile.logLimits.segmentCount = 1_000
         let handle = try await backend.start(
             LaunchRequest(botID: "a", name: "A", launchID: "launch-1", profile: profile, chatPort: 1)
         )

@@ -22,6 +22,7 @@ struct LogRoutes {
                 case .stdout: "stdout"
                 case .stderr: "stderr"
                 case .supervisor: "supervisor"
+                case .packet: "packet"
                 case .unspecified, .UNRECOGNIZED: "unknown"
                 }
             // Bytes that are no UTF-8 are shown as U+FFFD.

@@ -211,6 +211,7 @@ struct PacketDocument: Codable, APIDocument {
     let receivedAt: Date
     let storedAt: Date
     let json: JSONValue
+    let gap: PacketGap?
 
     static var memberDetails: [String: Schema] {
         [
@@ -220,6 +221,9 @@ struct PacketDocument: Codable, APIDocument {
             "received_at": Schema().described("By the node's clock."),
             "stored_at": Schema().described("By the hub's clock."),
             "json": Schema().described("The packet as the bot wrote it."),
+            "gap": Schema().described(
+                "Where this is no packet of the bot: what is missing in front of it. A bot cannot make one."
+            ),
         ]
     }
 
@@ -249,5 +253,6 @@ struct PacketDocument: Codable, APIDocument {
         receivedAt = packet.receivedAt
         storedAt = packet.storedAt
         json = packet.json
+        gap = packet.gap
     }
 }

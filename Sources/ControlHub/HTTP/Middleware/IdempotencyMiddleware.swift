@@ -48,7 +48,8 @@ struct IdempotencyMiddleware: RouterMiddleware {
         var request = request
         request.body = RequestBody(buffer: ByteBuffer(bytes: body))
         do {
-            let response = try await next(request, context)
+            let current = IdempotentRequest(owner: owner.rawValue, key: key)
+            let response = try await IdempotentRequest.$current.withValue(current) { try await next(request, context) }
             let collector = BodyCollector()
             try await response.body.write(collector)
             try await store.complete(key, of: owner, status: response.status.code, body: collector.data)

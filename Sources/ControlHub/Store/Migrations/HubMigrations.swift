@@ -15,6 +15,7 @@ enum HubMigrations {
         migrator.registerMigration(MigrationOperatorTokens.name) { db in
             try db.execute(sql: MigrationOperatorTokens.sql)
         }
+        migrator.registerMigration(MigrationPacketGaps.name, migrate: MigrationPacketGaps.run)
         return migrator
     }
 

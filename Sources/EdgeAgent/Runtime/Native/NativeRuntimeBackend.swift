@@ -146,8 +146,7 @@ actor NativeRuntimeBackend: EdgeRuntimeBackend {
             launchID: request.launchID
         )
         plan.stop = profile.stop
-        plan.segmentBytes = profile.logLimits.segmentBytes
-        plan.segmentCount = profile.logLimits.segmentCount
+        plan.logLimits = profile.logLimits
         return plan
     }
 
@@ -232,7 +231,7 @@ actor NativeRuntimeBackend: EdgeRuntimeBackend {
         defer { close(lock) }
         var logLimits = LogSegmentWriter.Limits()
         if let plan = directory.readPlan(), plan.launchID == launchID {
-            logLimits = .init(segmentBytes: plan.segmentBytes, segmentCount: plan.segmentCount)
+            logLimits = plan.logLimits
             guard await endRemains(of: plan) else { return nil }
         }
         // The supervisor may have died after it had learned how the bot ended, or had no room in the log for it.

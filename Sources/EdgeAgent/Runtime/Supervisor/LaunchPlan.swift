@@ -25,8 +25,7 @@ struct LaunchPlan: Sendable, Equatable {
     var controlGroups: [String: String] = [:]
     /// How the bot is asked to stop, unless the request says otherwise.
     var stop = StopSequence()
-    var segmentBytes = LogSegmentWriter.Limits().segmentBytes
-    var segmentCount = LogSegmentWriter.Limits().segmentCount
+    var logLimits = LogSegmentWriter.Limits()
 }
 
 extension LaunchPlan {
@@ -51,8 +50,9 @@ extension LaunchPlan {
             fields.add("control_group", "\(hierarchy)=\(path)")
         }
         fields.add("stop", stop.encoded)
-        fields.add("segment_bytes", String(segmentBytes))
-        fields.add("segment_count", String(segmentCount))
+        fields.add("segment_bytes", String(logLimits.segmentBytes))
+        fields.add("segment_count", String(logLimits.segmentCount))
+        fields.add("log_max_age_s", String(logLimits.maximumAgeSeconds))
         return fields.bytes
     }
 
@@ -78,8 +78,9 @@ extension LaunchPlan {
                 controlGroups[hierarchy] = path
             case "packet_prefix": packetPrefix = value
             case "stop": stop = StopSequence(encoded: value) ?? stop
-            case "segment_bytes": segmentBytes = Int(value) ?? segmentBytes
-            case "segment_count": segmentCount = Int(value) ?? segmentCount
+            case "segment_bytes": logLimits.segmentBytes = Int(value) ?? logLimits.segmentBytes
+            case "segment_count": logLimits.segmentCount = Int(value) ?? logLimits.segmentCount
+            case "log_max_age_s": logLimits.maximumAgeSeconds = Int(value) ?? logLimits.maximumAgeSeconds
             default:
                 if let limit = Self.limitFields[key] { limits[keyPath: limit] = UInt64(value) }
             }

@@ -53,7 +53,7 @@ struct LineSplitter {
             return
         }
         let room = maximumLineBytes - pending.count
-        pending += bytes.prefix(room)
+        pending.append(contentsOf: UnsafeRawBufferPointer(rebasing: bytes.prefix(room)))
         guard bytes.count > room else { return }
         pending.withUnsafeBytes { emit(.beginning($0)) }
         pending = []

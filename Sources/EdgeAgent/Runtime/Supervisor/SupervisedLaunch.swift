@@ -7,15 +7,10 @@ struct SupervisedLaunch: ~Copyable {
     private static let orphanGraceMilliseconds: UInt64 = 1_000
     /// A process that cannot be killed (another user's, stuck in the kernel) is waited for this long.
     private static let sweepLimitMilliseconds: UInt64 = 10_000
-    private static let readBytes = 64 << 10
-    private static let lastStderrBytes = 4 << 10
 
     private let plan: LaunchPlan
     private let directory: String
-    private let prefix: [UInt8]
-    private var log: LogSegmentWriter
-    private var output = Capture(stream: .stdout)
-    private var errors = Capture(stream: .stderr)
+    private var output: OutputCapture
     private var groups = LaunchControlGroups(existing: [:])
     private var limits = LaunchLimits(ResourceLimits(), groups: LaunchControlGroups(existing: [:]), hasOwnUser: false)
     private var signals: Int32 = -1
@@ -27,31 +22,16 @@ struct SupervisedLaunch: ~Copyable {
     private var stopSteps: ArraySlice<StopSequence.Step> = []
     /// When the next step is due.
     private var nextStepAt: UInt64?
-    private var batch: [UInt8] = []
-    private var batchRecords = 0
-    private var lastStderr: [UInt8] = []
-    private let readBuffer = UnsafeMutableRawBufferPointer.allocate(byteCount: readBytes, alignment: 16)
-
-    /// One of the bot's two output streams.
-    private struct Capture {
-        let stream: LogStream
-        var descriptor: Int32 = -1
-        var lines = LineSplitter()
-    }
 
     init(plan: LaunchPlan, directory: String) {
         self.plan = plan
         self.directory = directory
-        prefix = Array(plan.packetPrefix.utf8)
         mkdir(BotDirectory.logsName, 0o700)
-        log = LogSegmentWriter(
+        output = OutputCapture(
+            packetPrefix: plan.packetPrefix,
             directory: "\(directory)/\(BotDirectory.logsName)",
-            limits: .init(segmentBytes: plan.segmentBytes, segmentCount: plan.segmentCount)
+            limits: plan.logLimits
         )
-    }
-
-    deinit {
-        readBuffer.deallocate()
     }
 
     mutating func run() {
@@ -77,7 +57,7 @@ struct SupervisedLaunch: ~Copyable {
         ProgramMemory.giveBack()
         capture()
         sweep()
-        drain()
+        output.drain()
         conclude()
     }
 
@@ -94,11 +74,7 @@ struct SupervisedLaunch: ~Copyable {
             close(outputPipe[1])
             close(errorPipe[1])
         }
-        // Only the reading ends: the bot's own ends stay blocking, as programs expect.
-        _ = fcntl(outputPipe[0], F_SETFL, O_NONBLOCK)
-        _ = fcntl(errorPipe[0], F_SETFL, O_NONBLOCK)
-        output.descriptor = outputPipe[0]
-        errors.descriptor = errorPipe[0]
+        output.attach(output: outputPipe[0], errors: errorPipe[0])
         groups = LaunchControlGroups(making: plan.controlGroups)
         limits = LaunchLimits(plan.limits, groups: groups, hasOwnUser: plan.user.map { $0.uid != 0 } ?? false)
         let outcome = BotLauncher.launch(
@@ -131,26 +107,40 @@ struct SupervisedLaunch: ~Copyable {
         )
         // Tells the next agent whom to find here; what must not be lost stands in the log.
         try? Files.replace(SupervisorState.fileName, with: state.json, mode: 0o600)
-        record(event)
+        output.record(event)
     }
 
     // MARK: Running
 
     private mutating func capture() {
         while status == nil {
-            var wanted = [
-                pollfd(fd: signals, events: Int16(POLLIN), revents: 0),
-                pollfd(fd: output.descriptor, events: Int16(POLLIN), revents: 0),
-                pollfd(fd: errors.descriptor, events: Int16(POLLIN), revents: 0),
-            ]
-            let ready = poll(&wanted, nfds_t(wanted.count), timeout(until: nextStepAt))
-            if ready < 0, errno != EINTR { break }
-            if wanted[1].revents != 0 { read(.stdout) }
-            if wanted[2].revents != 0 { read(.stderr) }
-            writeBatch()
-            if wanted[0].revents != 0 { handleSignals() }
+            let idle = output.idleMilliseconds.map { Self.monotonicMilliseconds() + $0 }
+            let due = [nextStepAt, idle].compactMap(\.self).min()
+            guard let ready = wait(timeout(until: due)) else { break }
+            if ready == 0 { output.tick() }
             if let due = nextStepAt, Self.monotonicMilliseconds() >= due { takeNextStep() }
         }
+    }
+
+    /// Waits for output or a signal, and takes it.
+    ///
+    /// - Returns: how many of them there were; nil where waiting is not possible.
+    private mutating func wait(_ milliseconds: Int32) -> Int? {
+        let (outputEnd, errorEnd) = output.descriptors
+        var wanted = (
+            pollfd(fd: signals, events: Int16(POLLIN), revents: 0),
+            pollfd(fd: outputEnd, events: Int16(POLLIN), revents: 0),
+            pollfd(fd: errorEnd, events: Int16(POLLIN), revents: 0)
+        )
+        let ready = withUnsafeMutableBytes(of: &wanted) {
+            poll($0.baseAddress?.assumingMemoryBound(to: pollfd.self), 3, milliseconds)
+        }
+        guard ready >= 0 else { return errno == EINTR ? 1 : nil }
+        if wanted.1.revents != 0 || wanted.2.revents != 0 {
+            output.take(output: wanted.1.revents != 0, errors: wanted.2.revents != 0)
+        }
+        if wanted.0.revents != 0 { handleSignals() }
+        return Int(ready)
     }
 
     private mutating func handleSignals() {
@@ -223,16 +213,7 @@ struct SupervisedLaunch: ~Copyable {
                 for process in left { process.signal(SIGTERM) }
                 isAsked = true
             }
-            var wanted = [
-                pollfd(fd: signals, events: Int16(POLLIN), revents: 0),
-                pollfd(fd: output.descriptor, events: Int16(POLLIN), revents: 0),
-                pollfd(fd: errors.descriptor, events: Int16(POLLIN), revents: 0),
-            ]
-            poll(&wanted, nfds_t(wanted.count), 20)
-            if wanted[1].revents != 0 { read(.stdout) }
-            if wanted[2].revents != 0 { read(.stderr) }
-            writeBatch()
-            if wanted[0].revents != 0 { handleSignals() }
+            _ = wait(20)
         }
     }
 
@@ -245,15 +226,6 @@ struct SupervisedLaunch: ~Copyable {
         return Array(left)
     }
 
-    /// Takes what is still in the pipes. Nobody who could write is left, so this ends.
-    private mutating func drain() {
-        while read(.stdout) { writeBatch() }
-        while read(.stderr) { writeBatch() }
-        finish(.stdout)
-        finish(.stderr)
-        writeBatch()
-    }
-
     private mutating func conclude() {
         let ended = status ?? 0
         var event = SupervisorEvent(event: SupervisorEvent.Name.exited)
@@ -263,7 +235,7 @@ struct SupervisedLaunch: ~Copyable {
         event.signal = CLinux_exit_signal(ended)
         event.requested = isStopRequested
         event.lifetimeMilliseconds = Self.monotonicMilliseconds() - startedAt
-        event.lastStderr = String(decoding: lastStderr, as: UTF8.self)
+        event.lastStderr = String(decoding: output.lastErrors, as: UTF8.self)
         let memoryKills = groups.memoryKills()
         if memoryKills > 0 { event.memoryKills = memoryKills }
         end(event)
@@ -272,119 +244,9 @@ struct SupervisedLaunch: ~Copyable {
     /// Writes the end down, where it cannot get lost before it is said in the log.
     private mutating func end(_ event: SupervisorEvent) {
         ExitFile.write(event)
-        record(event)
-        log.flush()
+        // Where even the reserve does not help, the agent finds it in that file.
+        _ = output.conclude(event)
         groups.remove()
-    }
-
-    // MARK: Output
-
-    /// Reads once. False where there is nothing more to read, now or ever.
-    @discardableResult
-    private mutating func read(_ stream: LogStream) -> Bool {
-        // Taken out for the time of the call: what comes out of it goes into other parts of this struct.
-        var capture = take(stream)
-        defer { put(capture) }
-        guard capture.descriptor >= 0 else { return false }
-        let count = Glibc.read(capture.descriptor, readBuffer.baseAddress, readBuffer.count)
-        if count < 0 { return errno == EINTR }
-        guard count > 0 else {
-            close(capture.descriptor)
-            capture.descriptor = -1
-            return false
-        }
-        let timestamp = LogTimestamp.text(LogTimestamp.now())
-        capture.lines.feed(UnsafeRawBufferPointer(rebasing: readBuffer[..<count])) {
-            add($0, stream: stream, timestamp: timestamp)
-        }
-        return true
-    }
-
-    private mutating func finish(_ stream: LogStream) {
-        var capture = take(stream)
-        let timestamp = LogTimestamp.text(LogTimestamp.now())
-        capture.lines.end { add($0, stream: stream, timestamp: timestamp) }
-    }
-
-    private mutating func take(_ stream: LogStream) -> Capture {
-        var taken = Capture(stream: stream)
-        if stream == .stdout { swap(&taken, &output) } else { swap(&taken, &errors) }
-        return taken
-    }
-
-    private mutating func put(_ capture: Capture) {
-        if capture.stream == .stdout { output = capture } else { errors = capture }
-    }
-
-    private mutating func add(_ piece: LineSplitter.Piece, stream: LogStream, timestamp: [UInt8]) {
-        let text: UnsafeRawBufferPointer
-        var isTruncated = false
-        switch piece {
-        case .line(let line): text = line
-        case .beginning(let line):
-            text = line
-            isTruncated = true
-        case .cut(let droppedBytes):
-            let note = #"{"event":"line_cut","stream":"\#(stream.name)","dropped_bytes":\#(droppedBytes)}"#
-            Array(note.utf8).withUnsafeBytes {
-                LogRecord.write(
-                    to: &batch,
-                    timestamp: timestamp,
-                    stream: .supervisor,
-                    isTruncated: false,
-                    text: $0
-                )
-            }
-            batchRecords += 1
-            return
-        }
-        batchRecords += 1
-        if stream == .stdout, isPacket(text) {
-            LogRecord.write(
-                to: &batch,
-                timestamp: timestamp,
-                stream: .packet,
-                isTruncated: isTruncated,
-                text: UnsafeRawBufferPointer(rebasing: text[prefix.count...])
-            )
-            return
-        }
-        if stream == .stderr { remember(text) }
-        LogRecord.write(to: &batch, timestamp: timestamp, stream: stream, isTruncated: isTruncated, text: text)
-    }
-
-    private func isPacket(_ line: UnsafeRawBufferPointer) -> Bool {
-        guard !prefix.isEmpty, line.count >= prefix.count, let base = line.baseAddress else { return false }
-        return prefix.withUnsafeBytes { known in
-            known.baseAddress.map { memcmp(base, $0, known.count) == 0 } ?? false
-        }
-    }
-
-    private mutating func remember(_ line: UnsafeRawBufferPointer) {
-        lastStderr += line.suffix(Self.lastStderrBytes)
-        lastStderr.append(UInt8(ascii: "\n"))
-        guard lastStderr.count > Self.lastStderrBytes else { return }
-        lastStderr.removeFirst(lastStderr.count - Self.lastStderrBytes)
-        // Begin with a whole line where there is one.
-        if let newline = lastStderr.dropLast().firstIndex(of: UInt8(ascii: "\n")) {
-            lastStderr.removeFirst(newline + 1)
-        }
-    }
-
-    private mutating func record(_ event: SupervisorEvent) {
-        let timestamp = LogTimestamp.text(LogTimestamp.now())
-        event.line.withUnsafeBytes {
-            LogRecord.write(to: &batch, timestamp: timestamp, stream: .supervisor, isTruncated: false, text: $0)
-        }
-        batchRecords += 1
-        writeBatch()
-    }
-
-    private mutating func writeBatch() {
-        guard batchRecords > 0 else { return }
-        log.append(batch, count: batchRecords)
-        batch.removeAll(keepingCapacity: batch.capacity <= 256 << 10)
-        batchRecords = 0
     }
 
     private func timeout(until due: UInt64?) -> Int32 {

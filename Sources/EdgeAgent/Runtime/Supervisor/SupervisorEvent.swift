@@ -32,6 +32,8 @@ struct SupervisorEvent: Sendable, Codable, Equatable {
     var memoryKills: UInt64?
     /// Of `started`: every limit that was asked for, and what keeps it.
     var limits: [LimitInForce]?
+    /// Of `gap`: with what the log adds to each line.
+    var droppedBytes: UInt64?
 
     enum CodingKeys: String, CodingKey {
         case event
@@ -47,6 +49,7 @@ struct SupervisorEvent: Sendable, Codable, Equatable {
         case lost
         case memoryKills = "memory_kills"
         case limits
+        case droppedBytes = "dropped_bytes"
     }
 
     /// Reads a record's text; nil where it is no such object.

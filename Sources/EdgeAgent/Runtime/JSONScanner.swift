@@ -1,0 +1,221 @@
+import Glibc
+
+/// Goes over one JSON text (RFC 8259) once, checks that it is one, and stops at the members of the outermost object.
+///
+/// A packet passes through here on its way into the journal, tens of thousands a second at worst, so nothing is built
+/// that nobody asked for.
+struct JSONScanner {
+    /// Deeper nesting is refused; no packet has a use for it.
+    private static let maximumDepth = 256
+
+    /// A member's value, where it is of a kind that is looked at.
+    enum Value {
+        case text(String)
+        case number(String)
+        case other
+    }
+
+    private let bytes: UnsafeBufferPointer<UInt8>
+    private var at = 0
+
+    /// Hands over every member of the object that `json` is.
+    ///
+    /// - Parameters:
+    ///   - isWanted: whether a member's value is worth decoding.
+    ///   - member: called for each wanted member, in order; a name that comes twice comes twice.
+    /// - Returns: whether the text is one JSON object. Where it is not, `member` may have been called all the same.
+    static func scanObject(
+        _ json: [UInt8],
+        isWanted: (String) -> Bool,
+        member: (String, Value) -> Void
+    ) -> Bool {
+        json.withUnsafeBufferPointer { bytes in
+            var scanner = JSONScanner(bytes: bytes)
+            scanner.skipSpace()
+            guard scanner.object(depth: 0, isWanted: isWanted, member: member) else { return false }
+            scanner.skipSpace()
+            return scanner.at == bytes.count
+        }
+    }
+
+    private init(bytes: UnsafeBufferPointer<UInt8>) {
+        self.bytes = bytes
+    }
+
+    private var next: UInt8? { at < bytes.count ? bytes[at] : nil }
+
+    private mutating func skipSpace() {
+        while at < bytes.count, [0x20, 0x09, 0x0A, 0x0D].contains(bytes[at]) { at += 1 }
+    }
+
+    private mutating func take(_ byte: UInt8) -> Bool {
+        guard next == byte else { return false }
+        at += 1
+        return true
+    }
+
+    private mutating func object(
+        depth: Int,
+        isWanted: (String) -> Bool,
+        member: (String, Value) -> Void
+    ) -> Bool {
+        guard take(UInt8(ascii: "{")), depth < Self.maximumDepth else { return false }
+        skipSpace()
+        if take(UInt8(ascii: "}")) { return true }
+        while true {
+            guard let key = string() else { return false }
+            skipSpace()
+            guard take(UInt8(ascii: ":")) else { return false }
+            skipSpace()
+            if depth == 0 {
+                let name = decode(key)
+                guard let value = value(depth: 1, isDecoded: isWanted(name)) else { return false }
+                if isWanted(name) { member(name, value) }
+            } else {
+                guard value(depth: depth + 1, isDecoded: false) != nil else { return false }
+            }
+            skipSpace()
+            if take(UInt8(ascii: "}")) { return true }
+            guard take(UInt8(ascii: ",")) else { return false }
+            skipSpace()
+        }
+    }
+
+    private mutating func array(depth: Int) -> Bool {
+        guard take(UInt8(ascii: "[")), depth < Self.maximumDepth else { return false }
+        skipSpace()
+        if take(UInt8(ascii: "]")) { return true }
+        while true {
+            guard value(depth: depth + 1, isDecoded: false) != nil else { return false }
+            skipSpace()
+            if take(UInt8(ascii: "]")) { return true }
+            guard take(UInt8(ascii: ",")) else { return false }
+            skipSpace()
+        }
+    }
+
+    private mutating func value(depth: Int, isDecoded: Bool) -> Value? {
+        switch next {
+        case UInt8(ascii: "\""):
+            guard let range = string() else { return nil }
+            return isDecoded ? .text(decode(range)) : .other
+        case UInt8(ascii: "{"):
+            return object(depth: depth, isWanted: { _ in false }, member: { _, _ in }) ? .other : nil
+        case UInt8(ascii: "["): return array(depth: depth) ? .other : nil
+        case UInt8(ascii: "t"): return word("true") ? .other : nil
+        case UInt8(ascii: "f"): return word("false") ? .other : nil
+        case UInt8(ascii: "n"): return word("null") ? .other : nil
+        default:
+            let start = at
+            guard number() else { return nil }
+            return isDecoded ? .number(String(decoding: bytes[start..<at], as: UTF8.self)) : .other
+        }
+    }
+
+    private mutating func word(_ text: StaticString) -> Bool {
+        let count = text.utf8CodeUnitCount
+        guard bytes.count - at >= count, let base = bytes.baseAddress, memcmp(base + at, text.utf8Start, count) == 0
+        else { return false }
+        at += count
+        return true
+    }
+
+    private mutating func digits() -> Bool {
+        let start = at
+        while let byte = next, byte >= 0x30, byte <= 0x39 { at += 1 }
+        return at > start
+    }
+
+    private mutating func number() -> Bool {
+        _ = take(UInt8(ascii: "-"))
+        if take(UInt8(ascii: "0")) {
+            if let byte = next, byte >= 0x30, byte <= 0x39 { return false }
+        } else if !digits() {
+            return false
+        }
+        if take(UInt8(ascii: ".")), !digits() { return false }
+        if take(UInt8(ascii: "e")) || take(UInt8(ascii: "E")) {
+            if !take(UInt8(ascii: "+")) { _ = take(UInt8(ascii: "-")) }
+            return digits()
+        }
+        return true
+    }
+
+    /// - Returns: where the text between the quotes lies, still escaped.
+    private mutating func string() -> Range<Int>? {
+        guard take(UInt8(ascii: "\"")) else { return nil }
+        let start = at
+        while at < bytes.count {
+            switch bytes[at] {
+            case UInt8(ascii: "\""):
+                at += 1
+                return start..<(at - 1)
+            case UInt8(ascii: "\\"):
+                guard at + 1 < bytes.count else { return nil }
+                let kind = bytes[at + 1]
+                at += 2
+                guard kind == UInt8(ascii: "u") else {
+                    guard "\"\\/bfnrt".utf8.contains(kind) else { return nil }
+                    continue
+                }
+                guard hexadecimal(at) != nil else { return nil }
+                at += 4
+            case 0..<0x20: return nil
+            default: at += 1
+            }
+        }
+        return nil
+    }
+
+    private func hexadecimal(_ position: Int) -> UInt32? {
+        guard position + 4 <= bytes.count else { return nil }
+        var value: UInt32 = 0
+        for byte in bytes[position..<(position + 4)] {
+            let digit: UInt8
+            switch byte {
+            case 0x30...0x39: digit = byte - 0x30
+            case 0x41...0x46: digit = byte - 0x37
+            case 0x61...0x66: digit = byte - 0x57
+            default: return nil
+            }
+            value = value << 4 | UInt32(digit)
+        }
+        return value
+    }
+
+    /// The text of a range that `string` has checked. Half of a surrogate pair becomes U+FFFD.
+    private func decode(_ range: Range<Int>) -> String {
+        guard bytes[range].contains(UInt8(ascii: "\\")) else { return String(decoding: bytes[range], as: UTF8.self) }
+        var result: [UInt8] = []
+        var position = range.lowerBound
+        while position < range.upperBound {
+            guard bytes[position] == UInt8(ascii: "\\") else {
+                result.append(bytes[position])
+                position += 1
+                continue
+            }
+            let kind = bytes[position + 1]
+            position += 2
+            switch kind {
+            case UInt8(ascii: "b"): result.append(0x08)
+            case UInt8(ascii: "f"): result.append(0x0C)
+            case UInt8(ascii: "n"): result.append(0x0A)
+            case UInt8(ascii: "r"): result.append(0x0D)
+            case UInt8(ascii: "t"): result.append(0x09)
+            case UInt8(ascii: "u"):
+                var code = hexadecimal(position) ?? 0xFFFD
+                position += 4
+                if code & 0xFC00 == 0xD800, position + 6 <= range.upperBound, bytes[position] == UInt8(ascii: "\\"),
+                    bytes[position + 1] == UInt8(ascii: "u"), let low = hexadecimal(position + 2),
+                    low & 0xFC00 == 0xDC00
+                {
+                    code = 0x10000 + (code & 0x3FF) << 10 + (low & 0x3FF)
+                    position += 6
+                }
+                result += Array(String(Unicode.Scalar(code) ?? "\u{FFFD}").utf8)
+            default: result.append(kind)
+            }
+        }
+        return String(decoding: result, as: UTF8.self)
+    }
+}

@@ -1,0 +1,95 @@
+import Foundation
+import SwiftProtobuf
+import Testing
+import WireFormat
+
+@testable import ControlHub
+
+/// What an agent says is missing, made exact by what the hub has.
+@Suite("Gaps among packets")
+struct PacketGapTests {
+    private func packet(_ bot: BotID, _ sequence: UInt64) -> WireMonitorPacket {
+        .with {
+            $0.botID = bot.rawValue
+            $0.sequence = sequence
+            $0.type = "tick"
+            $0.json = Data("{}".utf8)
+        }
+    }
+
+    private func gap(_ bot: BotID, _ from: UInt64, _ to: UInt64, missing: UInt64) -> WireMonitorPacket {
+        var packet = packet(bot, to)
+        packet.type = "gap"
+        packet.gap.reason = "journal_full"
+        packet.gap.fromSequence = from
+        packet.gap.toSequence = to
+        packet.gap.missingPackets = missing
+        packet.gap.fromUnixMs = 1_000
+        return packet
+    }
+
+    private func stored(_ hub: TestHub, _ bot: BotID) async throws -> [StoredPacket] {
+        try await hub.parts.packets.store.list(bot, .init(), limit: 500)
+    }
+
+    @Test("A gap is kept as it came where the hub has nothing of it")
+    func plain() async throws {
+        let hub = try TestHub()
+        let (node, bot) = try await hub.botOnNode()
+        _ = try await hub.parts.packets.ingest([gap(bot, 1, 20, missing: 20)], journal: "j", from: node)
+        let kept = try #require(try await stored(hub, bot).first?.gap)
+        #expect(kept.reason == "journal_full" && kept.fromSequence == 1 && kept.toSequence == 20)
+        #expect(kept.missingPackets == 20 && kept.from == Date(unixMilliseconds: 1_000))
+    }
+
+    @Test("What the hub has all the same is taken away, also what came in the same batch", arguments: [true, false])
+    func shortened(isOneBatch: Bool) async throws {
+        let hub = try TestHub()
+        let (node, bot) = try await hub.botOnNode()
+        let first = (1...8).map { packet(bot, UInt64($0)) }
+        let second = [gap(bot, 1, 20, missing: 20), packet(bot, 21)]
+        if isOneBatch {
+            _ = try await hub.parts.packets.ingest(first + second, journal: "j", from: node)
+        } else {
+            _ = try await hub.parts.packets.ingest(first, journal: "j", from: node)
+            _ = try await hub.parts.packets.ingest(second, journal: "j", from: node)
+        }
+        let packets = try await stored(hub, bot)
+        #expect(packets.map(\.sequence) == Array(1...8) + [20, 21])
+        let kept = try #require(packets[8].gap)
+        #expect(kept.fromSequence == 9 && kept.toSequence == 20 && kept.missingPackets == 12)
+    }
+
+    @Test("Two gaps that the agent has made one are told once")
+    func merged() async throws {
+        let hub = try TestHub()
+        let (node, bot) = try await hub.botOnNode()
+        _ = try await hub.parts.packets.ingest([gap(bot, 1, 20, missing: 20)], journal: "j", from: node)
+        // Its acknowledgement was lost; meanwhile more was given up.
+        _ = try await hub.parts.packets.ingest([gap(bot, 1, 50, missing: 50)], journal: "j", from: node)
+        let gaps = try await stored(hub, bot).compactMap(\.gap)
+        #expect(gaps.map(\.fromSequence) == [1, 21] && gaps.map(\.toSequence) == [20, 50])
+        #expect(gaps.compactMap(\.missingPackets).reduce(0, +) == 50)
+    }
+
+    @Test("A gap whose packets the hub has, all of them, is no gap")
+    func allThere() async throws {
+        let hub = try TestHub()
+        let (node, bot) = try await hub.botOnNode()
+        _ = try await hub.parts.packets.ingest((1...20).map { packet(bot, UInt64($0)) }, journal: "j", from: node)
+        _ = try await hub.parts.packets.ingest([gap(bot, 1, 20, missing: 20)], journal: "j", from: node)
+        #expect(try await stored(hub, bot).allSatisfy { $0.gap == nil })
+    }
+
+    @Test("A bot cannot pass its own words for a gap")
+    func forged() async throws {
+        let hub = try TestHub()
+        let (node, bot) = try await hub.botOnNode()
+        var forged = packet(bot, 1)
+        forged.type = "gap"
+        forged.json = Data(#"{"type":"gap","reason":"journal_full","from_sequence":1,"to_sequence":9}"#.utf8)
+        _ = try await hub.parts.packets.ingest([forged], journal: "j", from: node)
+        let kept = try await stored(hub, bot)
+        #expect(kept.count == 1 && kept[0].gap == nil)
+    }
+}
