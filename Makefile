@@ -13,7 +13,7 @@ DIST := .build/dist
 OURS := Sources Tests Benchmarks Fuzz/Package.swift Fuzz/Sources Package.swift
 ARGS ?=
 
-.PHONY: help deps build test check fmt proto demo browser-test screenshots bench-page conformance simulate fuzz-smoke flap kill-test bench-idle bench-link bench-memory bench-runtime bench-websocket soak clean
+.PHONY: help deps build test docker-test check fmt proto demo browser-test screenshots bench-page conformance simulate fuzz-smoke flap kill-test bench-idle bench-link bench-memory bench-runtime bench-websocket soak clean
 
 help: ## Lists these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -44,6 +44,9 @@ build: deps ## Release programs, static and stripped, in .build/dist
 	    strip -o "$(DIST)/$$program" "$$(swift build $(RELEASE_FLAGS) --show-bin-path)/$$program"; \
 	    ls -l "$(DIST)/$$program"; \
 	done
+
+docker-test: ## The Docker runtime with a real engine and registry; installs docker.io and docker-registry
+	@scripts/docker-test.sh $(BUILD_FLAGS)
 
 # The generator comes from the checked-out swift-protobuf, so that it fits the library's version; protoc from Debian's
 # protobuf-compiler. Public, because other modules read the messages.

@@ -5,6 +5,7 @@ set -euo pipefail
 
 packages=(
     libssl-dev zlib1g-dev libsqlite3-dev pkg-config  # headers of the libraries we link, and how to find them
+    libcurl4-openssl-dev                             # containers: its headers, and the library the agent loads for them
     binutils                                         # strip
     python3                                          # the sample bot and the demo
     python3-venv                                     # the agent in Python of Tests/Conformance

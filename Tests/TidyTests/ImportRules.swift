@@ -47,6 +47,11 @@ enum ImportRules {
         Home(module: "COpenSSL", isAt: { $0.hasPrefix("Sources/WebSocketKit-Lite/TLS/") }, home: "TLS/"),
         Home(module: "CZlib", isAt: { $0.hasPrefix("Sources/WebSocketKit-Lite/Deflate/") }, home: "Deflate/"),
         Home(
+            module: "CCurl",
+            isAt: { $0.hasPrefix("Sources/EdgeAgent/Runtime/Docker/") },
+            home: "Runtime/Docker/"
+        ),
+        Home(
             module: "CSQLite",
             isAt: { $0.hasPrefix("Sources/EdgeAgent/Journal/") },
             home: "Journal/"

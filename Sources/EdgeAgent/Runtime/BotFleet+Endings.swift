@@ -87,7 +87,9 @@ extension BotFleet {
             try await launch(bot, profile)
         } catch {
             guard !Task.isCancelled else { return }
-            bot.record.fail(.launchFailed, RuntimeError.wrapping(error).message)
+            let problem = RuntimeError.wrapping(error)
+            if problem.isPassing { return await tryLater(bot, problem) }
+            bot.record.fail(problem.botReason, problem.message)
             // The status tells it either way.
             try? await save(bot)
             settlePhase(bot)

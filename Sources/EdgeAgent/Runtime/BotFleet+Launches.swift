@@ -55,6 +55,14 @@ extension BotFleet {
 
     /// Starts one launch and waits until its log says that it runs.
     func launch(_ bot: Bot, _ profile: RuntimeProfile) async throws {
+        do {
+            try await provision(bot, profile)
+        } catch {
+            bot.record.fail(error.botReason, error.message)
+            try? await save(bot)
+            settlePhase(bot)
+            throw error
+        }
         setPhase(bot, .starting, "waiting for other bots to finish starting", .waitingForStart)
         // In a loop, because another start may take the slot between the wake and our turn.
         while freeSlots <= 0 {
@@ -90,7 +98,8 @@ extension BotFleet {
             releaseSlot(bot)
             bot.record.launch?.hasEnded = true
             bot.record.launch?.isSettled = true
-            bot.record.fail(.launchFailed, RuntimeError.wrapping(error).message)
+            let problem = RuntimeError.wrapping(error)
+            bot.record.fail(problem.botReason, problem.message)
             try? await save(bot)
             settlePhase(bot)
             throw error
@@ -118,6 +127,7 @@ extension BotFleet {
         bot.isStopping = false
         bot.isReady = false
         bot.livenessProblem = nil
+        bot.passingFailures = 0
         if bot.record.launch?.launchID != handle.launchID {
             bot.record.launch = BotRecord.Launch(launchID: handle.launchID)
         }

@@ -33,6 +33,18 @@ extension BotFleet {
         return roots
     }
 
+    /// The use of running bots whose processes cannot be seen, as their backend tells it.
+    func measuredUsages() async -> [WireBotUsage] {
+        var usages: [WireBotUsage] = []
+        for bot in bots.values {
+            guard let handle = bot.handle, let backend = try? backend(bot), await backend.usage(handle) == nil,
+                let usage = await backend.measuredUsage(handle)
+            else { continue }
+            usages.append(usage)
+        }
+        return usages
+    }
+
     /// How the running launch is doing, as its backend sees it.
     func launchStatus(_ botID: String) async -> LaunchStatus? {
         guard let bot = bots[botID] else { return nil }
@@ -72,7 +84,7 @@ extension BotFleet {
         var status = WireBotStatus()
         status.botID = bot.botID
         status.phase = bot.phase
-        status.reason = bot.reason
+        status.reason = [bot.reason, note(bot)].compactMap { $0 }.filter { !$0.isEmpty }.joined(separator: "; ")
         status.sinceUnixMs = bot.sinceUnixMilliseconds
         status.launchID = bot.record.launch?.launchID ?? ""
         status.pid = bot.handle == nil ? 0 : Int64(bot.record.launch?.bot?.pid ?? 0)
@@ -127,7 +139,7 @@ extension RuntimeProfile {
         var wire = WireRuntimeProfile()
         wire.name = name
         wire.backend = backend.rawValue
-        wire.description_p = command.words.joined(separator: " ")
+        wire.description_p = ((container.map { [$0.image] } ?? []) + command.words).joined(separator: " ")
         wire.engine = engine
         wire.engineVersion = engineVersion
         wire.restartPolicy = restart.rawValue

@@ -76,6 +76,10 @@ actor BotFleet {
         /// How far the log was read, and how far the journal knows; nil until either is looked up.
         var logPosition: UInt64?
         var savedLogPosition: UInt64?
+        /// Somebody wants the bot stopped while what its launch needs is being fetched.
+        var isProvisionUnwanted = false
+        /// Starts in a row that failed for a reason that passes by itself.
+        var passingFailures = 0
         /// Grows with each decision, so that a waiting restart knows it has been overtaken.
         var generation: UInt64 = 0
 
@@ -121,6 +125,7 @@ actor BotFleet {
         try await recover()
         await withTaskCancellationHandler {
             await withDiscardingTaskGroup { group in
+                for notes in backends.notes { group.addTask { await self.passOn(notes) } }
                 for await job in work { group.addTask { await job() } }
                 group.cancelAll()
             }
@@ -204,6 +209,7 @@ actor BotFleet {
     ///
     /// - Parameter graceMilliseconds: time until SIGKILL, over which the profile's signals are spread; 0 for its own.
     func stop(_ botID: String, graceMilliseconds: UInt32) async throws(RuntimeError) -> WireCommandResult {
+        giveUpProvision(botID)
         let result = await exclusively(botID) {
             await self.attempt {
                 guard let bot = self.bots[botID] else { throw Self.notFound(botID) }
@@ -225,6 +231,7 @@ actor BotFleet {
 
     /// Stops the bot and forgets it. A bot that is not here is forgotten already.
     func remove(_ botID: String, keepWorkspace: Bool) async throws(RuntimeError) -> WireCommandResult {
+        giveUpProvision(botID)
         let result = await exclusively(botID) {
             await self.attempt {
                 guard let bot = self.bots[botID] else { return }

@@ -11,11 +11,16 @@ enum BotReason: String, Sendable, Codable {
     case outOfMemory = "out_of_memory"
     case livenessFailed = "liveness_failed"
     case supervisorLost = "supervisor_lost"
+    // backoff, and failed where somebody asked for the start
+    case engineUnavailable = "engine_unavailable"
+    case pullFailed = "pull_failed"
     // failed
     case crashLoop = "crash_loop"
     case setUpWrong = "set_up_wrong"
     case fatal
     case launchFailed = "launch_failed"
+    case imageMissing = "image_missing"
+    case pullRefused = "pull_refused"
     case notRestarted = "not_restarted"
     // stopped
     case completed

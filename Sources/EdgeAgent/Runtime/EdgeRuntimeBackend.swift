@@ -11,6 +11,9 @@ import WireFormat
 protocol EdgeRuntimeBackend: Sendable {
     var kind: BackendKind { get }
 
+    /// What it has to say about single bots right now; nil for a backend that never has.
+    var notes: LaunchNotes? { get }
+
     /// Whether bots of this profile can be started here, and if not, why.
     func probe(_ profile: RuntimeProfile) async -> WireRuntimeProfile
 
@@ -20,6 +23,10 @@ protocol EdgeRuntimeBackend: Sendable {
     /// - Throws: `configurationNotJSON`, `storageFailed`, or `profileNotUsable` where the profile's user is not known.
     @discardableResult
     func prepare(botID: String, configuration: [UInt8], profile: RuntimeProfile) async throws(RuntimeError) -> Bool
+
+    /// Brings onto the node what the profile's bots are made of, such as an image, and may take minutes over it. `notes`
+    /// tell how far it has come. Ends early when cancelled.
+    func provision(botID: String, profile: RuntimeProfile) async throws(RuntimeError)
 
     /// Starts a launch. What becomes of it stands in the bot's log.
     func start(_ request: LaunchRequest) async throws(RuntimeError) -> LaunchHandle
@@ -50,6 +57,9 @@ protocol EdgeRuntimeBackend: Sendable {
     /// nil where they cannot be seen from here.
     func usage(_ handle: LaunchHandle) async -> BotProcessRoot?
 
+    /// What the launch uses, where only the backend can tell because `usage` sees no processes; nil otherwise.
+    func measuredUsage(_ handle: LaunchHandle) async -> WireBotUsage?
+
     /// Hands a request to the bot's chat endpoint.
     ///
     /// - Parameter url: as the bot named it; nil for the one the contract gives it.
@@ -64,6 +74,14 @@ protocol EdgeRuntimeBackend: Sendable {
 
     /// Forgets the bot; its workspace stays if asked.
     func remove(botID: String, keepWorkspace: Bool) async throws(RuntimeError)
+}
+
+extension EdgeRuntimeBackend {
+    var notes: LaunchNotes? { nil }
+
+    func provision(botID: String, profile: RuntimeProfile) async throws(RuntimeError) {}
+
+    func measuredUsage(_ handle: LaunchHandle) async -> WireBotUsage? { nil }
 }
 
 /// What a backend needs to know to launch a bot.
@@ -115,6 +133,9 @@ struct RuntimeBackends: Sendable {
     }
 
     subscript(kind: BackendKind) -> (any EdgeRuntimeBackend)? { backends[kind] }
+
+    /// Of those that have any.
+    var notes: [LaunchNotes] { backends.values.compactMap(\.notes) }
 
     /// - Throws: `profileNotUsable` where this agent has no such backend.
     func require(_ kind: BackendKind) throws(RuntimeError) -> any EdgeRuntimeBackend {

@@ -16,6 +16,10 @@ struct RuntimeError: Error, Sendable, Equatable, CustomStringConvertible {
         case messageRefused = "message_refused"
         case deliveryFailed = "delivery_failed"
         case storageFailed = "storage_failed"
+        case engineUnavailable = "engine_unavailable"
+        case imageMissing = "image_missing"
+        case pullRefused = "pull_refused"
+        case pullFailed = "pull_failed"
     }
 
     /// Goes into `WireCommandResult.error_code`.
@@ -29,6 +33,12 @@ struct RuntimeError: Error, Sendable, Equatable, CustomStringConvertible {
     }
 
     var description: String { message }
+
+    /// It may work later, without anybody changing anything.
+    var isPassing: Bool { [Code.engineUnavailable, .pullFailed].contains { $0.rawValue == code } }
+
+    /// For the status of a bot that could not be started.
+    var botReason: BotReason { BotReason(rawValue: code) ?? .launchFailed }
 
     /// Anything thrown, as an error with a code.
     static func wrapping(_ error: any Error) -> RuntimeError {

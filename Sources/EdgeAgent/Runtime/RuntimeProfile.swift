@@ -10,6 +10,8 @@ struct RuntimeProfile: Sendable, Equatable {
     var backend = BackendKind.native
     /// The program to launch, see `CommandTemplate`.
     var command: CommandTemplate
+    /// For the backend `docker`; `command` may be empty then: the image's own.
+    var container: ContainerSettings?
     /// Added to what the contract gives every bot; wins over it.
     var environment: [String: String] = [:]
     /// Name or number of the user the bot runs as; nil for the agent's own. Any other needs an agent that runs as root.

@@ -45,12 +45,20 @@ struct TelemetryPace: Sendable, Equatable {
 final class TelemetryFeed: Sendable {
     private let sampler: TelemetrySampler
     private let roots: @Sendable () async -> [BotProcessRoot]
+    private let measured: @Sendable () async -> [WireBotUsage]
     private let pace = Mutex(TelemetryPace())
     private let changed = Signal()
 
-    /// - Parameter roots: the running bots' processes.
-    init(sampler: TelemetrySampler, roots: @escaping @Sendable () async -> [BotProcessRoot]) {
+    /// - Parameters:
+    ///   - roots: the running bots' processes.
+    ///   - measured: the use of bots whose processes cannot be seen from here.
+    init(
+        sampler: TelemetrySampler,
+        roots: @escaping @Sendable () async -> [BotProcessRoot],
+        measured: @escaping @Sendable () async -> [WireBotUsage] = { [] }
+    ) {
         self.sampler = sampler
+        self.measured = measured
         self.roots = roots
     }
 
@@ -82,7 +90,9 @@ final class TelemetryFeed: Sendable {
     }
 
     func sample() async -> TelemetrySample {
-        await sampler.sample(bots: await roots())
+        var sample = await sampler.sample(bots: await roots())
+        sample.bots += await measured()
+        return sample
     }
 
     /// Sends what the hub wants between its heartbeats, until cancelled or `send` throws.

@@ -370,53 +370,107 @@ public nonisolated struct WireNodePolicy: Sendable {
 }
 
 /// A named way to run a bot on this node.
-public nonisolated struct WireRuntimeProfile: Sendable {
+public nonisolated struct WireRuntimeProfile: @unchecked Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
-  public var name: String = String()
+  public var name: String {
+    get {_storage._name}
+    set {_uniqueStorage()._name = newValue}
+  }
 
   /// "native", "docker"
-  public var backend: String = String()
+  public var backend: String {
+    get {_storage._backend}
+    set {_uniqueStorage()._backend = newValue}
+  }
 
   /// The launch command or image as a person would write it; secrets never stand here.
-  public var description_p: String = String()
+  public var description_p: String {
+    get {_storage._description_p}
+    set {_uniqueStorage()._description_p = newValue}
+  }
 
-  public var usable: Bool = false
+  public var usable: Bool {
+    get {_storage._usable}
+    set {_uniqueStorage()._usable = newValue}
+  }
 
   /// Why it is not usable, one sentence; empty where it is.
-  public var reason: String = String()
+  public var reason: String {
+    get {_storage._reason}
+    set {_uniqueStorage()._reason = newValue}
+  }
 
   /// "nanobot", "sample-bot", ...; empty where unknown
-  public var engine: String = String()
+  public var engine: String {
+    get {_storage._engine}
+    set {_uniqueStorage()._engine = newValue}
+  }
 
   /// as the engine reports it; empty where unknown
-  public var engineVersion: String = String()
+  public var engineVersion: String {
+    get {_storage._engineVersion}
+    set {_uniqueStorage()._engineVersion = newValue}
+  }
 
   /// "no", "on-failure", "always"
-  public var restartPolicy: String = String()
+  public var restartPolicy: String {
+    get {_storage._restartPolicy}
+    set {_uniqueStorage()._restartPolicy = newValue}
+  }
 
   public var limits: WireResourceLimits {
-    get {_limits ?? WireResourceLimits()}
-    set {_limits = newValue}
+    get {_storage._limits ?? WireResourceLimits()}
+    set {_uniqueStorage()._limits = newValue}
   }
   /// Returns true if `limits` has been explicitly set.
-  public var hasLimits: Bool {self._limits != nil}
+  public var hasLimits: Bool {_storage._limits != nil}
   /// Clears the value of `limits`. Subsequent reads from it will return its default value.
-  public mutating func clearLimits() {self._limits = nil}
+  public mutating func clearLimits() {_uniqueStorage()._limits = nil}
 
   /// Signals in order, each with the time it is given; SIGKILL follows the last.
-  public var stopSequence: [WireStopStep] = []
+  public var stopSequence: [WireStopStep] {
+    get {_storage._stopSequence}
+    set {_uniqueStorage()._stopSequence = newValue}
+  }
 
   /// The user bots run as; empty: the agent's own.
-  public var user: String = String()
+  public var user: String {
+    get {_storage._user}
+    set {_uniqueStorage()._user = newValue}
+  }
+
+  /// Of the backend "docker".
+  public var image: String {
+    get {_storage._image}
+    set {_uniqueStorage()._image = newValue}
+  }
+
+  /// The image is on the node; otherwise it is pulled at the next start.
+  public var imagePresent: Bool {
+    get {_storage._imagePresent}
+    set {_uniqueStorage()._imagePresent = newValue}
+  }
+
+  /// "bridge", "host", "none", or a network of the engine.
+  public var network: String {
+    get {_storage._network}
+    set {_uniqueStorage()._network = newValue}
+  }
+
+  /// What runs the bots, as it calls itself, such as the container engine and the version of its API.
+  public var backendVersion: String {
+    get {_storage._backendVersion}
+    set {_uniqueStorage()._backendVersion = newValue}
+  }
 
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
   public init() {}
 
-  fileprivate var _limits: WireResourceLimits? = nil
+  fileprivate var _storage = _StorageClass.defaultInstance
 }
 
 public nonisolated struct WireStopStep: Sendable {
@@ -2182,83 +2236,167 @@ nonisolated extension WireNodePolicy: SwiftProtobuf.Message, SwiftProtobuf._Mess
 
 nonisolated extension WireRuntimeProfile: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".RuntimeProfile"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}name\0\u{1}backend\0\u{1}description\0\u{1}usable\0\u{1}reason\0\u{1}engine\0\u{3}engine_version\0\u{3}restart_policy\0\u{1}limits\0\u{3}stop_sequence\0\u{1}user\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}name\0\u{1}backend\0\u{1}description\0\u{1}usable\0\u{1}reason\0\u{1}engine\0\u{3}engine_version\0\u{3}restart_policy\0\u{1}limits\0\u{3}stop_sequence\0\u{1}user\0\u{2}\u{5}image\0\u{3}image_present\0\u{1}network\0\u{3}backend_version\0")
+
+  fileprivate class _StorageClass {
+    var _name: String = String()
+    var _backend: String = String()
+    var _description_p: String = String()
+    var _usable: Bool = false
+    var _reason: String = String()
+    var _engine: String = String()
+    var _engineVersion: String = String()
+    var _restartPolicy: String = String()
+    var _limits: WireResourceLimits? = nil
+    var _stopSequence: [WireStopStep] = []
+    var _user: String = String()
+    var _image: String = String()
+    var _imagePresent: Bool = false
+    var _network: String = String()
+    var _backendVersion: String = String()
+
+      // This property is used as the initial default value for new instances of the type.
+      // The type itself is protecting the reference to its storage via CoW semantics.
+      // This will force a copy to be made of this reference when the first mutation occurs;
+      // hence, it is safe to mark this as `nonisolated(unsafe)`.
+      static nonisolated(unsafe) let defaultInstance = _StorageClass()
+
+    private init() {}
+
+    init(copying source: _StorageClass) {
+      _name = source._name
+      _backend = source._backend
+      _description_p = source._description_p
+      _usable = source._usable
+      _reason = source._reason
+      _engine = source._engine
+      _engineVersion = source._engineVersion
+      _restartPolicy = source._restartPolicy
+      _limits = source._limits
+      _stopSequence = source._stopSequence
+      _user = source._user
+      _image = source._image
+      _imagePresent = source._imagePresent
+      _network = source._network
+      _backendVersion = source._backendVersion
+    }
+  }
+
+  fileprivate mutating func _uniqueStorage() -> _StorageClass {
+    if !isKnownUniquelyReferenced(&_storage) {
+      _storage = _StorageClass(copying: _storage)
+    }
+    return _storage
+  }
 
   public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
-    while let fieldNumber = try decoder.nextFieldNumber() {
-      // The use of inline closures is to circumvent an issue where the compiler
-      // allocates stack space for every case branch when no optimizations are
-      // enabled. https://github.com/apple/swift-protobuf/issues/1034
-      switch fieldNumber {
-      case 1: try { try decoder.decodeSingularStringField(value: &self.name) }()
-      case 2: try { try decoder.decodeSingularStringField(value: &self.backend) }()
-      case 3: try { try decoder.decodeSingularStringField(value: &self.description_p) }()
-      case 4: try { try decoder.decodeSingularBoolField(value: &self.usable) }()
-      case 5: try { try decoder.decodeSingularStringField(value: &self.reason) }()
-      case 6: try { try decoder.decodeSingularStringField(value: &self.engine) }()
-      case 7: try { try decoder.decodeSingularStringField(value: &self.engineVersion) }()
-      case 8: try { try decoder.decodeSingularStringField(value: &self.restartPolicy) }()
-      case 9: try { try decoder.decodeSingularMessageField(value: &self._limits) }()
-      case 10: try { try decoder.decodeRepeatedMessageField(value: &self.stopSequence) }()
-      case 11: try { try decoder.decodeSingularStringField(value: &self.user) }()
-      default: break
+    _ = _uniqueStorage()
+    try withExtendedLifetime(_storage) { (_storage: _StorageClass) in
+      while let fieldNumber = try decoder.nextFieldNumber() {
+        // The use of inline closures is to circumvent an issue where the compiler
+        // allocates stack space for every case branch when no optimizations are
+        // enabled. https://github.com/apple/swift-protobuf/issues/1034
+        switch fieldNumber {
+        case 1: try { try decoder.decodeSingularStringField(value: &_storage._name) }()
+        case 2: try { try decoder.decodeSingularStringField(value: &_storage._backend) }()
+        case 3: try { try decoder.decodeSingularStringField(value: &_storage._description_p) }()
+        case 4: try { try decoder.decodeSingularBoolField(value: &_storage._usable) }()
+        case 5: try { try decoder.decodeSingularStringField(value: &_storage._reason) }()
+        case 6: try { try decoder.decodeSingularStringField(value: &_storage._engine) }()
+        case 7: try { try decoder.decodeSingularStringField(value: &_storage._engineVersion) }()
+        case 8: try { try decoder.decodeSingularStringField(value: &_storage._restartPolicy) }()
+        case 9: try { try decoder.decodeSingularMessageField(value: &_storage._limits) }()
+        case 10: try { try decoder.decodeRepeatedMessageField(value: &_storage._stopSequence) }()
+        case 11: try { try decoder.decodeSingularStringField(value: &_storage._user) }()
+        case 16: try { try decoder.decodeSingularStringField(value: &_storage._image) }()
+        case 17: try { try decoder.decodeSingularBoolField(value: &_storage._imagePresent) }()
+        case 18: try { try decoder.decodeSingularStringField(value: &_storage._network) }()
+        case 19: try { try decoder.decodeSingularStringField(value: &_storage._backendVersion) }()
+        default: break
+        }
       }
     }
   }
 
   public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
-    // The use of inline closures is to circumvent an issue where the compiler
-    // allocates stack space for every if/case branch local when no optimizations
-    // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
-    // https://github.com/apple/swift-protobuf/issues/1182
-    if !self.name.isEmpty {
-      try visitor.visitSingularStringField(value: self.name, fieldNumber: 1)
-    }
-    if !self.backend.isEmpty {
-      try visitor.visitSingularStringField(value: self.backend, fieldNumber: 2)
-    }
-    if !self.description_p.isEmpty {
-      try visitor.visitSingularStringField(value: self.description_p, fieldNumber: 3)
-    }
-    if self.usable != false {
-      try visitor.visitSingularBoolField(value: self.usable, fieldNumber: 4)
-    }
-    if !self.reason.isEmpty {
-      try visitor.visitSingularStringField(value: self.reason, fieldNumber: 5)
-    }
-    if !self.engine.isEmpty {
-      try visitor.visitSingularStringField(value: self.engine, fieldNumber: 6)
-    }
-    if !self.engineVersion.isEmpty {
-      try visitor.visitSingularStringField(value: self.engineVersion, fieldNumber: 7)
-    }
-    if !self.restartPolicy.isEmpty {
-      try visitor.visitSingularStringField(value: self.restartPolicy, fieldNumber: 8)
-    }
-    try { if let v = self._limits {
-      try visitor.visitSingularMessageField(value: v, fieldNumber: 9)
-    } }()
-    if !self.stopSequence.isEmpty {
-      try visitor.visitRepeatedMessageField(value: self.stopSequence, fieldNumber: 10)
-    }
-    if !self.user.isEmpty {
-      try visitor.visitSingularStringField(value: self.user, fieldNumber: 11)
+    try withExtendedLifetime(_storage) { (_storage: _StorageClass) in
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every if/case branch local when no optimizations
+      // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
+      // https://github.com/apple/swift-protobuf/issues/1182
+      if !_storage._name.isEmpty {
+        try visitor.visitSingularStringField(value: _storage._name, fieldNumber: 1)
+      }
+      if !_storage._backend.isEmpty {
+        try visitor.visitSingularStringField(value: _storage._backend, fieldNumber: 2)
+      }
+      if !_storage._description_p.isEmpty {
+        try visitor.visitSingularStringField(value: _storage._description_p, fieldNumber: 3)
+      }
+      if _storage._usable != false {
+        try visitor.visitSingularBoolField(value: _storage._usable, fieldNumber: 4)
+      }
+      if !_storage._reason.isEmpty {
+        try visitor.visitSingularStringField(value: _storage._reason, fieldNumber: 5)
+      }
+      if !_storage._engine.isEmpty {
+        try visitor.visitSingularStringField(value: _storage._engine, fieldNumber: 6)
+      }
+      if !_storage._engineVersion.isEmpty {
+        try visitor.visitSingularStringField(value: _storage._engineVersion, fieldNumber: 7)
+      }
+      if !_storage._restartPolicy.isEmpty {
+        try visitor.visitSingularStringField(value: _storage._restartPolicy, fieldNumber: 8)
+      }
+      try { if let v = _storage._limits {
+        try visitor.visitSingularMessageField(value: v, fieldNumber: 9)
+      } }()
+      if !_storage._stopSequence.isEmpty {
+        try visitor.visitRepeatedMessageField(value: _storage._stopSequence, fieldNumber: 10)
+      }
+      if !_storage._user.isEmpty {
+        try visitor.visitSingularStringField(value: _storage._user, fieldNumber: 11)
+      }
+      if !_storage._image.isEmpty {
+        try visitor.visitSingularStringField(value: _storage._image, fieldNumber: 16)
+      }
+      if _storage._imagePresent != false {
+        try visitor.visitSingularBoolField(value: _storage._imagePresent, fieldNumber: 17)
+      }
+      if !_storage._network.isEmpty {
+        try visitor.visitSingularStringField(value: _storage._network, fieldNumber: 18)
+      }
+      if !_storage._backendVersion.isEmpty {
+        try visitor.visitSingularStringField(value: _storage._backendVersion, fieldNumber: 19)
+      }
     }
     try unknownFields.traverse(visitor: &visitor)
   }
 
   public static func ==(lhs: WireRuntimeProfile, rhs: WireRuntimeProfile) -> Bool {
-    if lhs.name != rhs.name {return false}
-    if lhs.backend != rhs.backend {return false}
-    if lhs.description_p != rhs.description_p {return false}
-    if lhs.usable != rhs.usable {return false}
-    if lhs.reason != rhs.reason {return false}
-    if lhs.engine != rhs.engine {return false}
-    if lhs.engineVersion != rhs.engineVersion {return false}
-    if lhs.restartPolicy != rhs.restartPolicy {return false}
-    if lhs._limits != rhs._limits {return false}
-    if lhs.stopSequence != rhs.stopSequence {return false}
-    if lhs.user != rhs.user {return false}
+    if lhs._storage !== rhs._storage {
+      let storagesAreEqual: Bool = withExtendedLifetime((lhs._storage, rhs._storage)) { (_args: (_StorageClass, _StorageClass)) in
+        let _storage = _args.0
+        let rhs_storage = _args.1
+        if _storage._name != rhs_storage._name {return false}
+        if _storage._backend != rhs_storage._backend {return false}
+        if _storage._description_p != rhs_storage._description_p {return false}
+        if _storage._usable != rhs_storage._usable {return false}
+        if _storage._reason != rhs_storage._reason {return false}
+        if _storage._engine != rhs_storage._engine {return false}
+        if _storage._engineVersion != rhs_storage._engineVersion {return false}
+        if _storage._restartPolicy != rhs_storage._restartPolicy {return false}
+        if _storage._limits != rhs_storage._limits {return false}
+        if _storage._stopSequence != rhs_storage._stopSequence {return false}
+        if _storage._user != rhs_storage._user {return false}
+        if _storage._image != rhs_storage._image {return false}
+        if _storage._imagePresent != rhs_storage._imagePresent {return false}
+        if _storage._network != rhs_storage._network {return false}
+        if _storage._backendVersion != rhs_storage._backendVersion {return false}
+        return true
+      }
+      if !storagesAreEqual {return false}
+    }
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }

@@ -108,10 +108,11 @@ final class BotWorkbench: Sendable {
         journal: Journal,
         backoff: RestartBackoff = RestartBackoff(),
         timing: BotFleet.Timing = BotFleet.Timing(),
-        transport: (any BotChatTransport)? = nil
+        transport: (any BotChatTransport)? = nil,
+        backends: [any EdgeRuntimeBackend]? = nil
     ) throws -> BotFleet {
         BotFleet(
-            backends: RuntimeBackends([try backend(transport: transport)]),
+            backends: RuntimeBackends(try backends ?? [backend(transport: transport)]),
             profiles: profiles,
             journal: journal,
             executor: executor,

@@ -14,11 +14,18 @@ struct BackendUnderTest: Sendable, CustomTestStringConvertible {
     var profile: @Sendable (BotWorkbench, _ script: String) -> RuntimeProfile
     /// A profile whose program cannot be executed although it is there.
     var broken: @Sendable (BotWorkbench) throws -> RuntimeProfile
+    /// Lets go of every launch, as if the agent had died.
+    var leave: @Sendable (any EdgeRuntimeBackend) async -> Void = { _ in }
+    /// What a bot is told to listen on.
+    var chatHost = "127.0.0.1"
+    /// The bots' processes are there to be looked at.
+    var hasProcesses = true
+    var name: String?
 
-    var testDescription: String { kind.rawValue }
+    var testDescription: String { name ?? kind.rawValue }
 
     /// Those that can be tried on this machine.
-    static let all: [BackendUnderTest] = [native]
+    static let all: [BackendUnderTest] = [native] + docker
 
     static let native = BackendUnderTest(
         kind: .native,
@@ -53,6 +60,13 @@ struct RuntimeBackendContractTests {
             try await start(subject.profile(bench, script), launchID: launchID)
         }
 
+        /// Ends what the test left running, by the backend's own means; the workbench ends the rest.
+        func cleanUp() async {
+            guard let handle = await backend.adopt(botID: "a") else { return }
+            await backend.stop(handle, sequence: StopSequence(steps: []))
+            await backend.waitUntilEnded(handle)
+        }
+
         /// Runs a script to its end and reads its log.
         func run(_ script: String) async throws -> [LogRecord] {
             await backend.waitUntilEnded(try await start(script))
@@ -74,7 +88,14 @@ struct RuntimeBackendContractTests {
     private func trying(_ subject: BackendUnderTest, _ body: (Trial) async throws -> Void) async throws {
         let bench = try BotWorkbench()
         defer { bench.cleanUp() }
-        try await body(Trial(bench: bench, backend: try subject.make(bench), subject: subject))
+        let trial = Trial(bench: bench, backend: try subject.make(bench), subject: subject)
+        do {
+            try await body(trial)
+        } catch {
+            await trial.cleanUp()
+            throw error
+        }
+        await trial.cleanUp()
     }
 
     @Test(
@@ -85,7 +106,9 @@ struct RuntimeBackendContractTests {
         try await trying(subject) { (trial: Trial) async throws -> Void in
             let records = try await trial.run("echo out; echo err >&2; exit 7")
             let first = try #require(SupervisorEvent(records[0].text))
-            #expect(first.event == "started" && first.launchID == "launch-1" && (first.pid ?? 0) > 0)
+            #expect(first.event == "started" && first.launchID == "launch-1" && first.pid != nil)
+            // A container that ended at once has no process any more when the engine is asked for it.
+            #expect(first.pid != 0 || subject.kind == .docker)
             #expect(records.filter { $0.stream == .stdout }.map(\.string) == ["out"])
             #expect(records.filter { $0.stream == .stderr }.map(\.string) == ["err"])
             let end = try trial.end()
@@ -108,7 +131,7 @@ struct RuntimeBackendContractTests {
             )
             #expect(records.filter { $0.stream == .packet }.map(\.string) == [#"{"seq":1}"#])
             let lines = records.filter { $0.stream == .stdout }.map(\.string)
-            #expect(lines.starts(with: ["{}", "a/Bot a/127.0.0.1", "{}"]))
+            #expect(lines.starts(with: ["{}", "a/Bot a/\(subject.chatHost)", "{}"]))
             #expect(try Files.read(trial.bench.directory("a") + "/workspace/file") == Array("kept\n".utf8))
         }
     }
@@ -157,8 +180,11 @@ struct RuntimeBackendContractTests {
     @Test("A launch outlives the backend; another one finds it again and sees its end", arguments: BackendUnderTest.all)
     func adopts(_ subject: BackendUnderTest) async throws {
         try await trying(subject) { (trial: Trial) async throws -> Void in
-            let handle = try await trial.start("echo ready; while [ ! -e go ]; do sleep 0.05; done; exit 9")
+            let handle = try await trial.start(
+                #"echo ready; while [ ! -e "$BOT_WORKSPACE/go" ]; do sleep 0.05; done; exit 9"#
+            )
             try await trial.waitForLine("ready")
+            await subject.leave(trial.backend)
             let next = try subject.make(trial.bench)
             #expect(await next.adopt(botID: "a") == handle)
             let status = try #require(await next.status(botID: "a"))
@@ -166,7 +192,7 @@ struct RuntimeBackendContractTests {
             let root = try #require(await next.usage(handle))
             let usage = await TelemetrySampler().sample(bots: [root]).bots
             #expect(usage.first?.botID == "a" && usage.first?.rssBytes ?? 0 > 0)
-            try Files.replace(trial.bench.directory("a") + "/go", with: [], mode: 0o644)
+            try Files.replace(trial.bench.directory("a") + "/workspace/go", with: [], mode: 0o644)
             await next.waitUntilEnded(handle)
             #expect(try trial.end().code == 9)
         }

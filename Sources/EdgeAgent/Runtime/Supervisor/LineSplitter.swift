@@ -18,6 +18,9 @@ struct LineSplitter {
     private var droppedBytes = 0
     private var isDropping = false
 
+    /// A line has begun and not ended.
+    var hasPending: Bool { isDropping || !pending.isEmpty }
+
     init(maximumLineBytes: Int = 1 << 20) {
         self.maximumLineBytes = maximumLineBytes
     }

@@ -1,0 +1,72 @@
+import WireFormat
+
+/// What a launch needs and takes time to come by: an image, and an engine that answers.
+extension BotFleet {
+    /// The first wait after a start that failed for a reason that passes by itself, and the longest.
+    private static let passingWait: ClosedRange<Duration> = .seconds(2)...(.seconds(60))
+
+    /// Has the backend fetch what the launch needs. Given up where the bot is to be stopped meanwhile.
+    func provision(_ bot: Bot, _ profile: RuntimeProfile) async throws(RuntimeError) {
+        let backend = try backend(bot)
+        let botID = bot.botID
+        bot.isProvisionUnwanted = false
+        setPhase(bot, .starting, "")
+        let result = await withTaskGroup(of: Result<Void, RuntimeError>?.self) { group in
+            group.addTask {
+                do throws(RuntimeError) {
+                    return .success(try await backend.provision(botID: botID, profile: profile))
+                } catch {
+                    return .failure(error)
+                }
+            }
+            group.addTask {
+                await self.waitForGivingUp(botID)
+                return nil
+            }
+            defer { group.cancelAll() }
+            return await group.next() ?? nil
+        }
+        guard let result else {
+            throw RuntimeError(.launchFailed, "the start was given up because the bot is to be stopped")
+        }
+        try result.get()
+    }
+
+    private func waitForGivingUp(_ botID: String) async {
+        await wait(nil) { self.bots[botID]?.isProvisionUnwanted ?? true }
+    }
+
+    /// Somebody wants the bot stopped and shall not have to wait for an image.
+    func giveUpProvision(_ botID: String) {
+        bots[botID]?.isProvisionUnwanted = true
+        changed.wake()
+    }
+
+    /// A start that nobody asked for just now failed for a reason that passes by itself: it is tried again until it works.
+    func tryLater(_ bot: Bot, _ problem: RuntimeError) async {
+        bot.record.clearOutcome()
+        let delay = min(Self.passingWait.lowerBound * (1 << min(bot.passingFailures, 8)), Self.passingWait.upperBound)
+        bot.passingFailures += 1
+        bot.generation += 1
+        let (botID, generation) = (bot.botID, bot.generation)
+        // The status tells it either way.
+        try? await save(bot)
+        bot.nextStartUnixMilliseconds = Journal.wallClock() + delay.milliseconds
+        setPhase(bot, .backoff, "\(problem.message); trying again in \(delay)", problem.botReason)
+        perform { fleet in await fleet.restart(botID, generation, after: delay) }
+    }
+
+    /// What the backend has to say about the bot right now.
+    func note(_ bot: Bot) -> String? {
+        (try? backend(bot))?.notes?[bot.botID]
+    }
+
+    /// Lets a changed note count as a change of the bots, until cancelled.
+    func passOn(_ notes: LaunchNotes) async {
+        var ticket = notes.changed.ticket
+        while (try? await notes.changed.wait(after: ticket)) != nil {
+            ticket = notes.changed.ticket
+            changed.wake()
+        }
+    }
+}

@@ -1,0 +1,223 @@
+import Glibc
+import WireFormat
+
+/// Looks after one launch in a container, from its start or its adoption to its end: brings what it prints into the bot's
+/// log, carries out a stop, and writes down how it ended.
+///
+/// ```
+/// inspect ──runs──► announce ─► copy the log while it grows ─┐
+///    ▲──────────────────── the log's stream has ended ◄──────┘
+///    └──over──► copy the rest ─► exit status into the log ─► remove the container
+/// ```
+/// While the engine is away it waits and tries again: the container may run on, and nobody can know.
+actor ContainerFollower {
+    /// Between two tries to reach the engine.
+    private static let retry: ClosedRange<Duration> = .milliseconds(200)...(.seconds(10))
+    /// Between SIGKILL and the next one.
+    private static let killAgain = Duration.seconds(2)
+
+    nonisolated let handle: LaunchHandle
+    private let engine: EngineClient
+    private let directory: BotDirectory
+    private let record: ContainerRecord
+    private let limits: [LimitInForce]
+    private let notes: LaunchNotes
+    private let executor: QueueExecutor
+    private var output: ContainerOutput?
+    private let ended = Signal()
+    private(set) var isOver = false
+    private var isStopRequested: Bool
+    private var wasKilled = false
+    private var process: ProcessIdentity?
+    private var work: Task<Void, Never>?
+    private var stopping: Task<Void, Never>?
+
+    nonisolated var unownedExecutor: UnownedSerialExecutor { executor.asUnownedSerialExecutor() }
+
+    /// - Parameters:
+    ///   - lock: of the bot's directory; the follower closes it.
+    ///   - limits: for the launch's first record.
+    init(
+        engine: EngineClient,
+        directory: BotDirectory,
+        plan: LaunchPlan,
+        record: ContainerRecord,
+        lock: Int32,
+        limits: [LimitInForce],
+        notes: LaunchNotes,
+        executor: QueueExecutor
+    ) {
+        self.engine = engine
+        self.directory = directory
+        self.record = record
+        self.limits = limits
+        self.notes = notes
+        self.executor = executor
+        handle = LaunchHandle(
+            botID: directory.botID,
+            launchID: record.launchID,
+            carrier: .container(id: record.reference)
+        )
+        output = ContainerOutput(directory: directory, plan: plan, logOffset: record.logOffset, lock: lock)
+        isStopRequested = access(directory.stopRequest, F_OK) == 0
+    }
+
+    /// Begins, and goes on until the launch is over.
+    func begin() {
+        guard work == nil, !isOver else { return }
+        // Not a child of the call that starts a launch: the launch outlives that call. It ends with the launch, or by
+        // `leave`.
+        work = Task { await self.follow() }
+    }
+
+    /// Lets go of the launch, as if the agent had died.
+    func leave() async {
+        work?.cancel()
+        stopping?.cancel()
+        await work?.value
+        output = nil
+        isOver = true
+        ended.wake()
+    }
+
+    /// Returns once the launch is over, or when cancelled.
+    func waitUntilEnded() async {
+        while !isOver {
+            let ticket = ended.ticket
+            if isOver { return }
+            guard (try? await ended.wait(after: ticket)) != nil else { return }
+        }
+    }
+
+    // MARK: Following
+
+    private func follow() async {
+        var pause = Self.retry.lowerBound
+        while !Task.isCancelled {
+            do throws(EngineError) {
+                let container = try await engine.inspect(record.reference)
+                notes[handle.botID] = nil
+                announce(container.state)
+                if container.state.running {
+                    try await copyLog(follow: true)
+                } else {
+                    try await copyLog(follow: false)
+                    return await conclude(container.state)
+                }
+                pause = Self.retry.lowerBound
+                // The stream may end a moment before the engine says that the container has.
+                try? await Task.sleep(for: pause / 10)
+            } catch {
+                if error.isNotFound { return await conclude(nil) }
+                guard error != .cancelled else { return }
+                notes[handle.botID] = "its container cannot be watched: \(error.reason)"
+                try? await Task.sleep(for: pause)
+                pause = min(pause * 2, Self.retry.upperBound)
+            }
+        }
+    }
+
+    private func copyLog(follow: Bool) async throws(EngineError) {
+        guard let since = output?.beginReading() else { return }
+        let body = try await engine.logs(record.reference, since: since, follow: follow)
+        while let bytes = try await body.next() {
+            try output?.feed(bytes)
+        }
+        output?.endReading(isLast: !follow)
+    }
+
+    private func announce(_ state: EngineModels.Container.State) {
+        if let pid = state.pid, pid > 0, process?.pid != pid { process = Self.process(pid, record.containerID) }
+        guard output?.hasStarted == false, state.status != "created" else { return }
+        var event = SupervisorEvent(event: SupervisorEvent.Name.started)
+        event.launchID = handle.launchID
+        // A container that is over already has none any more; something must tell that there was one.
+        event.pid = state.pid ?? 0
+        event.startTime = process?.startTime ?? 0
+        event.limits = limits.isEmpty ? nil : limits
+        output?.announce(event)
+    }
+
+    /// The container's first process, where it runs and this agent sees it.
+    func firstProcess() async -> ProcessIdentity? {
+        guard !isOver else { return nil }
+        // Just adopted: nobody has asked the engine yet. One that does not answer tells nothing.
+        if process == nil, let state = try? await engine.inspect(record.reference).state, let pid = state.pid, pid > 0 {
+            process = Self.process(pid, record.containerID)
+        }
+        return process
+    }
+
+    /// The container's first process, where this agent sees the same processes as the engine.
+    private static func process(_ pid: Int32, _ containerID: String?) -> ProcessIdentity? {
+        guard let identity = ProcessIdentity.current(pid), let containerID,
+            let groups = try? Files.read("/proc/\(pid)/cgroup")
+        else { return nil }
+        return String(decoding: groups, as: UTF8.self).contains(containerID) ? identity : nil
+    }
+
+    private func conclude(_ state: EngineModels.Container.State?) async {
+        let event = ContainerEnd.event(
+            launchID: handle.launchID,
+            state: state,
+            isRequested: isStopRequested,
+            wasKilled: wasKilled,
+            lastStderr: output?.lastStderr ?? []
+        )
+        output?.conclude(event)
+        // What cannot be removed now is removed before the next launch.
+        try? await engine.remove(record.reference)
+        unlink(directory.containerRecord)
+        unlink(directory.stopRequest)
+        notes[handle.botID] = nil
+        output = nil
+        isOver = true
+        stopping?.cancel()
+        ended.wake()
+    }
+
+    // MARK: Ending
+
+    /// Carries out the steps, then SIGKILL until it is over. Returns at once.
+    func stop(_ sequence: StopSequence) {
+        guard !isOver, stopping == nil else { return }
+        isStopRequested = true
+        // Without this file (a full disk) an agent that takes over in the middle would call the end unasked.
+        try? Files.replace(directory.stopRequest, with: Array(sequence.encoded.utf8), mode: 0o600)
+        // Outlives the call that asks; ends with the launch, or by `leave`.
+        stopping = Task { await self.carryOut(sequence) }
+    }
+
+    private func carryOut(_ sequence: StopSequence) async {
+        for step in sequence.steps {
+            // One that cannot be delivered is followed by the next, and by SIGKILL.
+            try? await engine.kill(record.reference, signal: StopSequence.name(of: step.signal))
+            await wait(.milliseconds(Int64(clamping: step.milliseconds)))
+            if isOver || Task.isCancelled { return }
+        }
+        while !isOver, !Task.isCancelled {
+            await kill()
+            await wait(Self.killAgain)
+        }
+    }
+
+    /// SIGKILL to everything in the container.
+    func kill() async {
+        guard !isOver else { return }
+        wasKilled = true
+        do throws(EngineError) {
+            try await engine.kill(record.reference, signal: "SIGKILL")
+        } catch {
+            notes[handle.botID] = "its container cannot be stopped: \(error.reason)"
+        }
+    }
+
+    private func wait(_ limit: Duration) async {
+        await withTaskGroup(of: Void.self) { group in
+            group.addTask { await self.waitUntilEnded() }
+            group.addTask { try? await Task.sleep(for: limit) }
+            await group.next()
+            group.cancelAll()
+        }
+    }
+}

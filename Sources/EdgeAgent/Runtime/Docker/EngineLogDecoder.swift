@@ -1,0 +1,107 @@
+import Glibc
+
+/// Takes apart what `GET /containers/{id}/logs` answers.
+///
+/// ```
+/// [stream: 1 stdout, 2 stderr][0][0][0][length: 4 bytes, big-endian][timestamp in RFC 3339, blank, text]
+/// ```
+/// A frame is one entry of the engine's log: a line with its newline, or up to 16 KiB of a longer one; the pieces of a
+/// line have the same timestamp.
+struct EngineLogDecoder {
+    struct Entry: Equatable {
+        var stream: LogStream
+        var time: timespec
+        var text: ArraySlice<UInt8>
+
+        static func == (left: Self, right: Self) -> Bool {
+            left.stream == right.stream && left.time.tv_sec == right.time.tv_sec
+                && left.time.tv_nsec == right.time.tv_nsec && left.text == right.text
+        }
+    }
+
+    private static let headBytes = 8
+    /// The engine cuts at 16 KiB; other engines may not.
+    private static let mostBytes = 16 << 20
+
+    private var buffer: [UInt8] = []
+    private var position = 0
+
+    /// Takes the next bytes of the body.
+    mutating func feed(_ bytes: [UInt8]) {
+        if position > 0 {
+            buffer.removeFirst(position)
+            position = 0
+        }
+        buffer += bytes
+    }
+
+    /// The next whole entry.
+    ///
+    /// - Throws: `EngineError.broken` for what is no such stream.
+    mutating func next() throws(EngineError) -> Entry? {
+        while buffer.count - position >= Self.headBytes {
+            let head = buffer[position..<(position + Self.headBytes)]
+            let length = head.suffix(4).reduce(0) { $0 << 8 | Int($1) }
+            guard head[position + 1] == 0, head[position + 2] == 0, head[position + 3] == 0, length <= Self.mostBytes
+            else {
+                throw .broken("the engine's log is not in frames; was the container made with a terminal?")
+            }
+            guard buffer.count - position >= Self.headBytes + length else { return nil }
+            let begin = position + Self.headBytes
+            position = begin + length
+            let stream: LogStream
+            switch head[head.startIndex] {
+            case 1: stream = .stdout
+            case 2: stream = .stderr
+            // 0 is stdin, 3 an error of the engine's own: it says so and ends the stream.
+            default: continue
+            }
+            let frame = buffer[begin..<position]
+            guard let blank = frame.firstIndex(of: UInt8(ascii: " ")), let time = Self.time(frame[..<blank]) else {
+                throw .broken("the engine's log has an entry without a time")
+            }
+            return Entry(stream: stream, time: time, text: frame[(blank + 1)...])
+        }
+        return nil
+    }
+
+    /// `2026-01-31T12:00:00.123456789Z`, with any number of digits after the point and any offset.
+    static func time(_ text: ArraySlice<UInt8>) -> timespec? {
+        let bytes = Array(text)
+        guard bytes.count >= 20, bytes.count <= 40 else { return nil }
+        func number(_ from: Int, _ count: Int) -> Int? {
+            guard from + count <= bytes.count else { return nil }
+            var value = 0
+            for byte in bytes[from..<(from + count)] {
+                guard (0x30...0x39).contains(byte) else { return nil }
+                value = value * 10 + Int(byte - 0x30)
+            }
+            return value
+        }
+        guard let year = number(0, 4), let month = number(5, 2), let day = number(8, 2), let hour = number(11, 2),
+            let minute = number(14, 2), let second = number(17, 2)
+        else { return nil }
+        var parts = tm()
+        (parts.tm_year, parts.tm_mon, parts.tm_mday) = (Int32(year - 1900), Int32(month - 1), Int32(day))
+        (parts.tm_hour, parts.tm_min, parts.tm_sec) = (Int32(hour), Int32(minute), Int32(second))
+        var at = 19
+        var nanoseconds = 0
+        if bytes[at] == UInt8(ascii: ".") {
+            at += 1
+            var digits = 0
+            while at < bytes.count, (0x30...0x39).contains(bytes[at]), digits < 9 {
+                nanoseconds = nanoseconds * 10 + Int(bytes[at] - 0x30)
+                digits += 1
+                at += 1
+            }
+            for _ in digits..<9 { nanoseconds *= 10 }
+        }
+        var offset = 0
+        guard at < bytes.count else { return nil }
+        if bytes[at] != UInt8(ascii: "Z") {
+            guard let hours = number(at + 1, 2), let minutes = number(at + 4, 2) else { return nil }
+            offset = (hours * 60 + minutes) * 60 * (bytes[at] == UInt8(ascii: "-") ? -1 : 1)
+        }
+        return timespec(tv_sec: timegm(&parts) - offset, tv_nsec: nanoseconds)
+    }
+}
