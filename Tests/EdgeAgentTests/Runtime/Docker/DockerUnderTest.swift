@@ -105,8 +105,18 @@ final class InterruptedTransport: EngineTransport {
 
 extension BackendUnderTest {
     /// The backend for containers, with a real engine where there is one.
-    static let docker: [BackendUnderTest] =
-        TestEngine.socket == nil ? [] : [docker(name: "docker", engine: { _ in try TestEngine.transport() })]
+    static let docker: [BackendUnderTest] = [replayed] + (TestEngine.socket == nil ? [] : [real])
+
+    private static let real = BackendUnderTest.docker(name: "docker") { try EngineSession.of($0).engine() }
+
+    /// Without an engine, against what a real one answered.
+    private static let replayed: BackendUnderTest = {
+        var subject = BackendUnderTest.docker(name: "docker, recorded") {
+            try EngineSession.of($0, isReplayed: true).engine()
+        }
+        subject.hasProcesses = false
+        return subject
+    }()
 
     static func docker(
         name: String,
@@ -122,8 +132,59 @@ extension BackendUnderTest {
                 return profile
             },
             leave: { await ($0 as? DockerRuntimeBackend)?.leave() },
+            mark: { EngineSession.of($0).mark() },
+            finish: { try EngineSession.of($0).finish() },
             chatHost: "0.0.0.0",
             name: name
         )
+    }
+}
+
+/// One test's way to its engine, for every backend the test makes.
+final class EngineSession: Sendable {
+    private static let sessions = Mutex<[String: EngineSession]>([:])
+    private static let isRecording = ProcessInfo.processInfo.environment["EDGE_TEST_RECORD"] != nil
+
+    private let test: String
+    private let bench: String
+    private let isReplayed: Bool
+    private let way = Mutex<(any EngineTransport)?>(nil)
+
+    private init(_ bench: String, isReplayed: Bool) {
+        self.bench = bench
+        self.isReplayed = isReplayed
+        test = Test.current?.name ?? ""
+    }
+
+    static func of(_ bench: BotWorkbench, isReplayed: Bool = false) -> EngineSession {
+        sessions.withLock { sessions in
+            let session = sessions[bench.path] ?? EngineSession(bench.path, isReplayed: isReplayed)
+            sessions[bench.path] = session
+            return session
+        }
+    }
+
+    func engine() throws -> any EngineTransport {
+        if let known = way.withLock({ $0 }) { return known }
+        let made: any EngineTransport
+        if isReplayed {
+            made = ReplayedEngine(try #require(EngineRecording(test: test), "no recording of \(test)"))
+        } else {
+            let real = try TestEngine.transport()
+            made = Self.isRecording ? RecordingTransport(real) : real
+        }
+        way.withLock { $0 = made }
+        return made
+    }
+
+    func mark() {
+        let way = way.withLock { $0 }
+        (way as? RecordingTransport)?.mark()
+        (way as? ReplayedEngine)?.mark()
+    }
+
+    func finish() throws {
+        Self.sessions.withLock { $0[bench] = nil }
+        try (way.withLock { $0 } as? RecordingTransport)?.write(test: test)
     }
 }
