@@ -9,6 +9,12 @@ struct Story: Sendable {
     let node: String
     let bot: String
 
+    /// What was begun in another way.
+    init(bench: Workbench, hub: Hub, api: API, agent: Program, node: String, bot: String) {
+        (self.bench, self.hub, self.api, self.agent) = (bench, hub, api, agent)
+        (self.node, self.bot) = (node, bot)
+    }
+
     init() async throws {
         bench = try Workbench()
         hub = try await bench.startHub()

@@ -32,6 +32,12 @@ struct NodeDocument: Codable, APIDocument {
         let stopSequence: [String]
         let limits: [String: UInt64]
         let user: String?
+        /// What runs the bots, with its version, such as the container engine.
+        let backendVersion: String?
+        /// Of containers.
+        let image: String?
+        let imagePresent: Bool?
+        let network: String?
 
         init(_ profile: WireRuntimeProfile) {
             name = profile.name
@@ -49,6 +55,10 @@ struct NodeDocument: Codable, APIDocument {
             ]
             limits = all.filter { $0.value > 0 }
             user = profile.user.isEmpty ? nil : profile.user
+            backendVersion = profile.backendVersion.isEmpty ? nil : profile.backendVersion
+            image = profile.image.isEmpty ? nil : profile.image
+            imagePresent = profile.image.isEmpty ? nil : profile.imagePresent
+            network = profile.network.isEmpty ? nil : profile.network
         }
     }
 
