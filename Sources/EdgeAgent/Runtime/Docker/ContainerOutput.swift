@@ -39,7 +39,7 @@ struct ContainerOutput: ~Copyable {
         // Opened first: it takes back what an agent that died had written in part.
         log = LogSegmentWriter(
             directory: directory.logs,
-            limits: .init(segmentBytes: plan.segmentBytes, segmentCount: plan.segmentCount)
+            limits: plan.logLimits
         )
         let tail = Self.tail(directory, launchID, logOffset)
         hasStarted = tail.hasStarted

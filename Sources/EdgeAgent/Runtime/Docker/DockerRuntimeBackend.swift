@@ -239,8 +239,7 @@ actor DockerRuntimeBackend: EdgeRuntimeBackend {
         plan.packetPrefix = contract["BOT_PACKET_PREFIX", default: ""]
         plan.limits = request.profile.limits
         plan.stop = request.profile.stop
-        plan.segmentBytes = request.profile.logLimits.segmentBytes
-        plan.segmentCount = request.profile.logLimits.segmentCount
+        plan.logLimits = request.profile.logLimits
         return plan
     }
 
