@@ -56,11 +56,15 @@ export function nodeTable({ signal, onSort }) {
   }
   const renderSoon = () => { frame ??= requestAnimationFrame(render); };
 
+  // Asking for a style makes the browser work it out for the whole page, so it is asked for only when it may have changed.
   function measure() {
-    const style = getComputedStyle(element);
-    rowHeight = parseFloat(style.getPropertyValue('--row')) * parseFloat(getComputedStyle(document.documentElement).fontSize);
-    body.style.height = `${items.length * rowHeight}px`;
+    rowHeight = parseFloat(getComputedStyle(element).getPropertyValue('--row')) * parseFloat(getComputedStyle(document.documentElement).fontSize);
+    setHeight();
   }
+  const setHeight = () => {
+    const height = `${items.length * rowHeight}px`;
+    if (body.style.height !== height) body.style.height = height;
+  };
 
   addEventListener('scroll', renderSoon, { passive: true, signal });
   addEventListener('resize', () => { measure(); renderSoon(); }, { passive: true, signal });
@@ -90,14 +94,17 @@ export function nodeTable({ signal, onSort }) {
   element.set = (nodes, sort) => {
     items = nodes;
     // A few nodes may show more of themselves than two thousand.
-    setAttribute(element, 'data-density', nodes.length <= 12 ? 'roomy' : 'dense');
+    const density = nodes.length <= 12 ? 'roomy' : 'dense';
+    const isOther = element.dataset.density !== density || !rowHeight;
+    setAttribute(element, 'data-density', density);
     setAttribute(element, 'aria-rowcount', nodes.length + 1);
     for (const [name, { head, button }] of heads) {
       const isOwn = sort.replace('-', '') === name;
       setAttribute(head, 'aria-sort', isOwn ? (sort.startsWith('-') ? 'descending' : 'ascending') : null);
       button.dataset.sort = isOwn ? sort : '';
     }
-    measure();
+    if (isOther) measure();
+    else setHeight();
     render();
   };
   element.focusFirst = () => { if (items.length) focusRow(0); };
