@@ -62,7 +62,7 @@ export async function openFile(place, { item, address, path, mayWrite, signal, o
     try {
       const headers = { 'Content-Type': 'application/octet-stream', ...(tag ? { 'If-Match': tag } : {}) };
       const response = await send('PUT', address, { body: new Blob([text.value]), headers, signal });
-      tag = response.headers.get('ETag') ?? null;
+      tag = response.headers.get('ETag') ?? (await response.json())?.etag ?? null;
       setText(note, 'Saved');
       announce('Saved.');
       onSaved();

@@ -28,9 +28,10 @@ export function filesPanel(container, { path, signal }) {
   container.append(list, viewer);
 
   for (const part of [none, table]) show(part, false);
+  // Paths are percent-encoded throughout, as the hub gives and takes them: a name need not be text.
   let folder = '';
-  const address = (name) => `${files}/${name.split('/').map(encodeURIComponent).join('/')}`;
-  const inside = (name) => (folder ? `${folder}/${name}` : name);
+  const address = (place) => `${files}/${place}`;
+  const inside = (name) => [folder, ...name.split('/').map(encodeURIComponent)].filter(Boolean).join('/');
 
   let round = 0;
   async function open(to = folder) {
@@ -41,7 +42,7 @@ export function filesPanel(container, { path, signal }) {
       if (own !== round) return;
       folder = to;
       fillCrumbs();
-      keyed(rows, items, (item) => `${to} ${item.name}`, () => fileRow({ open, view, inside, address, removeFile }));
+      keyed(rows, items, (item) => item.path, () => fileRow({ open, view, address, removeFile }));
       show(none, items.length === 0);
       show(table, items.length > 0);
       failure.set(null);
@@ -54,12 +55,12 @@ export function filesPanel(container, { path, signal }) {
 
   function fillCrumbs() {
     const parts = folder ? folder.split('/') : [];
-    crumbs.replaceChildren(folderButton('workspace', ''), ...parts.flatMap((part, index) => [h('span', { class: 'quiet', 'aria-hidden': 'true', text: '/' }), folderButton(part, parts.slice(0, index + 1).join('/'))]));
+    crumbs.replaceChildren(folderButton('workspace', ''), ...parts.flatMap((part, index) => [h('span', { class: 'quiet', 'aria-hidden': 'true', text: '/' }), folderButton(readable(part), parts.slice(0, index + 1).join('/'))]));
   }
   const folderButton = (text, to) => h('button', { type: 'button', class: 'plain slim', text, 'aria-current': to === folder ? 'location' : null, on: { click: () => open(to) } });
 
   function view(item) {
-    openFile(viewer, { item, address: address(inside(item.name)), path: inside(item.name), mayWrite, signal, onSaved: () => open() });
+    openFile(viewer, { item, address: address(item.path), path: readable(item.path), mayWrite, signal, onSaved: () => open() });
   }
 
   function removeFile(item) {
@@ -67,7 +68,7 @@ export function filesPanel(container, { path, signal }) {
       title: `Delete ${item.name}?`, confirm: 'Delete', danger: true,
       content: [h('p', { text: item.isFolder ? 'The folder and everything in it is deleted on the node.' : 'The file is deleted on the node. There is no way back.' })],
       action: async () => {
-        await send('DELETE', `${address(inside(item.name))}${item.isFolder ? '?recursive=true' : ''}`, { signal });
+        await send('DELETE', `${address(item.path)}${item.isFolder ? '?recursive=true' : ''}`, { signal });
         viewer.replaceChildren();
         await open();
       },
@@ -77,11 +78,16 @@ export function filesPanel(container, { path, signal }) {
   create.addEventListener('click', () => {
     const name = h('input', { id: 'file-name', required: true, autocomplete: 'off', spellcheck: 'false', placeholder: 'notes.md' });
     ask({
-      title: 'New file', confirm: 'Create', content: [h('div', { class: 'field' }, h('label', { for: 'file-name', text: `Name, in ${folder || 'workspace'}` }), name)],
+      title: 'New file', confirm: 'Create', content: [h('div', { class: 'field' }, h('label', { for: 'file-name', text: `Name, in ${readable(folder) || 'workspace'}` }), name,
+        h('p', { class: 'help', text: 'With / at the end it becomes a folder. Folders on the way are made.' }))],
       action: async () => {
-        await send('PUT', address(inside(name.value.trim())), { body: new Blob([]), headers: { 'Content-Type': 'application/octet-stream', 'If-None-Match': '*' }, signal });
+        const wanted = name.value.trim(), isFolder = wanted.endsWith('/');
+        const made = inside(wanted.replace(/\/+$/, ''));
+        await send('PUT', `${address(made)}${isFolder ? '/' : ''}`, {
+          body: new Blob([]), headers: { 'Content-Type': 'application/octet-stream', ...(isFolder ? {} : { 'If-None-Match': '*' }) }, signal,
+        });
         await open();
-        view({ name: name.value.trim(), size: 0 });
+        if (!isFolder) view({ path: made, size: 0 });
       },
     });
   });
@@ -115,26 +121,28 @@ export function filesPanel(container, { path, signal }) {
   open('');
 }
 
+/** A path as people read it. */
+function readable(path) {
+  try { return decodeURIComponent(path); } catch { return path; }
+}
+
 /** The entries of a folder, folders first. */
 async function listing(files, folder, signal) {
   const items = [];
   let cursor = null;
   do {
-    const answer = await get(`${files}?list=${encodeURIComponent(folder)}&limit=500${cursor ? `&cursor=${encodeURIComponent(cursor)}` : ''}`, { signal });
-    for (const item of answer.items ?? answer.entries ?? []) {
-      items.push({
-        name: item.name ?? item.path.split('/').at(-1), size: item.size_bytes ?? item.size ?? NaN, at: item.modified_at ?? item.mtime,
-        isFolder: item.is_directory ?? (item.type ?? item.kind) === 'directory', isLink: (item.type ?? item.kind) === 'symlink',
-      });
+    const answer = await get(`${files}?list=${folder}&limit=500${cursor ? `&cursor=${cursor}` : ''}`, { signal });
+    for (const item of answer.items) {
+      items.push({ name: item.name, path: item.path, size: item.size_bytes, at: item.modified_at, isFolder: item.type === 'directory', target: item.link_target });
     }
     cursor = answer.next_cursor;
   } while (cursor && items.length < 5000);
   return items.sort((one, other) => Number(other.isFolder) - Number(one.isFolder) || one.name.localeCompare(other.name, undefined, { numeric: true }));
 }
 
-function fileRow({ open, view, inside, address, removeFile }) {
+function fileRow({ open, view, address, removeFile }) {
   let item = null;
-  const name = h('button', { type: 'button', class: 'plain slim file-name', on: { click: () => (item.isFolder ? open(inside(item.name)) : view(item)) } });
+  const name = h('button', { type: 'button', class: 'plain slim file-name', on: { click: () => (item.isFolder ? open(item.path) : view(item)) } });
   const size = h('td', { class: 'end nowrap', 'data-head': 'Size' });
   const at = timeElement('ago');
   const take = h('a', { class: 'button plain slim', text: 'Download' });
@@ -142,12 +150,12 @@ function fileRow({ open, view, inside, address, removeFile }) {
   const row = h('tr', {}, h('td', {}, name), size, h('td', { class: 'nowrap', 'data-head': 'Changed' }, at), h('td', { class: 'end' }, h('span', { class: 'row files-actions' }, take, allowed('operator') && erase)));
   row.update = (value) => {
     item = value;
-    setText(name, value.isFolder ? `${value.name}/` : value.name);
+    setText(name, value.isFolder ? `${value.name}/` : value.target ? `${value.name} → ${value.target}` : value.name);
     setAttribute(name, 'data-folder', value.isFolder ? 'true' : null);
     setText(size, value.isFolder ? '' : bytes(value.size));
     at.set(value.at);
     show(take, !value.isFolder);
-    setAttribute(take, 'href', value.isFolder ? null : `${address(inside(value.name))}?download=true`);
+    setAttribute(take, 'href', value.isFolder ? null : `${address(value.path)}?download=true`);
     setAttribute(take, 'download', value.name);
     setAttribute(take, 'aria-label', `Download ${value.name}`);
     setAttribute(erase, 'aria-label', `Delete ${value.name}`);
