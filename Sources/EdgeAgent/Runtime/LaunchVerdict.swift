@@ -34,6 +34,11 @@ enum LaunchVerdict: Sendable, Equatable {
             return isSuccess
                 ? .completed("\(description); \(rule)") : .failed(.notRestarted, "\(description); \(rule)")
         }
+        if let exit, exit.isLost, livenessProblem == nil {
+            // Nobody knows how long it lived, and the bot is not to blame.
+            let delay = backoff.firstDelay
+            return .restart(after: delay, .supervisorLost, "\(description); starting again in \(delay)")
+        }
         let lifetime = Duration.milliseconds(Int64(clamping: exit?.lifetimeMilliseconds ?? 0))
         switch backoff.decide(quickEnds: &record.quickFailures, lifetime: lifetime) {
         case .giveUp:
@@ -43,9 +48,7 @@ enum LaunchVerdict: Sendable, Equatable {
             )
         case .restart(let delay):
             let reason: BotReason =
-                livenessProblem != nil
-                ? .livenessFailed
-                : exit?.isOutOfMemory == true ? .outOfMemory : exit?.isLost == true ? .supervisorLost : .exited
+                livenessProblem != nil ? .livenessFailed : exit?.isOutOfMemory == true ? .outOfMemory : .exited
             return .restart(after: delay, reason, "\(description); starting again in \(delay)")
         }
     }

@@ -136,11 +136,25 @@ struct LaunchLimitsTests {
         #expect(LaunchControlGroups(existing: plan.controlGroups).directories.isEmpty)
     }
 
-    @Test("What leaves group, session and environment behind is killed all the same", .enabled(if: canMake("pids")))
-    func killsTheUntraceable() async throws {
+    /// This machine's groups, and those of version 1 alone, without `cgroup.kill`.
+    private static var layouts: [ControlGroupLayout] {
+        var places = ControlGroupPlaces(
+            groups: (PseudoFile.read("/proc/self/cgroup") ?? [])[...],
+            mounts: (PseudoFile.read("/proc/self/mountinfo") ?? [])[...]
+        )
+        places.unified = []
+        return [.current()] + (places.freezer.isEmpty ? [] : [ControlGroupLayout(places)])
+    }
+
+    @Test(
+        "What leaves group, session and environment behind is killed all the same",
+        .enabled(if: canMake("pids")),
+        arguments: layouts
+    )
+    func killsTheUntraceable(_ layout: ControlGroupLayout) async throws {
         let bench = try BotWorkbench()
         defer { bench.cleanUp() }
-        let backend = try bench.backend()
+        let backend = try bench.backend(layout: layout)
         let profile = bench.shell("env -i setsid sh -c 'echo apart; exec sleep 613' & exec sleep 613")
         try await backend.prepare(botID: "a", configuration: [], profile: profile)
         let handle = try await backend.start(
