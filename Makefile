@@ -84,7 +84,7 @@ bench-link: deps ## Round trip hub, agent, hub of a command, beside NATS and MQT
 bench-memory: build ## What an idle node costs its hub; NODES=10000, SECONDS_IDLE=60, MODES="plain tls deflate", JSON=1
 	@Benchmarks/Link/memory.py
 
-bench-runtime: build ## What the native runtime costs, agent and supervisors; PARTS="idle-bots", BOTS=5, SECONDS_IDLE=30, JSON=1
+bench-runtime: build ## What the native runtime costs, agent and supervisors; PARTS="idle-bots log-capture packet-path", BOTS=5, SECONDS_IDLE=30, JSON=1
 	@Benchmarks/Runtime/runtime.py
 
 bench-websocket: deps ## WebSocket client and server beside Beast, libwebsockets, picows, websockets; JSON=1, TABLES="rtt small"

@@ -6,8 +6,10 @@ import os
 import sys
 
 import idle_bots
+import log_capture
+import packet_path
 
-PARTS = {"idle-bots": idle_bots}
+PARTS = {"idle-bots": idle_bots, "log-capture": log_capture, "packet-path": packet_path}
 
 
 def main():
