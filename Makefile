@@ -13,7 +13,7 @@ DIST := .build/dist
 OURS := Sources Tests Benchmarks Fuzz/Package.swift Fuzz/Sources Package.swift
 ARGS ?=
 
-.PHONY: help deps build test docker-test check fmt proto demo browser-test screenshots bench-page conformance simulate fuzz-smoke flap kill-test bench-idle bench-link bench-memory bench-runtime bench-websocket soak clean
+.PHONY: help deps build test docker-test check fmt proto demo browser-test screenshots bench-page conformance simulate fuzz-smoke flap kill-test bench-idle bench-link bench-memory bench-runtime bench-websocket soak clean api-test
 
 help: ## Lists these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -69,6 +69,12 @@ fuzz-smoke: deps ## Every fuzz target under AddressSanitizer, for SECONDS=60 tog
 
 kill-test: deps ## kill -9 of hub, agent and supervisor, ROUNDS=300 times from SEED=1; everything counted in the end
 	@scripts/kill-test.py --rounds $(or $(ROUNDS),300) --seed $(or $(SEED),1)
+api-test: deps ## The API of a real hub: roles, hostile senders, secrets, metrics, schemathesis; EXAMPLES=50, TABLE=docs/api-hostile.md
+	swift build $(BUILD_FLAGS) --product edge-agent
+	swift build $(BUILD_FLAGS) --product control-hub
+	@scripts/api-env.sh
+	@.build/api-test/bin/python Tests/API/run.py --programs "$$(swift build $(BUILD_FLAGS) --show-bin-path)" \
+	    --examples $(or $(EXAMPLES),50) $(if $(TABLE),--write-table $(TABLE))
 
 flap: deps ## Hub and agent over a link that is cut every few seconds, for SECONDS=600
 	@scripts/flap.py --seconds $(or $(SECONDS),600)

@@ -13,6 +13,7 @@ packages=(
     tinyproxy microsocks                             # tests: the agent through CONNECT and SOCKS 5
     nginx-light haproxy caddy                        # tests: the hub behind the proxies people put in front of it
     chromium chromium-driver                         # tests: the dashboard in a browser
+    prometheus                                       # tests: promtool looks at the metrics
     "$@"
 )
 

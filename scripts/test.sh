@@ -18,6 +18,9 @@ swift test --skip-build --disable-xctest --filter SystemTests "$@" || status=$?
 swift test --skip-build --disable-xctest --filter EndToEndTests --skip ShapedLinkTests "$@" || status=$?
 # Alone, because it measures.
 swift test --skip-build --disable-xctest --filter ShapedLinkTests "$@" || status=$?
+# The API of a real hub, with few made-up requests; `make api-test` sends more.
+scripts/api-env.sh
+.build/api-test/bin/python Tests/API/run.py --programs "$(swift build --show-bin-path "$@")" --examples 3 || status=$?
 # A few of Autobahn's cases; `make conformance` runs them all.
 conformance=0
 Tests/Conformance/Autobahn/run.py --quick --program "$(swift build --show-bin-path "$@")/websocket-bench" || conformance=$?

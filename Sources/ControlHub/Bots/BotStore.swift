@@ -20,6 +20,36 @@ struct BotStore: Sendable {
         }
     }
 
+    /// What a list of nodes says of their bots.
+    struct Summary: Sendable {
+        let name: String
+        let status: WireBotStatus?
+    }
+
+    /// The bots of the nodes whose ids lie between two, without their configurations.
+    func summaries(from first: NodeID, through last: NodeID) async throws -> [NodeID: [Summary]] {
+        try await database.read { db in
+            var found: [NodeID: [Summary]] = [:]
+            let rows = try Row.fetchAll(
+                db,
+                sql: """
+                    SELECT node_id, name, status FROM bots WHERE deleted_at IS NULL AND node_id BETWEEN ? AND ?
+                    ORDER BY id
+                    """,
+                arguments: [first.rawValue, last.rawValue]
+            )
+            for row in rows {
+                let status: Data? = row["status"]
+                let summary = Summary(
+                    name: row["name"],
+                    status: try status.map { try WireBotStatus(serializedBytes: $0) }
+                )
+                found[NodeID(rawValue: row["node_id"]), default: []].append(summary)
+            }
+            return found
+        }
+    }
+
     func bot(_ id: BotID) async throws -> Bot {
         try await database.read { db in try Self.required(db, id) }
     }
@@ -47,7 +77,7 @@ struct BotStore: Sendable {
         by actor: Actor
     ) async throws {
         try await database.write { db in
-            guard try NodeStore.find(db, node) != nil else { throw NodeStore.notFound(node) }
+            try NodeStore.requireTakingBots(db, node)
             try Self.requireFreeName(db, name, except: nil)
             try db.execute(
                 sql: """

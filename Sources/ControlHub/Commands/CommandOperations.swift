@@ -227,6 +227,7 @@ struct CommandOperations: Sendable {
         let date = clock.date()
         let created = try await database.write { db in
             let bot = try BotStore.required(db, id)
+            if desired == .running { try NodeStore.requireTakingBots(db, bot.nodeID) }
             _ = try CommandStore.supersede(db, bot: id, at: date)
             let new = try bodies(bot).map { body in
                 NewCommand(

@@ -82,6 +82,7 @@ struct HubAssembly {
         var group = ServiceGroupConfiguration(
             services: [
                 .init(service: NodeLiveService(operations: parts.nodes, thresholds: configuration.thresholds)),
+                .init(service: ResourceHistoryService(history: parts.nodes.history, clock: clock, logger: logger)),
                 .init(service: CommandExpiryService(operations: parts.commands, logger: logger)),
                 .init(service: application),
             ] + gateway.services.map { .init(service: $0) },

@@ -36,6 +36,7 @@ struct HubParts: Sendable {
         nodes = NodeOperations(
             store: NodeStore(database: database),
             registry: registry,
+            history: ResourceHistory(store: ResourceStore(database: database)),
             events: events,
             clock: clock,
             logger: logger

@@ -2,6 +2,7 @@ import Foundation
 import HTTPTypes
 import Hummingbird
 import Logging
+import NIOHTTP1
 
 /// What every error looks like (RFC 9457).
 struct ProblemDocument: Codable, APIDocument {
@@ -30,6 +31,8 @@ enum ErrorRendering {
             hubError = error
         case let error as HTTPError:
             hubError = Self.hubError(for: error)
+        case is HTTPParserError:
+            hubError = HubError(.malformedRequest, "The request's body is not framed as HTTP says. Nothing was done.")
         default:
             hubError = HubError(.internalError, "The hub has a fault; its log says more.", cause: error)
         }
@@ -41,6 +44,10 @@ enum ErrorRendering {
         var headers: HTTPFields = [:]
         if let retryAfter = hubError.retryAfter {
             headers[.retryAfter] = String(max(1, Int(retryAfter.seconds.rounded(.up))))
+        }
+        if [.payloadTooLarge, .requestTimeout, .malformedRequest].contains(hubError.code) {
+            // The rest of the body is not waited for, or cannot be told from what follows.
+            headers[.connection] = "close"
         }
         if hubError.code == .unauthenticated {
             headers[.wwwAuthenticate] = "Bearer realm=\"control-hub\""

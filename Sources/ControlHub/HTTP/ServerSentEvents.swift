@@ -56,29 +56,12 @@ final class ServerSentEvents: Sendable {
         next: @escaping @Sendable () async throws -> [ServerSentEvent]?,
         onEnd: @escaping @Sendable () -> Void = {}
     ) throws -> Response {
-        let owner = try context.requireOperator().id
-        let isAdmitted = open.withLock { open in
-            guard open.values.reduce(0, +) < Self.maximumStreams,
-                open[owner, default: 0] < Self.maximumStreamsPerOperator
-            else { return false }
-            open[owner, default: 0] += 1
-            return true
-        }
-        guard isAdmitted else {
+        let lease: Lease
+        do {
+            lease = try self.lease(for: context, onEnd: onEnd)
+        } catch {
             onEnd()
-            throw HubError(
-                .tooManyStreams,
-                "Too many streams are open: \(Self.maximumStreams) in all and \(Self.maximumStreamsPerOperator) of one "
-                    + "operator are possible. Close some.",
-                retryAfter: .seconds(5)
-            )
-        }
-        let lease = Lease { [self] in
-            open.withLock { open in
-                open[owner, default: 1] -= 1
-                if open[owner] == 0 { open[owner] = nil }
-            }
-            onEnd()
+            throw error
         }
         let body = ResponseBody { writer in
             defer { lease.release() }
@@ -115,6 +98,35 @@ final class ServerSentEvents: Sendable {
         )
     }
 
+    /// Counts an answer that stays open. Throws `tooManyStreams`.
+    ///
+    /// - Parameter onEnd: called once, when the lease is released or dropped.
+    func lease(for context: HubRequestContext, onEnd: @escaping @Sendable () -> Void = {}) throws -> Lease {
+        let owner = try context.requireOperator().id
+        let isAdmitted = open.withLock { open in
+            guard open.values.reduce(0, +) < Self.maximumStreams,
+                open[owner, default: 0] < Self.maximumStreamsPerOperator
+            else { return false }
+            open[owner, default: 0] += 1
+            return true
+        }
+        guard isAdmitted else {
+            throw HubError(
+                .tooManyStreams,
+                "Too many streams are open: \(Self.maximumStreams) in all and \(Self.maximumStreamsPerOperator) of one "
+                    + "operator are possible. Close some.",
+                retryAfter: .seconds(5)
+            )
+        }
+        return Lease { [self] in
+            open.withLock { open in
+                open[owner, default: 1] -= 1
+                if open[owner] == 0 { open[owner] = nil }
+            }
+            onEnd()
+        }
+    }
+
     private static func pause(_ context: HubRequestContext, _ services: HubServices) async throws -> Step {
         try await Task.sleep(for: keepAlive)
         return try await isWelcome(context, services) ? .quiet : .unwelcome
@@ -134,7 +146,7 @@ final class ServerSentEvents: Sendable {
     }
 
     /// Released when the stream ends, or when the response is dropped before it was ever written.
-    private final class Lease: Sendable {
+    final class Lease: Sendable {
         private let action: Mutex<(@Sendable () -> Void)?>
 
         init(_ action: @escaping @Sendable () -> Void) { self.action = Mutex(action) }

@@ -17,6 +17,19 @@ struct LogOperations: Sendable {
 
         var start: Start
         var since: Date?
+        /// Only lines that hold this, whatever the case; nil for all.
+        var text: String?
+        /// Only lines of this source; nil for all.
+        var source: WireLogSource?
+
+        /// Whether it leaves lines out that were read.
+        var isSearch: Bool { text != nil || source != nil }
+
+        func isWanted(_ line: WireLogLine) -> Bool {
+            if let source, line.source != source { return false }
+            guard let text else { return true }
+            return String(decoding: line.text, as: UTF8.self).range(of: text, options: .caseInsensitive) != nil
+        }
     }
 
     /// One answer that is not a stream.
@@ -28,6 +41,8 @@ struct LogOperations: Sendable {
     /// A page holds at most this; the next one starts at `next_offset`.
     static let maximumPageBytes = 2 << 20
     static let maximumPageLines = 5000
+    /// A search looks through at most this before it answers with what it has found.
+    static let maximumSearchBytes = 64 << 20
     /// How long an agent may take for a page; an interactive reader does not wait longer.
     static let pageTimeout = Duration.seconds(15)
 
@@ -37,6 +52,12 @@ struct LogOperations: Sendable {
         return try await channel.logs(request(bot, query, follow: true), on: bot.nodeID)
     }
 
+    /// Reads all that is there now, chunk by chunk, as fast as it is taken. Throws `notFound`, `nodeOffline`.
+    func whole(_ id: BotID, _ query: Query) async throws -> LogSubscription {
+        let bot = try await bots.store.bot(id)
+        return try await channel.logs(request(bot, query, follow: false), on: bot.nodeID)
+    }
+
     /// Reads what is there now. Throws `notFound`, `nodeOffline`, `agentTimeout`.
     func page(_ id: BotID, _ query: Query) async throws -> Lines {
         let bot = try await bots.store.bot(id)
@@ -44,7 +65,7 @@ struct LogOperations: Sendable {
         defer { subscription.cancel() }
         let start: UInt64 = if case .offset(let offset) = query.start { offset } else { 0 }
         return try await withThrowingTaskGroup(of: Lines?.self) { group in
-            group.addTask { try await Self.collect(subscription, from: start) }
+            group.addTask { try await Self.collect(subscription, query, from: start) }
             group.addTask {
                 try await clock.sleep(clock.now() + Self.pageTimeout)
                 return nil
@@ -61,16 +82,23 @@ struct LogOperations: Sendable {
         }
     }
 
-    private static func collect(_ subscription: LogSubscription, from start: UInt64) async throws -> Lines {
+    private static func collect(
+        _ subscription: LogSubscription,
+        _ query: Query,
+        from start: UInt64
+    ) async throws -> Lines {
         var page = Lines(lines: [], nextOffset: start)
         var bytes = 0
+        var looked = 0
         for try await chunk in subscription {
             for (index, line) in chunk.lines.enumerated() {
-                guard page.lines.count < maximumPageLines, bytes < maximumPageBytes else {
+                guard page.lines.count < maximumPageLines, bytes < maximumPageBytes, looked < maximumSearchBytes else {
                     // The rest of this chunk is asked for again.
                     page.nextOffset = chunk.lines[index].offset
                     return page
                 }
+                looked += line.text.count
+                guard query.isWanted(line) else { continue }
                 bytes += line.text.count
                 page.lines.append(line)
             }

@@ -2,7 +2,7 @@ import Foundation
 import WireFormat
 
 /// What a machine shows of itself when it opens a session.
-struct MachineWitness: Sendable, Equatable {
+struct MachineWitness: Sendable, Equatable, Codable {
     /// A keyed hash of the machine id; empty where the agent cannot tell.
     var fingerprint = ""
     /// Another one after each boot; empty where the agent cannot tell.
@@ -33,7 +33,7 @@ struct MachineWitness: Sendable, Equatable {
 }
 
 /// A machine that was turned away because another one holds the same identity.
-struct Quarantine: Sendable, Equatable {
+struct Quarantine: Sendable, Equatable, Codable {
     var machine: MachineWitness
     /// One sentence with the evidence and what to do.
     var reason: String
@@ -61,7 +61,21 @@ struct IdentityPolicy: Sendable {
     ///   - newcomer: who dials.
     ///   - present: who holds the running session and was heard lately; nil where nobody does.
     ///   - earlier: who had sessions before `present`.
-    func judge(_ newcomer: MachineWitness, present: MachineWitness?, earlier: [MachineWitness]) -> Verdict {
+    ///   - refused: machines that an operator has decided against.
+    ///   - holder: who holds the identity or held it last, heard or not.
+    func judge(
+        _ newcomer: MachineWitness,
+        present: MachineWitness?,
+        earlier: [MachineWitness],
+        refused: [MachineWitness] = [],
+        holder: MachineWitness? = nil
+    ) -> Verdict {
+        if refused.contains(where: { Self.isRefused(newcomer, $0, holder: holder) }) {
+            return .quarantine(
+                reason: "an operator has decided that \(Self.name(newcomer)) is not this node. "
+                    + "Pair it with a code of its own: edge-agent enroll --hub URL --code CODE"
+            )
+        }
         guard let present else { return .admit }
         if !newcomer.fingerprint.isEmpty, !present.fingerprint.isEmpty, newcomer.fingerprint != present.fingerprint {
             return .quarantine(
@@ -78,6 +92,17 @@ struct IdentityPolicy: Sendable {
             )
         }
         return .admit
+    }
+
+    /// The same boot, or a later one of a machine that can be told from the node's.
+    private static func isRefused(
+        _ newcomer: MachineWitness,
+        _ refused: MachineWitness,
+        holder: MachineWitness?
+    ) -> Bool {
+        if newcomer.isSameBoot(as: refused), !newcomer.bootID.isEmpty || !newcomer.fingerprint.isEmpty { return true }
+        return !newcomer.fingerprint.isEmpty && newcomer.fingerprint == refused.fingerprint
+            && holder?.fingerprint != newcomer.fingerprint
     }
 
     /// The boots to remember once `newcomer` was admitted.

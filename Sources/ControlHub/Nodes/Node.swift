@@ -20,6 +20,36 @@ struct Node: Sendable {
     var linkRTTMicroseconds: Int64?
     /// The node's wall clock minus the hub's; only shown.
     var clockOffsetMilliseconds: Int64?
+    var labels: [String: String] = [:]
+    /// Since when nothing is to be placed or started on it any more.
+    var drainedAt: Date?
+    /// Instead of the hub's.
+    var thresholds: NodeThresholds?
+    /// A machine that was turned away and waits for a decision.
+    var quarantine: Quarantine?
+    /// Machines that an operator has decided against: they are never this node.
+    var refusedMachines: [MachineWitness] = []
+}
+
+/// When one node is called degraded and offline, instead of when the hub says of all.
+struct NodeThresholds: Sendable, Equatable, CustomStringConvertible {
+    var degradedAfter: Duration
+    var offlineAfter: Duration
+    var closedGrace: Duration
+
+    var description: String {
+        "degraded after \(degradedAfter.seconds) s, offline after \(offlineAfter.seconds) s, "
+            + "\(closedGrace.seconds) s after its connection closed"
+    }
+
+    func applied(to hub: HealthThresholds) -> HealthThresholds {
+        HealthThresholds(
+            heartbeatInterval: hub.heartbeatInterval,
+            degradedAfter: degradedAfter,
+            offlineAfter: offlineAfter,
+            closedGrace: closedGrace
+        )
+    }
 }
 
 /// What became of a token an agent presented.

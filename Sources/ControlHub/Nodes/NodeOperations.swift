@@ -6,6 +6,7 @@ import WireFormat
 struct NodeOperations: Sendable {
     let store: NodeStore
     let registry: NodeRegistry
+    let history: ResourceHistory
     let events: EventFeed
     let clock: HubClock
     let logger: Logger
@@ -45,17 +46,6 @@ struct NodeOperations: Sendable {
         )
     }
 
-    func rename(_ id: NodeID, to name: String, by actor: Actor) async throws {
-        let name = try NamePolicy.checked(name)
-        let date = clock.date()
-        try await store.rename(id, to: name, at: date, by: actor)
-        events.publish(
-            "node.updated",
-            at: date,
-            .object(["change": .string("name"), "node_id": .string(id.rawValue), "name": .string(name)])
-        )
-    }
-
     /// Withdraws every token of the node and ends its session.
     func revoke(_ id: NodeID, by actor: Actor, channel: any AgentChannel) async throws {
         let date = clock.date()
@@ -73,6 +63,7 @@ struct NodeOperations: Sendable {
         let date = clock.date()
         try await store.delete(id, at: date, by: actor)
         registry.remove(id)
+        history.forget(id)
         events.publish(
             "node.updated",
             at: date,
@@ -90,10 +81,6 @@ struct NodeOperations: Sendable {
     func find(_ idOrName: String) async throws -> Node {
         guard let node = try await store.find(idOrName: idOrName) else { throw NodeStore.notFound(idOrName) }
         return node
-    }
-
-    func list(after: NodeID?, limit: Int) async throws -> [Node] {
-        try await store.list(after: after, limit: limit)
     }
 
     // MARK: For the Gateway
@@ -142,11 +129,12 @@ struct NodeOperations: Sendable {
         remoteAddress: String,
         at date: Date
     ) async throws -> OpenedSession {
-        let thresholds = registry.thresholds
+        let thresholds = registry.thresholds(of: node)
         let newcomer = MachineWitness(hello, remoteAddress: remoteAddress)
         let (evidence, isNews) = registry.judge(node, newcomer, now: clock.now(), at: date)
         if let reason = evidence {
             let stored = try await self.node(node)
+            await keepQuarantine(node)
             if isNews {
                 logger.error(
                     "a second machine with one identity was quarantined",
@@ -168,6 +156,7 @@ struct NodeOperations: Sendable {
             )
         }
         let (epoch, name) = try await store.openSession(node, hello: hello, remoteAddress: remoteAddress, at: date)
+        let hadQuarantine = registry.live(node)?.quarantine != nil
         let transition = registry.open(
             node,
             epoch: epoch,
@@ -176,6 +165,7 @@ struct NodeOperations: Sendable {
             now: clock.now(),
             at: date
         )
+        if hadQuarantine, registry.live(node)?.quarantine == nil { await keepQuarantine(node) }
         events.publish(
             "node.updated",
             at: date,
@@ -215,6 +205,7 @@ struct NodeOperations: Sendable {
         roundTripMicroseconds: UInt64,
         at date: Date
     ) {
+        history.note(node, resources, linkRTTMicroseconds: roundTripMicroseconds, at: date)
         events.publish(
             "node.updated",
             at: date,

@@ -23,6 +23,10 @@ final class NodeRegistry: Sendable {
         /// Who held sessions before; see `IdentityPolicy`.
         var earlierMachines: [MachineWitness] = []
         var quarantine: Quarantine?
+        /// Machines that an operator has decided against.
+        var refusedMachines: [MachineWitness] = []
+        /// The node's own; nil where the hub's hold.
+        var thresholds: HealthThresholds?
         var resources: WireNodeResources?
         var botUsage: [WireBotUsage] = []
         var linkRTTMicroseconds: Int64?
@@ -43,16 +47,15 @@ final class NodeRegistry: Sendable {
         let at: Date
     }
 
-    private let policy: HealthPolicy
+    /// The hub's, for nodes without their own.
+    let thresholds: HealthThresholds
     private let identity = IdentityPolicy()
     private let state = Mutex<[NodeID: Live]>([:])
     private let heartbeats = Mutex<UInt64>(0)
 
     init(thresholds: HealthThresholds) {
-        policy = HealthPolicy(thresholds: thresholds)
+        self.thresholds = thresholds
     }
-
-    var thresholds: HealthThresholds { policy.thresholds }
 
     /// Takes over what the database knows, at the start of the hub.
     func load(_ nodes: [Node], now: ContinuousClock.Instant, date: Date) {
@@ -66,6 +69,9 @@ final class NodeRegistry: Sendable {
                 live.clockOffsetMilliseconds = node.clockOffsetMilliseconds
                 live.machine = node.hello.map { MachineWitness($0, remoteAddress: node.remoteAddress ?? "") }
                 live.healthSince = node.createdAt
+                live.quarantine = node.quarantine
+                live.refusedMachines = node.refusedMachines
+                live.thresholds = node.thresholds?.applied(to: thresholds)
                 if node.hello != nil {
                     live.closedAt = now
                     live.lastSeenAt = node.lastSeenAt
@@ -99,6 +105,14 @@ final class NodeRegistry: Sendable {
         state.withLock { $0[node] }
     }
 
+    /// What a bot uses, as its node last said; nil where the node is away or has said nothing.
+    func usage(of bot: BotID, on node: NodeID) -> WireBotUsage? {
+        state.withLock { state in
+            guard let live = state[node], live.isConnected else { return nil }
+            return live.botUsage.first { $0.botID == bot.rawValue }
+        }
+    }
+
     /// How many nodes are in which health.
     func countsByHealth() -> [NodeHealthState: Int] {
         state.withLock { state in
@@ -123,8 +137,15 @@ final class NodeRegistry: Sendable {
     ) -> (quarantineReason: String?, isNews: Bool) {
         state.withLock { state in
             guard var live = state[node] else { return (nil, false) }
-            let isHeard = live.isConnected && live.heardAt.map { now - $0 <= policy.thresholds.degradedAfter } == true
-            let verdict = identity.judge(newcomer, present: isHeard ? live.machine : nil, earlier: live.earlierMachines)
+            let limit = (live.thresholds ?? thresholds).degradedAfter
+            let isHeard = live.isConnected && live.heardAt.map { now - $0 <= limit } == true
+            let verdict = identity.judge(
+                newcomer,
+                present: isHeard ? live.machine : nil,
+                earlier: live.earlierMachines,
+                refused: live.refusedMachines,
+                holder: live.machine
+            )
             guard case .quarantine(let reason) = verdict else { return (nil, false) }
             let known = live.quarantine.flatMap { $0.machine.isSameBoot(as: newcomer) ? $0 : nil }
             live.quarantine = Quarantine(
@@ -145,7 +166,64 @@ final class NodeRegistry: Sendable {
             state[node]?.machine = nil
             state[node]?.earlierMachines = []
             state[node]?.quarantine = nil
+            state[node]?.refusedMachines = []
         }
+    }
+
+    /// The machine that holds the node's identity and the one that was turned away; nil where none was.
+    func machines(of node: NodeID) -> (holder: MachineWitness?, newcomer: MachineWitness)? {
+        state.withLock { state in
+            state[node].flatMap { live in live.quarantine.map { (live.machine, $0.machine) } }
+        }
+    }
+
+    /// Never admits a machine as this node again, and ends the quarantine.
+    ///
+    /// - Parameter isHolderReplaced: the node has moved: whoever comes next is the node.
+    /// - Returns: all machines that are refused now.
+    func refuse(
+        _ machine: MachineWitness?,
+        of node: NodeID,
+        isHolderReplaced: Bool,
+        at date: Date
+    ) -> [MachineWitness] {
+        state.withLock { state in
+            guard var live = state[node] else { return [] }
+            if isHolderReplaced, let newcomer = live.quarantine?.machine {
+                live.earlierMachines = []
+                live.refusedMachines.removeAll { $0.isSameBoot(as: newcomer) }
+                live.machine = newcomer
+                // Until the newcomer is here nobody holds the identity; the old session is being closed.
+                live.isConnected = false
+                live.closedAt = live.heardAt
+                live.linkSince = date
+                live.closeReason = "an operator has decided that the node has moved"
+            }
+            if let machine, !live.refusedMachines.contains(where: { $0.isSameBoot(as: machine) }) {
+                live.refusedMachines = Array((live.refusedMachines + [machine]).suffix(IdentityPolicy.historyLimit))
+            }
+            live.quarantine = nil
+            state[node] = live
+            return live.refusedMachines
+        }
+    }
+
+    /// Gives a node thresholds of its own, or the hub's again.
+    func setThresholds(
+        _ own: NodeThresholds?,
+        of node: NodeID,
+        now: ContinuousClock.Instant,
+        at date: Date
+    ) -> Transition? {
+        state.withLock { state in
+            guard var live = state[node] else { return nil }
+            live.thresholds = own?.applied(to: thresholds)
+            return settle(&state, node, live, now: now, date: date)
+        }
+    }
+
+    func thresholds(of node: NodeID) -> HealthThresholds {
+        state.withLock { $0[node]?.thresholds ?? thresholds }
     }
 
     /// A session began.
@@ -282,7 +360,7 @@ final class NodeRegistry: Sendable {
         } else {
             link = .neverSeen
         }
-        let verdict = policy.evaluate(link)
+        let verdict = HealthPolicy(thresholds: live.thresholds ?? thresholds).evaluate(link)
         let before = live.health
         live.healthReason = verdict.reason
         if before != verdict.state {

@@ -7,13 +7,30 @@ import WireFormat
 struct NodeStore: Sendable {
     let database: HubDatabase
 
-    func list(after: NodeID? = nil, limit: Int = .max) async throws -> [Node] {
-        try await database.read { db in
-            try Row.fetchAll(
-                db,
-                sql: "SELECT * FROM nodes WHERE id > ? ORDER BY id LIMIT ?",
-                arguments: [after?.rawValue ?? "", limit]
-            ).map(Self.node)
+    /// Which nodes are wanted.
+    struct Filter: Sendable {
+        /// In the name, whatever its case.
+        var text: String?
+        /// A label's name with a value, or with any.
+        var label: (name: String, value: String?)?
+    }
+
+    /// Nodes, oldest first.
+    func list(_ filter: Filter = Filter(), after: NodeID? = nil, limit: Int = .max) async throws -> [Node] {
+        var conditions = ["id > ?"]
+        var arguments: StatementArguments = [after?.rawValue ?? ""]
+        if let text = filter.text {
+            conditions.append("instr(lower(name), lower(?)) > 0")
+            arguments += [text]
+        }
+        if let (name, value) = filter.label {
+            conditions.append("EXISTS (SELECT 1 FROM json_each(labels) WHERE key = ? AND (? IS NULL OR value = ?))")
+            arguments += [name, value, value]
+        }
+        arguments += [limit]
+        let sql = "SELECT * FROM nodes WHERE \(conditions.joined(separator: " AND ")) ORDER BY id LIMIT ?"
+        return try await database.read { [arguments] db in
+            try Row.fetchAll(db, sql: sql, arguments: arguments).map(Self.node)
         }
     }
 
@@ -69,7 +86,11 @@ struct NodeStore: Sendable {
             sql: "UPDATE node_tokens SET revoked_at = coalesce(revoked_at, ?) WHERE node_id = ?",
             arguments: [date.unixMilliseconds, node.rawValue]
         )
-        try db.execute(sql: "UPDATE nodes SET revoked_at = NULL WHERE id = ?", arguments: [node.rawValue])
+        // What was decided about machines was decided about holders of the old credentials.
+        try db.execute(
+            sql: "UPDATE nodes SET revoked_at = NULL, quarantine = NULL, refused_machines = NULL WHERE id = ?",
+            arguments: [node.rawValue]
+        )
     }
 
     /// Throws unless `epoch` is the node's newest session and the node may have one. In the same transaction as a write
@@ -88,6 +109,17 @@ struct NodeStore: Sendable {
         guard row["session_epoch"] == Int64(clamping: epoch) else {
             throw HubError(.staleSession, "Session \(epoch) of the node was replaced by a newer one.")
         }
+    }
+
+    /// Throws `nodeDraining` where nothing is to be placed or started on the node, `notFound` where there is none.
+    static func requireTakingBots(_ db: Database, _ id: NodeID) throws {
+        guard let node = try find(db, id) else { throw notFound(id) }
+        guard node.drainedAt != nil else { return }
+        throw HubError(
+            .nodeDraining,
+            "Node \(node.name) is being drained: nothing is placed or started on it. "
+                + "Choose another node, or end it: POST /api/nodes/\(id)/drain {\"enabled\": false}"
+        )
     }
 
     func confirmSession(_ id: NodeID, epoch: UInt64) async throws {
@@ -146,15 +178,6 @@ struct NodeStore: Sendable {
             guard try !Self.isNameTaken(db, name) else { throw Self.nameTaken(name) }
             try Self.insert(db, id: id, name: name, tokenHash: tokenHash, at: date, expiresAt: expiresAt)
             try AuditStore.append(db, at: date, actor: actor, action: "node.create", target: id.rawValue, detail: name)
-        }
-    }
-
-    func rename(_ id: NodeID, to name: String, at date: Date, by actor: Actor) async throws {
-        try await database.write { db in
-            guard try Self.find(db, id) != nil else { throw Self.notFound(id) }
-            guard try !Self.isNameTaken(db, name, except: id) else { throw Self.nameTaken(name) }
-            try db.execute(sql: "UPDATE nodes SET name = ? WHERE id = ?", arguments: [name, id.rawValue])
-            try AuditStore.append(db, at: date, actor: actor, action: "node.rename", target: id.rawValue, detail: name)
         }
     }
 
@@ -297,7 +320,7 @@ struct NodeStore: Sendable {
         HubError(.notFound, "There is no node \(idOrName). List the nodes with GET /api/nodes.")
     }
 
-    private static func nameTaken(_ name: String) -> HubError {
+    static func nameTaken(_ name: String) -> HubError {
         HubError(.nameTaken, "Another node is called \(name). Choose another name.")
     }
 
@@ -318,7 +341,23 @@ struct NodeStore: Sendable {
             hello: try hello.map { try WireHello(serializedBytes: $0) },
             resources: try resources.map { try WireNodeResources(serializedBytes: $0) },
             linkRTTMicroseconds: row["link_rtt_us"],
-            clockOffsetMilliseconds: row["clock_offset_ms"]
+            clockOffsetMilliseconds: row["clock_offset_ms"],
+            labels: try NodeSettingsStore.value([String: String].self, row["labels"]) ?? [:],
+            drainedAt: Date(row: row, "drained_at"),
+            thresholds: Self.thresholds(row),
+            quarantine: try NodeSettingsStore.value(Quarantine.self, row["quarantine"]),
+            refusedMachines: try NodeSettingsStore.value([MachineWitness].self, row["refused_machines"]) ?? []
+        )
+    }
+
+    private static func thresholds(_ row: Row) -> NodeThresholds? {
+        guard let degraded: Int64 = row["degraded_after_ms"], let offline: Int64 = row["offline_after_ms"],
+            let grace: Int64 = row["closed_grace_ms"]
+        else { return nil }
+        return NodeThresholds(
+            degradedAfter: .milliseconds(degraded),
+            offlineAfter: .milliseconds(offline),
+            closedGrace: .milliseconds(grace)
         )
     }
 }

@@ -32,6 +32,8 @@ struct WebSocketUpgradeChannel<Request: Sendable, Application: WebSocketApplicat
     private static var maxHeaderBytes: Int { 32 << 10 }
     /// How long an HTTP connection may be silent.
     private static var idleTimeout: Duration { .seconds(60) }
+    /// How long a new connection may take until its first request's head is there, TLS included.
+    private static var headTimeout: TimeAmount { .seconds(20) }
 
     let responder: HTTPChannelHandler.Responder
     let webSocketConfiguration: ConnectionConfiguration
@@ -67,6 +69,15 @@ struct WebSocketUpgradeChannel<Request: Sendable, Application: WebSocketApplicat
             let negotiated = try channel.pipeline.syncOperations.configureUpgradableHTTPServerPipeline(
                 configuration: configuration
             )
+            let decoder = try channel.pipeline.syncOperations.context(
+                handlerType: ByteToMessageHandler<HTTPRequestDecoder>.self
+            )
+            try channel.pipeline.syncOperations.addHandler(
+                MalformedRequestHandler(),
+                position: .after(decoder.handler)
+            )
+            let deadline = channel.eventLoop.scheduleTask(in: Self.headTimeout) { channel.close(promise: nil) }
+            negotiated.whenComplete { _ in deadline.cancel() }
             return Value(negotiated: negotiated, channel: channel)
         }
     }
@@ -81,6 +92,7 @@ struct WebSocketUpgradeChannel<Request: Sendable, Application: WebSocketApplicat
                 try channel.pipeline.syncOperations.addHandler(RefusedRequestHandler(refused))
             }
             try channel.pipeline.syncOperations.addHandler(HTTP1ToHTTPServerCodec(secure: false))
+            try channel.pipeline.syncOperations.addHandler(ClosingHandler())
             try channel.pipeline.syncOperations.addHandler(
                 HTTPConnectionStateHandler(idleTimeout: Self.idleTimeout, logger: logger)
             )

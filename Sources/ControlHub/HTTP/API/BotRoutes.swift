@@ -43,6 +43,19 @@ struct BotRoutes {
         let commandId: String
     }
 
+    /// What becomes of a deleted bot's files.
+    private enum WorkspaceFate: String, Codable, Sendable, CaseIterable {
+        case removed, kept
+    }
+
+    private struct Deleted: Codable, APIDocument {
+        static let schemaName: String? = "DeletedBot"
+
+        let commandId: String
+        let workspace: WorkspaceFate
+        let message: String
+    }
+
     var routes: [APIRoute] { editing + running }
 
     private var editing: [APIRoute] {
@@ -54,7 +67,7 @@ struct BotRoutes {
                 .bots,
                 "The bots, oldest first.",
                 parameters: [
-                    .query("node_id", .string(lengths: 1...64), "Only those placed on this node."), .limit, .cursor,
+                    .query("node_id", .text, "Only those placed on this node."), .limit, .cursor,
                 ],
                 answers: [.json(Page<BotDocument>.self)]
             ) { request, _ in
@@ -64,7 +77,11 @@ struct BotRoutes {
                     after: request.text("cursor").map(BotID.init(rawValue:)),
                     limit: limit + 1
                 )
-                return try JSONCoding.response(Page(bots, limit: limit, cursor: \.id.rawValue, item: BotDocument.init))
+                return try JSONCoding.response(
+                    Page(bots, limit: limit, cursor: \.id.rawValue) {
+                        BotDocument($0, usage: services.nodes.registry.usage(of: $0.id, on: $0.nodeID))
+                    }
+                )
             },
             APIRoute(
                 .post,
@@ -74,7 +91,7 @@ struct BotRoutes {
                 "Make a stopped bot on a node.",
                 body: .json(CreateBody.self),
                 answers: [.created(BotDocument.self)],
-                errors: [.nameTaken, .notFound]
+                errors: [.nameTaken, .notFound, .nodeDraining]
             ) { request, context in
                 let body = try await request.json(CreateBody.self, limit: JSONCoding.largeBodyBytes)
                 let id = try await services.bots.create(
@@ -84,12 +101,12 @@ struct BotRoutes {
                     config: body.config,
                     by: try context.actor()
                 )
-                return try JSONCoding.response(BotDocument(try await services.bots.store.bot(id)), status: .created)
+                return try JSONCoding.response(try await document(id), status: .created)
             },
             APIRoute(.get, "/api/bots/{id}", .viewer, .bots, "One bot.", answers: [.json(BotDocument.self)]) {
                 _,
                 context in
-                try JSONCoding.response(BotDocument(try await services.bots.store.bot(try context.botID())))
+                try JSONCoding.response(try await document(try context.botID()))
             },
             APIRoute(
                 .patch,
@@ -110,7 +127,7 @@ struct BotRoutes {
                     )
                 }
                 try await services.bots.update(id, name: body.name, config: body.config, by: try context.actor())
-                return try JSONCoding.response(BotDocument(try await services.bots.store.bot(id)))
+                return try JSONCoding.response(try await document(id))
             },
             APIRoute(
                 .delete,
@@ -125,17 +142,29 @@ struct BotRoutes {
                         "`true` leaves the bot's workspace on the node; otherwise it is removed with the bot."
                     )
                 ],
-                answers: [.accepted(Accepted.self)],
-                errors: [.queueFull]
-            ) { request, context in
-                let command = try await services.commands.delete(
-                    try context.botID(),
-                    keepWorkspace: try request.flag("keep_workspace"),
-                    by: try context.actor()
-                )
-                return try JSONCoding.response(Accepted(commandId: command.rawValue), status: .accepted)
-            },
+                answers: [.accepted(Deleted.self)],
+                errors: [.queueFull],
+                handler: delete
+            ),
         ]
+    }
+
+    @Sendable
+    private func delete(_ request: Request, _ context: HubRequestContext) async throws -> Response {
+        let id = try context.botID()
+        let isKept = try request.flag("keep_workspace")
+        let bot = try await services.bots.store.bot(id)
+        let command = try await services.commands.delete(id, keepWorkspace: isKept, by: try context.actor())
+        return try JSONCoding.response(
+            Deleted(
+                commandId: command.rawValue,
+                workspace: isKept ? .kept : .removed,
+                message: isKept
+                    ? "\(bot.name) is removed from \(bot.nodeName); its workspace stays there, in the agent's bots/\(id)."
+                    : "\(bot.name) is removed from \(bot.nodeName) with its workspace."
+            ),
+            status: .accepted
+        )
     }
 
     private var running: [APIRoute] {
@@ -152,6 +181,11 @@ struct BotRoutes {
         ]
     }
 
+    private func document(_ id: BotID) async throws -> BotDocument {
+        let bot = try await services.bots.store.bot(id)
+        return BotDocument(bot, usage: services.nodes.registry.usage(of: id, on: bot.nodeID))
+    }
+
     private func control(
         _ verb: String,
         _ summary: String,
@@ -164,7 +198,7 @@ struct BotRoutes {
             .bots,
             summary,
             answers: [.accepted(Accepted.self)],
-            errors: [.queueFull]
+            errors: [.queueFull] + (verb == "stop" ? [] : [.nodeDraining])
         ) { _, context in
             let command = try await action(try context.botID(), try context.actor())
             return try JSONCoding.response(Accepted(commandId: command.rawValue), status: .accepted)

@@ -89,7 +89,7 @@ struct EnrollmentRoutes {
                 .admin,
                 .pairing,
                 "Make a one-time code that pairs an agent; it is shown this once.",
-                body: .json(CreateBody.self, isRequired: false),
+                body: .json(CreateBody.self),
                 answers: [.created(Document.self)],
                 errors: [.notFound]
             ) { request, context in
@@ -145,7 +145,7 @@ struct EnrollmentRoutes {
                 .pairing,
                 "Redeem a code. For agents; the code is the credential.",
                 details: "Members that are not known are ignored here: agents may be newer than the hub.",
-                body: .json(EnrollmentRequest.self),
+                body: .json(EnrollmentRequest.self, isStrict: false),
                 answers: [.created(RedeemedDocument.self)],
                 errors: [.enrollmentCodeInvalid, .enrollmentCodeExpired, .enrollmentCodeUsed],
                 handler: redeem

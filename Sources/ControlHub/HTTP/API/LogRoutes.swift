@@ -1,6 +1,7 @@
 import Foundation
 import HTTPTypes
 import Hummingbird
+import NIOCore
 import WireFormat
 
 /// `/api/bots/{id}/logs`: a page as JSON, or a stream that follows.
@@ -63,8 +64,70 @@ struct LogRoutes {
                 answers: [APIAnswer.json(Lines.self).or("text/event-stream")],
                 errors: [.nodeOffline],
                 handler: read
-            )
+            ),
+            APIRoute(
+                .get,
+                "/api/bots/{id}/logs/download",
+                .viewer,
+                .logs,
+                "All of a bot's log that its node still has, as a text file.",
+                details: "One line each: time, source, text.",
+                parameters: [
+                    .query("since", .time, "Only lines written at this time or later."),
+                    .query("search", .text, "Only lines that hold this, whatever the case."),
+                    .query("source", .words(of: Source.self), "Only what the bot wrote there."),
+                ],
+                answers: [.content("text/plain", "The log.")],
+                errors: [.nodeOffline, .tooManyStreams],
+                handler: download
+            ),
         ]
+    }
+
+    /// Where a line was written.
+    private enum Source: String, CaseIterable, Sendable {
+        case stdout, stderr, supervisor
+
+        var wire: WireLogSource {
+            switch self {
+            case .stdout: .stdout
+            case .stderr: .stderr
+            case .supervisor: .supervisor
+            }
+        }
+    }
+
+    @Sendable
+    private func download(_ request: Request, _ context: HubRequestContext) async throws -> Response {
+        let id = try context.botID()
+        var query = LogOperations.Query(start: .offset(0), since: try request.time("since"))
+        query.text = try request.text("search")
+        query.source = try request.word("source", of: Source.self)?.wire
+        let bot = try await services.bots.store.bot(id)
+        let lease = try services.streams.lease(for: context)
+        let subscription = try await services.logs.whole(id, query)
+        let body = ResponseBody { [query] writer in
+            defer {
+                subscription.cancel()
+                lease.release()
+            }
+            for try await chunk in subscription {
+                let lines = chunk.lines.filter(query.isWanted).map(Line.init)
+                let text = lines.map { "\($0.at.rfc3339) \($0.source) \($0.text)\n" }.joined()
+                if !text.isEmpty { try await writer.write(ByteBuffer(string: text)) }
+            }
+            try await writer.finish(nil)
+        }
+        // A name is anything; a header is not.
+        let name = bot.name.map { $0.isASCII && ($0.isLetter || $0.isNumber || "-_.".contains($0)) ? $0 : "_" }
+        return Response(
+            status: .ok,
+            headers: [
+                .contentType: "text/plain; charset=utf-8", .cacheControl: "no-store",
+                .contentDisposition: "attachment; filename=\"\(String(name)).log\"",
+            ],
+            body: body
+        )
     }
 
     @Sendable
@@ -83,10 +146,10 @@ struct LogRoutes {
         return try services.streams.response(
             for: context,
             services: services,
-            next: {
+            next: { [query] in
                 guard let chunk = try await subscription.next() else { return nil }
                 let data = try JSONCoding.encode(
-                    Lines(lines: chunk.lines.map(Line.init), nextOffset: chunk.nextOffset)
+                    Lines(lines: chunk.lines.filter(query.isWanted).map(Line.init), nextOffset: chunk.nextOffset)
                 )
                 return [ServerSentEvent(id: String(chunk.nextOffset), name: nil, data: data)]
             },
@@ -101,7 +164,17 @@ struct LogRoutes {
             throw HubError(.invalidRequest, "`tail` and `offset` exclude each other. Give one of them.")
         }
         let since = try request.time("since")
-        let start: LogOperations.Query.Start = offset.map { .offset(UInt64($0)) } ?? .tail(lines: UInt32(tail ?? 100))
-        return LogOperations.Query(start: start, since: since)
+        let text = try request.text("search")
+        let source = try request.word("source", of: Source.self)?.wire
+        let isSearch = text != nil && tail == nil
+        let start: LogOperations.Query.Start =
+            if let offset {
+                .offset(UInt64(offset))
+            } else if isSearch {
+                .offset(0)
+            } else {
+                .tail(lines: UInt32(tail ?? 100))
+            }
+        return LogOperations.Query(start: start, since: since, text: text, source: source)
     }
 }

@@ -111,9 +111,41 @@ struct NodeDocument: Codable, APIDocument {
     let revokedAt: Date?
     let sessionEpoch: UInt64
     let quarantine: QuarantineDocument?
+    let labels: [String: String]
+    let draining: Bool
+    let drainedAt: Date?
+    let thresholds: Thresholds
 
-    init(_ node: Node, live: NodeRegistry.Live?, bots: [Bot]) {
-        let live = live ?? NodeRegistry.Live()
+    static var memberDetails: [String: Schema] {
+        [
+            "health": .words(of: NodeHealthState.self),
+            "capabilities": Schema().described("What the agent can do; names the protocol's document explains."),
+            "clock_offset_ms": Schema().described("The node's wall clock minus the hub's. Nothing is decided by it."),
+            "quarantine": Schema().described("A machine with this node's identity that was turned away."),
+            "draining": Schema().described("Nothing is placed or started on it."),
+        ]
+    }
+
+    /// When the node is called degraded and offline.
+    struct Thresholds: Codable, Sendable {
+        let heartbeatIntervalSeconds: Double
+        let degradedAfterSeconds: Double
+        let offlineAfterSeconds: Double
+        let closedGraceSeconds: Double
+        /// The node's own; otherwise the hub's.
+        let own: Bool
+
+        init(_ thresholds: HealthThresholds, own: Bool) {
+            heartbeatIntervalSeconds = thresholds.heartbeatInterval.seconds
+            degradedAfterSeconds = thresholds.degradedAfter.seconds
+            offlineAfterSeconds = thresholds.offlineAfter.seconds
+            closedGraceSeconds = thresholds.closedGrace.seconds
+            self.own = own
+        }
+    }
+
+    init(_ node: Node, registry: NodeRegistry, bots: [BotStore.Summary]) {
+        let live = registry.live(node.id) ?? NodeRegistry.Live()
         let hello = node.hello
         id = node.id.rawValue
         name = node.name
@@ -141,6 +173,10 @@ struct NodeDocument: Codable, APIDocument {
         revokedAt = node.revokedAt
         sessionEpoch = max(node.sessionEpoch, live.epoch)
         quarantine = live.quarantine.map(QuarantineDocument.init)
+        labels = node.labels
+        draining = node.drainedAt != nil
+        drainedAt = node.drainedAt
+        thresholds = Thresholds(registry.thresholds(of: node.id), own: node.thresholds != nil)
     }
 
     private static func link(_ node: Node, _ live: NodeRegistry.Live) -> Fact {
@@ -175,7 +211,7 @@ struct NodeDocument: Codable, APIDocument {
         }
     }
 
-    private static func workload(_ live: NodeRegistry.Live, _ bots: [Bot]) -> Workload {
+    private static func workload(_ live: NodeRegistry.Live, _ bots: [BotStore.Summary]) -> Workload {
         let running = bots.filter { [.ready, .starting].contains($0.status?.phase ?? .unspecified) }.count
         let troubled = bots.filter { [.failed, .backoff].contains($0.status?.phase ?? .unspecified) }
         let since = bots.compactMap { $0.status?.sinceUnixMs }.max().map { Date(unixMilliseconds: Int64(clamping: $0)) }
@@ -194,93 +230,5 @@ struct NodeDocument: Codable, APIDocument {
             (state, reason) = ("ok", "\(running) of \(bots.count) \(bots.count == 1 ? "bot" : "bots") run.")
         }
         return Workload(state: state, reason: reason, since: since, botsRunning: running, botsTotal: bots.count)
-    }
-}
-
-/// What a node has and uses, as the API shows it.
-struct ResourcesDocument: Codable, APIDocument {
-    static let schemaName: String? = "Resources"
-
-    struct Disk: Codable, Sendable {
-        let mountPoint: String
-        let device: String
-        let fileSystem: String
-        let totalBytes: UInt64
-        let availableBytes: UInt64
-    }
-
-    struct Times: Codable, Sendable {
-        let user: Double
-        let nice: Double
-        let system: Double
-        let idle: Double
-        let iowait: Double
-        let irq: Double
-        let softirq: Double
-        let steal: Double
-    }
-
-    let cpuCount: UInt32
-    let cpuPercent: Double?
-    let load1m: Double
-    let load5m: Double
-    let load15m: Double
-    let memoryTotalBytes: UInt64
-    let memoryAvailableBytes: UInt64
-    let swapTotalBytes: UInt64
-    let swapFreeBytes: UInt64
-    let disks: [Disk]
-    let networkReceivedBytesTotal: UInt64
-    let networkTransmittedBytesTotal: UInt64
-    let bootAt: Date?
-    let cpuTimes: Times?
-    let agentRssBytes: UInt64
-
-    private enum CodingKeys: String, CodingKey {
-        case cpuCount, cpuPercent
-        // The strategy for names splits before capitals only.
-        case load1m = "load_1m"
-        case load5m = "load_5m"
-        case load15m = "load_15m"
-        case memoryTotalBytes, memoryAvailableBytes, swapTotalBytes, swapFreeBytes, disks, networkReceivedBytesTotal
-        case networkTransmittedBytesTotal, bootAt, cpuTimes, agentRssBytes
-    }
-
-    init(_ resources: WireNodeResources) {
-        cpuCount = resources.cpuCount
-        cpuPercent = resources.hasCpuPercent ? resources.cpuPercent : nil
-        load1m = resources.load1M
-        load5m = resources.load5M
-        load15m = resources.load15M
-        memoryTotalBytes = resources.memoryTotalBytes
-        memoryAvailableBytes = resources.memoryAvailableBytes
-        swapTotalBytes = resources.swapTotalBytes
-        swapFreeBytes = resources.swapFreeBytes
-        disks = resources.disks.map {
-            Disk(
-                mountPoint: $0.mountPoint,
-                device: $0.device,
-                fileSystem: $0.fileSystem,
-                totalBytes: $0.totalBytes,
-                availableBytes: $0.availableBytes
-            )
-        }
-        networkReceivedBytesTotal = resources.networkReceivedBytesTotal
-        networkTransmittedBytesTotal = resources.networkTransmittedBytesTotal
-        bootAt =
-            resources.bootTimeUnixMs > 0 ? Date(unixMilliseconds: Int64(clamping: resources.bootTimeUnixMs)) : nil
-        cpuTimes =
-            resources.hasCpuTimes
-            ? Times(
-                user: resources.cpuTimes.user,
-                nice: resources.cpuTimes.nice,
-                system: resources.cpuTimes.system,
-                idle: resources.cpuTimes.idle,
-                iowait: resources.cpuTimes.iowait,
-                irq: resources.cpuTimes.irq,
-                softirq: resources.cpuTimes.softirq,
-                steal: resources.cpuTimes.steal
-            ) : nil
-        agentRssBytes = resources.agentRssBytes
     }
 }

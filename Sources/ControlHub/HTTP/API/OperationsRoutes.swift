@@ -62,9 +62,9 @@ struct OperationsRoutes {
                 .operations,
                 "Who changed what and when, newest first.",
                 parameters: [
-                    .query("actor", .string(lengths: 1...256), "Only what this operator did."),
-                    .query("action", .string(lengths: 1...64), "Only this, for example `node.revoke`."),
-                    .query("target", .string(lengths: 1...256), "Only what was done to this, by id."),
+                    .query("actor", .text, "Only what this operator did."),
+                    .query("action", .text, "Only this, for example `node.revoke`."),
+                    .query("target", .text, "Only what was done to this, by id."),
                     .query("since", .time, "Only what was done at this time or later."), .limit, .position,
                 ],
                 answers: [.json(Page<AuditDocument>.self)]

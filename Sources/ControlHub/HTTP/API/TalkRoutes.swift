@@ -229,10 +229,10 @@ struct PacketDocument: Codable, APIDocument {
 
     static let parameters: [APIParameter] = [
         .query("after", .integer(0...Int64.max), "Only packets with a higher `id`."),
-        .query("type", .string(lengths: 1...200), "Only of this type."),
-        .query("conversation_id", .string(lengths: 1...200), "Only of this conversation."),
-        .query("message_id", .string(lengths: 1...200), "Only those that belong to this message."),
-        .query("turn_id", .string(lengths: 1...200), "Only those of this turn."),
+        .query("type", .text, "Only of this type."),
+        .query("conversation_id", .text, "Only of this conversation."),
+        .query("message_id", .text, "Only those that belong to this message."),
+        .query("turn_id", .text, "Only those of this turn."),
         .query("since", .time, "Only those stored at this time or later."),
         .query("until", .time, "Only those stored before this time."),
         .query("order", .words(of: Order.self), "`asc`, oldest first, unless given."), .limit, .position,

@@ -20,8 +20,8 @@ struct IdempotencyMiddleware: RouterMiddleware {
         else {
             return try await next(request, context)
         }
-        guard (1...255).contains(key.utf8.count) else {
-            throw HubError(.invalidRequest, "`Idempotency-Key` must have 1 to 255 bytes.")
+        guard (1...255).contains(key.utf8.count), key.utf8.allSatisfy({ (0x21...0x7E).contains($0) }) else {
+            throw HubError(.invalidRequest, "`Idempotency-Key` must have 1 to 255 printable ASCII characters.")
         }
         let owner = try context.requireOperator().id
         let body = try await JSONCoding.body(request, limit: JSONCoding.largeBodyBytes)

@@ -56,7 +56,7 @@ final class SchemaReader {
         let document = type as? any APIDocument.Type
         let value = try Value(from: recorder)
         var schema = recorder.schema
-        if let document { schema = Self.applying(document.memberDetails, to: schema) }
+        schema = Self.applying(document?.memberDetails ?? [:], optional: recorder.optional, to: schema)
         guard let name = document?.schemaName else { return (value, schema) }
         named[name] = schema
         return (value, .reference(name))
@@ -71,11 +71,20 @@ final class SchemaReader {
         return open(type)
     }
 
-    private static func applying(_ details: [String: Schema], to schema: Schema) -> Schema {
+    /// - Parameter optional: members that may be missing; null is then as good as nothing.
+    private static func applying(
+        _ details: [String: Schema],
+        optional: Set<String>,
+        to schema: Schema
+    ) -> Schema {
         guard case .object(var properties)? = schema.members["properties"] else { return schema }
         for (name, detail) in details {
             guard case .object(let found)? = properties[name] else { continue }
             properties[name] = Schema(found).merging(detail).json
+        }
+        for name in optional {
+            guard case .object(let found)? = properties[name] else { continue }
+            properties[name] = Schema(found).orNull.json
         }
         var schema = schema
         schema.members["properties"] = .object(properties)

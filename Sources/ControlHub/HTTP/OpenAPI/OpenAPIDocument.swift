@@ -77,11 +77,11 @@ enum OpenAPIDocument {
             route.pathParameters.map { pathParameter($0) } + route.allParameters.map(parameter)
         if !parameters.isEmpty { members["parameters"] = .array(parameters) }
         if let body = route.body {
+            let schema = try body.schema(&library)
             members["requestBody"] = .object([
-                "required": .bool(body.isRequired),
-                "content": .object([
-                    body.mediaType: .object(["schema": try body.schema(&library).json])
-                ]),
+                // Nothing at all is as good as `{}`.
+                "required": .bool(schema.members["required"] != nil || schema == .bytes),
+                "content": .object([body.mediaType: .object(["schema": schema.json])]),
             ])
         }
         return .object(members)

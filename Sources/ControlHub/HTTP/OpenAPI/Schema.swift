@@ -27,6 +27,9 @@ struct Schema: Sendable, Equatable {
         return schema
     }
 
+    /// What `Request.text` takes.
+    static let text = string(lengths: 1...400)
+
     static func words(_ words: [String]) -> Schema {
         Schema(["type": .string("string"), "enum": .array(words.map(JSONValue.string))])
     }
@@ -60,7 +63,8 @@ struct Schema: Sendable, Equatable {
     /// The same or null.
     var orNull: Schema {
         guard case .string(let type)? = members["type"] else {
-            return members.isEmpty ? self : Schema(["anyOf": .array([json, .object(["type": .string("null")])])])
+            guard members["$ref"] != nil else { return self }
+            return Schema(["anyOf": .array([json, .object(["type": .string("null")])])])
         }
         var schema = self
         schema.members["type"] = .array([.string(type), .string("null")])

@@ -136,7 +136,7 @@ struct APIParameter: Sendable {
 
     static let limit = query("limit", .integer(1...500), "Items on a page; 100 unless given.")
     /// Of a list that goes on after an id.
-    static let cursor = query("cursor", .string(lengths: 1...400), "The `next_cursor` of the page before.")
+    static let cursor = query("cursor", .text, "The `next_cursor` of the page before.")
     /// Of a list that goes on at a position.
     static let position = query(
         "cursor",
@@ -148,16 +148,19 @@ struct APIParameter: Sendable {
 /// What a call takes.
 struct APIBody: Sendable {
     var mediaType: String
-    var isRequired: Bool
     var schema: @Sendable (inout SchemaLibrary) throws -> Schema
 
-    /// A JSON document. `isRequired` is false where nothing at all is as good as `{}`.
-    static func json<Document: APIDocument>(_ type: Document.Type, isRequired: Bool = true) -> APIBody {
-        APIBody(mediaType: "application/json", isRequired: isRequired) { try $0.schema(of: type) }
+    /// A JSON document. `isStrict` is false where members that are not known are ignored.
+    static func json<Document: APIDocument>(_ type: Document.Type, isStrict: Bool = true) -> APIBody {
+        APIBody(mediaType: "application/json") { library in
+            var schema = try library.schema(of: type)
+            if isStrict, schema.members["properties"] != nil { schema.members["additionalProperties"] = .bool(false) }
+            return schema
+        }
     }
 
     static func bytes(_ mediaType: String = "application/octet-stream") -> APIBody {
-        APIBody(mediaType: mediaType, isRequired: true) { _ in .bytes }
+        APIBody(mediaType: mediaType) { _ in .bytes }
     }
 }
 

@@ -31,7 +31,10 @@ extension Request {
     /// A whole number in the query. Throws `invalidRequest` for anything else and for what lies outside `range`.
     func number(_ name: String, in range: ClosedRange<Int64>) throws -> Int64? {
         guard let text = query(name) else { return nil }
-        guard let value = Int64(text), range.contains(value) else {
+        // Digits alone: what else `Int64` reads, such as a sign, is no JSON integer.
+        guard text.utf8.allSatisfy({ (UInt8(ascii: "0")...UInt8(ascii: "9")).contains($0) }),
+            let value = Int64(text), range.contains(value)
+        else {
             throw HubError(
                 .invalidRequest,
                 "`\(name)` must be a whole number from \(range.lowerBound) to \(range.upperBound)."
@@ -54,7 +57,7 @@ extension Request {
     func flag(_ name: String) throws -> Bool {
         switch query(name) {
         case nil, "false": return false
-        case "true", "": return true
+        case "true": return true
         default: throw HubError(.invalidRequest, "`\(name)` must be true or false.")
         }
     }
@@ -84,7 +87,7 @@ extension Request {
 
     /// A list's `cursor` that is a position.
     func positionCursor() throws -> Int64? {
-        try number("cursor", in: 0...Int64.max)
+        try number("cursor", in: 0...999_999_999_999_999_999)
     }
 }
 

@@ -16,6 +16,9 @@ enum HubMigrations {
             try db.execute(sql: MigrationOperatorTokens.sql)
         }
         migrator.registerMigration(MigrationPacketGaps.name, migrate: MigrationPacketGaps.run)
+        migrator.registerMigration(MigrationNodeLife.name) { db in
+            try db.execute(sql: MigrationNodeLife.sql)
+        }
         return migrator
     }
 
