@@ -35,6 +35,9 @@
 #ifndef SYS_pidfd_send_signal
 #define SYS_pidfd_send_signal 424
 #endif
+#ifndef SYS_openat2
+#define SYS_openat2 437
+#endif
 
 // Orphaned descendants become children of this process, so their exit status can be collected here.
 static inline int CLinux_set_child_subreaper(void) { return prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); }
@@ -128,6 +131,39 @@ static const int CLinux_at_empty_path = 0x1000;
 static inline int CLinux_spawn_new_session(posix_spawnattr_t *attributes) {
     return posix_spawnattr_setflags(attributes, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF | 0x80 /* SETSID */);
 }
+
+// Opens a path that must not lead out of `directory`, whatever is renamed or linked meanwhile: openat2 with
+// RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS, and without following any symbolic link where `no_links`. ENOSYS before Linux 5.6.
+static inline int CLinux_open_beneath(int directory, const char *path, int flags, unsigned int mode, int no_links) {
+    struct { uint64_t flags, mode, resolve; } how = { (uint64_t)(flags | O_CLOEXEC), mode, 0x08 | 0x02 };
+    if (no_links) how.resolve |= 0x04;
+    return (int)syscall(SYS_openat2, directory, path, &how, sizeof how);
+}
+
+// Makes two names change places at once (RENAME_EXCHANGE).
+static inline int CLinux_exchange(int from_directory, const char *from, int to_directory, const char *to) {
+    return (int)syscall(SYS_renameat2, from_directory, from, to_directory, to, 2U);
+}
+
+// Renames only where the new name is free (RENAME_NOREPLACE).
+static inline int CLinux_rename_to_free(int from_directory, const char *from, int to_directory, const char *to) {
+    return (int)syscall(SYS_renameat2, from_directory, from, to_directory, to, 1U);
+}
+
+// Everything written to the descriptor's file system is on disk when it returns.
+static inline int CLinux_sync_file_system(int fd) { return (int)syscall(SYS_syncfs, fd); }
+
+// Makes the whole file share the other's blocks (FICLONE); not every file system can.
+static inline int CLinux_clone_file(int to, int from) { return ioctl(to, _IOW(0x94, 9, int), from); }
+
+// Copies inside the kernel; both offsets are given. Returns the bytes copied.
+static inline ssize_t CLinux_copy_range(int from, int64_t from_offset, int to, int64_t to_offset, size_t count) {
+    return syscall(SYS_copy_file_range, from, &from_offset, to, &to_offset, count, 0U);
+}
+
+// Where the next data begins at or after `offset`; -1 with ENXIO where only a hole follows.
+static inline int64_t CLinux_next_data(int fd, int64_t offset) { return lseek(fd, offset, 3 /* SEEK_DATA */); }
+static inline int64_t CLinux_next_hole(int fd, int64_t offset) { return lseek(fd, offset, 4 /* SEEK_HOLE */); }
 
 // A pipe whose ends are not passed on to other programs.
 static inline int CLinux_pipe(int ends[2]) { return (int)syscall(SYS_pipe2, ends, O_CLOEXEC); }

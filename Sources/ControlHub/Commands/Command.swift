@@ -56,6 +56,8 @@ struct NewCommand: Sendable {
         case .removeBot: "remove_bot"
         case .rotateToken: "rotate_token"
         case .inspectNode: "inspect_node"
+        case .installWorkspace: "install_workspace"
+        case .discardTransfer: "discard_transfer"
         }
     }
 

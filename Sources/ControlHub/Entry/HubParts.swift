@@ -74,6 +74,12 @@ struct HubParts: Sendable {
             packets: packets,
             messages: MessageStore(database: database),
             logs: LogOperations(bots: bots, channel: channel, clock: clock),
+            workspaces: WorkspaceOperations(
+                bots: bots,
+                channel: channel,
+                audit: AuditStore(database: database),
+                clock: clock
+            ),
             streams: ServerSentEvents(),
             enrollments: enrollments,
             operators: operators,

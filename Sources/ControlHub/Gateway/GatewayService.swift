@@ -314,6 +314,13 @@ struct GatewayService: Service, AgentChannel {
         )
     }
 
+    func open(_ header: WireStreamHeader, on node: NodeID) async throws -> AgentStream {
+        guard let session = live[node] else {
+            throw HubError(.nodeOffline, "The node is not connected. Start its agent and try again.")
+        }
+        return AgentStream(try session.openStream(header))
+    }
+
     func isConnected(_ node: NodeID) async -> Bool {
         live[node] != nil
     }

@@ -112,6 +112,11 @@ enum ErrorRendering {
         case .tooManyStreams: (.tooManyRequests, "Too many open streams")
         case .agentTimeout: (.gatewayTimeout, "The agent did not answer")
         case .staleSession: (.conflict, "Session replaced")
+        case .preconditionFailed: (.preconditionFailed, "Changed meanwhile")
+        case .rangeNotSatisfiable: (.rangeNotSatisfiable, "The file has no such part")
+        case .botRunning: (.conflict, "The bot is running")
+        case .agentTooOld: (.conflict, "The node's agent is too old")
+        case .transferFailed: (.badGateway, "The transfer failed")
         default: (.internalServerError, "Internal error")
         }
     }

@@ -12,6 +12,7 @@ enum HubRouter {
             + BotRoutes(services: services).routes
             + TalkRoutes(services: services).routes
             + LogRoutes(services: services).routes
+            + WorkspaceRoutes(services: services).routes
             + CommandRoutes(services: services).routes
             + EventRoutes(services: services).routes
             + OperationsRoutes(services: services).routes

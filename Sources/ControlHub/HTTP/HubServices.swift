@@ -9,6 +9,7 @@ struct HubServices: Sendable {
     let packets: MonitorPacketOperations
     let messages: MessageStore
     let logs: LogOperations
+    let workspaces: WorkspaceOperations
     let streams: ServerSentEvents
     let enrollments: EnrollmentOperations
     let operators: OperatorOperations

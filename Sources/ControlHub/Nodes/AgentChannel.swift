@@ -4,6 +4,8 @@ import WireFormat
 protocol AgentChannel: Sendable {
     /// Opens a bot's log on a node. Throws `HubError` with `nodeOffline` when the node is not connected.
     func logs(_ request: WireLogRequest, on node: NodeID) async throws -> LogSubscription
+    /// Opens a stream of any kind on a node. Throws `HubError` with `nodeOffline` when the node is not connected.
+    func open(_ header: WireStreamHeader, on node: NodeID) async throws -> AgentStream
     /// Whether a session of the node is open now.
     func isConnected(_ node: NodeID) async -> Bool
     /// Closes the node's session, if there is one, with a WebSocket close code. Returns without waiting for the peer.
@@ -44,6 +46,10 @@ struct LogSubscription: AsyncSequence, Sendable {
 /// Stands in where no Gateway runs: every node is offline.
 struct NoAgentChannel: AgentChannel {
     func logs(_ request: WireLogRequest, on node: NodeID) async throws -> LogSubscription {
+        throw HubError(.nodeOffline, "The node is not connected. Start its agent and try again.")
+    }
+
+    func open(_ header: WireStreamHeader, on node: NodeID) async throws -> AgentStream {
         throw HubError(.nodeOffline, "The node is not connected. Start its agent and try again.")
     }
 

@@ -40,6 +40,13 @@ struct AuditStore: Sendable {
         )
     }
 
+    /// Adds an entry about a change that is not in the database.
+    func record(at date: Date, actor: Actor, action: String, target: String, detail: String? = nil) async throws {
+        try await database.write { db in
+            try Self.append(db, at: date, actor: actor, action: action, target: target, detail: detail)
+        }
+    }
+
     /// Which entries are wanted.
     struct Filter: Sendable {
         /// A position: only older ones.

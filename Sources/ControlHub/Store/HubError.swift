@@ -42,6 +42,11 @@ struct HubError: Error, Sendable, CustomStringConvertible {
         static let tooManyStreams = Code(rawValue: "too_many_streams")
         static let agentTimeout = Code(rawValue: "agent_timeout")
         static let staleSession = Code(rawValue: "stale_session")
+        static let preconditionFailed = Code(rawValue: "precondition_failed")
+        static let rangeNotSatisfiable = Code(rawValue: "range_not_satisfiable")
+        static let botRunning = Code(rawValue: "bot_running")
+        static let agentTooOld = Code(rawValue: "agent_too_old")
+        static let transferFailed = Code(rawValue: "transfer_failed")
         static let internalError = Code(rawValue: "internal_error")
     }
 

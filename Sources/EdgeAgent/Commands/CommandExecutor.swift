@@ -17,6 +17,7 @@ actor CommandExecutor: CommandHandler, Service {
 
     private let journal: Journal
     private let bots: BotFleet
+    private let workspaces: (any WorkspaceInstaller)?
     private let logger: Logger
     private let queue: AsyncStream<WireCommand>
     private let enqueue: AsyncStream<WireCommand>.Continuation
@@ -25,9 +26,10 @@ actor CommandExecutor: CommandHandler, Service {
     private var recent: [String: WireCommandResult] = [:]
     private var recentOrder: [String] = []
 
-    init(journal: Journal, bots: BotFleet, logger: Logger) {
+    init(journal: Journal, bots: BotFleet, workspaces: (any WorkspaceInstaller)? = nil, logger: Logger) {
         self.journal = journal
         self.bots = bots
+        self.workspaces = workspaces
         self.logger = logger
         (queue, enqueue) = AsyncStream.makeStream(bufferingPolicy: .bufferingOldest(Self.queueLimit))
     }
@@ -132,13 +134,12 @@ actor CommandExecutor: CommandHandler, Service {
             case .removeBot(let remove):
                 result = try await bots.remove(remove.botID, keepWorkspace: remove.keepWorkspace)
             case .deliverMessage(let message): result = await bots.deliver(message)
+            case .installWorkspace(let install):
+                result = await workspaces?.install(install) ?? .unknown(command)
+            case .discardTransfer(let discard):
+                result = await workspaces?.discard(discard) ?? .unknown(command)
             // What is asked of the node itself never comes this far.
-            case .rotateToken, .inspectNode, nil:
-                result = .failure(
-                    command,
-                    "command_unknown",
-                    "this agent (\(AgentVersion.current)) does not know the command; upgrade it"
-                )
+            case .rotateToken, .inspectNode, nil: result = .unknown(command)
             }
         } catch {
             result = .failure(command, error.code, error.message)
@@ -150,6 +151,14 @@ actor CommandExecutor: CommandHandler, Service {
 }
 
 extension WireCommandResult {
+    fileprivate static func unknown(_ command: WireCommand) -> WireCommandResult {
+        .failure(
+            command,
+            "command_unknown",
+            "this agent (\(AgentVersion.current)) does not know the command; upgrade it"
+        )
+    }
+
     static func failure(_ command: WireCommand, _ code: String, _ message: String) -> WireCommandResult {
         .with {
             $0.commandID = command.commandID

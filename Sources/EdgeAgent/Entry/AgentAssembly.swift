@@ -31,7 +31,14 @@ struct AgentAssembly: Sendable {
         )
         let bots = try Self.makeFleet(configuration, directory, journal, loop, logger)
         let telemetry = TelemetryFeed(sampler: TelemetrySampler(logger: logger)) { await bots.processRoots() }
-        let commands = CommandExecutor(journal: journal, bots: bots, logger: logger)
+        let workspaces = WorkspaceService(
+            files: WorkspaceFiles(
+                botsDirectory: directory.file("bots"),
+                rules: WorkspaceGuard(policy, botsDirectory: directory.file("bots"))
+            ),
+            logger: logger
+        )
+        let commands = CommandExecutor(journal: journal, bots: bots, workspaces: workspaces, logger: logger)
         let introduction = Introduction(
             journalID: journal.journalID,
             nodeID: { source.current.nodeID },
@@ -53,6 +60,7 @@ struct AgentAssembly: Sendable {
             ),
             packets: PacketUplink(journal: journal, logger: logger),
             logs: LogUplink(source: bots, logger: logger),
+            workspaces: workspaces,
             journalID: journal.journalID,
             status: status,
             configuration: Self.sessionConfiguration(test),

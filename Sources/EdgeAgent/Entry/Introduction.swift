@@ -56,6 +56,9 @@ struct Introduction: Sendable {
 
     func capabilities(_ profiles: [WireRuntimeProfile]) -> [String: String] {
         let native = profiles.contains { $0.backend == "native" && $0.usable }
-        return ["runtime.native": native ? "true" : "false", "logs.follow": "true"]
+        return [
+            "runtime.native": native ? "true" : "false", "logs.follow": "true", "workspace.files": "true",
+            "workspace.sync": "true",
+        ]
     }
 }

@@ -15,6 +15,7 @@ struct LinkSession<Logs: LogSource>: Sendable {
     let commands: any CommandHandler
     let packets: PacketUplink
     let logs: LogUplink<Logs>
+    let workspaces: any WorkspaceHandler
     let journalID: String
     let status: LinkStatus
     let configuration: AgentSessionMachine.Configuration
@@ -87,6 +88,8 @@ struct LinkSession<Logs: LogSource>: Sendable {
                 case .settings(let changed):
                     telemetry.apply(changed)
                     settings(changed)
+                case .workspace(let header, let stream):
+                    group.addTask { await workspaces.serve(header, on: stream) }
                 case .goAway(_, let reason):
                     logger.info("the hub asks to reconnect", metadata: ["reason": "\(reason)"])
                     group.addTask {

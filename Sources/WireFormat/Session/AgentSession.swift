@@ -6,6 +6,8 @@ public enum AgentSessionEvent: Sendable {
     case command(WireCommand, SessionStream)
     /// The hub asks for a log; answer with `LogChunk` messages and `finish()`.
     case logs(WireLogRequest, SessionStream)
+    /// The hub wants something of a workspace: the header is of kind `workspace`, `syncSource` or `syncTarget`.
+    case workspace(WireStreamHeader, SessionStream)
     /// The hub has acknowledged a heartbeat. `hubOffsetMilliseconds` is the hub's clock minus ours.
     case heartbeatAcknowledged(roundTrip: Duration, hubOffsetMilliseconds: Int64?)
     /// The hub has changed its mind on what it said in Welcome.
@@ -115,6 +117,7 @@ public final class AgentSession: Sendable {
             switch header.kind {
             case .command(let command): .command(command, stream)
             case .logs(let request): .logs(request, stream)
+            case .workspace, .syncSource, .syncTarget: .workspace(header, stream)
             // The machine lets no other kind through.
             case .packets, nil: nil
             }

@@ -158,7 +158,7 @@ public final class HubSession: Sendable {
             switch header.kind {
             case .packets(let packets): .packets(packets, stream)
             // The machine lets no other kind through.
-            case .command, .logs, nil: nil
+            case .command, .logs, .workspace, .syncSource, .syncTarget, nil: nil
             }
         case .nudged:
             .nudged

@@ -61,6 +61,8 @@ enum StreamKind {
         case (.command, .hub): .commands
         case (.packets, .agent): .packets
         case (.logs(let request), .hub): isBackfill(request) ? .bulk : .interactiveLogs
+        case (.workspace(let request), .hub): isTransfer(request) ? .bulk : .interactiveLogs
+        case (.syncSource, .hub), (.syncTarget, .hub): .bulk
         default: nil
         }
     }
@@ -70,6 +72,13 @@ enum StreamKind {
         if request.background { return true }
         guard case .fromOffset = request.start else { return false }
         return !request.follow
+    }
+
+    private static func isTransfer(_ request: WireWorkspaceRequest) -> Bool {
+        switch request.operation {
+        case .read, .write: true
+        case .list, .remove, .makeDirectory, .stat, nil: false
+        }
     }
 }
 

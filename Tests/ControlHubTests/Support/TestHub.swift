@@ -152,6 +152,10 @@ final class FakeAgentChannel: AgentChannel {
         return LogSubscription(next: { box.take() }, cancel: {})
     }
 
+    func open(_ header: WireStreamHeader, on node: NodeID) async throws -> AgentStream {
+        throw HubError(.nodeOffline, "The node is not connected.")
+    }
+
     func isConnected(_ node: NodeID) async -> Bool { chunks != nil }
 
     func disconnect(_ node: NodeID, code: UInt16, reason: String) async {

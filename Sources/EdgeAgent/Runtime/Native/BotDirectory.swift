@@ -38,6 +38,14 @@ struct BotDirectory: Sendable {
     /// What the bot has no business with.
     var control: String { path + "/" + Self.controlName }
     var logs: String { control + "/" + Self.logsName }
+    /// Digests of the workspace's files, so that they need not be read again.
+    var digests: String { control + "/workspace.digests" }
+    /// Workspaces on their way from another node.
+    var transfers: String { control + "/transfers" }
+    /// Files on their way into the workspace.
+    var uploads: String { control + "/uploads" }
+    /// What was removed and is being deleted.
+    var removed: String { control + "/removed" }
     var lock: String { control + "/" + SupervisorState.lockName }
     var launch: String { control + "/" + LaunchPlan.fileName }
     var supervisorErrors: String { control + "/" + SupervisorState.errorFileName }
@@ -51,6 +59,15 @@ struct BotDirectory: Sendable {
     func make() throws(RuntimeError) {
         do {
             for directory in [path, workspace, control, logs] { try Files.makeDirectory(directory, mode: 0o700) }
+        } catch {
+            throw RuntimeError(.storageFailed, "the directory of bot \(botID) cannot be made: \(error.reason)")
+        }
+    }
+
+    /// Makes what is needed before the bot's workspace is.
+    func makeControl() throws(RuntimeError) {
+        do {
+            for directory in [path, control] { try Files.makeDirectory(directory, mode: 0o700) }
         } catch {
             throw RuntimeError(.storageFailed, "the directory of bot \(botID) cannot be made: \(error.reason)")
         }

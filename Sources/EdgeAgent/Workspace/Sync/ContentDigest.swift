@@ -1,0 +1,33 @@
+import WebSocketKitLite
+import WireFormat
+
+/// SHA-256 as the parts of a transfer use it.
+enum ContentDigest {
+    static let function: Digest256.Function = { bytes in
+        // A digest always has 32 bytes.
+        Digest256(SHA256Hasher.digest(bytes)) ?? .zero
+    }
+
+    /// For content that comes in pieces.
+    static func hasher() throws(WorkspaceFailure) -> SHA256Hasher {
+        guard let hasher = SHA256Hasher() else { throw WorkspaceFailure(.unavailable, "OpenSSL has no SHA-256") }
+        return hasher
+    }
+}
+
+extension SHA256Hasher {
+    func digest() -> Digest256 { Digest256(finish()) ?? .zero }
+
+    func update(_ bytes: [UInt8]) { bytes.withUnsafeBytes { update($0) } }
+
+    /// Takes so many zeros.
+    func update(zeros count: UInt64) {
+        let zeros = [UInt8](repeating: 0, count: Int(min(count, 64 << 10)))
+        var left = count
+        while left > 0 {
+            let step = Int(min(left, UInt64(zeros.count)))
+            zeros.withUnsafeBytes { update(UnsafeRawBufferPointer(rebasing: $0.prefix(step))) }
+            left -= UInt64(step)
+        }
+    }
+}

@@ -1,0 +1,489 @@
+import FoundationEssentials
+import Glibc
+import SwiftProtobuf
+import Synchronization
+import WireFormat
+
+/// Makes a staging tree like the workspace on the other side.
+///
+/// Two things go on at once: asking for what is missing, which reads files that are there already, and taking what comes.
+/// Neither waits for the other, so that a slow answer does not hold up the next question.
+final class SyncTargetSession {
+    /// Files asked for in one message.
+    private static let wishBatch = 1024
+    /// Blocks in one message.
+    private static let signatureBatch = 3000
+    /// Changes named in a preview; all are counted.
+    private static let maxChanges = 1000
+    private static let progressInterval = Duration.milliseconds(300)
+
+    /// The machine, which both tasks move.
+    final class Machine: Sendable {
+        let state: Mutex<SyncTargetMachine>
+
+        init(_ limits: SyncTargetMachine.Limits) { state = Mutex(SyncTargetMachine(limits: limits)) }
+    }
+
+    /// A file to ask for.
+    private struct Wish: Sendable {
+        let file: Int
+        let presentIndex: Int
+        let byBlocks: Bool
+    }
+
+    private let request: WireSyncTarget
+    private let transfer: TransferDirectory
+    private let tree: StagingTree
+    private let stream: SessionStream
+    private let machine: Machine
+    private let reserveBytes: UInt64
+    private let rules: WorkspaceGuard.Rules
+    private let maxFileBytes: UInt64
+    private let maxBytes: UInt64
+    private var entries: [ManifestEntry] = []
+    private var actions: [ManifestDiff.Action] = []
+    private var wishes: [Wish] = []
+    private var lost: Set<Int> = []
+    /// Files whose content came out as something else than was said.
+    private var damaged = 0
+    /// The file that is coming, and where it is written.
+    private var current: StagedFile?
+    private var place = StagingTree.Place.own
+    private var report = WireSyncReport()
+    private var progress = WireSyncProgress()
+    private var toldProgress = ContinuousClock.now
+
+    init(
+        _ request: WireSyncTarget,
+        transfer: TransferDirectory,
+        cachePath: String,
+        stream: SessionStream,
+        reserveBytes: UInt64,
+        rules: WorkspaceGuard = .open,
+        limits: SyncTargetMachine.Limits = SyncTargetMachine.Limits()
+    ) throws(WorkspaceFailure) {
+        self.request = request
+        self.transfer = transfer
+        self.stream = stream
+        self.reserveBytes = reserveBytes
+        self.rules = rules.rules(request.botID)
+        maxFileBytes = rules.fileBytes() ?? .max
+        maxBytes = rules.workspaceBytes() ?? .max
+        machine = Machine(limits)
+        tree = try StagingTree(
+            transfer,
+            cachePath: cachePath,
+            isPreview: request.preview,
+            maxEntries: limits.maxEntries
+        )
+    }
+
+    /// Runs until the tree is like the other and on disk.
+    ///
+    /// - Throws: `WorkspaceFailure` for what hub and source must be told, anything else where the stream has ended.
+    func run() async throws {
+        try await receiveManifest()
+        try tree.scan(rehash: request.rehash)
+        let diff = ManifestDiff(wanted: entries, present: tree.present)
+        actions = diff.actions
+        report.entries = UInt64(entries.count)
+        report.totalBytes = entries.reduce(0) { $0 + $1.size }
+        report.availableBytes = tree.availableBytes
+        if request.preview {
+            preview(diff)
+            try await stream.send(sync: .report(report))
+            return
+        }
+        try checkRules()
+        try transfer.setDigest(nil)
+        try makeStructure(diff)
+        try makeWishes(diff)
+        let finder = tree.found
+        try await withThrowingTaskGroup { group in
+            group.addTask { [entries, wishes, machine, stream] in
+                try await Self.ask(wishes, entries, finder, machine, stream)
+            }
+            try await receiveFiles()
+            try await group.waitForAll()
+        }
+        try await stream.send(sync: .report(report))
+    }
+
+    private func receiveManifest() async throws {
+        while true {
+            guard let message = try await stream.receiveSync() else {
+                throw WorkspaceFailure(.badData, "the source ended before its list was complete")
+            }
+            for event in try receive(message) {
+                switch event {
+                case .manifestComplete:
+                    machine.state.withLock { machine in
+                        entries = machine.entries
+                        report.skipped = machine.skipped
+                        report.skippedCount = UInt64(machine.skippedCount)
+                    }
+                    return
+                case .failed(let code, let message): throw Self.failure(code, message)
+                case .begin, .piece, .end, .sourceDone: break
+                }
+            }
+        }
+    }
+
+    private func receive(_ message: WireSyncMessage) throws(WorkspaceFailure) -> [SyncTargetMachine.Event] {
+        let result = machine.state.withLock { machine -> Result<[SyncTargetMachine.Event], SyncViolation> in
+            do throws(SyncViolation) { return .success(try machine.receive(message)) } catch { return .failure(error) }
+        }
+        switch result {
+        case .success(let events): return events
+        case .failure(let error):
+            throw WorkspaceFailure(.badData, "the source broke the rules of the transfer: \(error)")
+        }
+    }
+
+    private static func failure(_ code: String, _ message: String) -> WorkspaceFailure {
+        WorkspaceFailure(WorkspaceFailure.Code(rawValue: code) ?? .unavailable, message)
+    }
+
+    // MARK: - What is to be done
+
+    /// What the node's owner does not allow is refused before anything is written.
+    private func checkRules() throws(WorkspaceFailure) {
+        guard report.totalBytes <= maxBytes else {
+            throw WorkspaceFailure(
+                .refused,
+                "the workspace has \(report.totalBytes) bytes, and the target's policy allows \(maxBytes) (caps.workspace_bytes)"
+            )
+        }
+        if entries.isEmpty, let reason = rules(.write, .root) { throw WorkspaceFailure(.refused, reason) }
+        for (entry, action) in zip(entries, actions) where action != .keep {
+            if let reason = rules(.write, entry.path) { throw WorkspaceFailure(.refused, reason) }
+            guard entry.size <= maxFileBytes else {
+                throw WorkspaceFailure(
+                    .refused,
+                    "\(entry.path) has \(entry.size) bytes, and the target's policy allows \(maxFileBytes) (caps.file_bytes)"
+                )
+            }
+        }
+    }
+
+    private func preview(_ diff: ManifestDiff) {
+        func tell(_ entry: ManifestEntry, _ kind: WireSyncChange.Kind) {
+            guard report.changes.count < Self.maxChanges else { return }
+            var change = WireSyncChange()
+            change.path = Data(entry.path.bytes)
+            change.kind = kind
+            change.type = entry.wire.type
+            change.size = entry.size
+            report.changes.append(change)
+        }
+        for (index, entry) in entries.enumerated() {
+            let presentIndex = diff.presentIndex[index]
+            switch diff.actions[index] {
+            case .keep: continue
+            case .attributes: continue
+            case .make where presentIndex >= 0 && entry.kind == tree.present[presentIndex].kind: continue
+            case .compare, .update, .fetch, .make:
+                // What neither side has read is judged by size and time.
+                if presentIndex >= 0, entry.isFile, entry.digest == nil || diff.actions[index] == .compare,
+                    tree.present[presentIndex].isFile, tree.present[presentIndex].size == entry.size,
+                    tree.present[presentIndex].modifiedNanoseconds == entry.modifiedNanoseconds
+                {
+                    continue
+                }
+                if presentIndex >= 0 { report.changed += 1 } else { report.added += 1 }
+                report.changedBytes += entry.size
+                tell(entry, presentIndex >= 0 ? .change : .add)
+            }
+        }
+        let wanted = Set(diff.presentIndex)
+        for index in diff.removals.reversed() where !wanted.contains(index) {
+            report.removed += 1
+            tell(tree.present[index], .remove)
+        }
+    }
+
+    private func makeStructure(_ diff: ManifestDiff) throws(WorkspaceFailure) {
+        tree.makeWritable()
+        let wanted = Set(diff.presentIndex)
+        for index in diff.removals {
+            let entry = tree.present[index]
+            try tree.remove(entry.path, isDirectory: entry.kind == .directory)
+            if !wanted.contains(index) { report.removed += 1 }
+        }
+        for (index, entry) in entries.enumerated() where actions[index] == .make {
+            switch entry.kind {
+            case .directory: try tree.makeDirectory(entry.path)
+            case .symlink(let text): try tree.makeLink(entry.path, text: text)
+            // When its file is complete.
+            case .hardLink: continue
+            case .file: continue
+            }
+            count(diff.presentIndex[index])
+        }
+    }
+
+    private func count(_ presentIndex: Int) {
+        if presentIndex >= 0 { report.changed += 1 } else { report.added += 1 }
+    }
+
+    private func makeWishes(_ diff: ManifestDiff) throws {
+        var bytes: UInt64 = 0
+        for (index, entry) in entries.enumerated() {
+            try Task.checkCancellation()
+            let presentIndex = diff.presentIndex[index]
+            if actions[index] == .compare { actions[index] = compare(entry, presentIndex) }
+            switch actions[index] {
+            case .fetch, .update:
+                guard entry.isFile else { continue }
+                count(presentIndex)
+                if try adopt(index, entry, presentIndex) { continue }
+                report.changedBytes += entry.size
+                bytes += entry.size
+                wishes.append(
+                    Wish(file: index, presentIndex: presentIndex, byBlocks: isWorthBlocks(entry, index, presentIndex))
+                )
+            case .keep, .attributes, .make, .compare: continue
+            }
+        }
+        progress.bytesTotal = bytes
+        progress.filesTotal = UInt64(wishes.count)
+        // Files that are only changed take their room already, but which ones is not known before.
+        let added = wishes.filter { $0.presentIndex < 0 }.reduce(0) { $0 + entries[$1.file].size }
+        let available = tree.availableBytes
+        guard available >= reserveBytes, available - reserveBytes >= added else {
+            throw WorkspaceFailure(
+                .diskFull,
+                "the workspace needs \(added) more bytes on the target, where \(available) are free and \(reserveBytes) stay "
+                    + "free; free some space there"
+            )
+        }
+    }
+
+    /// A file of the right size whose content nobody remembers is read.
+    private func compare(_ entry: ManifestEntry, _ presentIndex: Int) -> ManifestDiff.Action {
+        guard let basis = tree.found.basis(entry.path, presentIndex: presentIndex), let own = BasisFinder.digest(basis),
+            own == entry.digest
+        else { return .update }
+        tree.cache.keep(own, of: basis.facts, readAt: nil)
+        return .attributes
+    }
+
+    /// Takes a file from the workspace where it is the same there.
+    private func adopt(_ index: Int, _ entry: ManifestEntry, _ presentIndex: Int) throws(WorkspaceFailure) -> Bool {
+        guard presentIndex < 0, let digest = entry.digest, let earlier = tree.found.earlier(entry.path),
+            earlier.facts.size == entry.size
+        else { return false }
+        let own = earlier.digest ?? BasisFinder.digest(earlier)
+        guard own == digest else { return false }
+        try tree.adopt(entry, earlier, digest: digest)
+        report.copiedBytes += entry.size
+        return true
+    }
+
+    private func isWorthBlocks(_ entry: ManifestEntry, _ index: Int, _ presentIndex: Int) -> Bool {
+        guard entry.size >= ManifestDiff.minimumUpdateBytes,
+            let basis = tree.found.basis(entry.path, presentIndex: presentIndex)
+        else { return false }
+        return basis.facts.size >= ManifestDiff.minimumUpdateBytes
+    }
+
+    // MARK: - Asking
+
+    private static func ask(
+        _ wishes: [Wish],
+        _ entries: [ManifestEntry],
+        _ finder: BasisFinder,
+        _ machine: Machine,
+        _ stream: SessionStream
+    ) async throws {
+        var wants = WireSyncWants()
+        for wish in wishes {
+            try Task.checkCancellation()
+            if wish.byBlocks, let basis = finder.basis(entries[wish.file].path, presentIndex: wish.presentIndex),
+                let signature = try signature(of: basis)
+            {
+                // In the order of the tree, so that the source reads its disk in one go.
+                try await flush(&wants, machine, stream)
+                machine.state.withLock { $0.wantBlocks(wish.file, basisBytes: signature.basisBytes) }
+                try await send(signature, of: wish.file, stream)
+            } else {
+                wants.files.append(UInt32(wish.file))
+                if wants.files.count >= wishBatch { try await flush(&wants, machine, stream) }
+            }
+        }
+        try await flush(&wants, machine, stream)
+        machine.state.withLock { $0.finishWants() }
+        wants.isLast = true
+        try await stream.send(sync: .wants(wants))
+    }
+
+    private static func flush(_ wants: inout WireSyncWants, _ machine: Machine, _ stream: SessionStream) async throws {
+        guard !wants.files.isEmpty else { return }
+        machine.state.withLock { [wants] machine in
+            for file in wants.files { machine.want(Int(file)) }
+        }
+        try await stream.send(sync: .wants(wants))
+        wants = WireSyncWants()
+    }
+
+    private static func signature(of basis: BasisFinder.Basis) throws -> BlockSignature? {
+        let size = BlockSignature.blockBytes(forFileOf: basis.facts.size)
+        guard var signature = BlockSignature(blockBytes: size, basisBytes: basis.facts.size) else { return nil }
+        var buffer = [UInt8](repeating: 0, count: max(size, (1 << 20) / size * size))
+        var offset: UInt64 = 0
+        while !signature.isComplete {
+            try Task.checkCancellation()
+            let count = try buffer.withUnsafeMutableBytes { bytes in
+                let count = try basis.reader.read(into: bytes, at: offset)
+                var start = 0
+                while start + size <= count, !signature.isComplete {
+                    let block = UnsafeRawBufferPointer(rebasing: UnsafeRawBufferPointer(bytes)[start..<start + size])
+                    signature.append(block: block, digest: ContentDigest.function)
+                    start += size
+                }
+                return count
+            }
+            // Shorter than it was: no basis.
+            guard count == buffer.count || signature.isComplete else { return nil }
+            offset += UInt64(count)
+        }
+        return signature
+    }
+
+    private static func send(_ signature: BlockSignature, of file: Int, _ stream: SessionStream) async throws {
+        var next = 0
+        repeat {
+            let end = min(next + signatureBatch, signature.strong.count)
+            var part = WireSyncSignature()
+            part.file = UInt32(file)
+            part.blockBytes = UInt32(signature.blockBytes)
+            part.basisBytes = signature.basisBytes
+            part.sums = Data(signature.encodedSums(next..<end))
+            part.isLast = end == signature.strong.count
+            try await stream.send(sync: .signature(part))
+            next = end
+        } while next < signature.strong.count
+    }
+
+    // MARK: - Taking what comes
+
+    private func receiveFiles() async throws {
+        while let message = try await stream.receiveSync() {
+            if try take(message) { return }
+            try await tellProgress()
+        }
+        throw WorkspaceFailure(.badData, "the source ended before everything had come")
+    }
+
+    /// - Returns: whether that was all.
+    private func take(_ message: WireSyncMessage) throws(WorkspaceFailure) -> Bool {
+        for event in try receive(message) {
+            switch event {
+            case .begin(let file, let fromBasis, let inPlace):
+                let basis = fromBasis ? basis(of: file) : nil
+                (current, place) = try tree.begin(
+                    entries[file].path,
+                    size: entries[file].size,
+                    basis: basis,
+                    inPlace: inPlace
+                )
+            case .piece(_, let offset, let content):
+                if let current { try take(content, at: offset, current) }
+            case .end(let file, let length, let end):
+                if let current { try finish(file, current, length, end) }
+                current = nil
+            case .sourceDone(let digest):
+                try complete(digest)
+                return true
+            case .failed(let code, let message): throw Self.failure(code, message)
+            case .manifestComplete: break
+            }
+        }
+        return false
+    }
+
+    private func basis(of file: Int) -> BasisFinder.Basis? {
+        let presentIndex = wishes.first { $0.file == file }?.presentIndex ?? -1
+        return tree.found.basis(entries[file].path, presentIndex: presentIndex)
+    }
+
+    private func take(
+        _ content: WireSyncPart.OneOf_Content,
+        at offset: UInt64,
+        _ file: StagedFile
+    ) throws(WorkspaceFailure) {
+        switch content {
+        case .data(let data):
+            var failure: WorkspaceFailure?
+            data.withUnsafeBytes { bytes in
+                do throws(WorkspaceFailure) { try file.write(bytes, at: offset) } catch { failure = error }
+            }
+            if let failure { throw failure }
+            report.receivedBytes += UInt64(data.count)
+            progress.bytesDone += UInt64(data.count)
+        case .zeros(let count):
+            try file.zeros(count, at: offset)
+            progress.bytesDone += count
+        case .copy(let copy):
+            try file.copy(from: copy.offset, copy.length, to: offset)
+            report.copiedBytes += copy.length
+            progress.bytesDone += copy.length
+        }
+    }
+
+    private func finish(
+        _ file: Int,
+        _ staged: StagedFile,
+        _ length: UInt64,
+        _ end: WireSyncFileEnd
+    ) throws(WorkspaceFailure) {
+        progress.filesDone += 1
+        guard end.outcome == .complete, let digest = Digest256(end.sha256) else {
+            lost.insert(file)
+            report.unstable += 1
+            return
+        }
+        entries[file].size = length
+        entries[file].mode = end.mode & 0o777
+        entries[file].modifiedNanoseconds = end.modifiedUnixNs
+        entries[file].digest = digest
+        let own = try staged.finish(mode: end.mode, modifiedNanoseconds: end.modifiedUnixNs)
+        guard own == digest else {
+            // It was written to in a way its times do not tell; the next pass reads it again.
+            damaged += 1
+            report.unstable += 1
+            return
+        }
+        try tree.place(entries[file].path, from: place, digest: digest)
+    }
+
+    private func tellProgress() async throws {
+        guard .now - toldProgress >= Self.progressInterval else { return }
+        toldProgress = .now
+        try await stream.send(sync: .progress(progress))
+    }
+
+    private func complete(_ sourceDigest: Digest256) throws(WorkspaceFailure) {
+        let lostPaths = Set(lost.map { entries[$0].path })
+        for (index, entry) in entries.enumerated() {
+            switch entry.kind {
+            case .hardLink(let first):
+                guard !lostPaths.contains(first) else { continue }
+                try tree.makeHardLink(entry.path, to: first)
+            case .file where actions[index] == .attributes: try tree.setAttributes(entry)
+            case .file, .directory, .symlink: continue
+            }
+        }
+        // What lies deepest first: making something in a directory moves its time.
+        for entry in entries.reversed() where entry.kind == .directory { try tree.setAttributes(entry) }
+        let digest = ManifestDigest.compute(entries, without: lost, by: ContentDigest.function)
+        report.digest = Data(digest.bytes)
+        guard damaged > 0 || digest == sourceDigest else {
+            throw WorkspaceFailure(.badData, "the trees differ after the transfer; transfer the workspace again")
+        }
+        try tree.flush()
+        tree.cache.save()
+        if report.unstable == 0 { try transfer.setDigest(digest) }
+    }
+}

@@ -1,0 +1,28 @@
+import WireFormat
+
+/// What the node's owner does not let a hub do to a workspace.
+struct WorkspaceGuard: Sendable {
+    /// What is wanted of an entry.
+    enum Access: Sendable {
+        case read
+        /// Written, replaced or removed.
+        case write
+    }
+
+    /// One bot's rules: why an access is refused, one sentence that names the rule; nil where nothing speaks against it.
+    typealias Rules = @Sendable (_ access: Access, _ path: WorkspacePath) -> String?
+
+    /// Finds out what the rules of a bot are, once for many entries.
+    let rules: @Sendable (_ botID: String) -> Rules
+    /// The largest file and the largest workspace a hub may write, in bytes; nil: no limit of the node's owner.
+    let fileBytes: @Sendable () -> UInt64?
+    let workspaceBytes: @Sendable () -> UInt64?
+
+    /// Nothing is refused.
+    static let open = WorkspaceGuard(rules: { _ in { _, _ in nil } }, fileBytes: { nil }, workspaceBytes: { nil })
+
+    /// Throws `refused`.
+    func check(_ botID: String, _ access: Access, _ path: WorkspacePath) throws(WorkspaceFailure) {
+        if let reason = rules(botID)(access, path) { throw WorkspaceFailure(.refused, reason) }
+    }
+}

@@ -1,0 +1,249 @@
+import FoundationEssentials
+import Glibc
+import Logging
+import SwiftProtobuf
+import Synchronization
+import WebSocketKitLite
+import WireFormat
+
+/// Serves the hub's streams about workspaces, on threads that may wait for the disk.
+struct WorkspaceService: WorkspaceHandler {
+    /// Operations at the same time; each may hold a thread and a few hundred KiB.
+    static let maxOperations = 16
+    /// Of a file on the wire at once, in bytes: long enough that the system calls do not count.
+    static let chunkBytes = 128 << 10
+
+    let files: WorkspaceFiles
+    let logger: Logger
+    let executor = FileWorkExecutor(label: "edge-agent.workspace")
+    private let open: OpenOperations
+
+    init(files: WorkspaceFiles, logger: Logger) {
+        self.files = files
+        self.logger = logger
+        open = OpenOperations(limit: Self.maxOperations)
+    }
+
+    func serve(_ header: WireStreamHeader, on stream: SessionStream) async {
+        guard open.begin() else {
+            stream.reset(.refused, reason: "this node serves \(Self.maxOperations) workspace operations already")
+            return
+        }
+        defer { open.end() }
+        await withTaskExecutorPreference(executor) {
+            switch header.kind {
+            case .workspace(let request): await serve(request, on: stream)
+            case .syncSource(let request):
+                await transfer(request.botID, on: stream) { () async throws in
+                    try files.rules.check(request.botID, .read, .root)
+                    let bot = try files.paths(request.botID)
+                    let source = SyncSourceSession(
+                        root: try files.root(request.botID),
+                        cachePath: bot.digests,
+                        stream: stream
+                    )
+                    try await source.run()
+                }
+            case .syncTarget(let request):
+                await transfer(request.botID, on: stream) { () async throws in
+                    let bot = try files.paths(request.botID)
+                    let target = try SyncTargetSession(
+                        request,
+                        transfer: try TransferDirectory(bot, id: request.transferID),
+                        cachePath: bot.digests,
+                        stream: stream,
+                        reserveBytes: files.limits.reserveBytes,
+                        rules: files.rules
+                    )
+                    try await target.run()
+                }
+            default: stream.reset(.unsupported, reason: "this kind of stream is not about workspaces")
+            }
+        }
+    }
+
+    private func serve(_ request: WireWorkspaceRequest, on stream: SessionStream) async {
+        do {
+            try await perform(request, on: stream)
+            stream.finish()
+        } catch let failure as WorkspaceFailure {
+            // `try?`: the stream ended before it could be told.
+            try? await stream.send(message: WireWorkspacePart.with { $0.failure = failure.wire })
+            stream.finish()
+        } catch {
+            // The hub let go, or the session has ended; nothing was changed that was not complete.
+            logger.debug("workspace stream ended", metadata: ["bot_id": "\(request.botID)", "reason": "\(error)"])
+        }
+    }
+
+    /// One side of a transfer; one of a bot at a time.
+    private func transfer(_ botID: String, on stream: SessionStream, _ body: () async throws -> Void) async {
+        let isFree = open.beginTransfer(of: botID)
+        defer { if isFree { open.endTransfer(of: botID) } }
+        do {
+            guard isFree else {
+                throw WorkspaceFailure(.busy, "a transfer of bot \(botID) is under way on this node; wait for its end")
+            }
+            try await body()
+            stream.finish()
+            // What the other side has still sent is taken, so that it can finish.
+            while try await stream.receive() != nil {}
+        } catch let failure as WorkspaceFailure {
+            var message = WireSyncFailure()
+            message.code = failure.code.rawValue
+            message.message = failure.message
+            // `try?`: the stream ended before it could be told.
+            try? await stream.send(sync: .failure(message))
+            stream.finish()
+        } catch {
+            // The hub let go, or the session has ended. What has come stays and need not come again.
+            logger.info("a transfer was interrupted", metadata: ["bot_id": "\(botID)", "reason": "\(error)"])
+        }
+    }
+
+    private func perform(_ request: WireWorkspaceRequest, on stream: SessionStream) async throws {
+        guard let path = WorkspacePath(request.path) else {
+            throw WorkspaceFailure(
+                .badPath,
+                "a path is names with / between, without ., .. or an empty one; this is none: "
+                    + String(decoding: request.path.prefix(200), as: UTF8.self)
+            )
+        }
+        let condition = EntryCondition(request)
+        switch request.operation {
+        case .stat:
+            try await answer(.entry(try files.entry(request.botID, path)), on: stream)
+        case .list(let list):
+            try await answer(.listing(try files.list(request.botID, path, list)), on: stream)
+        case .makeDirectory(let make):
+            try await answer(.entry(try files.makeDirectory(request.botID, path, make)), on: stream)
+            changed("made", request, path)
+        case .remove(let remove):
+            try await answer(.entry(try files.remove(request.botID, path, remove, condition)), on: stream)
+            changed("removed", request, path)
+        case .read(let read):
+            try await send(read, request.botID, path, condition, on: stream)
+        case .write(let write):
+            try await receive(write, request.botID, path, condition, on: stream)
+            changed("written", request, path)
+        case nil:
+            throw WorkspaceFailure(
+                .unsupported,
+                "this agent (\(AgentVersion.current)) does not know the operation; upgrade it"
+            )
+        }
+    }
+
+    private func changed(_ what: String, _ request: WireWorkspaceRequest, _ path: WorkspacePath) {
+        logger.info(
+            "a workspace was changed by the hub",
+            metadata: ["bot_id": "\(request.botID)", "path": "\(path)", "change": "\(what)"]
+        )
+    }
+
+    private func answer(_ kind: WireWorkspacePart.OneOf_Kind, on stream: SessionStream) async throws {
+        try await stream.send(message: WireWorkspacePart.with { $0.kind = kind })
+    }
+
+    private func send(
+        _ request: WireReadFile,
+        _ botID: String,
+        _ path: WorkspacePath,
+        _ condition: EntryCondition,
+        on stream: SessionStream
+    ) async throws {
+        let (reader, entry) = try files.open(botID, path)
+        try condition.check(EntryFacts(reader.descriptor), path)
+        try await answer(.entry(entry), on: stream)
+        var offset = min(request.offset, entry.size)
+        var end = entry.size
+        if request.lastBytes > 0 {
+            offset = entry.size - min(entry.size, request.lastBytes)
+        } else if request.length > 0 {
+            end = min(entry.size, offset + min(request.length, entry.size - offset))
+        }
+        while offset < end {
+            let bytes = try reader.read(Int(min(end - offset, UInt64(Self.chunkBytes))), at: offset)
+            guard !bytes.isEmpty else {
+                throw WorkspaceFailure(.changed, "\(path) was shortened while it was read; read it again")
+            }
+            var data = WireWorkspaceData()
+            data.offset = offset
+            data.sha256 = Data(bytes.withUnsafeBytes { SHA256Hasher.digest($0) })
+            data.data = Data(bytes)
+            try await answer(.data(data), on: stream)
+            offset += UInt64(bytes.count)
+        }
+        guard EntryFacts(reader.descriptor)?.tag == entry.tag else {
+            throw WorkspaceFailure(.changed, "\(path) was changed while it was read; read it again")
+        }
+    }
+
+    private func receive(
+        _ request: WireWriteFile,
+        _ botID: String,
+        _ path: WorkspacePath,
+        _ condition: EntryCondition,
+        on stream: SessionStream
+    ) async throws {
+        let replacement = try files.replace(botID, path, request, condition)
+        while let part = try await stream.receive(WireWorkspacePart.self) {
+            switch part.kind {
+            case .data(let data):
+                guard data.offset == replacement.length,
+                    data.data.withUnsafeBytes({ SHA256Hasher.digest($0) }).elementsEqual(data.sha256)
+                else { throw WorkspaceFailure(.badData, "\(path): what arrived is not what was sent; send it again") }
+                var failure: WorkspaceFailure?
+                data.data.withUnsafeBytes { bytes in
+                    do throws(WorkspaceFailure) { try replacement.append(bytes) } catch { failure = error }
+                }
+                if let failure { throw failure }
+            case .written(let written):
+                guard written.size == replacement.length, !request.hasSize || request.size == written.size else {
+                    throw WorkspaceFailure(
+                        .badData,
+                        "\(path): \(replacement.length) bytes came, \(written.size) were sent"
+                    )
+                }
+                try await answer(.entry(try replacement.commit()), on: stream)
+                return
+            case .failure, .entry, .listing, nil:
+                throw WorkspaceFailure(.badData, "\(path): an unexpected message instead of the file's content")
+            }
+        }
+        throw WorkspaceFailure(.badData, "\(path): the upload ended before the file was complete; send it again")
+    }
+}
+
+/// Counts what is under way.
+final class OpenOperations: Sendable {
+    private let count = Mutex(0)
+    private let transfers = Mutex<Set<String>>([])
+    private let limit: Int
+
+    init(limit: Int) {
+        self.limit = limit
+    }
+
+    /// False where there are as many as may be.
+    func begin() -> Bool {
+        count.withLock { count in
+            guard count < limit else { return false }
+            count += 1
+            return true
+        }
+    }
+
+    func end() {
+        count.withLock { $0 -= 1 }
+    }
+
+    /// False where one of this bot is under way.
+    func beginTransfer(of botID: String) -> Bool {
+        transfers.withLock { $0.insert(botID).inserted }
+    }
+
+    func endTransfer(of botID: String) {
+        transfers.withLock { _ = $0.remove(botID) }
+    }
+}
