@@ -16,3 +16,18 @@ public struct SeededRandom: RandomNumberGenerator, Sendable {
         return mixed ^ (mixed >> 31)
     }
 }
+
+extension SeededRandom {
+    /// So many bytes, eight at a time: quick enough for megabytes in an unoptimised build.
+    public mutating func noise(_ count: Int) -> [UInt8] {
+        [UInt8](unsafeUninitializedCapacity: count + 8) { buffer, filled in
+            let raw = UnsafeMutableRawBufferPointer(buffer)
+            var offset = 0
+            while offset < count {
+                raw.storeBytes(of: next(), toByteOffset: offset, as: UInt64.self)
+                offset += 8
+            }
+            filled = count
+        }
+    }
+}

@@ -50,7 +50,7 @@ struct WorkspaceFiles: Sendable {
     }
 
     private func bin(_ botID: String) throws(WorkspaceFailure) -> TreeRemover {
-        TreeRemover(bin: try paths(botID).removed)
+        TreeRemover(bin: try control(botID).removed)
     }
 
     // MARK: - Looking

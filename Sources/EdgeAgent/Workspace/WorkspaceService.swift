@@ -86,8 +86,8 @@ struct WorkspaceService: WorkspaceHandler {
             }
             try await body()
             stream.finish()
-            // What the other side has still sent is taken, so that it can finish.
-            while try await stream.receive() != nil {}
+            // `try?`: the hub may let go as soon as it has all it wants.
+            while let rest = try? await stream.receive() { _ = rest }
         } catch let failure as WorkspaceFailure {
             var message = WireSyncFailure()
             message.code = failure.code.rawValue

@@ -49,6 +49,8 @@ import WireFormat
             case "PacketBatch": try check(WirePacketBatch.self, vector)
             case "PacketAck": try check(WirePacketAck.self, vector)
             case "LogChunk": try check(WireLogChunk.self, vector)
+            case "WorkspacePart": try check(WireWorkspacePart.self, vector)
+            case "SyncMessage": try check(WireSyncMessage.self, vector)
             default: Issue.record("unknown type \(vector.type)")
             }
         }

@@ -20,6 +20,7 @@ struct FuzzTarget: Sendable, CustomStringConvertible {
         upgradeResponse, serverHandshake, httpBody, base64, endpoint, proxyDialogue, proxySettings,
         mux, muxPair, agentSession, hubSession,
         packetLine, lines, logRecord,
+        syncTarget, syncSource, blockDelta, inflatePiece,
     ]
 }
 

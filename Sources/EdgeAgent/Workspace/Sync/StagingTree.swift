@@ -12,6 +12,8 @@ final class StagingTree {
     /// The workspace that is there now; nil where there is none.
     private let workspace: BeneathDirectory?
     private let bin: String
+    /// In a preview: neither tree nor workspace is there, and `tree` tells only of the file system.
+    private let isEmpty: Bool
     var cache: DigestCache
     private(set) var found: BasisFinder
     private let maxEntries: Int
@@ -30,16 +32,32 @@ final class StagingTree {
         bin = transfer.removed
         if !isPreview { try transfer.make() }
         let isStaged = transfer.exists
-        tree = try BeneathDirectory(isStaged ? transfer.tree : transfer.workspace)
+        (tree, isEmpty) = try Self.tree(transfer, isStaged: isStaged)
         partial = isPreview ? tree : try BeneathDirectory(transfer.partial)
         // `try?`: a bot that was never on this node has no workspace here.
         workspace = isStaged ? try? BeneathDirectory(transfer.workspace) : nil
         found = BasisFinder(tree: tree, partial: isPreview ? nil : partial, workspace: workspace)
     }
 
+    /// The staging tree; in a preview the workspace stands in for one that is not there, and for that whatever leads to it.
+    private static func tree(
+        _ transfer: TransferDirectory,
+        isStaged: Bool
+    ) throws(WorkspaceFailure) -> (BeneathDirectory, isEmpty: Bool) {
+        if isStaged { return (try BeneathDirectory(transfer.tree), false) }
+        do {
+            return (try BeneathDirectory(transfer.workspace), false)
+        } catch  where error.code == .notFound {
+            // A node that never had a bot has not even that.
+            if let bots = try? BeneathDirectory(transfer.botsDirectory) { return (bots, true) }
+            return (try BeneathDirectory("/"), true)
+        }
+    }
+
     /// Looks at what is there.
     func scan(rehash: Bool) throws(WorkspaceFailure) {
         if rehash { cache = DigestCache(path: "") }
+        if isEmpty { return }
         (found.present, found.presentFacts) = try scan(tree)
         if let workspace { (found.before, _) = try scan(workspace) }
     }

@@ -404,7 +404,14 @@ final class SyncTargetSession {
     }
 
     private func basis(of file: Int) -> BasisFinder.Basis? {
-        let presentIndex = wishes.first { $0.file == file }?.presentIndex ?? -1
+        // Wishes are in the order of their files.
+        var low = 0
+        var high = wishes.count
+        while low < high {
+            let middle = (low + high) / 2
+            if wishes[middle].file < file { low = middle + 1 } else { high = middle }
+        }
+        let presentIndex = low < wishes.count && wishes[low].file == file ? wishes[low].presentIndex : -1
         return tree.found.basis(entries[file].path, presentIndex: presentIndex)
     }
 

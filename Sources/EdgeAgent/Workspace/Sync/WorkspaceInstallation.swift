@@ -18,6 +18,8 @@ struct TransferDirectory: Sendable {
     private let bot: BotDirectory
 
     var workspace: String { bot.workspace }
+    /// The directory of all bots.
+    var botsDirectory: String { String(bot.path.dropLast(bot.botID.utf8.count + 1)) }
     /// Where what is removed of it is deleted.
     var removed: String { path + "/removed" }
 

@@ -1,0 +1,137 @@
+import Foundation
+import Glibc
+import TestSupport
+
+/// Makes, changes and compares trees with what the operating system gives, and nothing of what is tested.
+struct TestTree {
+    let root: String
+
+    /// Every entry with all that is carried, as one line each; the content itself, not its digest.
+    func described() throws -> [String] {
+        var lines: [String] = []
+        var hardLinks: [UInt64: [String]] = [:]
+        func walk(_ directory: [UInt8]) throws {
+            guard let stream = opendir(Self.text(directory)) else { throw Failure(errno) }
+            defer { closedir(stream) }
+            while let entry = readdir(stream) {
+                let name = withUnsafeBytes(of: &entry.pointee.d_name) { Array($0.prefix { $0 != 0 }) }
+                if name == [0x2E] || name == [0x2E, 0x2E] { continue }
+                let path = directory + [0x2F] + name
+                var status = stat()
+                guard lstat(Self.text(path), &status) == 0 else { throw Failure(errno) }
+                let shown = path.dropFirst(root.utf8.count).map { String($0, radix: 16) }.joined(separator: " ")
+                let time = "\(status.st_mtim.tv_sec).\(status.st_mtim.tv_nsec)"
+                switch status.st_mode & S_IFMT {
+                case S_IFDIR:
+                    lines.append("\(shown) dir \(status.st_mode & 0o777) \(time)")
+                    try walk(path)
+                case S_IFLNK:
+                    var buffer = [CChar](repeating: 0, count: 5000)
+                    let count = readlink(Self.text(path), &buffer, buffer.count)
+                    // What leads out of the tree is not carried.
+                    if directory.count == root.utf8.count, buffer.starts(with: [0x2E, 0x2E]) { continue }
+                    lines.append("\(shown) link \(buffer[..<max(0, count)])")
+                case S_IFREG:
+                    let content = try Data(
+                        contentsOf: URL(filePath: String(decoding: path, as: UTF8.self)),
+                        options: []
+                    )
+                    lines.append(
+                        "\(shown) file \(status.st_mode & 0o777) \(time) \(content.count) \(content.hashValue)"
+                    )
+                    if status.st_nlink > 1 { hardLinks[UInt64(status.st_ino), default: []].append(shown) }
+                default: continue
+                }
+            }
+        }
+        try walk(Array(root.utf8))
+        lines += hardLinks.values.filter { $0.count > 1 }.map { "same: \($0.sorted())" }
+        return lines.sorted()
+    }
+
+    struct Failure: Error {
+        let code: Int32
+        init(_ code: Int32) { self.code = code }
+    }
+
+    private static func text(_ path: [UInt8]) -> [CChar] { path.map(CChar.init(bitPattern:)) + [0] }
+
+    /// All directories below the root, the root first.
+    private func directories() -> [String] {
+        let found = FileManager.default.enumerator(atPath: root)
+        var all = [root]
+        while let name = found?.nextObject() as? String {
+            if (try? FileManager.default.attributesOfItem(atPath: root + "/" + name)[.type] as? FileAttributeType)
+                == .typeDirectory
+            {
+                all.append(root + "/" + name)
+            }
+        }
+        return all.sorted()
+    }
+
+    private func entries() -> [String] {
+        ((FileManager.default.enumerator(atPath: root)?.allObjects as? [String]) ?? []).sorted().map { root + "/" + $0 }
+    }
+
+    private static let names = [
+        "a", "b c", "new\nline", "ünï", "-rf", "%41", ".hidden", "x'y\"z", "d0", "d1",
+        "long-" + String(repeating: "n", count: 180),
+    ]
+
+    /// Does some random things that bots do to their files.
+    func mutate(_ count: Int, _ random: inout SeededRandom) {
+        for _ in 0..<count {
+            let directory = directories().randomElement(using: &random) ?? root
+            let name = (Self.names.randomElement(using: &random) ?? "a") + "\(Int.random(in: 0...9, using: &random))"
+            let path = directory + "/" + name
+            let existing = entries().randomElement(using: &random)
+            switch Int.random(in: 0...13, using: &random) {
+            case 0, 1, 2:
+                write(path, random.noise([0, 1, 50, 3000, 70_000, 300_000].randomElement(using: &random) ?? 0))
+            case 3: mkdir(path, 0o755)
+            case 4: symlink(["a", "../a", "./d0/x"].randomElement(using: &random) ?? "a", path)
+            case 5: if let existing { link(existing, path) }
+            case 6:
+                if let existing {
+                    chmod(existing, [0o444, 0o600, 0o755, 0o700].randomElement(using: &random) ?? 0o644)
+                }
+            case 7: if let existing { try? FileManager.default.removeItem(atPath: existing) }  // a link in the middle: nothing
+            case 8: if let existing { rename(existing, path) }
+            case 9, 10: if let existing { edit(existing, &random) }
+            case 11: sparse(path, &random)
+            case 12: if let existing { truncate(existing, off_t(Int.random(in: 0...200_000, using: &random))) }
+            default:
+                if let existing {
+                    let times = [timespec(tv_sec: 1_000_000, tv_nsec: 123), timespec(tv_sec: -5, tv_nsec: 999)]
+                    utimensat(AT_FDCWD, existing, times, AT_SYMLINK_NOFOLLOW)
+                }
+            }
+        }
+    }
+
+    private func write(_ path: String, _ bytes: [UInt8]) {
+        let descriptor = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW, 0o644)
+        guard descriptor >= 0 else { return }
+        bytes.withUnsafeBytes { _ = Glibc.write(descriptor, $0.baseAddress, $0.count) }
+        close(descriptor)
+    }
+
+    private func edit(_ path: String, _ random: inout SeededRandom) {
+        let descriptor = open(path, O_RDWR | O_NOFOLLOW)
+        guard descriptor >= 0 else { return }
+        defer { close(descriptor) }
+        let size = Int(lseek(descriptor, 0, SEEK_END))
+        let bytes = random.noise(Int.random(in: 1...500, using: &random))
+        pwrite(descriptor, bytes, bytes.count, off_t(Int.random(in: 0...max(0, size), using: &random)))
+    }
+
+    private func sparse(_ path: String, _ random: inout SeededRandom) {
+        let descriptor = open(path, O_RDWR | O_CREAT | O_NOFOLLOW, 0o644)
+        guard descriptor >= 0 else { return }
+        defer { close(descriptor) }
+        let bytes = random.noise(100)
+        pwrite(descriptor, bytes, bytes.count, 2_000_000)
+        ftruncate(descriptor, 3_000_000)
+    }
+}
