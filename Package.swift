@@ -146,7 +146,11 @@ let package = Package(
         ),
         .testTarget(
             name: "EdgeAgentTests",
-            dependencies: ["EdgeAgent", "WebSocketKitLite", "WireFormat", "TestSupport"],
+            dependencies: [
+                "EdgeAgent", "WebSocketKitLite", "WireFormat", "TestSupport",
+                .product(name: "Logging", package: "swift-log"),
+                .product(name: "SwiftProtobuf", package: "swift-protobuf"),
+            ],
             swiftSettings: strict
         ),
         .testTarget(
