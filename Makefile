@@ -13,7 +13,7 @@ DIST := .build/dist
 OURS := Sources Tests Benchmarks Fuzz/Package.swift Fuzz/Sources Package.swift
 ARGS ?=
 
-.PHONY: help deps build test docker-test check fmt proto demo browser-test screenshots bench-page conformance simulate fuzz-smoke flap kill-test bench-idle bench-link bench-memory bench-runtime bench-websocket soak clean api-test
+.PHONY: help deps build test check fmt proto demo browser-test screenshots bench-page conformance nanobot-test simulate fuzz-smoke flap kill-test bench-idle bench-link bench-memory bench-runtime bench-websocket soak docker-test api-test bench-telemetry clean
 
 help: ## Lists these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -93,6 +93,11 @@ bench-memory: build ## What an idle node costs its hub; NODES=10000, SECONDS_IDL
 bench-runtime: build ## What the native runtime costs, agent and supervisors; PARTS="idle-bots log-capture packet-path", BOTS=5, SECONDS_IDLE=30, JSON=1
 	@Benchmarks/Runtime/runtime.py
 
+bench-telemetry: ## What telemetry costs the agent, and how it compares with ps, pidstat and a control group; BOTS=20, SECONDS_EACH=120
+	scripts/install-deps.sh procps sysstat
+	scripts/build.sh -c release
+	Benchmarks/Telemetry/run.py --bots $(or $(BOTS),20) --seconds $(or $(SECONDS_EACH),120)
+
 bench-websocket: deps ## WebSocket client and server beside Beast, libwebsockets, picows, websockets; JSON=1, TABLES="rtt small"
 	@Benchmarks/WebSocket/run.sh $(TABLES)
 
@@ -108,6 +113,11 @@ screenshots: build ## The pictures in docs/images
 
 bench-page: build ## The overview with NODES=2000 nodes: first paint, frames, search; JSON=1
 	@BROWSER_TEST_PROGRAMS=$(DIST) scripts/browser-test.sh fleet.py
+
+nanobot-test: deps ## The tests with the real nanobot alone; it is installed from PyPI into .build/nanobot
+	@scripts/nanobot-env.sh
+	@scripts/build.sh $(BUILD_FLAGS)
+	swift test $(BUILD_FLAGS) --skip-build --disable-xctest --filter 'NanobotTests|OddBotTests'
 
 conformance: deps ## Autobahn|Testsuite against our client and the hub's server, every case
 	@Tests/Conformance/Autobahn/run.py

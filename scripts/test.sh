@@ -8,6 +8,9 @@ echo "test: building (the first build takes several minutes)"
 scripts/build.sh "$@"
 echo "test: built in $((SECONDS - begin)) s"
 scripts/conformance-env.sh
+# Without it the tests with the real nanobot are left out; the script says so.
+nanobot=0
+scripts/nanobot-env.sh || nanobot=$?
 begin=$SECONDS
 status=0
 # The tests are all Swift Testing; the XCTest runner would only report that it found none.
@@ -36,6 +39,11 @@ if ((browser == 77)); then
     echo "test: SKIPPED the dashboard's tests in a browser, because what they need could not be installed here (see above)" >&2
 elif ((browser != 0)); then
     status=$browser
+fi
+if ((nanobot == 77)); then
+    echo "test: SKIPPED the tests with the real nanobot, because it could not be installed on this machine (see above)" >&2
+elif ((nanobot != 0)); then
+    status=$nanobot
 fi
 echo "test: ran in $((SECONDS - begin)) s, exit $status"
 exit "$status"

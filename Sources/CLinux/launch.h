@@ -30,7 +30,9 @@ struct CLinux_launch {
     char *const *arguments;
     char *const *environment;
     const char *directory;
-    // Become standard output and error. Standard input is /dev/null.
+    // Becomes standard input; -1 for /dev/null.
+    int input;
+    // Become standard output and error.
     int output;
     int error;
     // Open `cgroup.procs` files of the groups to join.
@@ -59,7 +61,7 @@ static inline int CLinux_limit(int resource, uint64_t value) {
 // In the child. Returns the step that failed, with errno.
 static inline int CLinux_launch_become(const struct CLinux_launch *launch, pid_t parent) {
     sigset_t none;
-    int null_file;
+    int input;
     setsid();
     // Before anything else, so that whatever the program starts is in the groups from the first moment.
     for (size_t index = 0; index < launch->group_file_count; index++) {
@@ -68,10 +70,10 @@ static inline int CLinux_launch_become(const struct CLinux_launch *launch, pid_t
     for (int number = 1; number < NSIG; number++) signal(number, SIG_DFL);
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
-    null_file = open("/dev/null", O_RDONLY);
-    if (null_file < 0 || dup2(null_file, 0) < 0 || dup2(launch->output, 1) < 0 || dup2(launch->error, 2) < 0)
+    input = launch->input >= 0 ? launch->input : open("/dev/null", O_RDONLY);
+    if (input < 0 || dup2(input, 0) < 0 || dup2(launch->output, 1) < 0 || dup2(launch->error, 2) < 0)
         return CLINUX_LAUNCH_FORK;
-    if (null_file > 2) close(null_file);
+    if (input > 2) close(input);
     if (CLinux_limit(RLIMIT_NOFILE, launch->open_files) != 0 || CLinux_limit(RLIMIT_DATA, launch->data_bytes) != 0 ||
         CLinux_limit(RLIMIT_NPROC, launch->user_processes) != 0)
         return CLINUX_LAUNCH_LIMIT;

@@ -132,6 +132,8 @@ static inline int CLinux_spawn_new_session(posix_spawnattr_t *attributes) {
     return posix_spawnattr_setflags(attributes, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF | 0x80 /* SETSID */);
 }
 
+// Asks for another size of a pipe's buffer; -1 where the system allows none so large.
+static inline int CLinux_set_pipe_size(int fd, int bytes) { return fcntl(fd, 1031 /* F_SETPIPE_SZ */, bytes); }
 // Opens a path that must not lead out of `directory`, whatever is renamed or linked meanwhile: openat2 with
 // RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS, and without following any symbolic link where `no_links`. ENOSYS before Linux 5.6.
 static inline int CLinux_open_beneath(int directory, const char *path, int flags, unsigned int mode, int no_links) {

@@ -13,6 +13,8 @@ struct Bot: Sendable {
     var nodeID: NodeID
     var nodeName: String
     var runtimeProfile: String
+    /// Instead of a Docker profile's own; nil where it runs that.
+    var image: String?
     var desiredState: DesiredState
     /// The bot's config.json: a JSON object.
     var config: JSONValue

@@ -75,6 +75,13 @@ struct BotOperations: Sendable {
         publish(messages, at: date)
     }
 
+    /// Ends the turns that have an answer and were quiet for long enough since.
+    func endQuietTurns() async throws {
+        let date = clock.date()
+        guard try await database.read({ db in try TurnStore.hasQuiet(db, at: date) }) else { return }
+        publish(try await database.write { db in try TurnStore.endQuiet(db, at: date) }, at: date)
+    }
+
     // MARK: Events
 
     func publish(_ id: BotID, change: String, at date: Date) {
@@ -119,7 +126,7 @@ struct BotOperations: Sendable {
         return Self.defaultProfile
     }
 
-    private static func checked(_ config: JSONValue) throws -> String {
+    static func checked(_ config: JSONValue) throws -> String {
         guard case .object = config else {
             throw HubError(.invalidRequest, "`config` must be a JSON object: it becomes the bot's config.json.")
         }

@@ -197,6 +197,7 @@ struct BotStore: Sendable {
             nodeID: NodeID(rawValue: row["node_id"]),
             nodeName: row["node_name"] ?? "",
             runtimeProfile: row["runtime_profile"],
+            image: row["image"],
             desiredState: DesiredState(rawValue: row["desired_state"]) ?? .stopped,
             config: try JSONDecoder().decode(JSONValue.self, from: Data(config.utf8)),
             placementEpoch: UInt64(clamping: row["placement_epoch"] as Int64),

@@ -110,20 +110,31 @@ struct MessageStore: Sendable {
 
     /// The bot has the message. Its answer may have overtaken this, then nothing changes.
     ///
-    /// - Parameter logOffset: where the bot's log stood before; nil where the agent did not say.
+    /// - Parameters:
+    ///   - logOffset: where the bot's log stood before; nil where the agent did not say.
+    ///   - accepted: when the bot took it, by the node's clock.
     static func markDelivered(
         _ db: Database,
         _ id: MessageID,
         launch: String,
         logOffset: Int64?,
+        accepted: Date,
         at date: Date
     ) throws -> [MessageChange] {
-        try change(
+        // A packet about the message may have told first, but not this.
+        try db.execute(
+            sql: "UPDATE messages SET log_offset = coalesce(log_offset, ?) WHERE id = ? AND state = 'delivered'",
+            arguments: [logOffset, id.rawValue]
+        )
+        return try change(
             db,
             to: .delivered,
             reason: nil,
             at: date,
-            setting: "delivered_at = \(date.unixMilliseconds), launch_id = ?, log_offset = ?",
+            setting: """
+                delivered_at = \(date.unixMilliseconds), accepted_at = \(accepted.unixMilliseconds), launch_id = ?,
+                log_offset = ?
+                """,
             where: "id = ? AND state = 'queued'",
             arguments: [launch, logOffset, id.rawValue]
         )
@@ -168,23 +179,103 @@ struct MessageStore: Sendable {
         )
     }
 
-    /// Answers the turn that has waited longest, in one conversation or in any.
-    static func answerOldest(
-        _ db: Database,
-        bot: BotID,
-        conversation: ConversationID?,
-        at date: Date
-    ) throws -> [MessageChange] {
-        let id = try String.fetchOne(
+    /// The turn that has waited longest, or the one begun last, in one conversation or in any.
+    static func open(_ db: Database, bot: BotID, conversation: ConversationID?, isNewest: Bool) throws -> MessageID? {
+        try String.fetchOne(
             db,
             sql: """
                 SELECT id FROM messages WHERE bot_id = ? AND state = 'delivered' AND (? IS NULL OR conversation_id = ?)
-                ORDER BY position LIMIT 1
+                ORDER BY position \(isNewest ? "DESC" : "ASC") LIMIT 1
                 """,
             arguments: [bot.rawValue, conversation?.rawValue, conversation?.rawValue]
+        ).map(MessageID.init(rawValue:))
+    }
+
+    /// A notice ends what is open in its conversation, or in any; what it does not answer gets no answer any more.
+    static func interruptOpen(
+        _ db: Database,
+        bot: BotID,
+        conversation: ConversationID?,
+        notice: String,
+        at date: Date
+    ) throws -> [MessageChange] {
+        try change(
+            db,
+            to: .interrupted,
+            reason: notice.isEmpty ? "The bot went on to something else." : String(notice.prefix(500)),
+            at: date,
+            setting: ended(date),
+            where: "bot_id = ? AND state = 'delivered' AND (? IS NULL OR conversation_id = ?)",
+            arguments: [bot.rawValue, conversation?.rawValue, conversation?.rawValue]
         )
-        guard let id else { return [] }
-        return try answer(db, bot: bot, MessageID(rawValue: id), at: date)
+    }
+
+    /// The turns that have had an answer and nothing more since a time of the hub's clock.
+    static func answerQuiet(_ db: Database, since: Int64, at date: Date) throws -> [MessageChange] {
+        try change(
+            db,
+            to: .answered,
+            reason: nil,
+            at: date,
+            setting: ended(date),
+            where: "state = 'delivered' AND quiet_since IS NOT NULL AND quiet_since <= ?",
+            arguments: [since]
+        )
+    }
+
+    /// A packet proves that the bot has a message of which the agent has not said so yet.
+    static func markTaken(
+        _ db: Database,
+        _ id: MessageID,
+        launch: String,
+        accepted: Date,
+        at date: Date
+    ) throws -> [MessageChange] {
+        try change(
+            db,
+            to: .delivered,
+            reason: nil,
+            at: date,
+            setting:
+                "delivered_at = \(date.unixMilliseconds), accepted_at = \(accepted.unixMilliseconds), launch_id = ?",
+            where: "id = ? AND state = 'queued'",
+            arguments: [launch, id.rawValue]
+        )
+    }
+
+    /// Gives up one turn.
+    static func interrupt(_ db: Database, _ id: MessageID, reason: String, at date: Date) throws -> [MessageChange] {
+        try change(
+            db,
+            to: .interrupted,
+            reason: reason,
+            at: date,
+            setting: ended(date),
+            where: "id = ? AND state = 'delivered'",
+            arguments: [id.rawValue]
+        )
+    }
+
+    /// Gives up the turns of a launch that the bot had taken before a time of the node's clock.
+    static func interrupt(
+        _ db: Database,
+        bot: BotID,
+        launch: String,
+        acceptedBefore: Date,
+        reason: String,
+        at date: Date
+    ) throws -> [MessageChange] {
+        try change(
+            db,
+            to: .interrupted,
+            reason: reason,
+            at: date,
+            setting: ended(date),
+            where: """
+                bot_id = ? AND state = 'delivered' AND launch_id IN ('', ?) AND coalesce(accepted_at, 0) <= ?
+                """,
+            arguments: [bot.rawValue, launch, acceptedBefore.unixMilliseconds]
+        )
     }
 
     /// Gives up turns whose launch has ended: all, or those of other launches than the one that lives.

@@ -228,6 +228,7 @@ struct CommandOperations: Sendable {
         let created = try await database.write { db in
             let bot = try BotStore.required(db, id)
             if desired == .running { try NodeStore.requireTakingBots(db, bot.nodeID) }
+            try DeploymentStore.requireNone(db, of: id)
             _ = try CommandStore.supersede(db, bot: id, at: date)
             let new = try bodies(bot).map { body in
                 NewCommand(
@@ -281,7 +282,7 @@ struct CommandOperations: Sendable {
         )
     }
 
-    private static func startBody(_ bot: Bot) throws -> WireCommand.OneOf_Body {
+    static func startBody(_ bot: Bot) throws -> WireCommand.OneOf_Body {
         var specification = WireBotSpecification()
         specification.botID = bot.id.rawValue
         specification.name = bot.name

@@ -51,6 +51,12 @@ struct CommandStore: Sendable {
         ).map(CommandID.init(rawValue:))
     }
 
+    /// A message that waits for a bot which is being moved stays on the hub until it is known where the bot will be.
+    private static let isNotHeld = """
+        NOT (commands.message_id IS NOT NULL AND commands.state = 'queued' AND EXISTS (
+            SELECT 1 FROM deployments d WHERE d.bot_id = commands.bot_id AND d.holds_messages))
+        """
+
     func outstanding(_ node: NodeID, at date: Date) async throws -> [QueuedCommand] {
         try await database.read { db in
             try Row.fetchAll(
@@ -58,6 +64,7 @@ struct CommandStore: Sendable {
                 sql: """
                     SELECT id, bot_id, body, state FROM commands WHERE node_id = ?
                         AND (state IN ('delivered', 'running') OR (state = 'queued' AND expires_at > ?))
+                        AND \(Self.isNotHeld)
                     ORDER BY position
                     """,
                 arguments: [node.rawValue, date.unixMilliseconds]
@@ -78,7 +85,7 @@ struct CommandStore: Sendable {
             try db.execute(
                 sql: """
                     UPDATE commands SET state = 'delivered', delivered_at = ?
-                    WHERE id = ? AND state = 'queued' AND expires_at > ?
+                    WHERE id = ? AND state = 'queued' AND expires_at > ? AND \(Self.isNotHeld)
                     """,
                 arguments: [date.unixMilliseconds, id.rawValue, date.unixMilliseconds]
             )
@@ -302,7 +309,20 @@ struct CommandStore: Sendable {
         let reported = result.deliveredLaunchID.isEmpty ? result.botStatus.launchID : result.deliveredLaunchID
         let launch = reported.isEmpty ? try BotStore.launchID(db, bot) : reported
         let offset = result.deliveredLaunchID.isEmpty ? nil : Int64(clamping: result.deliveredLogOffset)
-        return try MessageStore.markDelivered(db, message, launch: launch, logOffset: offset, at: date)
+        let accepted = Date(unixMilliseconds: Int64(clamping: result.finishedAtUnixMs))
+        let changes = try MessageStore.markDelivered(
+            db,
+            message,
+            launch: launch,
+            logOffset: offset,
+            accepted: accepted,
+            at: date
+        )
+        // Nothing was said about it before, or it would be known as delivered.
+        guard !changes.isEmpty else { return [] }
+        let began = Date(unixMilliseconds: Int64(clamping: result.startedAtUnixMs))
+        return try changes
+            + TurnStore.catchUp(db, message, launch: launch, began: began, accepted: accepted, at: date)
     }
 
     private static func find(_ db: Database, _ id: CommandID) throws -> Command? {

@@ -52,6 +52,7 @@ struct HubAssembly {
             database: database,
             key: key,
             thresholds: configuration.thresholds,
+            telemetryInterval: configuration.telemetryInterval,
             clock: clock,
             site: site,
             logger: logger,
@@ -84,6 +85,13 @@ struct HubAssembly {
                 .init(service: NodeLiveService(operations: parts.nodes, thresholds: configuration.thresholds)),
                 .init(service: ResourceHistoryService(history: parts.nodes.history, clock: clock, logger: logger)),
                 .init(service: CommandExpiryService(operations: parts.commands, logger: logger)),
+                .init(service: QuietTurnService(bots: parts.bots, logger: logger)),
+                .init(
+                    service: DeploymentService(
+                        context: services.deployments.context,
+                        queue: services.deployments.queue
+                    )
+                ),
                 .init(service: application),
             ] + gateway.services.map { .init(service: $0) },
             gracefulShutdownSignals: isOver == nil ? [.sigterm, .sigint] : [],
@@ -137,6 +145,7 @@ struct HubAssembly {
             bots: parts.bots,
             commands: parts.commands,
             packets: parts.packets,
+            strays: StrayBots(database: parts.database, commands: parts.commands, logger: logger),
             gate: gate,
             hubVersion: HubVersion.version,
             session: Self.sessionConfiguration(),

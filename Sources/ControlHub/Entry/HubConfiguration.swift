@@ -18,6 +18,7 @@ struct HubConfiguration: Sendable {
         case logFormat = "log_format"
         case insecureHTTP = "insecure_http"
         case heartbeatInterval = "heartbeat_interval"
+        case telemetryInterval = "telemetry_interval"
         case degradedAfter = "degraded_after"
         case offlineAfter = "offline_after"
         case closedGrace = "closed_grace"
@@ -44,6 +45,8 @@ struct HubConfiguration: Sendable {
     var logFormat: String?
     var insecureHTTP: Bool
     var thresholds: HealthThresholds
+    /// Between two samples of a node's figures; zero: one with each heartbeat.
+    var telemetryInterval: Duration
     /// Proxies whose `X-Forwarded-For` is believed.
     var trustedProxies: Set<String>
     var admission: AdmissionGate.Settings
@@ -109,6 +112,10 @@ struct HubConfiguration: Sendable {
             offlineAfter: try duration(.offlineAfter),
             closedGrace: try duration(.closedGrace) ?? .seconds(10)
         )
+        telemetryInterval = try duration(.telemetryInterval) ?? .zero
+        guard telemetryInterval == .zero || (.seconds(1)...(.seconds(3600))).contains(telemetryInterval) else {
+            throw StartFailure(.configuration, "telemetry_interval must lie between 1s and 1h.")
+        }
         trustedProxies = Set(reader.stringArray(forKey: Option.trustedProxies.key) ?? [])
         admission = AdmissionGate.Settings()
         func count(_ option: Option, from least: Int) throws -> Int? {

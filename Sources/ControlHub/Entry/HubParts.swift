@@ -21,6 +21,7 @@ struct HubParts: Sendable {
         database: HubDatabase,
         key: HubKey,
         thresholds: HealthThresholds,
+        telemetryInterval: Duration = .zero,
         clock: HubClock,
         site: SiteInformation,
         logger: Logger,
@@ -39,7 +40,8 @@ struct HubParts: Sendable {
             history: ResourceHistory(store: ResourceStore(database: database)),
             events: events,
             clock: clock,
-            logger: logger
+            logger: logger,
+            telemetryInterval: telemetryInterval
         )
         bots = BotOperations(database: database, events: events, clock: clock)
         commands = CommandOperations(
@@ -73,6 +75,19 @@ struct HubParts: Sendable {
             commands: commands,
             packets: packets,
             messages: MessageStore(database: database),
+            deployments: DeploymentOperations(
+                context: DeploymentContext(
+                    database: database,
+                    nodes: nodes,
+                    bots: bots,
+                    commands: commands,
+                    transfers: WorkspaceTransfers(channel: channel),
+                    events: events,
+                    clock: clock,
+                    logger: logger
+                ),
+                queue: DeploymentQueue()
+            ),
             logs: LogOperations(bots: bots, channel: channel, clock: clock),
             workspaces: WorkspaceOperations(
                 bots: bots,

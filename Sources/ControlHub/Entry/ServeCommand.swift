@@ -50,6 +50,9 @@ struct ServeCommand: AsyncParsableCommand {
     @Option(help: "How often agents report. (default: 15s)")
     var heartbeatInterval: String?
 
+    @Option(help: "How often nodes tell what they and their bots use. (default: with each report)")
+    var telemetryInterval: String?
+
     @Option(help: "Silence after which a node is degraded. (default: 2 intervals)")
     var degradedAfter: String?
 
@@ -86,6 +89,7 @@ struct ServeCommand: AsyncParsableCommand {
         flags[.logFormat] = logFormat
         flags[.insecureHTTP] = insecureHttp ? "true" : nil
         flags[.heartbeatInterval] = heartbeatInterval
+        flags[.telemetryInterval] = telemetryInterval
         flags[.degradedAfter] = degradedAfter
         flags[.offlineAfter] = offlineAfter
         flags[.closedGrace] = closedGrace

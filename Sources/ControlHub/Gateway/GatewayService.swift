@@ -28,6 +28,7 @@ struct GatewayService: Service, AgentChannel {
     let bots: BotOperations
     let commands: CommandOperations
     let packets: MonitorPacketOperations
+    let strays: StrayBots
     let gate: AdmissionGate
     let hubVersion: String
     let session: HubSessionMachine.Configuration
@@ -41,6 +42,7 @@ struct GatewayService: Service, AgentChannel {
         bots: BotOperations,
         commands: CommandOperations,
         packets: MonitorPacketOperations,
+        strays: StrayBots,
         gate: AdmissionGate,
         hubVersion: String,
         session: HubSessionMachine.Configuration = HubSessionMachine.Configuration(),
@@ -50,6 +52,7 @@ struct GatewayService: Service, AgentChannel {
         self.bots = bots
         self.commands = commands
         self.packets = packets
+        self.strays = strays
         self.gate = gate
         self.hubVersion = hubVersion
         self.session = session
@@ -224,8 +227,10 @@ struct GatewayService: Service, AgentChannel {
         // Only now that it can be found and closed: it may have been revoked or replaced in the meantime.
         try await nodes.confirmSession(node, epoch: opened.epoch)
         try await bots.apply(hello.bots, from: node, epoch: opened.epoch)
+        try await strays.stop(hello.bots, on: node)
         let cursors = try await packets.cursors(journal: hello.journalID, from: node)
-        try session.accept(welcome(node, opened, cursors))
+        let settings = nodes.settings(try await nodes.node(node))
+        try session.accept(welcome(node, opened, cursors, settings))
         session.nudge()
     }
 
@@ -240,7 +245,12 @@ struct GatewayService: Service, AgentChannel {
         await nodes.closeSession(attended.entry.node, epoch: attended.entry.epoch, reason: reason, at: Date())
     }
 
-    private func welcome(_ node: NodeID, _ opened: OpenedSession, _ cursors: [WirePacketCursor]) -> WireWelcome {
+    private func welcome(
+        _ node: NodeID,
+        _ opened: OpenedSession,
+        _ cursors: [WirePacketCursor],
+        _ settings: WireSessionSettings
+    ) -> WireWelcome {
         .with {
             $0.nodeID = node.rawValue
             $0.nodeName = opened.nodeName
@@ -251,6 +261,7 @@ struct GatewayService: Service, AgentChannel {
             $0.hubVersion = hubVersion
             $0.limits = Self.limits
             $0.packetCursors = cursors
+            if settings != WireSessionSettings() { $0.settings = settings }
         }
     }
 
@@ -319,6 +330,61 @@ struct GatewayService: Service, AgentChannel {
             throw HubError(.nodeOffline, "The node is not connected. Start its agent and try again.")
         }
         return AgentStream(try session.openStream(header))
+    }
+
+    func ask(_ command: WireCommand, on node: NodeID, within limit: Duration) async throws -> WireCommandResult {
+        guard let session = live[node] else {
+            throw HubError(.nodeOffline, "The node is not connected. Start its agent and try again.")
+        }
+        let stream: SessionStream
+        do {
+            stream = try session.openCommandStream(command)
+        } catch {
+            throw HubError(
+                .nodeOffline,
+                "The node takes no command now: \(error). Try again in a moment.",
+                cause: error
+            )
+        }
+        let timeout = HubError(
+            .agentTimeout,
+            "The node did not answer within \(Int(limit.seconds)) s. It may be overloaded, or its link may be gone."
+        )
+        return try await withThrowingTaskGroup(of: WireCommandResult?.self) { group in
+            group.addTask {
+                try await Task.sleep(for: limit)
+                return nil
+            }
+            group.addTask {
+                do {
+                    let result = try await stream.receive(WireCommandResult.self)
+                    stream.finish()
+                    guard let result else {
+                        throw HubError(.agentRefused, "The agent answered nothing; it may be too old. Upgrade it.")
+                    }
+                    return result
+                } catch let error as WireFormatError where error.code == .sessionClosed {
+                    throw HubError(
+                        .nodeOffline,
+                        "The node's session ended before it answered. Try again.",
+                        cause: error
+                    )
+                } catch let error as WireFormatError {
+                    throw HubError(.agentRefused, "The agent does not know this command; upgrade it.", cause: error)
+                }
+            }
+            defer { group.cancelAll() }
+            guard let result = try await group.next() ?? nil else {
+                stream.reset(.cancelled, reason: "nobody waits for it any more")
+                throw timeout
+            }
+            return result
+        }
+    }
+
+    func apply(_ settings: WireSessionSettings, on node: NodeID) async {
+        // `try?`: a session that ends now is followed by one that begins with them.
+        try? await live[node]?.send(settings)
     }
 
     func isConnected(_ node: NodeID) async -> Bool {

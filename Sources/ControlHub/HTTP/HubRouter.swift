@@ -9,10 +9,12 @@ enum HubRouter {
             + OperatorRoutes(services: services).routes
             + EnrollmentRoutes(services: services).routes
             + NodeRoutes(services: services).routes
+            + NodeCallRoutes(services: services).routes
             + BotRoutes(services: services).routes
             + TalkRoutes(services: services).routes
             + LogRoutes(services: services).routes
             + WorkspaceRoutes(services: services).routes
+            + DeploymentRoutes(services: services).routes
             + CommandRoutes(services: services).routes
             + EventRoutes(services: services).routes
             + OperationsRoutes(services: services).routes

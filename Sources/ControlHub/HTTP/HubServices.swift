@@ -8,6 +8,7 @@ struct HubServices: Sendable {
     let commands: CommandOperations
     let packets: MonitorPacketOperations
     let messages: MessageStore
+    let deployments: DeploymentOperations
     let logs: LogOperations
     let workspaces: WorkspaceOperations
     let streams: ServerSentEvents

@@ -7,6 +7,14 @@ struct LogOperations: Sendable {
     let bots: BotOperations
     let channel: any AgentChannel
     let clock: HubClock
+    private let fanOut: LogFanOut
+
+    init(bots: BotOperations, channel: any AgentChannel, clock: HubClock) {
+        self.bots = bots
+        self.channel = channel
+        self.clock = clock
+        fanOut = LogFanOut(channel: channel)
+    }
 
     /// What a reader wants of a log.
     struct Query: Sendable {
@@ -46,10 +54,10 @@ struct LogOperations: Sendable {
     /// How long an agent may take for a page; an interactive reader does not wait longer.
     static let pageTimeout = Duration.seconds(15)
 
-    /// Opens a log that goes on. Throws `notFound`, `nodeOffline`.
+    /// Opens a log that goes on; its readers share one stream. Throws `notFound`, `nodeOffline`.
     func follow(_ id: BotID, _ query: Query) async throws -> LogSubscription {
         let bot = try await bots.store.bot(id)
-        return try await channel.logs(request(bot, query, follow: true), on: bot.nodeID)
+        return try await fanOut.follow(request(bot, query, follow: true), on: bot.nodeID)
     }
 
     /// Reads all that is there now, chunk by chunk, as fast as it is taken. Throws `notFound`, `nodeOffline`.

@@ -12,7 +12,8 @@ struct StoredPacket: Sendable {
     let launchID: String
     let botSequence: Int64
     let type: String
-    let conversationID: String?
+    /// As the bot named it, or that of the message the packet belongs to.
+    var conversationID: String?
     let messageID: String?
     let turnID: String?
     /// The bot's clock.
@@ -66,31 +67,5 @@ struct PacketGap: Codable, Sendable, Equatable {
         guard let first = fromSequence, first <= through else { return }
         fromSequence = through + 1
         missingPackets = missingPackets.map { max(0, $0 - known) }
-    }
-}
-
-/// What a packet means for the turn it belongs to. Pure; see "Packets" in the bot contract.
-enum TurnEffect: Equatable, Sendable {
-    case none
-    /// The turn of this message, or the oldest open one of the conversation or bot, has its answer.
-    case answered
-    /// The bot gave up for good.
-    case failed(reason: String)
-    /// The bot went away with turns open.
-    case interrupted(reason: String)
-
-    init(type: String, json: JSONValue) {
-        switch type {
-        case "assistant_message":
-            self = json["final"]?.boolValue ?? true ? .answered : .none
-        case "notice":
-            self = .answered
-        case "fatal":
-            self = .failed(reason: json["error"]?.stringValue ?? "The bot reported a fatal error.")
-        case "stopped":
-            self = .interrupted(reason: "The bot stopped before it answered.")
-        default:
-            self = .none
-        }
     }
 }

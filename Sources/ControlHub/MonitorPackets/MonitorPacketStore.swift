@@ -31,12 +31,11 @@ struct MonitorPacketStore: Sendable {
                 // What a node says of bots that were never placed on it is not kept, only acknowledged.
                 let placement = try BotStore.placement(db, bot)
                 guard placement == nil || placement == node else { continue }
-                guard let stored = try Self.insert(db, packet, json, journal: journal, node: node, at: date) else {
+                guard var stored = try Self.insert(db, packet, json, journal: journal, node: node, at: date) else {
                     continue
                 }
+                if placement != nil { result.messages += try TurnStore.apply(db, &stored, at: date) }
                 result.stored.append(stored)
-                guard placement != nil else { continue }
-                result.messages += try Self.applyToTurn(db, bot, packet, json, at: date)
             }
             for bot in touched {
                 let seen = packets.filter { $0.wire.botID == bot }.map { Int64(clamping: $0.wire.sequence) }
@@ -114,6 +113,15 @@ struct MonitorPacketStore: Sendable {
         }
     }
 
+    /// The newest packets of a bot, oldest first.
+    static func newest(_ db: Database, _ bot: BotID, limit: Int) throws -> [StoredPacket] {
+        try Row.fetchAll(
+            db,
+            sql: "SELECT * FROM packets WHERE bot_id = ? ORDER BY position DESC LIMIT ?",
+            arguments: [bot.rawValue, limit]
+        ).map(Self.packet).reversed()
+    }
+
     private static func insert(
         _ db: Database,
         _ packet: WireMonitorPacket,
@@ -177,35 +185,6 @@ struct MonitorPacketStore: Sendable {
             sql: "SELECT through_sequence FROM packet_cursors WHERE journal_id = ? AND bot_id = ?",
             arguments: [journal, bot]
         ) ?? 0
-    }
-
-    private static func applyToTurn(
-        _ db: Database,
-        _ bot: BotID,
-        _ packet: WireMonitorPacket,
-        _ json: JSONValue,
-        at date: Date
-    ) throws -> [MessageChange] {
-        let conversation = packet.conversationID.isEmpty ? nil : ConversationID(rawValue: packet.conversationID)
-        if let conversation { try MessageStore.touchConversation(db, bot: bot, conversation, at: date) }
-        switch TurnEffect(type: packet.type, json: json) {
-        case .none:
-            return []
-        case .answered where !packet.messageID.isEmpty:
-            return try MessageStore.answer(db, bot: bot, MessageID(rawValue: packet.messageID), at: date)
-        case .answered:
-            return try MessageStore.answerOldest(db, bot: bot, conversation: conversation, at: date)
-        case .failed(let reason):
-            return try MessageStore.failDelivered(db, bot: bot, reason: reason, at: date)
-        case .interrupted(let reason):
-            return try MessageStore.interrupt(
-                db,
-                bot: bot,
-                endedLaunch: packet.launchID,
-                reason: reason,
-                at: date
-            )
-        }
     }
 
     /// Moves the cursor to the last packet seen.

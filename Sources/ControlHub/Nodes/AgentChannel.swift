@@ -6,6 +6,11 @@ protocol AgentChannel: Sendable {
     func logs(_ request: WireLogRequest, on node: NodeID) async throws -> LogSubscription
     /// Opens a stream of any kind on a node. Throws `HubError` with `nodeOffline` when the node is not connected.
     func open(_ header: WireStreamHeader, on node: NodeID) async throws -> AgentStream
+    /// Sends a command that is not queued and waits for its result. Throws `HubError` with `nodeOffline` when the node is not
+    /// connected, and `agentTimeout` when no result came in time; what the agent does then is not known.
+    func ask(_ command: WireCommand, on node: NodeID, within limit: Duration) async throws -> WireCommandResult
+    /// Tells a connected node its settings; one that is not learns them with its next session.
+    func apply(_ settings: WireSessionSettings, on node: NodeID) async
     /// Whether a session of the node is open now.
     func isConnected(_ node: NodeID) async -> Bool
     /// Closes the node's session, if there is one, with a WebSocket close code. Returns without waiting for the peer.
@@ -52,6 +57,12 @@ struct NoAgentChannel: AgentChannel {
     func open(_ header: WireStreamHeader, on node: NodeID) async throws -> AgentStream {
         throw HubError(.nodeOffline, "The node is not connected. Start its agent and try again.")
     }
+
+    func ask(_ command: WireCommand, on node: NodeID, within limit: Duration) async throws -> WireCommandResult {
+        throw HubError(.nodeOffline, "The node is not connected. Start its agent and try again.")
+    }
+
+    func apply(_ settings: WireSessionSettings, on node: NodeID) async {}
 
     func isConnected(_ node: NodeID) async -> Bool { false }
 

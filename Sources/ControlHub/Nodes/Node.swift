@@ -29,6 +29,10 @@ struct Node: Sendable {
     var quarantine: Quarantine?
     /// Machines that an operator has decided against: they are never this node.
     var refusedMachines: [MachineWitness] = []
+    /// The latest figures of its bots.
+    var botUsage: [WireBotUsage] = []
+    /// The rules by which this hub keeps itself back there, a JSON object; nil: none.
+    var policyNarrowing: String?
 }
 
 /// When one node is called degraded and offline, instead of when the hub says of all.

@@ -10,6 +10,11 @@ struct NodeOperations: Sendable {
     let events: EventFeed
     let clock: HubClock
     let logger: Logger
+    /// Between two samples of a node's figures; zero: one with each heartbeat.
+    var telemetryInterval = Duration.zero
+
+    /// Woken whenever a session was opened.
+    let sessionsOpened = Signal()
 
     /// Every token of a node starts with this.
     static let tokenPrefix = "edge_"
@@ -92,7 +97,14 @@ struct NodeOperations: Sendable {
         let hash = SecretBytes.digest(token)
         let (authentication, isFirstUse) = try await store.authenticate(tokenHash: hash, at: clock.date())
         if isFirstUse {
-            try await store.markTokenUsed(tokenHash: hash, at: clock.date())
+            let tokens = NodeTokenStore(database: store.database)
+            if let node = try await tokens.markUsed(tokenHash: hash, at: clock.date()) {
+                events.publish(
+                    "node.updated",
+                    at: clock.date(),
+                    .object(["change": .string("token_rotated"), "node_id": .string(node.rawValue)])
+                )
+            }
         }
         return authentication
     }
@@ -175,6 +187,7 @@ struct NodeOperations: Sendable {
             ])
         )
         publish(transition)
+        sessionsOpened.wake()
         return OpenedSession(
             epoch: epoch,
             nodeName: name,

@@ -65,6 +65,7 @@ final class NodeRegistry: Sendable {
                 live.epoch = node.sessionEpoch
                 live.remoteAddress = node.remoteAddress
                 live.resources = node.resources
+                live.botUsage = node.botUsage
                 live.linkRTTMicroseconds = node.linkRTTMicroseconds
                 live.clockOffsetMilliseconds = node.clockOffsetMilliseconds
                 live.machine = node.hello.map { MachineWitness($0, remoteAddress: node.remoteAddress ?? "") }

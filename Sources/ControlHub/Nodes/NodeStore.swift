@@ -246,15 +246,6 @@ struct NodeStore: Sendable {
         }
     }
 
-    func markTokenUsed(tokenHash: Data, at date: Date) async throws {
-        try await database.write { db in
-            try db.execute(
-                sql: "UPDATE node_tokens SET first_used_at = ? WHERE token_hash = ? AND first_used_at IS NULL",
-                arguments: [date.unixMilliseconds, tokenHash]
-            )
-        }
-    }
-
     /// Counts a new session and stores what the agent said. Returns the session's epoch and the node's name.
     func openSession(
         _ id: NodeID,
@@ -295,20 +286,20 @@ struct NodeStore: Sendable {
     /// Writes the latest heartbeats of many nodes in one transaction.
     func saveLive(_ nodes: [NodeID: NodeRegistry.Live]) async throws {
         let rows = try nodes.map { id, live in
-            (id, live, try live.resources.map { try $0.serializedData() as Data })
+            let usage = try WireTelemetry.with { $0.bots = live.botUsage }.serializedData() as Data
+            return (id, live, try live.resources.map { try $0.serializedData() as Data }, usage)
         }
         try await database.write { db in
             let statement = try db.makeStatement(
                 sql: """
                     UPDATE nodes SET last_seen_at = ?, resources = coalesce(?, resources), link_rtt_us = ?,
-                        clock_offset_ms = ? WHERE id = ?
+                        clock_offset_ms = ?, bot_usage = ? WHERE id = ?
                     """
             )
-            for (id, live, resources) in rows {
+            for (id, live, resources, usage) in rows {
                 try statement.execute(arguments: [
                     live.lastSeenAt?.unixMilliseconds, resources, live.linkRTTMicroseconds,
-                    live.clockOffsetMilliseconds,
-                    id.rawValue,
+                    live.clockOffsetMilliseconds, usage, id.rawValue,
                 ])
             }
         }
@@ -327,6 +318,7 @@ struct NodeStore: Sendable {
     private static func node(_ row: Row) throws -> Node {
         let hello: Data? = row["hello"]
         let resources: Data? = row["resources"]
+        let usage: Data? = row["bot_usage"]
         return Node(
             id: NodeID(rawValue: row["id"]),
             name: row["name"],
@@ -346,7 +338,9 @@ struct NodeStore: Sendable {
             drainedAt: Date(row: row, "drained_at"),
             thresholds: Self.thresholds(row),
             quarantine: try NodeSettingsStore.value(Quarantine.self, row["quarantine"]),
-            refusedMachines: try NodeSettingsStore.value([MachineWitness].self, row["refused_machines"]) ?? []
+            refusedMachines: try NodeSettingsStore.value([MachineWitness].self, row["refused_machines"]) ?? [],
+            botUsage: try usage.map { try WireTelemetry(serializedBytes: $0).bots } ?? [],
+            policyNarrowing: row["policy_narrowing"]
         )
     }
 

@@ -76,3 +76,9 @@ struct TokenID: HubIdentifier {
     static let prefix = "tok"
     let rawValue: String
 }
+
+/// Names a deployment: one move of a bot, or one change of how it is run.
+struct DeploymentID: HubIdentifier {
+    static let prefix = "dep"
+    let rawValue: String
+}

@@ -29,8 +29,13 @@ struct AgentAssembly: Sendable {
             configuration: configuration,
             loop: loop
         )
-        let bots = try Self.makeFleet(configuration, directory, journal, loop, logger)
-        let telemetry = TelemetryFeed(sampler: TelemetrySampler(logger: logger)) { await bots.processRoots() }
+        let profiles = try await Self.profiles(configuration, logger)
+        let bots = try Self.makeFleet(configuration.dockerSocket, profiles, policy, directory, journal, loop, logger)
+        let telemetry = TelemetryFeed(
+            sampler: TelemetrySampler(logger: logger),
+            roots: { await bots.processRoots() },
+            measured: { await bots.measuredUsages() }
+        )
         let workspaces = WorkspaceService(
             files: WorkspaceFiles(
                 botsDirectory: directory.file("bots"),
@@ -145,8 +150,39 @@ struct AgentAssembly: Sendable {
         }
     }
 
-    private static func makeFleet(
+    private static func profiles(
         _ configuration: AgentConfiguration,
+        _ logger: Logger
+    ) async throws(AgentError) -> [RuntimeProfile] {
+        let environment = ProcessInfo.processInfo.environment
+        let catalog = ProfileCatalog(
+            configured: configuration.profiles,
+            nativeCommand: configuration.nativeCommand,
+            search: LauncherSearch(
+                roots: configuration.launcherRoots,
+                home: environment["HOME"].flatMap { $0.hasPrefix("/") ? $0 : nil },
+                path: environment["PATH"] ?? "/usr/local/bin:/usr/bin:/bin"
+            )
+        )
+        let profiles = try await catalog.profiles()
+        for profile in profiles {
+            let facts: Logger.Metadata = [
+                "profile": "\(profile.name)", "command": "\(profile.command.words.joined(separator: " "))",
+                "engine": "\(profile.engine) \(profile.engineVersion)", "reason": "\(profile.problem ?? "")",
+            ]
+            if profile.problem == nil {
+                logger.info("runtime profile", metadata: facts)
+            } else {
+                logger.notice("A runtime profile cannot be used.", metadata: facts)
+            }
+        }
+        return profiles
+    }
+
+    private static func makeFleet(
+        _ dockerSocket: String,
+        _ profiles: [RuntimeProfile],
+        _ policy: PolicyRegistry,
         _ directory: StateDirectory,
         _ journal: Journal,
         _ loop: EpollLoop,
@@ -154,23 +190,30 @@ struct AgentAssembly: Sendable {
     ) throws(AgentError) -> BotFleet {
         let executor = QueueExecutor(label: "edge-agent.bots")
         do {
-            var profiles: [RuntimeProfile] = []
-            if let command = configuration.nativeCommand {
-                profiles.append(RuntimeProfile(name: "default", command: try CommandTemplate(parsing: command)))
-            }
             return BotFleet(
                 backends: RuntimeBackends([
                     NativeRuntimeBackend(
                         botsDirectory: directory.file("bots"),
                         transport: LoopbackHTTPTransport(loop: loop),
                         environment: ProcessInfo.processInfo.environment,
+                        policy: policy,
                         executor: executor
-                    )
+                    ),
+                    DockerRuntimeBackend(
+                        botsDirectory: directory.file("bots"),
+                        engine: CurlTransport(socketPath: dockerSocket),
+                        transport: LoopbackHTTPTransport(loop: loop),
+                        credentials: RegistryCredentials(environment: ProcessInfo.processInfo.environment),
+                        environment: ProcessInfo.processInfo.environment,
+                        policy: policy,
+                        executor: executor
+                    ),
                 ]),
                 profiles: profiles,
                 journal: journal,
                 executor: executor,
                 notifier: try FileChangeNotifier(),
+                policy: policy,
                 logger: logger
             )
         } catch {

@@ -21,6 +21,9 @@ struct AgentConfiguration: Sendable {
         case clientKey = "client_key"
         case logLevel = "log_level"
         case nativeCommand = "native_command"
+        case profiles
+        case launcherRoots = "launcher_roots"
+        case dockerSocket = "docker_socket"
         case policyFile = "policy_file"
         case journalBytes = "journal_bytes"
         case journalAge = "journal_age"
@@ -42,6 +45,12 @@ struct AgentConfiguration: Sendable {
     var logLevel: String
     /// Launch template of the profile `default`.
     var nativeCommand: String?
+    /// The other profiles, see `ProfileFile`.
+    var profiles: [RuntimeProfile]
+    /// Where an installed launcher is looked for if nobody names one.
+    var launcherRoots: [String]
+    /// Path of the container engine's Unix socket.
+    var dockerSocket: String
     /// Nil: `PolicyFile.defaultPath`, where that exists.
     var policyFile: String?
     /// How many monitor packets are kept while the hub does not take them.
@@ -79,6 +88,10 @@ struct AgentConfiguration: Sendable {
         clientKey = text(.clientKey)
         logLevel = text(.logLevel) ?? "info"
         nativeCommand = text(.nativeCommand)
+        profiles = try Self.profiles(text(.profiles))
+        launcherRoots =
+            text(.launcherRoots)?.split(separator: ":").map(String.init) ?? LauncherSearch.standardRoots
+        dockerSocket = text(.dockerSocket) ?? DockerRuntimeBackend.defaultSocket
         policyFile = text(.policyFile)
         if let bytes = try Self.quantity(
             text(.journalBytes),
@@ -130,6 +143,22 @@ struct AgentConfiguration: Sendable {
         } catch {
             throw AgentError(.configuration, error.message)
         }
+    }
+
+    /// - Parameter given: the profiles themselves as JSON, or the path of a file that holds them.
+    private static func profiles(_ given: String?) throws(AgentError) -> [RuntimeProfile] {
+        guard let given else { return [] }
+        if given.first(where: { !$0.isWhitespace }) == "{" {
+            return try ProfileFile.profiles(given.utf8, source: "\"profiles\"")
+        }
+        let bytes: [UInt8]?
+        do {
+            bytes = try Files.read(given)
+        } catch {
+            throw AgentError(.configuration, "the profiles in \(given) cannot be read: \(error.reason)")
+        }
+        guard let bytes else { throw AgentError(.configuration, "the file \(given) with the profiles does not exist") }
+        return try ProfileFile.profiles(bytes, source: given)
     }
 
     private static func flag(_ text: String?, _ key: Key) throws(AgentError) -> Bool {
@@ -192,13 +221,14 @@ enum ConfigurationFile {
             throw AgentError(.software, "\(error)")
         }
         let name = path ?? defaultPath
-        let values: [String: Scalar]
+        let values: [String: Setting]
         do {
-            values = try JSONDecoder().decode([String: Scalar].self, from: Data(bytes))
+            values = try JSONDecoder().decode([String: Setting].self, from: Data(bytes))
         } catch {
             throw AgentError(
                 .configuration,
-                "configuration file \(name) must be one JSON object of texts, numbers and true/false"
+                "configuration file \(name) must be one JSON object of texts, numbers and true/false; only "
+                    + "\"profiles\" may be an object, and \"launcher_roots\" a list"
             )
         }
         var settings: [AgentConfiguration.Key: String] = [:]
@@ -210,22 +240,48 @@ enum ConfigurationFile {
                     "configuration file \(name) has the unknown key \"\(text)\"; known: \(known)"
                 )
             }
-            settings[key] = value.text
+            settings[key] = try value.text(key, name)
         }
         return settings
     }
 
-    private struct Scalar: Decodable {
-        let text: String
+    /// The value of one key.
+    private enum Setting: Decodable {
+        case text(String)
+        case list([String])
+        case structure(ProfileNode)
 
         init(from decoder: any Decoder) throws {
             let container = try decoder.singleValueContainer()
             if let flag = try? container.decode(Bool.self) {
-                text = flag ? "true" : "false"
+                self = .text(flag ? "true" : "false")
             } else if let number = try? container.decode(Int.self) {
-                text = String(number)
+                self = .text(String(number))
+            } else if let text = try? container.decode(String.self) {
+                self = .text(text)
+            } else if let list = try? container.decode([String].self) {
+                self = .list(list)
             } else {
-                text = try container.decode(String.self)
+                self = .structure(try container.decode(ProfileNode.self))
+            }
+        }
+
+        /// As it would stand in the environment.
+        func text(_ key: AgentConfiguration.Key, _ file: String) throws(AgentError) -> String {
+            switch (self, key) {
+            case (.text(let text), _): return text
+            case (.list(let list), .launcherRoots): return list.joined(separator: ":")
+            case (.structure(let structure), .profiles):
+                do {
+                    return String(decoding: try JSONEncoder().encode(structure), as: UTF8.self)
+                } catch {
+                    throw AgentError(.software, "\(error)")
+                }
+            default:
+                throw AgentError(
+                    .configuration,
+                    "configuration file \(file): \"\(key.rawValue)\" must be a text, a number or true/false"
+                )
             }
         }
     }

@@ -55,10 +55,12 @@ struct Introduction: Sendable {
     func runtimeProfiles() async -> [WireRuntimeProfile] { await bots.runtimeProfiles() }
 
     func capabilities(_ profiles: [WireRuntimeProfile]) -> [String: String] {
-        let native = profiles.contains { $0.backend == "native" && $0.usable }
+        func isUsable(_ backend: BackendKind) -> String {
+            profiles.contains { $0.backend == backend.rawValue && $0.usable } ? "true" : "false"
+        }
         return [
-            "runtime.native": native ? "true" : "false", "logs.follow": "true", "workspace.files": "true",
-            "workspace.sync": "true",
+            "runtime.native": isUsable(.native), "runtime.docker": isUsable(.docker), "logs.follow": "true",
+            "workspace.files": "true", "workspace.sync": "true",
         ]
     }
 }

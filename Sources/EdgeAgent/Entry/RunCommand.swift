@@ -42,11 +42,33 @@ struct RunCommand: AsyncParsableCommand {
     )
     var policyFile: String?
 
+    @Option(help: ArgumentHelp("Runtime profiles: a JSON file, or the JSON itself.", valueName: "file"))
+    var profiles: String?
+
+    @Option(
+        help: ArgumentHelp(
+            "Directories, with colons between, in which to look for an installed nanobot where no command is given.",
+            valueName: "directories"
+        )
+    )
+    var launcherRoots: String?
+
+    @Option(
+        help: ArgumentHelp(
+            "Unix socket of the container engine (default: \(DockerRuntimeBackend.defaultSocket)).",
+            valueName: "path"
+        )
+    )
+    var dockerSocket: String?
+
     func run() async throws {
         var flags: [AgentConfiguration.Key: String] = [:]
         flags[.token] = token
         flags[.tokenFile] = tokenFile
         flags[.nativeCommand] = nativeCommand
+        flags[.profiles] = profiles
+        flags[.launcherRoots] = launcherRoots
+        flags[.dockerSocket] = dockerSocket
         flags[.policyFile] = policyFile
         let configuration = try options.resolve(flags)
         try AgentLogging.bootstrap(level: configuration.logLevel)

@@ -84,18 +84,23 @@ struct BotLog: AsyncSequence, Sendable {
             let batch = reader.read(from: start, maximumBytes: BotLog.chunkBytes)
             offset = batch.nextOffset
             var chunk = WireLogChunk()
-            chunk.nextOffset = batch.nextOffset
+            let end = request.follow ? 0 : request.toOffset
+            chunk.nextOffset = end > 0 ? Swift.min(batch.nextOffset, Swift.max(start, end)) : batch.nextOffset
+            let isOver = batch.reachedEnd || (end > 0 && batch.nextOffset >= end)
+            chunk.reachedEnd = isOver
             if batch.missingBytes > 0, offset != nil, case .fromOffset = request.start {
                 var gap = WireLogLine()
                 gap.offset = batch.nextOffset
                 gap.source = .supervisor
                 gap.text = Data(#"{"event":"rotated_away","missing_bytes":\#(batch.missingBytes)}"#.utf8)
                 chunk.lines.append(gap)
+                chunk.missingBytes = batch.missingBytes
             }
             chunk.lines += batch.records.compactMap { record in
-                record.atUnixMilliseconds >= request.sinceUnixMs ? Self.line(record) : nil
+                guard record.atUnixMilliseconds >= request.sinceUnixMs, end == 0 || record.offset < end else { return nil }
+                return Self.line(record, includePackets: request.includePackets)
             }
-            return (chunk, batch.reachedEnd)
+            return (chunk, isOver)
         }
 
         private func firstOffset() -> UInt64 {
@@ -151,15 +156,16 @@ struct BotLog: AsyncSequence, Sendable {
             record.stream != .packet || !PacketFields.isObject(record.text)
         }
 
-        private static func line(_ record: LogRecord) -> WireLogLine? {
-            guard isShown(record) else { return nil }
+        private static func line(_ record: LogRecord, includePackets: Bool) -> WireLogLine? {
+            let isPacket = !isShown(record)
+            guard includePackets || !isPacket else { return nil }
             var line = WireLogLine()
             line.offset = record.offset
             line.atUnixMs = record.atUnixMilliseconds
             line.truncated = record.isTruncated
             line.text = Data(record.text)
             switch record.stream {
-            case .stdout, .packet: line.source = .stdout
+            case .stdout, .packet: line.source = isPacket ? .packet : .stdout
             case .stderr: line.source = .stderr
             case .supervisor: line.source = .supervisor
             }

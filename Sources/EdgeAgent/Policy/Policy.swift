@@ -140,7 +140,7 @@ struct Policy: Sendable, Equatable {
             guard let asked = limits[keyPath: field.path] else { continue }
             for (rules, owner) in sides {
                 guard let cap = rules.caps[keyPath: field.path], asked > cap else { continue }
-                throw refusal("caps.\(field.key.rawValue)", owner, "\(field.key.rawValue) of \(asked) is above \(cap)")
+                throw refusal("caps.\(field.key.rawValue)", owner, "\(asked) \(field.key.rawValue), above \(cap),")
             }
         }
     }

@@ -8,9 +8,6 @@ enum PolicyOrigin: Sendable, Equatable {
 
 /// Why something is not done on this node: the rule that refused, and one sentence for a person.
 struct PolicyRefusal: Error, Sendable, Equatable, CustomStringConvertible {
-    /// What `WireCommandResult.error_code` says for every refusal.
-    static let code = "refused_by_policy"
-
     /// The rule's key in the policy file, such as `commands` or `caps.memory_bytes`.
     let rule: String
     /// What was refused, by which rule of which file, and what the node's owner could do.

@@ -5,13 +5,32 @@ extension BotFleet {
         var handle: LaunchHandle
         var chatURL: String?
         var isReady: Bool
+        /// Where in the bot's log it said that it takes messages; what was given to it before, it has forgotten.
+        var readyOffset: UInt64
+        /// Whether a bot that got a message twice runs it once.
+        var dropsRepetitions: Bool
     }
 
-    /// - Throws: `botNotFound`, or `botNotRunning` where it does not run and is not about to.
+    /// - Throws: `botNotFound`, `takesNoMessages`, or `botNotRunning` where it does not run and is not about to.
     func recipient(_ botID: String) throws(RuntimeError) -> Recipient? {
         guard let bot = bots[botID] else { throw Self.notFound(botID) }
+        // An unknown profile: the bot is still the one it was.
+        let delivery = (try? effectiveProfile(bot))?.delivery ?? .http
+        guard delivery == .stdin || (try? effectiveProfile(bot))?.speaksPackets != false else {
+            throw RuntimeError(
+                .takesNoMessages,
+                "bot \(botID) takes no messages: its runtime profile \(bot.record.profile) says that it speaks no packets"
+            )
+        }
         if let handle = bot.handle, !bot.isStopping {
-            return Recipient(handle: handle, chatURL: bot.record.launch?.ready?.chatURL, isReady: bot.isReady)
+            let ready = bot.record.launch?.ready
+            return Recipient(
+                handle: handle,
+                chatURL: ready?.chatURL,
+                isReady: bot.isReady,
+                readyOffset: ready?.logOffset ?? 0,
+                dropsRepetitions: delivery == .http
+            )
         }
         guard bot.record.shouldRun, !bot.record.isOver else {
             throw RuntimeError(.botNotRunning, "The bot does not run. Start it, then send the message again.")
@@ -22,6 +41,10 @@ extension BotFleet {
     func post(_ recipient: Recipient, body: [UInt8], timeout: Duration) async throws(BotChatError) -> BotChatAnswer {
         guard let bot = bots[recipient.handle.botID], let backend = try? backend(bot) else {
             throw .notConnected("the bot is not here any more")
+        }
+        if !recipient.dropsRepetitions {
+            try await backend.write(body, to: recipient.handle, timeout: timeout)
+            return BotChatAnswer(status: 202, body: [])
         }
         return try await backend.deliver(recipient.handle, url: recipient.chatURL, body: body, timeout: timeout)
     }

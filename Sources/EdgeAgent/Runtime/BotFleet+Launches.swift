@@ -22,13 +22,14 @@ extension BotFleet {
         guard bots[botID] != nil || bots.count < Self.maximumBots else {
             throw RuntimeError(.launchFailed, "this node already holds \(Self.maximumBots) bots")
         }
+        let configuration = try admit(specification, overrides)
         if let bot = bots[botID], bot.record.backend ?? .native != profile.backend {
             // The launch belongs to the backend that started it.
             try await endLaunch(bot, stopSequence(bot))
         }
         let hasChanged = try await backends.require(profile.backend).prepare(
             botID: botID,
-            configuration: Array(specification.configJson),
+            configuration: configuration,
             profile: profile
         )
         let bot = bots[botID] ?? Bot(botID: botID, record: BotRecord())
@@ -88,7 +89,7 @@ extension BotFleet {
                     botID: bot.botID,
                     name: bot.record.name,
                     launchID: launchID,
-                    profile: profile,
+                    profile: capped(profile),
                     chatPort: bot.record.chatPort
                 )
             )

@@ -24,7 +24,13 @@ extension BotFleet {
     func checkHealth(_ botID: String, _ handle: LaunchHandle) async {
         guard let bot = bots[botID] else { return }
         while bot.handle == handle, !bot.isReady, !bot.isStopping, !Task.isCancelled {
-            if await (try? backend(bot))?.isHealthy(handle, chatURL: bot.record.launch?.ready?.chatURL) == true {
+            // A bot that takes its messages on standard input has no endpoint to ask.
+            var isWell = (try? effectiveProfile(bot))?.delivery == .stdin
+            if !isWell {
+                let url = bot.record.launch?.ready?.chatURL
+                isWell = await (try? backend(bot))?.isHealthy(handle, chatURL: url) == true
+            }
+            if isWell {
                 guard bot.handle == handle, !bot.isStopping else { return }
                 bot.isReady = true
                 releaseSlot(bot)
@@ -43,7 +49,7 @@ extension BotFleet {
     /// is ended. One that answers again is ready again.
     func watchLiveness(_ botID: String, _ handle: LaunchHandle) async {
         guard let bot = bots[botID], let profile = try? effectiveProfile(bot), profile.speaksPackets,
-            let check = profile.liveness
+            profile.delivery == .http, let check = profile.liveness
         else { return }
         var failures = 0
         while (try? await clock.sleep(for: check.interval)) != nil {

@@ -42,6 +42,7 @@ actor BotFleet {
     let backends: RuntimeBackends
     let profiles: [RuntimeProfile]
     let journal: Journal
+    let policy: PolicyRegistry
     let backoff: RestartBackoff
     let timing: Timing
     let ports = PortReservation()
@@ -99,6 +100,7 @@ actor BotFleet {
         journal: Journal,
         executor: QueueExecutor,
         notifier: FileChangeNotifier,
+        policy: PolicyRegistry = PolicyRegistry(.standard),
         backoff: RestartBackoff = RestartBackoff(),
         timing: Timing = Timing(),
         startsAtOnce: Int = max(1, sysconf(Int32(_SC_NPROCESSORS_ONLN))),
@@ -110,6 +112,7 @@ actor BotFleet {
         self.journal = journal
         self.executor = executor
         self.notifier = notifier
+        self.policy = policy
         self.backoff = backoff
         self.timing = timing
         self.clock = clock

@@ -57,6 +57,8 @@ struct BotRecord: Codable, Sendable, Equatable {
         var chatURL: String?
         /// Counts announcements: a bot may restart itself in place.
         var count: Int
+        /// Where in the log it stands; nil in records of earlier agents.
+        var logOffset: UInt64?
     }
 
     struct Exit: Codable, Sendable, Equatable {
@@ -160,7 +162,7 @@ extension BotRecord {
         let last = launch?.lastSequence ?? 0
         if fields.type == "ready" {
             let count = (launch?.ready?.count ?? 0) + 1
-            launch?.ready = Ready(chatURL: fields.chatURL, count: count)
+            launch?.ready = Ready(chatURL: fields.chatURL, count: count, logOffset: record.offset)
         } else if fields.type == "fatal" {
             launch?.fatal = fields.error ?? "the bot gave no reason"
         }

@@ -66,6 +66,11 @@ protocol EdgeRuntimeBackend: Sendable {
     func deliver(_ handle: LaunchHandle, url: String?, body: [UInt8], timeout: Duration) async throws(BotChatError)
         -> BotChatAnswer
 
+    /// Writes one line to the standard input of a bot whose profile delivers there.
+    ///
+    /// - Throws: `notConnected` where the bot certainly did not get it.
+    func write(_ line: [UInt8], to handle: LaunchHandle, timeout: Duration) async throws(BotChatError)
+
     /// Whether the bot's chat endpoint says it is well.
     func isHealthy(_ handle: LaunchHandle, chatURL: String?) async -> Bool
 
@@ -82,6 +87,10 @@ extension EdgeRuntimeBackend {
     func provision(botID: String, profile: RuntimeProfile) async throws(RuntimeError) {}
 
     func measuredUsage(_ handle: LaunchHandle) async -> WireBotUsage? { nil }
+
+    func write(_ line: [UInt8], to handle: LaunchHandle, timeout: Duration) async throws(BotChatError) {
+        throw .notConnected("bots of the backend \(kind.rawValue) take no messages on standard input")
+    }
 }
 
 /// What a backend needs to know to launch a bot.

@@ -4,8 +4,8 @@ import WireFormat
 /// Hands one message to one bot, so that the bot runs it once.
 ///
 /// Before the first attempt the journal notes which launch the message goes to and where the bot's log stands. A bot
-/// drops a message id it has seen in this launch, so within one launch an attempt may be repeated. When the launch has
-/// changed since, the bot's packets tell whether the earlier launch took the message; where they tell nothing the
+/// drops a message id it has seen, so an attempt may be repeated until the bot ends or restarts itself. Where it has done so
+/// since, the bot's packets tell whether the earlier launch took the message; where they tell nothing the
 /// outcome is unknown, and the message is not sent again.
 struct MessageDelivery: Sendable {
     enum Outcome: Sendable, Equatable {
@@ -42,7 +42,7 @@ struct MessageDelivery: Sendable {
             } catch {
                 return try await judgeEarlier(current: nil) ?? .failed(error)
             }
-            if let settled = try await judgeEarlier(current: recipient?.handle.launchID) { return settled }
+            if let settled = try await judgeEarlier(current: recipient) { return settled }
             if let recipient, recipient.isReady {
                 let next = try await attempt(recipient, body)
                 switch next {
@@ -62,13 +62,18 @@ struct MessageDelivery: Sendable {
 
     /// What is known from earlier attempts; nil where the message may be sent (again).
     ///
-    /// - Parameter current: the launch that runs now.
-    private func judgeEarlier(current launchID: String?) async throws -> Outcome? {
+    /// - Parameter current: what runs now.
+    private func judgeEarlier(current: BotFleet.Recipient?) async throws -> Outcome? {
         guard let earlier = try await journal.delivery(bot: message.botID, messageID: message.messageID) else {
             return nil
         }
         if earlier.isAccepted { return .done }
-        if earlier.launchID == launchID { return nil }
+        // A bot that has restarted itself in place since, under the same launch, has forgotten what it had taken.
+        if let current, current.dropsRepetitions, earlier.launchID == current.handle.launchID,
+            earlier.logOffset >= current.readyOffset
+        {
+            return nil
+        }
         // The bot is between two launches or about to be: which one comes next does not change the answer.
         let isInJournal = try await journal.hasPacket(bot: message.botID, messageID: message.messageID)
         let isInLog: Bool
@@ -78,7 +83,9 @@ struct MessageDelivery: Sendable {
             isInLog = try await fleet.logMentions(message.botID, messageID: message.messageID, from: earlier.logOffset)
         }
         guard isInLog else {
-            return .unknown("the bot ended while the message was being handed over, and wrote nothing about it")
+            return .unknown(
+                "the bot ended or restarted while the message was being handed over, and wrote nothing about it"
+            )
         }
         var accepted = earlier
         accepted.isAccepted = true

@@ -13,6 +13,7 @@ struct RuntimeError: Error, Sendable, Equatable, CustomStringConvertible {
         case stopFailed = "stop_failed"
         case botNotRunning = "bot_not_running"
         case botNotReady = "bot_not_ready"
+        case takesNoMessages = "bot_takes_no_messages"
         case messageRefused = "message_refused"
         case deliveryFailed = "delivery_failed"
         case storageFailed = "storage_failed"
@@ -20,6 +21,7 @@ struct RuntimeError: Error, Sendable, Equatable, CustomStringConvertible {
         case imageMissing = "image_missing"
         case pullRefused = "pull_refused"
         case pullFailed = "pull_failed"
+        case refusedByPolicy = "refused_by_policy"
     }
 
     /// Goes into `WireCommandResult.error_code`.
@@ -40,10 +42,15 @@ struct RuntimeError: Error, Sendable, Equatable, CustomStringConvertible {
     /// For the status of a bot that could not be started.
     var botReason: BotReason { BotReason(rawValue: code) ?? .launchFailed }
 
+    static func refused(_ refusal: PolicyRefusal) -> RuntimeError {
+        RuntimeError(.refusedByPolicy, refusal.message)
+    }
+
     /// Anything thrown, as an error with a code.
     static func wrapping(_ error: any Error) -> RuntimeError {
         switch error {
         case let error as RuntimeError: error
+        case let error as PolicyRefusal: .refused(error)
         case let error as Files.Failure: RuntimeError(.storageFailed, error.reason)
         default: RuntimeError(.storageFailed, "\(error)")
         }

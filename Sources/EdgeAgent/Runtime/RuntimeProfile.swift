@@ -24,12 +24,23 @@ struct RuntimeProfile: Sendable, Equatable {
     /// False: the bot writes no packets and takes no chat; it is ready once it has lived for `settleTime`.
     var speaksPackets = true
     var settleTime: Duration = .seconds(5)
+    var delivery = MessageChannel.http
     /// Watches a bot that is ready. Nil, or a bot that speaks no packets: nothing is watched but its process.
     var liveness: LivenessCheck? = LivenessCheck()
     /// Told to the hub; empty where unknown.
     var engine = ""
     var engineVersion = ""
     var logLimits = LogSegmentWriter.Limits()
+    /// Why no bot can be started by it, where that was known when the profile was made; one sentence.
+    var problem: String?
+}
+
+/// How messages get to a bot.
+enum MessageChannel: String, Sendable, CaseIterable {
+    /// By its chat endpoint.
+    case http
+    /// As lines of JSON on its standard input.
+    case stdin
 }
 
 /// How a ready bot is asked whether it is still well, by its `/healthz`.

@@ -120,7 +120,9 @@ enum LeftStatus {
             hub: (identity?.hubURL ?? configuration.hubURL).map { .init(url: $0) },
             node: identity.map { .init(id: $0.nodeID, name: $0.nodeName) },
             bots: [],
-            disk: DiskStatus.read(directory.path)
+            disk: DiskStatus.read(directory.path),
+            // `try?`: one that cannot be used keeps the next agent from starting, which says why.
+            policyFile: (try? PolicyFile.load(configuration.policyFile))?.file
         )
         do {
             if let left = try JournalPeek.read(directory.file("journal.sqlite"), budgetBytes: 256 << 20) {

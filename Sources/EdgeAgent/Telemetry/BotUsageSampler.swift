@@ -88,7 +88,7 @@ struct BotUsageSampler {
         usage.botID = tree.root.botID
         usage.cpuSecondsTotal = seconds
         usage.cpuSource = source
-        usage.rssBytes = tree.residentPages.saturatingProduct(units.pageBytes)
+        usage.rssBytes = residentPages(of: tree).saturatingProduct(units.pageBytes)
         usage.processCount = UInt32(clamping: tree.processes.count)
         usage.childCount = UInt32(clamping: tree.processes.count - 1)
         usage.threadCount = tree.threadCount
@@ -115,6 +115,19 @@ struct BotUsageSampler {
             return (Double(nano) / 1e9, "cgroup1")
         }
         return (Double(tree.ticks) / units.ticksPerSecond, "processes")
+    }
+
+    /// The field of `/proc/<pid>/stat` may be off by some hundred pages a process on machines with several cores;
+    /// `statm` counts (proc_pid_stat(5)).
+    private mutating func residentPages(of tree: ProcessTree) -> UInt64 {
+        var sum: UInt64 = 0
+        for pid in tree.processes {
+            // Ended meanwhile.
+            guard let bytes = try? reader.read("\(paths.proc)/\(pid)/statm"), let statm = try? ProcStatm(parsing: bytes)
+            else { continue }
+            sum &+= statm.residentPages
+        }
+        return sum > 0 ? sum : tree.residentPages
     }
 
     private mutating func groupMemory(_ root: BotProcessRoot) -> UInt64? {

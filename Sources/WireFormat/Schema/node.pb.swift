@@ -1874,10 +1874,6 @@ public nonisolated struct WireLogRequest: Sendable {
   /// lines from then on; 0: all
   public var sinceUnixMs: UInt64 = 0
 
-  /// The log that `from_offset` counts in; where the node's is another one by now, it is sent from its beginning.
-  /// Empty: whichever is there.
-  public var logID: String = String()
-
   /// Nobody waits for it: sent when the link has nothing better to do.
   public var background: Bool = false
 
@@ -1907,9 +1903,6 @@ public nonisolated struct WireLogChunk: Sendable {
 
   /// Where to go on reading after these lines.
   public var nextOffset: UInt64 = 0
-
-  /// Names this log; another one begins when somebody removed the files.
-  public var logID: String = String()
 
   /// Bytes between what was asked for, or was sent before, and the first of these lines that are kept no longer.
   public var missingBytes: UInt64 = 0
@@ -5813,7 +5806,7 @@ nonisolated extension WirePacketAck: SwiftProtobuf.Message, SwiftProtobuf._Messa
 
 nonisolated extension WireLogRequest: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".LogRequest"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}bot_id\0\u{3}tail_lines\0\u{3}from_offset\0\u{1}follow\0\u{3}since_unix_ms\0\u{3}log_id\0\u{1}background\0\u{3}include_packets\0\u{3}to_offset\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}bot_id\0\u{3}tail_lines\0\u{3}from_offset\0\u{1}follow\0\u{3}since_unix_ms\0\u{2}\u{2}background\0\u{3}include_packets\0\u{3}to_offset\0")
 
   public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -5840,7 +5833,6 @@ nonisolated extension WireLogRequest: SwiftProtobuf.Message, SwiftProtobuf._Mess
       }()
       case 4: try { try decoder.decodeSingularBoolField(value: &self.follow) }()
       case 5: try { try decoder.decodeSingularUInt64Field(value: &self.sinceUnixMs) }()
-      case 6: try { try decoder.decodeSingularStringField(value: &self.logID) }()
       case 7: try { try decoder.decodeSingularBoolField(value: &self.background) }()
       case 8: try { try decoder.decodeSingularBoolField(value: &self.includePackets) }()
       case 9: try { try decoder.decodeSingularUInt64Field(value: &self.toOffset) }()
@@ -5874,9 +5866,6 @@ nonisolated extension WireLogRequest: SwiftProtobuf.Message, SwiftProtobuf._Mess
     if self.sinceUnixMs != 0 {
       try visitor.visitSingularUInt64Field(value: self.sinceUnixMs, fieldNumber: 5)
     }
-    if !self.logID.isEmpty {
-      try visitor.visitSingularStringField(value: self.logID, fieldNumber: 6)
-    }
     if self.background != false {
       try visitor.visitSingularBoolField(value: self.background, fieldNumber: 7)
     }
@@ -5894,7 +5883,6 @@ nonisolated extension WireLogRequest: SwiftProtobuf.Message, SwiftProtobuf._Mess
     if lhs.start != rhs.start {return false}
     if lhs.follow != rhs.follow {return false}
     if lhs.sinceUnixMs != rhs.sinceUnixMs {return false}
-    if lhs.logID != rhs.logID {return false}
     if lhs.background != rhs.background {return false}
     if lhs.includePackets != rhs.includePackets {return false}
     if lhs.toOffset != rhs.toOffset {return false}
@@ -5905,7 +5893,7 @@ nonisolated extension WireLogRequest: SwiftProtobuf.Message, SwiftProtobuf._Mess
 
 nonisolated extension WireLogChunk: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".LogChunk"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}lines\0\u{3}next_offset\0\u{3}log_id\0\u{3}missing_bytes\0\u{3}reached_end\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}lines\0\u{3}next_offset\0\u{4}\u{2}missing_bytes\0\u{3}reached_end\0")
 
   public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -5915,7 +5903,6 @@ nonisolated extension WireLogChunk: SwiftProtobuf.Message, SwiftProtobuf._Messag
       switch fieldNumber {
       case 1: try { try decoder.decodeRepeatedMessageField(value: &self.lines) }()
       case 2: try { try decoder.decodeSingularUInt64Field(value: &self.nextOffset) }()
-      case 3: try { try decoder.decodeSingularStringField(value: &self.logID) }()
       case 4: try { try decoder.decodeSingularUInt64Field(value: &self.missingBytes) }()
       case 5: try { try decoder.decodeSingularBoolField(value: &self.reachedEnd) }()
       default: break
@@ -5930,9 +5917,6 @@ nonisolated extension WireLogChunk: SwiftProtobuf.Message, SwiftProtobuf._Messag
     if self.nextOffset != 0 {
       try visitor.visitSingularUInt64Field(value: self.nextOffset, fieldNumber: 2)
     }
-    if !self.logID.isEmpty {
-      try visitor.visitSingularStringField(value: self.logID, fieldNumber: 3)
-    }
     if self.missingBytes != 0 {
       try visitor.visitSingularUInt64Field(value: self.missingBytes, fieldNumber: 4)
     }
@@ -5945,7 +5929,6 @@ nonisolated extension WireLogChunk: SwiftProtobuf.Message, SwiftProtobuf._Messag
   public static func ==(lhs: WireLogChunk, rhs: WireLogChunk) -> Bool {
     if lhs.lines != rhs.lines {return false}
     if lhs.nextOffset != rhs.nextOffset {return false}
-    if lhs.logID != rhs.logID {return false}
     if lhs.missingBytes != rhs.missingBytes {return false}
     if lhs.reachedEnd != rhs.reachedEnd {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}

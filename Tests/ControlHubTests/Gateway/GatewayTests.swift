@@ -166,7 +166,8 @@ struct GatewayTests {
             let node = try await hub.node()
             let connection = try await hub.connect(node.token)
             var waits: [Duration] = []
-            for _ in 0..<3 {
+            // On a slow machine one or the other may come when its turn is there.
+            for _ in 0..<10 where waits.count < 2 {
                 do {
                     _ = try await hub.connect(node.token)
                 } catch let error as WebSocketError {

@@ -36,7 +36,7 @@ struct NodeSettingsTests {
             }
             for (query, names) in [
                 ("label=site", ["attic"]), ("label=site=home", ["attic"]), ("label=site=work", []),
-                ("search=ATT", ["attic"]), ("health=never_seen&limit=1", ["attic"]), ("health=online", []),
+                ("search=ATT", ["attic"]), ("health=online", []),
             ] {
                 let list = try await api.send(.get, "/api/nodes?\(query)", token: admin)
                 #expect(list.items.compactMap { $0["name"]?.stringValue } == names, "\(query)")
@@ -48,7 +48,9 @@ struct NodeSettingsTests {
                 "/api/nodes?health=never_seen&limit=1&cursor=\(cursor)",
                 token: admin
             )
-            #expect(second.items.first?["name"] == .string("cellar") && second["next_cursor"] == .null)
+            // Which of them is older, made in the same millisecond, is not said.
+            let names = (first.items + second.items).compactMap { $0["name"]?.stringValue }
+            #expect(names.sorted() == ["attic", "cellar"] && second["next_cursor"] == .null)
         }
     }
 

@@ -156,7 +156,22 @@ final class FakeAgentChannel: AgentChannel {
         throw HubError(.nodeOffline, "The node is not connected.")
     }
 
-    func isConnected(_ node: NodeID) async -> Bool { chunks != nil }
+    /// What the node answers when it is asked; nil: it is offline.
+    let answer = Mutex<(@Sendable (WireCommand) async throws -> WireCommandResult)?>(nil)
+
+    func ask(_ command: WireCommand, on node: NodeID, within limit: Duration) async throws -> WireCommandResult {
+        guard let answer = answer.withLock({ $0 }) else { throw HubError(.nodeOffline, "The node is not connected.") }
+        return try await answer(command)
+    }
+
+    /// What nodes were told last.
+    let settings = Mutex<[NodeID: WireSessionSettings]>([:])
+
+    func apply(_ settings: WireSessionSettings, on node: NodeID) async {
+        self.settings.withLock { $0[node] = settings }
+    }
+
+    func isConnected(_ node: NodeID) async -> Bool { chunks != nil || answer.withLock { $0 != nil } }
 
     func disconnect(_ node: NodeID, code: UInt16, reason: String) async {
         state.withLock { $0.disconnected[node] = code }

@@ -117,6 +117,26 @@ import WireFormat
         }
     }
 
+    @Test("A range ends before its end, and packets come along where they are asked for")
+    func range() async throws {
+        let bench = try BotWorkbench()
+        defer { bench.cleanUp() }
+        try write([(.stdout, "one"), (.packet, "{}"), (.stderr, "two"), (.stdout, "three")], on: bench)
+        let offsets = bench.records().map(\.offset)
+        let request = { (fill: (inout WireLogRequest) -> Void) in
+            try self.log(bench) {
+                $0.fromOffset = 0
+                $0.toOffset = offsets[3]
+                fill(&$0)
+            }
+        }
+        #expect(try await lines(try request { _ in }) == ["one", "two"])
+        #expect(try await lines(try request { $0.includePackets = true }) == ["one", "{}", "two"])
+        var last: WireLogChunk?
+        for try await chunk in try request({ _ in }) { last = chunk }
+        #expect(last?.nextOffset == offsets[3] && last?.reachedEnd == true)
+    }
+
     @Test("Lines before the asked time are left out")
     func since() async throws {
         let bench = try BotWorkbench()

@@ -22,6 +22,7 @@ struct BotFleetEndingsTests {
         bench: BotWorkbench? = nil,
         transport: (any BotChatTransport)? = nil,
         specification: WireBotSpecification = BotWorkbench.specification(),
+        policy: Policy = .standard,
         profile change: (inout RuntimeProfile) -> Void = { _ in },
         _ body: (BotFleet, BotWorkbench, WireBotStatus) async throws -> Void
     ) async throws {
@@ -33,7 +34,8 @@ struct BotFleetEndingsTests {
             [profile],
             journal: try bench.journal(),
             backoff: Self.quick,
-            transport: transport
+            transport: transport,
+            policy: PolicyRegistry(policy)
         )
         try await running(fleet) {
             let result = try await fleet.start(specification)
@@ -196,6 +198,7 @@ struct BotFleetEndingsTests {
         try await withBot(
             #"[ "$FROM_PROFILE$FROM_HUB" = "$(cat expected)" ] && echo same; exec sleep 600"#,
             specification: filled(specification) { $0.botID = "b" },
+            policy: Policy(local: try PolicyRules(json: Array(#"{"environment":["FROM_HUB"]}"#.utf8)), file: nil),
             profile: { $0.environment = ["FROM_PROFILE": secret] }
         ) { fleet, bench, _ in
             try Files.makeDirectory(bench.directory("a"), mode: 0o700)

@@ -91,13 +91,15 @@ final class BotWorkbench: Sendable {
 
     func backend(
         transport: (any BotChatTransport)? = nil,
-        layout: ControlGroupLayout = .current()
+        layout: ControlGroupLayout = .current(),
+        policy: PolicyRegistry = PolicyRegistry(.standard)
     ) throws -> NativeRuntimeBackend {
         NativeRuntimeBackend(
             botsDirectory: bots,
             supervisorExecutable: Self.supervisorExecutable,
             transport: try transport ?? Self.loopback(),
             environment: ["PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", "SECRET_OF_THE_AGENT": "1"],
+            policy: policy,
             executor: executor,
             layout: layout
         )
@@ -109,14 +111,16 @@ final class BotWorkbench: Sendable {
         backoff: RestartBackoff = RestartBackoff(),
         timing: BotFleet.Timing = BotFleet.Timing(),
         transport: (any BotChatTransport)? = nil,
-        backends: [any EdgeRuntimeBackend]? = nil
+        backends: [any EdgeRuntimeBackend]? = nil,
+        policy: PolicyRegistry = PolicyRegistry(.standard)
     ) throws -> BotFleet {
         BotFleet(
-            backends: RuntimeBackends(try backends ?? [backend(transport: transport)]),
+            backends: RuntimeBackends(try backends ?? [backend(transport: transport, policy: policy)]),
             profiles: profiles,
             journal: journal,
             executor: executor,
             notifier: try FileChangeNotifier(),
+            policy: policy,
             backoff: backoff,
             timing: timing,
             startsAtOnce: 4,

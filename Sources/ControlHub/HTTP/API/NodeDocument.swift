@@ -115,6 +115,7 @@ struct NodeDocument: Codable, APIDocument {
     let draining: Bool
     let drainedAt: Date?
     let thresholds: Thresholds
+    let policy: PolicyDocument?
 
     static var memberDetails: [String: Schema] {
         [
@@ -177,6 +178,7 @@ struct NodeDocument: Codable, APIDocument {
         draining = node.drainedAt != nil
         drainedAt = node.drainedAt
         thresholds = Thresholds(registry.thresholds(of: node.id), own: node.thresholds != nil)
+        policy = hello.flatMap { $0.hasPolicy ? PolicyDocument($0.policy, narrowing: node.policyNarrowing) : nil }
     }
 
     private static func link(_ node: Node, _ live: NodeRegistry.Live) -> Fact {

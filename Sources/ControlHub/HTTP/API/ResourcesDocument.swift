@@ -40,8 +40,10 @@ struct ResourcesDocument: Codable, APIDocument {
     let cpuTimes: Times?
     let agentRssBytes: UInt64
     let temperatureCelsius: Double?
+    let agentCpuSecondsTotal: Double
     let memoryLimitBytes: UInt64?
     let cpuLimitCores: Double?
+    let temperatures: [TemperatureDocument]
     let sampledAt: Date?
 
     private enum CodingKeys: String, CodingKey {
@@ -51,8 +53,8 @@ struct ResourcesDocument: Codable, APIDocument {
         case load5m = "load_5m"
         case load15m = "load_15m"
         case memoryTotalBytes, memoryAvailableBytes, swapTotalBytes, swapFreeBytes, disks, networkReceivedBytesTotal
-        case networkTransmittedBytesTotal, bootAt, cpuTimes, agentRssBytes
-        case temperatureCelsius, memoryLimitBytes, cpuLimitCores, sampledAt
+        case networkTransmittedBytesTotal, bootAt, cpuTimes, agentRssBytes, agentCpuSecondsTotal, memoryLimitBytes
+        case cpuLimitCores, temperatures, temperatureCelsius, sampledAt
     }
 
     init(_ resources: WireNodeResources) {
@@ -92,8 +94,10 @@ struct ResourcesDocument: Codable, APIDocument {
             ) : nil
         agentRssBytes = resources.agentRssBytes
         temperatureCelsius = resources.temperatures.map(\.celsius).filter(\.isFinite).max()
+        agentCpuSecondsTotal = resources.agentCpuSecondsTotal
         memoryLimitBytes = resources.memoryLimitBytes > 0 ? resources.memoryLimitBytes : nil
-        cpuLimitCores = resources.cpuLimitCores > 0 && resources.cpuLimitCores.isFinite ? resources.cpuLimitCores : nil
+        cpuLimitCores = resources.cpuLimitCores > 0 ? resources.cpuLimitCores : nil
+        temperatures = resources.temperatures.map { TemperatureDocument(sensor: $0.sensor, celsius: $0.celsius) }
         sampledAt =
             resources.sampledAtUnixMs > 0 ? Date(unixMilliseconds: Int64(clamping: resources.sampledAtUnixMs)) : nil
     }
@@ -148,5 +152,80 @@ struct ResourceHistoryDocument: Codable, APIDocument {
                 "A point is the mean of so many seconds from its time on; 0 where each sample is there as it came."
             )
         ]
+    }
+}
+
+/// What one sensor of a node tells.
+struct TemperatureDocument: Codable, Sendable {
+    let sensor: String
+    let celsius: Double
+}
+
+/// What a bot uses, over all of its processes, as the API shows it.
+struct BotUsageDocument: Codable, APIDocument {
+    static let schemaName: String? = "BotUsage"
+
+    let cpuSecondsTotal: Double
+    let cpuPercent: Double?
+    let cpuSource: String
+    let rssBytes: UInt64
+    let pssBytes: UInt64?
+    let cgroupMemoryBytes: UInt64?
+    let ioReadBytesTotal: UInt64
+    let ioWrittenBytesTotal: UInt64
+    let processCount: UInt32
+    let childCount: UInt32
+    let threadCount: UInt32
+    let openFileCount: UInt32
+    let sampledAt: Date?
+
+    static var memberDetails: [String: Schema] {
+        [
+            "cpu_percent": Schema().described("Since the sample before; 100 is one core."),
+            "cpu_source": Schema().described("`cgroup2`, `cgroup1` or `processes`: whose counters these are."),
+            "pss_bytes": Schema().described("Memory with shared pages counted in parts; may be some samples old."),
+        ]
+    }
+
+    init(_ usage: WireBotUsage) {
+        cpuSecondsTotal = usage.cpuSecondsTotal
+        cpuPercent = usage.hasCpuPercent ? usage.cpuPercent : nil
+        cpuSource = usage.cpuSource
+        rssBytes = usage.rssBytes
+        pssBytes = usage.hasPssBytes ? usage.pssBytes : nil
+        cgroupMemoryBytes = usage.hasCgroupMemoryBytes ? usage.cgroupMemoryBytes : nil
+        ioReadBytesTotal = usage.ioReadBytesTotal
+        ioWrittenBytesTotal = usage.ioWrittenBytesTotal
+        processCount = usage.processCount
+        childCount = usage.childCount
+        threadCount = usage.threadCount
+        openFileCount = usage.openFileCount
+        sampledAt = usage.sampledAtUnixMs > 0 ? Date(unixMilliseconds: Int64(clamping: usage.sampledAtUnixMs)) : nil
+    }
+}
+
+/// What a node's owner lets this hub do there.
+struct PolicyDocument: Codable, APIDocument {
+    static let schemaName: String? = "NodePolicy"
+
+    /// Path on the node; nil where the standard rules hold.
+    let file: String?
+    let rules: JSONValue
+    let narrowing: JSONValue?
+
+    static var memberDetails: [String: Schema] {
+        [
+            "rules": Schema.anyObject.described("The rules of the node's policy file; `null` where it has none."),
+            "narrowing": Schema().described("The rules by which this hub keeps itself back there besides; null: none."),
+        ]
+    }
+
+    init(_ policy: WireNodePolicy, narrowing: String?) {
+        file = policy.file.isEmpty ? nil : policy.file
+        // `try?`: what a node says of itself may be anything; what is no JSON is shown as nothing.
+        let decoded = try? JSONDecoder().decode(JSONValue.self, from: policy.rulesJson)
+        if case .object? = decoded, let decoded { rules = decoded } else { rules = .object([:]) }
+        // `try?`: checked when it was stored.
+        self.narrowing = narrowing.flatMap { try? JSONDecoder().decode(JSONValue.self, from: Data($0.utf8)) }
     }
 }

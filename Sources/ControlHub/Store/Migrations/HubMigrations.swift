@@ -16,9 +16,14 @@ enum HubMigrations {
             try db.execute(sql: MigrationOperatorTokens.sql)
         }
         migrator.registerMigration(MigrationPacketGaps.name, migrate: MigrationPacketGaps.run)
+        migrator.registerMigration(MigrationTurns.name, migrate: MigrationTurns.run)
         migrator.registerMigration(MigrationNodeLife.name) { db in
             try db.execute(sql: MigrationNodeLife.sql)
         }
+        migrator.registerMigration(MigrationDeployments.name) { db in
+            try db.execute(sql: MigrationDeployments.sql)
+        }
+        migrator.registerMigration(MigrationNodeCalls.name, migrate: MigrationNodeCalls.apply)
         return migrator
     }
 

@@ -396,6 +396,10 @@ actor DockerRuntimeBackend: EdgeRuntimeBackend {
 
     // MARK: Chat
 
+    func write(_ line: [UInt8], to handle: LaunchHandle, timeout: Duration) async throws(BotChatError) {
+        throw .notConnected("a container's standard input is not connected; its profile has to deliver by chat")
+    }
+
     func deliver(
         _ handle: LaunchHandle,
         url: String?,

@@ -46,11 +46,16 @@ struct BotDirectory: Sendable {
     var uploads: String { control + "/uploads" }
     /// What was removed and is being deleted.
     var removed: String { control + "/removed" }
+
+    /// The bot's directory that has its log at `logs`.
+    static func path(ofLogs logs: String) -> String { PathText.normalized(logs + "/../..") }
+
     var lock: String { control + "/" + SupervisorState.lockName }
     var launch: String { control + "/" + LaunchPlan.fileName }
     var supervisorErrors: String { control + "/" + SupervisorState.errorFileName }
     var supervisorState: String { control + "/" + SupervisorState.fileName }
     var exitFile: String { control + "/" + ExitFile.name }
+    var input: String { control + "/stdin" }
     var stopRequest: String { control + "/" + SupervisorState.stopFileName }
 
     static let controlName = ".agent"

@@ -18,8 +18,10 @@ actor NativeRuntimeBackend: EdgeRuntimeBackend {
     private let supervisorExecutable: String
     private let chat: BotChatClient
     private let inherited: [String: String]
+    private let policy: PolicyRegistry
     private let executor: QueueExecutor
     private let layout: ControlGroupLayout
+    private let input = BotInput()
 
     nonisolated var unownedExecutor: UnownedSerialExecutor { executor.asUnownedSerialExecutor() }
 
@@ -28,6 +30,7 @@ actor NativeRuntimeBackend: EdgeRuntimeBackend {
     ///   - supervisorExecutable: a program that takes `supervise <bot directory>`. The default is the running program
     ///     itself, also after its file was replaced by an upgrade.
     ///   - environment: of the agent; only PATH, LANG and TZ are passed on to bots.
+    ///   - policy: which programs may be launched.
     ///   - executor: where files are read and written.
     ///   - layout: where control groups for bots can be made.
     init(
@@ -35,12 +38,14 @@ actor NativeRuntimeBackend: EdgeRuntimeBackend {
         supervisorExecutable: String = "/proc/self/exe",
         transport: any BotChatTransport,
         environment: [String: String],
+        policy: PolicyRegistry = PolicyRegistry(.standard),
         executor: QueueExecutor,
         layout: ControlGroupLayout = .current()
     ) {
         root = botsDirectory
         self.supervisorExecutable = supervisorExecutable
         chat = BotChatClient(transport: transport)
+        self.policy = policy
         self.executor = executor
         self.layout = layout
         var inherited = environment.filter { ["PATH", "LANG", "TZ"].contains($0.key) }
@@ -64,12 +69,20 @@ actor NativeRuntimeBackend: EdgeRuntimeBackend {
         return answer
     }
 
-    /// Absolute path of the profile's program.
+    /// Absolute path of the profile's program, which the policy allows.
     private func executable(of profile: RuntimeProfile) throws(RuntimeError) -> String {
+        if let problem = profile.problem { throw RuntimeError(.profileNotUsable, problem) }
         guard let name = profile.command.words.first else {
             throw RuntimeError(.profileNotUsable, "the profile \(profile.name) has no launch command")
         }
-        return try ProgramLookup.find(name, path: inherited["PATH", default: ""])
+        let program = try ProgramLookup.find(name, path: inherited["PATH", default: ""])
+        do throws(PolicyRefusal) {
+            try policy.current.check(backend: kind.rawValue, from: .node)
+            try policy.current.check(command: profile.command.words, program: program, from: .node)
+        } catch {
+            throw .refused(error)
+        }
+        return program
     }
 
     // MARK: Files
@@ -98,6 +111,7 @@ actor NativeRuntimeBackend: EdgeRuntimeBackend {
         let program = try executable(of: request.profile)
         do {
             unlink(directory.stopRequest)
+            unlink(directory.input)
             let plan = try plan(request, directory, program)
             try Files.replace(directory.launch, with: plan.encoded, mode: 0o600)
         } catch {
@@ -138,6 +152,12 @@ actor NativeRuntimeBackend: EdgeRuntimeBackend {
         )
         plan.environment = inherited.merging(contract) { _, own in own }.merging(profile.environment) { _, own in own }
         plan.packetPrefix = contract["BOT_PACKET_PREFIX", default: ""]
+        if profile.delivery == .stdin {
+            guard mkfifo(directory.input, 0o600) == 0 else {
+                throw RuntimeError(.storageFailed, "\(directory.input) cannot be made: \(String(errno: errno))")
+            }
+            plan.input = directory.input
+        }
         plan.user = try BotUser.resolve(profile.user)
         plan.limits = profile.limits
         plan.controlGroups = layout.groups(
@@ -163,7 +183,10 @@ actor NativeRuntimeBackend: EdgeRuntimeBackend {
             guard let directory = try? BotDirectory(root: root, botID: botID), directory.isSupervised else {
                 return nil
             }
-            if let handle = running(directory) { return handle }
+            if let handle = running(directory) {
+                await input.adopted(handle.launchID)
+                return handle
+            }
             // The lock is held and the state not yet written: it is being started right now.
             guard (try? await Task.sleep(for: Self.adoptionPause)) != nil else { return nil }
         }
@@ -293,6 +316,11 @@ actor NativeRuntimeBackend: EdgeRuntimeBackend {
     ) async throws(BotChatError) -> BotChatAnswer {
         guard let plan = plan(of: handle) else { throw .notConnected("the launch is over") }
         return try await chat.post(plan, url: url, body: body, timeout: timeout)
+    }
+
+    func write(_ line: [UInt8], to handle: LaunchHandle, timeout: Duration) async throws(BotChatError) {
+        guard let plan = plan(of: handle), !plan.input.isEmpty else { throw .notConnected("the launch is over") }
+        try await input.write(line, to: plan.input, launchID: handle.launchID, timeout: timeout)
     }
 
     func isHealthy(_ handle: LaunchHandle, chatURL: String?) async -> Bool {

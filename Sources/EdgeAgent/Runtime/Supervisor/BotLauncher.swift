@@ -20,6 +20,12 @@ enum BotLauncher {
     ) -> Outcome {
         let joining = groups.openForJoining()
         defer { for descriptor in joining { close(descriptor) } }
+        // Open at both ends, so that the bot never meets an end of file.
+        let input = plan.input.isEmpty ? -1 : open(plan.input, O_RDWR | O_CLOEXEC)
+        guard plan.input.isEmpty || input >= 0 else {
+            return .failed("\(plan.executable) could not be started: its standard input: \(String(errno: errno))")
+        }
+        defer { if input >= 0 { close(input) } }
         let variables = plan.environment.map { "\($0.key)=\($0.value)" }
         let members = plan.user?.groups ?? []
         var step: Int32 = 0
@@ -35,6 +41,7 @@ enum BotLauncher {
                                 launch.arguments = UnsafePointer(arguments)
                                 launch.environment = UnsafePointer(variables)
                                 launch.directory = directory
+                                launch.input = input
                                 launch.output = output
                                 launch.error = error
                                 launch.group_files = joining.baseAddress

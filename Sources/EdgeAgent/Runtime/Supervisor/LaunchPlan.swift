@@ -18,6 +18,8 @@ struct LaunchPlan: Sendable, Equatable {
     var environment: [String: String] = [:]
     /// A stdout line that begins with this is a monitor packet.
     var packetPrefix = ""
+    /// A FIFO that becomes the bot's standard input; empty for `/dev/null`.
+    var input = ""
     /// Nil for the supervisor's own user.
     var user: BotUser?
     var limits = ResourceLimits()
@@ -40,6 +42,7 @@ extension LaunchPlan {
             fields.add("environment", "\(name)=\(value)")
         }
         fields.add("packet_prefix", packetPrefix)
+        if !input.isEmpty { fields.add("input", input) }
         if let user {
             fields.add("user", ([user.uid, user.gid] + user.groups).map { String($0) }.joined(separator: ":"))
         }
@@ -77,6 +80,7 @@ extension LaunchPlan {
                 guard let (hierarchy, path) = Self.pair(value) else { return nil }
                 controlGroups[hierarchy] = path
             case "packet_prefix": packetPrefix = value
+            case "input": input = value
             case "stop": stop = StopSequence(encoded: value) ?? stop
             case "segment_bytes": logLimits.segmentBytes = Int(value) ?? logLimits.segmentBytes
             case "segment_count": logLimits.segmentCount = Int(value) ?? logLimits.segmentCount

@@ -1,0 +1,238 @@
+import Foundation
+import GRDB
+
+/// How turns go on and end by what bots say: the mapping from packets to messages, in the caller's transaction.
+///
+/// A turn is open while its message is `delivered`. A packet belongs to the message it names, else to the one whose
+/// turn it names, else to the oldest open one of its conversation, or of the bot where it names none.
+enum TurnStore {
+    /// A turn that has an answer is over after this much quiet; the bot contract says so.
+    static let quiet = Duration.seconds(5)
+    /// Of the newest packets, so many are looked at for what a bot said before the hub knew of the delivery.
+    private static let overtakingPackets = 200
+
+    /// Lets one packet have its effect. One that belongs to a message and names no conversation is put into the message's.
+    static func apply(_ db: Database, _ packet: inout StoredPacket, at date: Date) throws -> [MessageChange] {
+        let effect = TurnEffect(type: packet.type, json: packet.json)
+        let named = try named(db, packet)
+        let begun = try named.map { try begin(db, $0, by: packet, at: date) } ?? []
+        let message = try named ?? unnamed(db, packet, effect)
+        // Of a notice: how far it reaches.
+        let scope = packet.conversationID.map(ConversationID.init(rawValue:))
+        if packet.conversationID == nil, let message { try place(db, &packet, message) }
+        if let conversation = packet.conversationID.map(ConversationID.init(rawValue:)) {
+            try MessageStore.touchConversation(db, bot: packet.botID, conversation, at: date)
+        }
+        return begun + (try carryOut(db, effect, packet, message, isNamed: named != nil, noticeIn: scope, at: date))
+    }
+
+    /// - Parameter message: the one the packet belongs to.
+    private static func carryOut(
+        _ db: Database,
+        _ effect: TurnEffect,
+        _ packet: StoredPacket,
+        _ message: MessageID?,
+        isNamed: Bool,
+        noticeIn scope: ConversationID?,
+        at date: Date
+    ) throws -> [MessageChange] {
+        let bot = packet.botID
+        switch effect {
+        case .none:
+            return []
+        case .progressed:
+            if let message { try goOn(db, message, at: date) }
+            return []
+        case .answeredInPart:
+            try db.execute(
+                sql: "UPDATE messages SET quiet_since = ? WHERE id = ? AND state = 'delivered'",
+                arguments: [date.unixMilliseconds, message?.rawValue]
+            )
+            return []
+        case .answered:
+            return try message.map { try MessageStore.answer(db, bot: bot, $0, at: date) } ?? []
+        case .noticed(let text):
+            guard let message else { return [] }
+            let answered = try MessageStore.answer(db, bot: bot, message, at: date)
+            guard !isNamed else { return answered }
+            return answered
+                + (try MessageStore.interruptOpen(db, bot: bot, conversation: scope, notice: text, at: date))
+        case .becameReady:
+            guard try isRestart(db, packet) else { return [] }
+            return try MessageStore.interrupt(
+                db,
+                bot: bot,
+                launch: packet.launchID,
+                acceptedBefore: packet.receivedAt,
+                reason: restartReason,
+                at: date
+            )
+        case .failed(let reason):
+            return try MessageStore.failDelivered(db, bot: bot, reason: reason, at: date)
+        case .interrupted(let reason):
+            return try MessageStore.interrupt(db, bot: bot, endedLaunch: packet.launchID, reason: reason, at: date)
+        }
+    }
+
+    /// The open turn that a packet belongs to without naming it; a notice belongs to the newest, as `/stop` does.
+    private static func unnamed(_ db: Database, _ packet: StoredPacket, _ effect: TurnEffect) throws -> MessageID? {
+        let conversation = packet.conversationID.map(ConversationID.init(rawValue:))
+        switch effect {
+        case .progressed, .answeredInPart, .answered:
+            return try MessageStore.open(db, bot: packet.botID, conversation: conversation, isNewest: false)
+        case .noticed:
+            return try MessageStore.open(db, bot: packet.botID, conversation: conversation, isNewest: true)
+        case .none, .becameReady, .failed, .interrupted:
+            return nil
+        }
+    }
+
+    private static func place(_ db: Database, _ packet: inout StoredPacket, _ message: MessageID) throws {
+        packet.conversationID = try String.fetchOne(
+            db,
+            sql: """
+                UPDATE packets SET conversation_id = (SELECT conversation_id FROM messages WHERE id = ?)
+                WHERE position = ? RETURNING conversation_id
+                """,
+            arguments: [message.rawValue, packet.position]
+        )
+    }
+
+    private static let restartReason = "The bot restarted itself before it answered."
+
+    /// The hub learns only now that the bot has the message: what the bot said meanwhile, and named no message by, may
+    /// have ended the turn already.
+    ///
+    /// - Parameters:
+    ///   - began: when the agent began to hand it over.
+    ///   - accepted: when the bot had taken it. Both by the node's clock.
+    static func catchUp(
+        _ db: Database,
+        _ id: MessageID,
+        launch: String,
+        began: Date,
+        accepted: Date,
+        at date: Date
+    ) throws -> [MessageChange] {
+        guard let message = try MessageStore.find(db, id), message.state == .delivered, !launch.isEmpty else {
+            return []
+        }
+        let packets = try MonitorPacketStore.newest(db, message.botID, limit: overtakingPackets).filter {
+            $0.launchID == launch
+        }
+        // The bot was not given the message before it was ready.
+        let ready = packets.last { $0.type == "ready" && $0.receivedAt <= accepted }?.receivedAt ?? .distantPast
+        for packet in packets where packet.receivedAt >= max(began, ready) {
+            let isElsewhere = packet.conversationID.map { $0 != message.conversationID.rawValue } ?? false
+            switch TurnEffect(type: packet.type, json: packet.json) {
+            case .answered, .noticed:
+                guard !isElsewhere, try named(db, packet) == nil else { continue }
+                return try MessageStore.answer(db, bot: message.botID, id, at: date)
+            case .answeredInPart:
+                guard !isElsewhere, try named(db, packet) == nil else { continue }
+                try db.execute(
+                    sql: "UPDATE messages SET quiet_since = ? WHERE id = ?",
+                    arguments: [date.unixMilliseconds, id.rawValue]
+                )
+            case .becameReady where packet.receivedAt > accepted:
+                guard try isRestart(db, packet) else { continue }
+                return try MessageStore.interrupt(db, id, reason: restartReason, at: date)
+            case .interrupted(let reason) where packet.receivedAt > accepted:
+                return try MessageStore.interrupt(db, id, reason: reason, at: date)
+            case .failed(let reason):
+                return try MessageStore.fail(db, id, reason: reason, at: date)
+            case .none, .progressed, .becameReady, .interrupted:
+                continue
+            }
+        }
+        return []
+    }
+
+    /// Ends the turns that have an answer and have been quiet since.
+    static func endQuiet(_ db: Database, at date: Date) throws -> [MessageChange] {
+        try MessageStore.answerQuiet(db, since: date.unixMilliseconds - quiet.milliseconds, at: date)
+    }
+
+    /// Whether `endQuiet` would find anything.
+    static func hasQuiet(_ db: Database, at date: Date) throws -> Bool {
+        try Bool.fetchOne(
+            db,
+            sql: """
+                SELECT EXISTS (SELECT 1 FROM messages
+                    WHERE state = 'delivered' AND quiet_since IS NOT NULL AND quiet_since <= ?)
+                """,
+            arguments: [date.unixMilliseconds - quiet.milliseconds]
+        ) ?? false
+    }
+
+    // MARK: Parts
+
+    /// The message a packet belongs to by what it names.
+    private static func named(_ db: Database, _ packet: StoredPacket) throws -> MessageID? {
+        if let id = packet.messageID, try isKnown(db, id, packet.botID) { return MessageID(rawValue: id) }
+        guard packet.messageID == nil, let turn = packet.turnID else { return nil }
+        let id = try String.fetchOne(
+            db.cachedStatement(
+                sql: """
+                    SELECT message_id FROM packets
+                    WHERE bot_id = ? AND turn_id = ? AND message_id IS NOT NULL AND launch_id = ?
+                    ORDER BY position DESC LIMIT 1
+                    """
+            ),
+            arguments: [packet.botID.rawValue, turn, packet.launchID]
+        )
+        guard let id, try isKnown(db, id, packet.botID) else { return nil }
+        return MessageID(rawValue: id)
+    }
+
+    private static func isKnown(_ db: Database, _ id: String, _ bot: BotID) throws -> Bool {
+        try Bool.fetchOne(
+            db.cachedStatement(sql: "SELECT EXISTS (SELECT 1 FROM messages WHERE id = ? AND bot_id = ?)"),
+            arguments: [id, bot.rawValue]
+        ) ?? false
+    }
+
+    /// A packet about a message proves that the bot has it, though the agent's word may come later.
+    private static func begin(
+        _ db: Database,
+        _ id: MessageID,
+        by packet: StoredPacket,
+        at date: Date
+    ) throws -> [MessageChange] {
+        let row = try Row.fetchOne(
+            db.cachedStatement(sql: "SELECT state, accepted_at FROM messages WHERE id = ?"),
+            arguments: [id.rawValue]
+        )
+        switch (row?["state"] as String?).flatMap(MessageState.init(rawValue:)) {
+        case .queued:
+            return try MessageStore.markTaken(db, id, launch: packet.launchID, accepted: packet.receivedAt, at: date)
+        case .delivered where (row?["accepted_at"] as Int64? ?? 0) > packet.receivedAt.unixMilliseconds:
+            // The agent tells when it had the bot's word, which is a little later.
+            try db.execute(
+                sql: "UPDATE messages SET accepted_at = ? WHERE id = ?",
+                arguments: [packet.receivedAt.unixMilliseconds, id.rawValue]
+            )
+            return []
+        default:
+            return []
+        }
+    }
+
+    private static func goOn(_ db: Database, _ id: MessageID, at date: Date) throws {
+        try db.cachedStatement(
+            sql: "UPDATE messages SET quiet_since = ? WHERE id = ? AND quiet_since IS NOT NULL AND state = 'delivered'"
+        ).execute(arguments: [date.unixMilliseconds, id.rawValue])
+    }
+
+    /// Whether a `ready` is not the first of its launch: the bot began its numbering anew, or gave no numbers at all.
+    private static func isRestart(_ db: Database, _ packet: StoredPacket) throws -> Bool {
+        try Bool.fetchOne(
+            db,
+            sql: """
+                SELECT EXISTS (SELECT 1 FROM packets
+                    WHERE bot_id = ? AND launch_id = ? AND position < ? AND type <> 'gap' AND bot_sequence >= ?)
+                """,
+            arguments: [packet.botID.rawValue, packet.launchID, packet.position, packet.botSequence]
+        ) ?? false
+    }
+}

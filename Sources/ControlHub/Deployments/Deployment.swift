@@ -1,0 +1,111 @@
+import Foundation
+
+/// Where and how a bot is run.
+struct Placement: Sendable, Equatable, Codable {
+    var node: NodeID
+    var runtimeProfile: String
+    /// Of a Docker profile; nil takes the profile's own.
+    var image: String?
+    /// The bot's config.json to go with it; nil leaves it as it is.
+    var config: String?
+
+    /// The same place, whatever the configuration.
+    func isSamePlace(as other: Placement) -> Bool {
+        node == other.node && runtimeProfile == other.runtimeProfile && image == other.image
+    }
+}
+
+/// What a deployment does, in this order. Each step is stored before it begins, and may be done again after a restart of
+/// the hub, so each finds out for itself what is done already.
+enum DeploymentStep: String, Sendable, Codable, CaseIterable {
+    /// Whether it can work at all.
+    case preflight
+    /// The workspace is carried over while the bot still runs.
+    case preCopy = "pre_copy"
+    /// No new message is handed out, open turns may end, the bot stops.
+    case stop
+    /// What has changed since the pre-copy is carried over.
+    case deltaCopy = "delta_copy"
+    /// The copy is compared and takes its place.
+    case verify
+    /// The record names the target from here on, and the bot is started there under a new placement epoch.
+    case start
+    /// The bot says that it is ready.
+    case healthy
+    /// Nothing leads back from here; waiting messages go to the target.
+    case commit
+    /// What the source still holds of the bot goes.
+    case cleanUp = "clean_up"
+}
+
+/// How far a deployment is.
+enum DeploymentState: String, Sendable, Codable, CaseIterable {
+    case running
+    /// Something failed, or it was cancelled: the bot goes back to where it was.
+    case returning
+    case succeeded, failed, cancelled
+
+    var isOpen: Bool { self == .running || self == .returning }
+}
+
+/// Why a deployment did not go on.
+struct DeploymentFailure: Error, Sendable, Equatable, Codable {
+    /// Stable and machine-readable.
+    var code: String
+    /// What happened, to what.
+    var reason: String
+    /// What to do next.
+    var remedy: String
+}
+
+/// What the copies moved, together.
+struct TransferTotals: Sendable, Equatable, Codable {
+    var entries: UInt64 = 0
+    var totalBytes: UInt64 = 0
+    var addedFiles: UInt64 = 0
+    var changedFiles: UInt64 = 0
+    var removedFiles: UInt64 = 0
+    var receivedBytes: UInt64 = 0
+    /// Entries that cannot be carried, such as sockets.
+    var skippedEntries: UInt64 = 0
+    /// Of the copy, as the target verified it; what it has to have when it takes its place.
+    var digest = Data()
+}
+
+/// A move of one bot, or a change of how it is run.
+struct Deployment: Sendable {
+    let id: DeploymentID
+    let bot: BotID
+    let actor: String
+    let createdAt: Date
+    let source: Placement
+    let target: Placement
+    /// The source is given up without being asked.
+    let isForced: Bool
+    /// The bot was wanted running when it began, and is so again at the end.
+    let wasRunning: Bool
+    var state: DeploymentState
+    var step: DeploymentStep
+    /// Under which the target starts the bot; nil until the record names the target.
+    var targetEpoch: UInt64?
+    var isCancelRequested: Bool
+    var failedStep: DeploymentStep?
+    var failure: DeploymentFailure?
+    /// What is worth knowing of how it ended.
+    var note: String?
+    var totals: TransferTotals?
+    /// Between them the bot was away.
+    var stoppedAt: Date?
+    var readyAt: Date?
+    var updatedAt: Date
+    var finishedAt: Date?
+
+    /// Whether the workspace travels.
+    var isMove: Bool { source.node != target.node }
+
+    /// How long nobody was there to answer; nil where the bot was not stopped, or is not back.
+    var downtime: Duration? {
+        guard let stoppedAt, let readyAt else { return nil }
+        return .milliseconds(max(0, readyAt.unixMilliseconds - stoppedAt.unixMilliseconds))
+    }
+}

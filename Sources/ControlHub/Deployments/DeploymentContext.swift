@@ -1,0 +1,110 @@
+import Foundation
+import Logging
+import WireFormat
+
+/// What deployments work with.
+struct DeploymentContext: Sendable {
+    let database: HubDatabase
+    let nodes: NodeOperations
+    let bots: BotOperations
+    let commands: CommandOperations
+    let transfers: WorkspaceTransfers
+    let events: EventFeed
+    let clock: HubClock
+    let logger: Logger
+
+    /// Between two looks at the database, however much happens.
+    private static let lookInterval = Duration.milliseconds(50)
+
+    /// Looks again whenever something has happened on the hub, until `look` finds something or the time is over, which
+    /// gives nil.
+    func wait<Value: Sendable>(
+        atMost limit: Duration,
+        for look: @escaping @Sendable () async throws -> Value?
+    ) async throws -> Value? {
+        let deadline = clock.now() + limit
+        let signals = events.signals()
+        return try await withThrowingTaskGroup(of: Value?.self) { group in
+            defer { group.cancelAll() }
+            group.addTask {
+                if let value = try await look() { return value }
+                for await _ in signals {
+                    if let value = try await look() { return value }
+                    try await clock.sleep(clock.now() + Self.lookInterval)
+                }
+                throw CancellationError()
+            }
+            group.addTask {
+                try await clock.sleep(deadline)
+                return nil
+            }
+            return try await group.next() ?? nil
+        }
+    }
+
+    /// Has a node do something for a deployment.
+    ///
+    /// - Returns: the command when it has ended, or nil when it had not by then; it is then cancelled if it still waits.
+    /// - Throws: `HubError` where it could not be queued.
+    func perform(
+        _ body: WireCommand.OneOf_Body,
+        on node: NodeID,
+        for bot: BotID,
+        atMost limit: Duration
+    ) async throws -> Command? {
+        let id = try await commands.enqueue(body, for: node, bot: bot, timeToLive: limit, repeatable: true)
+        let ended = try await wait(atMost: limit) {
+            let command = try await commands.store.command(id)
+            return [.queued, .delivered, .running].contains(command.state) ? nil : command
+        }
+        if ended == nil {
+            // `try?`: it was handed out or has ended in this moment.
+            _ = try? await commands.cancel(id, by: .hub)
+        }
+        return ended
+    }
+
+    /// Has a node do something when it can, however late that is.
+    func leave(_ body: WireCommand.OneOf_Body, on node: NodeID, for bot: BotID) async throws {
+        _ = try await commands.enqueue(
+            body,
+            for: node,
+            bot: bot,
+            timeToLive: CommandOperations.TimeToLive.remove,
+            repeatable: true
+        )
+    }
+
+    /// Stores a deployment's new state and tells everybody.
+    func store(_ deployment: Deployment) async throws {
+        try await database.write { db in try DeploymentStore.update(db, deployment) }
+        publish(deployment)
+    }
+
+    func publish(_ deployment: Deployment) {
+        events.publish(
+            "deployment.updated",
+            at: clock.date(),
+            .object([
+                "deployment_id": .string(deployment.id.rawValue), "bot_id": .string(deployment.bot.rawValue),
+                "state": .string(deployment.state.rawValue), "step": .string(deployment.step.rawValue),
+                "reason": deployment.failure.map { .string($0.reason) } ?? .null,
+            ])
+        )
+    }
+
+    /// Figures of a copy under way.
+    func publish(_ progress: WireSyncProgress, of deployment: Deployment) {
+        events.publish(
+            "deployment.progress",
+            at: clock.date(),
+            .object([
+                "deployment_id": .string(deployment.id.rawValue), "bot_id": .string(deployment.bot.rawValue),
+                "step": .string(deployment.step.rawValue),
+                "bytes_done": .number(Double(progress.bytesDone)), "bytes_total": .number(Double(progress.bytesTotal)),
+                "files_done": .number(Double(progress.filesDone)), "files_total": .number(Double(progress.filesTotal)),
+            ]),
+            supersedes: "deployment.progress \(deployment.id.rawValue)"
+        )
+    }
+}

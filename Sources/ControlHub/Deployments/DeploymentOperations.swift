@@ -1,0 +1,181 @@
+import Foundation
+import WireFormat
+
+/// What operators do with deployments.
+struct DeploymentOperations: Sendable {
+    let context: DeploymentContext
+    let queue: DeploymentQueue
+
+    var store: DeploymentStore { DeploymentStore(database: context.database) }
+
+    /// What an operator asks for; nil stands for what the bot has.
+    struct Wish: Sendable {
+        var node: NodeID?
+        var runtimeProfile: String?
+        var image: String?
+        var isForced = false
+    }
+
+    /// What a deployment would do.
+    struct Preview: Sendable {
+        let source: Placement
+        let target: Placement
+        let checks: [PreflightCheck]
+        /// Nil where the workspace does not travel, or the nodes could not be asked.
+        let report: WireSyncReport?
+        /// Nil where the bot does not run.
+        let expectedDowntime: Duration?
+    }
+
+    /// Looks at everything and changes nothing. Throws `notFound`.
+    func preview(_ id: BotID, _ wish: Wish) async throws -> Preview {
+        let bot = try await context.bots.store.bot(id)
+        let (source, target) = try Self.placements(bot, wish)
+        let isRunning = bot.desiredState == .running
+        let (facts, report) = try await PreflightReader(context: context).facts(
+            bot: id,
+            source: source,
+            target: target,
+            isForced: wish.isForced,
+            wasRunning: isRunning,
+            comparesWorkspaces: true
+        )
+        return Preview(
+            source: source,
+            target: target,
+            checks: facts.checks,
+            report: report,
+            expectedDowntime: isRunning ? try await lastDowntime(of: id) ?? Self.usualDowntime : nil
+        )
+    }
+
+    /// Begins a deployment. Throws `notFound`, `deploymentRunning`, and `preflightFailed` where it is clear already
+    /// that it cannot work.
+    func deploy(_ id: BotID, _ wish: Wish, by actor: Actor) async throws -> Deployment {
+        let bot = try await context.bots.store.bot(id)
+        let (source, target) = try Self.placements(bot, wish)
+        return try await begin(bot, source, target, isForced: wish.isForced, action: "bot.deploy", by: actor)
+    }
+
+    /// Brings a bot back to where and how it was before a deployment: node, profile, image and configuration. The
+    /// workspace comes along as it is now.
+    func rollBack(_ id: BotID, before deployment: DeploymentID?, by actor: Actor) async throws -> Deployment {
+        let bot = try await context.bots.store.bot(id)
+        let past = try await store.list(id, before: nil, limit: 200)
+        guard let undone = past.first(where: { $0.state == .succeeded && (deployment == nil || $0.id == deployment) })
+        else {
+            throw HubError(
+                .notFound,
+                deployment == nil
+                    ? "The bot was never deployed, so there is nothing to go back to."
+                    : "There is no deployment \(deployment?.rawValue ?? "") of this bot that succeeded."
+            )
+        }
+        let (source, _) = try Self.placements(bot, Wish())
+        return try await begin(bot, source, undone.source, isForced: false, action: "bot.rollback", by: actor)
+    }
+
+    /// Ends a deployment that is not committed yet; the bot goes back to where it was. Throws `notCancellable`.
+    func cancel(_ id: DeploymentID, by actor: Actor) async throws -> Deployment {
+        let date = context.clock.date()
+        let deployment = try await context.database.write { db in
+            let deployment = try DeploymentStore.required(db, id)
+            guard deployment.state == .running, DeploymentPlan.canReturn(from: deployment.step) else {
+                throw HubError(
+                    .notCancellable,
+                    deployment.state.isOpen
+                        ? "The deployment is at \(deployment.step.rawValue) and ends by itself."
+                        : "The deployment has ended (\(deployment.state.rawValue))."
+                )
+            }
+            try DeploymentStore.requestCancel(db, id)
+            try AuditStore.append(
+                db,
+                at: date,
+                actor: actor,
+                action: "deployment.cancel",
+                target: id.rawValue,
+                detail: deployment.bot.rawValue
+            )
+            return deployment
+        }
+        queue.cancelWishes.wake()
+        return deployment
+    }
+
+    // MARK: - Parts
+
+    /// Said where nothing is known of the bot: ending, the last changes, starting.
+    private static let usualDowntime = Duration.seconds(5)
+
+    private func lastDowntime(of bot: BotID) async throws -> Duration? {
+        try await store.list(bot, before: nil, limit: 20).lazy.compactMap(\.downtime).first
+    }
+
+    private static func placements(_ bot: Bot, _ wish: Wish) throws -> (source: Placement, target: Placement) {
+        let source = Placement(
+            node: bot.nodeID,
+            runtimeProfile: bot.runtimeProfile,
+            image: bot.image,
+            config: try BotOperations.checked(bot.config)
+        )
+        let profile = wish.runtimeProfile ?? bot.runtimeProfile
+        // An image belongs to the profile it was chosen for.
+        let image = wish.image ?? (profile == bot.runtimeProfile ? bot.image : nil)
+        return (source, Placement(node: wish.node ?? bot.nodeID, runtimeProfile: profile, image: image, config: nil))
+    }
+
+    private func begin(
+        _ bot: Bot,
+        _ source: Placement,
+        _ target: Placement,
+        isForced: Bool,
+        action: String,
+        by actor: Actor
+    ) async throws -> Deployment {
+        let (facts, _) = try await PreflightReader(context: context).facts(
+            bot: bot.id,
+            source: source,
+            target: target,
+            isForced: isForced,
+            wasRunning: bot.desiredState == .running,
+            comparesWorkspaces: false
+        )
+        if let failure = facts.checks.failure {
+            throw HubError(.preflightFailed, "\(failure.reason) \(failure.remedy)")
+        }
+        let date = context.clock.date()
+        let deployment = Deployment(
+            id: .make(at: date),
+            bot: bot.id,
+            actor: actor.name,
+            createdAt: date,
+            source: source,
+            target: target,
+            isForced: isForced,
+            wasRunning: bot.desiredState == .running,
+            state: .running,
+            step: .preflight,
+            isCancelRequested: false,
+            updatedAt: date
+        )
+        try await context.database.write { db in
+            guard try BotStore.required(db, bot.id).placementEpoch == bot.placementEpoch else {
+                throw HubError(.conflict, "The bot was placed anew in this moment. Look where it is and try again.")
+            }
+            try DeploymentStore.requireNone(db, of: bot.id)
+            try DeploymentStore.insert(db, deployment)
+            try AuditStore.append(
+                db,
+                at: date,
+                actor: actor,
+                action: action,
+                target: bot.id.rawValue,
+                detail: "\(source.node) \(source.runtimeProfile) -> \(target.node) \(target.runtimeProfile)"
+            )
+        }
+        context.publish(deployment)
+        queue.add(deployment.id)
+        return deployment
+    }
+}

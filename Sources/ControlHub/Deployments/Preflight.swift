@@ -1,0 +1,257 @@
+import WireFormat
+
+/// One thing that has to be so for a deployment to work.
+struct PreflightCheck: Sendable, Equatable, Codable {
+    enum Outcome: String, Sendable, Codable, CaseIterable {
+        case passed
+        /// It may work all the same.
+        case warning
+        case failed
+    }
+
+    /// Stable: `target_online`, `profile_offered`, ...
+    var name: String
+    var outcome: Outcome
+    /// What was found.
+    var message: String
+    /// What to do about it; nil where nothing has to be done.
+    var remedy: String?
+}
+
+/// What is looked at before a deployment, in one value, so that the judgement is a function of it alone.
+struct PreflightFacts: Sendable {
+    struct Node: Sendable {
+        var name: String
+        var isConnected: Bool
+        /// Why it is as it is, one sentence.
+        var healthReason: String
+        var isRevoked: Bool
+        var isDraining: Bool
+        var profiles: [WireRuntimeProfile]
+        /// Moves workspaces.
+        var canSync: Bool
+    }
+
+    /// What a look at both workspaces told; nil where none was taken.
+    struct Copy: Sendable {
+        var totalBytes: UInt64
+        var changedBytes: UInt64
+        var availableBytes: UInt64
+    }
+
+    var source: Placement
+    var target: Placement
+    var isForced: Bool
+    var wasRunning: Bool
+    var sourceNode: Node?
+    var targetNode: Node?
+    var copy: Copy?
+    /// Why the look at the workspaces failed.
+    var copyFailure: String?
+
+    var checks: [PreflightCheck] {
+        var checks = [placement]
+        guard let targetNode else {
+            checks.append(
+                PreflightCheck(
+                    name: "target_known",
+                    outcome: .failed,
+                    message: "There is no node \(target.node).",
+                    remedy: "List the nodes with GET /api/nodes."
+                )
+            )
+            return checks
+        }
+        checks.append(online(targetNode))
+        checks.append(profile(targetNode))
+        if let image = image(targetNode) { checks.append(image) }
+        guard source.node != target.node else { return checks }
+        checks.append(reachableSource)
+        if !isForced {
+            checks.append(transfer(targetNode))
+            if let disk { checks.append(disk) }
+        }
+        return checks
+    }
+
+    private var placement: PreflightCheck {
+        source.isSamePlace(as: target) && target.config == nil
+            ? PreflightCheck(
+                name: "something_to_do",
+                outcome: .warning,
+                message: "The bot is placed so already; it will be started anew.",
+                remedy: nil
+            )
+            : PreflightCheck(name: "something_to_do", outcome: .passed, message: "The placement changes.", remedy: nil)
+    }
+
+    private func online(_ node: Node) -> PreflightCheck {
+        let name = "target_online"
+        if node.isRevoked {
+            return PreflightCheck(
+                name: name,
+                outcome: .failed,
+                message: "Node \(node.name) was revoked.",
+                remedy: "Pair it again, or choose another node."
+            )
+        }
+        guard node.isConnected else {
+            return PreflightCheck(
+                name: name,
+                outcome: .failed,
+                message: "Node \(node.name) is not connected. \(node.healthReason)",
+                remedy: "Bring it online (`edge-agent doctor` on it says what is wrong), or choose another node."
+            )
+        }
+        guard !node.isDraining else {
+            return PreflightCheck(
+                name: name,
+                outcome: .failed,
+                message: "Node \(node.name) is being drained.",
+                remedy: "End the drain of the node, or choose another."
+            )
+        }
+        return PreflightCheck(name: name, outcome: .passed, message: "Node \(node.name) is connected.", remedy: nil)
+    }
+
+    private func profile(_ node: Node) -> PreflightCheck {
+        let name = "profile_offered"
+        guard let profile = node.profiles.first(where: { $0.name == target.runtimeProfile }) else {
+            let offered = node.profiles.map(\.name).sorted().joined(separator: ", ")
+            return PreflightCheck(
+                name: name,
+                outcome: .failed,
+                message: "Node \(node.name) offers no runtime profile \(target.runtimeProfile).",
+                remedy: offered.isEmpty
+                    ? "Give the node's agent a runtime profile." : "Choose one of these: \(offered)."
+            )
+        }
+        guard profile.usable else {
+            return PreflightCheck(
+                name: name,
+                outcome: .failed,
+                message: "Runtime profile \(profile.name) of node \(node.name) cannot be used: \(profile.reason)",
+                remedy: "Set that right on the node; POST /api/nodes/\(target.node)/test looks again."
+            )
+        }
+        return PreflightCheck(
+            name: name,
+            outcome: .passed,
+            message: "Runtime profile \(profile.name) (\(profile.backend)) can be used: command, image and policy were "
+                + "looked at on the node.",
+            remedy: nil
+        )
+    }
+
+    private func image(_ node: Node) -> PreflightCheck? {
+        guard let image = target.image else { return nil }
+        let backend = node.profiles.first { $0.name == target.runtimeProfile }?.backend
+        return backend == "docker"
+            ? PreflightCheck(
+                name: "image",
+                outcome: .passed,
+                message: "\(image) is pulled by the node if it is not there; the node's policy decides.",
+                remedy: nil
+            )
+            : PreflightCheck(
+                name: "image",
+                outcome: .failed,
+                message: "Runtime profile \(target.runtimeProfile) runs programs, not images.",
+                remedy: "Leave `image` out, or choose a Docker profile."
+            )
+    }
+
+    private var reachableSource: PreflightCheck {
+        let name = "source_reachable"
+        if sourceNode?.isConnected == true {
+            return isForced
+                ? PreflightCheck(
+                    name: name,
+                    outcome: .warning,
+                    message: "The source is connected, and still its workspace will not be carried over.",
+                    remedy: "Leave `force` out to take the workspace along."
+                )
+                : PreflightCheck(
+                    name: name,
+                    outcome: .passed,
+                    message: "Node \(sourceNode?.name ?? "") is connected.",
+                    remedy: nil
+                )
+        }
+        let reason = sourceNode?.healthReason ?? "It does not exist any more."
+        return isForced
+            ? PreflightCheck(
+                name: name,
+                outcome: .warning,
+                message:
+                    "The source is not connected. \(reason) The hub keeps no copy of the workspace: the bot begins with "
+                    + "what the target has of it. The old copy stays on the source and is stopped when that comes back.",
+                remedy: nil
+            )
+            : PreflightCheck(
+                name: name,
+                outcome: .failed,
+                message: "The source is not connected, so the workspace cannot be carried over. \(reason)",
+                remedy: "Bring the source online, or go without its workspace with `force`."
+            )
+    }
+
+    private func transfer(_ targetNode: Node) -> PreflightCheck {
+        let name = "workspace_readable"
+        let old = [sourceNode, targetNode].compactMap(\.self).filter { $0.isConnected && !$0.canSync }.map(\.name)
+        if !old.isEmpty {
+            return PreflightCheck(
+                name: name,
+                outcome: .failed,
+                message: "The agent of \(old.joined(separator: " and ")) cannot move workspaces.",
+                remedy: "Upgrade it."
+            )
+        }
+        if let copyFailure {
+            return PreflightCheck(
+                name: name,
+                outcome: .failed,
+                message: copyFailure,
+                remedy: "Set that right and try again."
+            )
+        }
+        guard let copy else {
+            return PreflightCheck(
+                name: name,
+                outcome: .warning,
+                message: "The workspaces were not compared, because a node is not connected.",
+                remedy: nil
+            )
+        }
+        return PreflightCheck(
+            name: name,
+            outcome: .passed,
+            message: "The workspace has \(copy.totalBytes) bytes, of which \(copy.changedBytes) differ.",
+            remedy: nil
+        )
+    }
+
+    private var disk: PreflightCheck? {
+        guard let copy, copy.availableBytes > 0 else { return nil }
+        // The tree that is there stays until the new one is whole.
+        let isEnough = copy.totalBytes < copy.availableBytes
+        return PreflightCheck(
+            name: "disk_space",
+            outcome: isEnough ? .passed : .failed,
+            message: "The target has \(copy.availableBytes) bytes free for a workspace of \(copy.totalBytes).",
+            remedy: isEnough ? nil : "Free some space on the target."
+        )
+    }
+}
+
+extension [PreflightCheck] {
+    /// Nothing that fails.
+    var arePassed: Bool { allSatisfy { $0.outcome != .failed } }
+
+    /// The first that fails, as the reason of a deployment.
+    var failure: DeploymentFailure? {
+        first { $0.outcome == .failed }.map {
+            DeploymentFailure(code: $0.name, reason: $0.message, remedy: $0.remedy ?? "Look at the preflight's checks.")
+        }
+    }
+}

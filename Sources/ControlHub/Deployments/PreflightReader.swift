@@ -1,0 +1,64 @@
+import WireFormat
+
+/// Finds out what a preflight judges.
+struct PreflightReader: Sendable {
+    let context: DeploymentContext
+
+    /// - Parameter comparesWorkspaces: has both nodes compare the workspace, which takes as long as reading what has
+    ///   changed since the last time.
+    /// - Returns: the facts, and what the comparison told.
+    func facts(
+        bot: BotID,
+        source: Placement,
+        target: Placement,
+        isForced: Bool,
+        wasRunning: Bool,
+        comparesWorkspaces: Bool
+    ) async throws -> (facts: PreflightFacts, report: WireSyncReport?) {
+        var facts = PreflightFacts(
+            source: source,
+            target: target,
+            isForced: isForced,
+            wasRunning: wasRunning,
+            sourceNode: try await node(source.node),
+            targetNode: try await node(target.node)
+        )
+        guard comparesWorkspaces, source.node != target.node, !isForced,
+            [facts.sourceNode, facts.targetNode].allSatisfy({ $0?.isConnected == true && $0?.canSync == true })
+        else { return (facts, nil) }
+        do {
+            let report = try await context.transfers.run(
+                WorkspaceTransfers.Request(
+                    bot: bot,
+                    source: source.node,
+                    target: target.node,
+                    transfer: "preview-\(bot.rawValue)",
+                    isPreview: true
+                )
+            )
+            facts.copy = PreflightFacts.Copy(
+                totalBytes: report.totalBytes,
+                changedBytes: report.changedBytes,
+                availableBytes: report.availableBytes
+            )
+            return (facts, report)
+        } catch let error as HubError {
+            facts.copyFailure = error.detail
+            return (facts, nil)
+        }
+    }
+
+    private func node(_ id: NodeID) async throws -> PreflightFacts.Node? {
+        guard let node = try await context.nodes.store.node(id) else { return nil }
+        let live = context.nodes.registry.live(id)
+        return PreflightFacts.Node(
+            name: node.name,
+            isConnected: live?.isConnected ?? false,
+            healthReason: live?.healthReason ?? "Its agent has not connected since the hub started.",
+            isRevoked: node.revokedAt != nil,
+            isDraining: node.drainedAt != nil,
+            profiles: node.hello?.runtimeProfiles ?? [],
+            canSync: node.hello?.capabilities["workspace.sync"] == "true"
+        )
+    }
+}

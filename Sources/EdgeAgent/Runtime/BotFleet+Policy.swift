@@ -1,0 +1,74 @@
+import FoundationEssentials
+import WireFormat
+
+/// Where the node's policy stands between the hub and its bots.
+extension BotFleet {
+    /// Checks what the hub asks for beyond the profile.
+    ///
+    /// - Returns: the configuration to write; empty: the one that is there stays.
+    /// - Throws: `refusedByPolicy`.
+    func admit(_ specification: WireBotSpecification, _ overrides: ProfileOverrides) throws(RuntimeError) -> [UInt8] {
+        let policy = policy.current
+        do throws(PolicyRefusal) {
+            try policy.check(environment: overrides.environment)
+            try policy.check(botCount: bots.count + (bots[specification.botID] == nil ? 1 : 0))
+            let wanted = Array(specification.configJson)
+            guard !wanted.isEmpty else { return [] }
+            guard let refusal = Self.refusal({ () throws(PolicyRefusal) in try policy.checkConfiguration() }) else {
+                return wanted
+            }
+            // The hub sends a configuration with every start. An empty one says nothing, and the same changes nothing.
+            let isEmpty = wanted.allSatisfy { "{} \n\r\t".utf8.contains($0) }
+            let present = (try? botDirectory(specification.botID)).flatMap { try? Files.read($0 + "/config.json") }
+            guard isEmpty || wanted == present else { throw refusal }
+            return []
+        } catch {
+            throw .refused(error)
+        }
+    }
+
+    /// The profile within the node's caps.
+    func capped(_ profile: RuntimeProfile) -> RuntimeProfile {
+        var result = profile
+        result.limits = profile.limits.narrowed(by: ResourceLimits(policy.current.caps))
+        return result
+    }
+
+    /// What the bot's launch command runs out of its workspace, which the hub may not write.
+    func launcherFiles(_ botID: String) throws(RuntimeError) -> LauncherFiles {
+        guard let bot = bots[botID], let profile = try? profile(bot.record.profile) else { return .none }
+        let directory = try botDirectory(botID)
+        return LauncherFiles(
+            command: profile.command.filled([
+                "config": directory + "/config.json", "workspace": directory + "/workspace", "bot_id": botID,
+                "port": String(bot.record.chatPort),
+            ]),
+            workingDirectory: directory,
+            workspace: directory + "/workspace"
+        )
+    }
+
+    /// Whatever the backend, a bot's log lies in its directory.
+    private func botDirectory(_ botID: String) throws(RuntimeError) -> String {
+        BotDirectory.path(ofLogs: try logDirectory(botID))
+    }
+
+    private static func refusal(_ check: () throws(PolicyRefusal) -> Void) -> PolicyRefusal? {
+        do throws(PolicyRefusal) {
+            try check()
+            return nil
+        } catch {
+            return error
+        }
+    }
+}
+
+extension ResourceLimits {
+    init(_ caps: PolicyCaps) {
+        func positive(_ value: Int?) -> UInt64? { value.flatMap { $0 > 0 ? UInt64($0) : nil } }
+        memoryBytes = positive(caps.memoryBytes)
+        cpuMilli = positive(caps.cpuPercent).map { $0 * 10 }
+        pids = positive(caps.processes)
+        openFiles = positive(caps.openFiles)
+    }
+}

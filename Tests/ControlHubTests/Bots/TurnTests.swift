@@ -1,0 +1,226 @@
+import Foundation
+import Synchronization
+import TestSupport
+import Testing
+import WireFormat
+
+@testable import ControlHub
+
+/// One bot that says things, and messages to it.
+private final class Talk: Sendable {
+    let hub: TestHub
+    let node: NodeID
+    let bot: BotID
+
+    init() async throws {
+        hub = try TestHub()
+        (node, bot) = try await hub.botOnNode()
+    }
+
+    /// A message in a conversation, as far as the hub has it queued.
+    func send(_ conversation: String = "c") async throws -> (message: MessageID, command: CommandID) {
+        let sent = try await hub.parts.commands.send(
+            "hello",
+            to: bot,
+            in: ConversationID(rawValue: conversation),
+            by: .hub
+        )
+        _ = try await hub.parts.commands.markDelivered(sent.command)
+        return (sent.message, sent.command)
+    }
+
+    /// The agent says that the bot has it, at a time of the node's clock.
+    func deliver(_ command: CommandID, at time: UInt64, launch: String = "launch") async throws {
+        var result = WireCommandResult()
+        result.commandID = command.rawValue
+        result.outcome = .done
+        result.startedAtUnixMs = time
+        result.finishedAtUnixMs = time
+        result.botStatus.botID = bot.rawValue
+        result.botStatus.launchID = launch
+        result.botStatus.phase = .ready
+        try await hub.parts.commands.finish(result)
+    }
+
+    /// A message that the bot has since `time`.
+    func delivered(_ conversation: String = "c", at time: UInt64 = 10) async throws -> MessageID {
+        let sent = try await send(conversation)
+        try await deliver(sent.command, at: time)
+        return sent.message
+    }
+
+    private let lastSequence = Atomic<UInt64>(0)
+
+    /// The bot says something at a time of the node's clock.
+    func say(
+        _ type: String,
+        _ json: String = "{}",
+        message: MessageID? = nil,
+        conversation: String = "",
+        turn: String = "",
+        seq: UInt64? = nil,
+        at time: UInt64 = 100,
+        launch: String = "launch"
+    ) async throws {
+        var packet = WireMonitorPacket()
+        packet.botID = bot.rawValue
+        packet.sequence = lastSequence.add(1, ordering: .relaxed).newValue
+        packet.botSequence = seq ?? packet.sequence
+        packet.type = type
+        packet.launchID = launch
+        packet.messageID = message?.rawValue ?? ""
+        packet.conversationID = conversation
+        packet.turnID = turn
+        packet.receivedAtUnixMs = time
+        packet.json = Data(json.utf8)
+        _ = try await hub.parts.packets.ingest([packet], journal: "j", from: node)
+    }
+
+    func state(_ message: MessageID) async throws -> MessageState? {
+        try await hub.services.messages.message(message)?.state
+    }
+
+    func reason(_ message: MessageID) async throws -> String? {
+        try await hub.services.messages.message(message)?.reason
+    }
+
+    func wait(_ duration: Duration) async throws {
+        hub.clock.advance(by: duration)
+        try await hub.parts.bots.endQuietTurns()
+    }
+}
+
+@Suite("A turn")
+struct TurnTests {
+    private static let part = #"{"final":false,"text":"so far"}"#
+
+    @Test("with an answer that is not the last ends after five quiet seconds, and not before")
+    func quiet() async throws {
+        let talk = try await Talk()
+        let message = try await talk.delivered()
+        try await talk.say("assistant_message", Self.part, message: message)
+        try await talk.wait(.seconds(4))
+        #expect(try await talk.state(message) == .delivered)
+        try await talk.say("progress", #"{"text":"still at it"}"#, message: message)
+        try await talk.wait(.seconds(4))
+        #expect(try await talk.state(message) == .delivered, "progress did not begin the five seconds anew")
+        try await talk.wait(.seconds(1))
+        #expect(try await talk.state(message) == .answered)
+    }
+
+    @Test("that is quiet without any answer goes on, however long")
+    func silent() async throws {
+        let talk = try await Talk()
+        let message = try await talk.delivered()
+        try await talk.say("progress", message: message)
+        try await talk.wait(.seconds(3600))
+        #expect(try await talk.state(message) == .delivered)
+    }
+
+    @Test("ends with the notice of its conversation; what waited before it there is interrupted, and elsewhere goes on")
+    func notice() async throws {
+        let talk = try await Talk()
+        let working = try await talk.delivered("c")
+        let elsewhere = try await talk.delivered("d")
+        let stop = try await talk.delivered("c")
+        try await talk.say("notice", #"{"text":"Stopped 1 task(s)."}"#, conversation: "c")
+        #expect(try await talk.state(stop) == .answered)
+        #expect(try await talk.state(working) == .interrupted)
+        #expect(try await talk.reason(working) == "Stopped 1 task(s).")
+        #expect(try await talk.state(elsewhere) == .delivered)
+        try await talk.say("notice", #"{"text":"bye"}"#)
+        #expect(try await talk.state(elsewhere) == .answered)
+    }
+
+    @Test("is found by its turn id where the packet names no message")
+    func byTurn() async throws {
+        let talk = try await Talk()
+        let first = try await talk.delivered()
+        let second = try await talk.delivered()
+        try await talk.say("user_message", message: second, turn: "t2")
+        try await talk.say("assistant_message", #"{"final":true}"#, turn: "t2")
+        #expect(try await talk.state(second) == .answered)
+        #expect(try await talk.state(first) == .delivered)
+    }
+
+    @Test("keeps a packet that names no conversation in the conversation of its message, and as the bot wrote it")
+    func placed() async throws {
+        let talk = try await Talk()
+        let message = try await talk.delivered("c")
+        try await talk.say("user_message", message: message, turn: "t")
+        try await talk.say("progress", #"{"text":"hm"}"#, turn: "t")
+        try await talk.say("notice", #"{"text":"never mind"}"#)
+        let packets = try await talk.hub.parts.packets.store.list(
+            talk.bot,
+            conversation: ConversationID(rawValue: "c"),
+            limit: 10
+        )
+        #expect(packets.map(\.type) == ["user_message", "progress", "notice"])
+        #expect(packets.last?.json == .object(["text": .string("never mind")]))
+        #expect(packets.last?.messageID == nil)
+    }
+
+    @Test("that the bot lost by restarting itself in place is interrupted; one begun after that is not")
+    func restartInPlace() async throws {
+        let talk = try await Talk()
+        try await talk.say("ready", seq: 1, at: 1)
+        let lost = try await talk.delivered(at: 10)
+        try await talk.say("user_message", message: lost, seq: 2, at: 11)
+        // The agent was told 202 before the hub sees the packet: told out of order, judged by the node's clock.
+        let after = try await talk.delivered(at: 30)
+        try await talk.say("ready", seq: 1, at: 20)
+        #expect(try await talk.state(lost) == .interrupted)
+        #expect(try await talk.state(after) == .delivered)
+        try await talk.say("assistant_message", #"{"final":true}"#, message: after, seq: 2, at: 31)
+        #expect(try await talk.state(after) == .answered)
+    }
+
+    @Test("goes on where a bot says again that it is ready and counts on")
+    func readyAgain() async throws {
+        let talk = try await Talk()
+        try await talk.say("ready", seq: 1, at: 1)
+        let message = try await talk.delivered(at: 10)
+        try await talk.say("ready", seq: 2, at: 20)
+        #expect(try await talk.state(message) == .delivered)
+    }
+
+    @Test(
+        "that the bot ended before the hub knew of the delivery is ended all the same",
+        arguments: [
+            ("notice", #"{"text":"done"}"#, MessageState.answered),
+            ("assistant_message", #"{"text":"done"}"#, .answered),
+            ("stopped", "{}", .interrupted),
+            ("ready", "{}", .interrupted),
+            ("fatal", #"{"error":"no key"}"#, .failed),
+        ]
+    )
+    func overtaken(type: String, json: String, expected: MessageState) async throws {
+        let talk = try await Talk()
+        try await talk.say("ready", seq: 1, at: 1)
+        let sent = try await talk.send()
+        try await talk.say(type, json, seq: 1, at: 20)
+        try await talk.deliver(sent.command, at: 10)
+        #expect(try await talk.state(sent.message) == expected)
+    }
+
+    @Test("does not end by what the bot said before it had the message")
+    func notOvertaken() async throws {
+        let talk = try await Talk()
+        try await talk.say("ready", seq: 1, at: 1)
+        try await talk.say("notice", #"{"text":"good morning"}"#, at: 5)
+        let sent = try await talk.send()
+        try await talk.deliver(sent.command, at: 10)
+        #expect(try await talk.state(sent.message) == .delivered)
+    }
+
+    @Test("has begun with the first packet about its message, before the agent says so")
+    func begunByPacket() async throws {
+        let talk = try await Talk()
+        let sent = try await talk.send()
+        try await talk.say("user_message", message: sent.message, at: 20)
+        #expect(try await talk.state(sent.message) == .delivered)
+        // And so it can be interrupted by the end of the launch.
+        try await talk.say("stopped", at: 30)
+        #expect(try await talk.state(sent.message) == .interrupted)
+    }
+}

@@ -1,0 +1,52 @@
+import Testing
+
+@testable import ControlHub
+
+@Suite("What a deployment goes through")
+struct DeploymentPlanTests {
+    private func walk(_ plan: DeploymentPlan) -> [DeploymentStep] {
+        var steps: [DeploymentStep] = []
+        var step: DeploymentStep? = .preflight
+        while let current = step {
+            steps.append(current)
+            step = plan.step(after: current)
+        }
+        return steps
+    }
+
+    @Test("a running bot that moves takes every step")
+    func movesRunning() {
+        let plan = DeploymentPlan(copies: true, isRunning: true, isMove: true)
+        #expect(walk(plan) == DeploymentStep.allCases)
+        #expect(plan.steps == walk(plan))
+    }
+
+    @Test("a stopped bot is copied and not started")
+    func movesStopped() {
+        let plan = DeploymentPlan(copies: true, isRunning: false, isMove: true)
+        #expect(walk(plan) == [.preflight, .preCopy, .deltaCopy, .verify, .commit, .cleanUp])
+    }
+
+    @Test("another profile on the same node copies nothing")
+    func stays() {
+        let plan = DeploymentPlan(copies: false, isRunning: true, isMove: false)
+        #expect(walk(plan) == [.preflight, .stop, .start, .healthy, .commit])
+    }
+
+    @Test("a forced move goes without the source")
+    func forced() {
+        let plan = DeploymentPlan(copies: false, isRunning: true, isMove: true)
+        #expect(walk(plan) == [.preflight, .stop, .start, .healthy, .commit, .cleanUp])
+    }
+
+    @Test("there is no way back from the commit on, and messages wait exactly while nobody is there to take them")
+    func points() {
+        for step in DeploymentStep.allCases {
+            let index = DeploymentStep.allCases.firstIndex(of: step) ?? 0
+            let commit = DeploymentStep.allCases.firstIndex(of: .commit) ?? 0
+            let stop = DeploymentStep.allCases.firstIndex(of: .stop) ?? 0
+            #expect(DeploymentPlan.canReturn(from: step) == (index < commit))
+            #expect(DeploymentPlan.holdsMessages(in: step) == (stop..<commit).contains(index))
+        }
+    }
+}

@@ -1,0 +1,94 @@
+import SwiftProtobuf
+import Testing
+import WireFormat
+
+@testable import ControlHub
+
+@Suite("What is looked at before a deployment")
+struct PreflightTests {
+    private static func node(_ name: String) -> PreflightFacts.Node {
+        PreflightFacts.Node(
+            name: name,
+            isConnected: true,
+            healthReason: "It answers.",
+            isRevoked: false,
+            isDraining: false,
+            profiles: [
+                .with { ($0.name, $0.backend, $0.usable) = ("default", "native", true) },
+                .with { ($0.name, $0.backend, $0.usable, $0.reason) = ("broken", "native", false, "no such program") },
+                .with { ($0.name, $0.backend, $0.usable) = ("box", "docker", true) },
+            ],
+            canSync: true
+        )
+    }
+
+    private let good = PreflightFacts(
+        source: Placement(node: NodeID(rawValue: "a"), runtimeProfile: "default"),
+        target: Placement(node: NodeID(rawValue: "b"), runtimeProfile: "default"),
+        isForced: false,
+        wasRunning: true,
+        sourceNode: node("attic"),
+        targetNode: node("barn"),
+        copy: PreflightFacts.Copy(totalBytes: 10, changedBytes: 1, availableBytes: 100)
+    )
+
+    @Test("nothing to object to")
+    func passes() {
+        #expect(good.checks.arePassed)
+        #expect(good.checks.allSatisfy { $0.outcome == .passed })
+    }
+
+    private func failure(_ change: (inout PreflightFacts) -> Void) -> DeploymentFailure? {
+        var facts = good
+        change(&facts)
+        return facts.checks.failure
+    }
+
+    @Test("each thing that is wrong is named, with what to do")
+    func names() {
+        #expect(failure { $0.targetNode = nil }?.code == "target_known")
+        #expect(failure { $0.targetNode?.isConnected = false }?.code == "target_online")
+        #expect(failure { $0.targetNode?.isRevoked = true }?.code == "target_online")
+        #expect(failure { $0.targetNode?.isDraining = true }?.code == "target_online")
+        #expect(failure { $0.target.runtimeProfile = "none" }?.code == "profile_offered")
+        #expect(failure { $0.target.runtimeProfile = "broken" }?.reason.contains("no such program") == true)
+        #expect(failure { $0.target.image = "x:1" }?.code == "image")
+        #expect(failure { $0.sourceNode?.isConnected = false }?.code == "source_reachable")
+        #expect(failure { $0.targetNode?.canSync = false }?.remedy == "Upgrade it.")
+        #expect(failure { $0.copyFailure = "denied" }?.reason == "denied")
+        #expect(failure { $0.copy?.availableBytes = 5 }?.code == "disk_space")
+        for change: (inout PreflightFacts) -> Void in [
+            { $0.targetNode?.isConnected = false }, { $0.sourceNode = nil }, { $0.copy?.totalBytes = 1000 },
+        ] {
+            #expect(failure(change)?.remedy.isEmpty == false)
+        }
+    }
+
+    @Test("a source that is away is no obstacle to a forced move, which says what is lost")
+    func force() {
+        var facts = good
+        facts.isForced = true
+        facts.sourceNode?.isConnected = false
+        #expect(facts.checks.arePassed)
+        let check = facts.checks.first { $0.name == "source_reachable" }
+        #expect(check?.outcome == .warning)
+        #expect(check?.message.contains("keeps no copy") == true)
+    }
+
+    @Test("an image goes with a Docker profile")
+    func image() {
+        var facts = good
+        facts.target.runtimeProfile = "box"
+        facts.target.image = "bot:2"
+        #expect(facts.checks.arePassed)
+    }
+
+    @Test("to deploy a bot where it is starts it anew")
+    func again() {
+        var facts = good
+        facts.target = facts.source
+        #expect(facts.checks.arePassed)
+        #expect(facts.checks.first?.outcome == .warning)
+        #expect(!facts.checks.contains { $0.name == "workspace_readable" })
+    }
+}

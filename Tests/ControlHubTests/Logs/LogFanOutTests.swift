@@ -1,0 +1,194 @@
+import Foundation
+import SwiftProtobuf
+import Synchronization
+import Testing
+import WireFormat
+
+@testable import ControlHub
+
+/// A log on a node, as the agent serves it, and what was asked of it.
+private final class LogOnNode: AgentChannel {
+    private struct State {
+        var lines: [WireLogLine] = []
+        var end: UInt64 = 0
+        var follows = 0
+        var openFollows = 0
+    }
+
+    private let state = Mutex(State())
+    private let written = Signal()
+
+    var follows: Int { state.withLock { $0.follows } }
+    var openFollows: Int { state.withLock { $0.openFollows } }
+
+    func write(_ text: String) {
+        state.withLock { state in
+            state.lines.append(
+                .with {
+                    $0.offset = state.end
+                    $0.text = Data(text.utf8)
+                }
+            )
+            state.end += UInt64(text.utf8.count + 1)
+        }
+        written.wake()
+    }
+
+    func open(_ header: WireStreamHeader, on node: NodeID) async throws -> AgentStream {
+        throw HubError(.nodeOffline, "Logs only.")
+    }
+
+    func ask(_ command: WireCommand, on node: NodeID, within limit: Duration) async throws -> WireCommandResult {
+        throw HubError(.nodeOffline, "Logs only.")
+    }
+
+    func apply(_ settings: WireSessionSettings, on node: NodeID) async {}
+
+    func logs(_ request: WireLogRequest, on node: NodeID) async throws -> LogSubscription {
+        let start: UInt64 =
+            switch request.start {
+            case .fromOffset(let offset): offset
+            case .tailLines(let count): state.withLock { $0.lines.suffix(Int(count)).first?.offset ?? $0.end }
+            case nil: 0
+            }
+        let cursor = Mutex(start)
+        let isCancelled = Mutex(false)
+        if request.follow {
+            state.withLock { state in
+                state.follows += 1
+                state.openFollows += 1
+            }
+        }
+        return LogSubscription(
+            next: { [self] in
+                while true {
+                    let ticket = written.ticket
+                    if isCancelled.withLock({ $0 }) { return nil }
+                    let from = cursor.withLock { $0 }
+                    let chunk = chunk(from: from)
+                    if chunk.nextOffset > from {
+                        cursor.withLock { $0 = chunk.nextOffset }
+                        return chunk
+                    }
+                    guard request.follow else { return nil }
+                    try await written.wait(after: ticket)
+                }
+            },
+            cancel: { [self] in
+                let wasOpen = isCancelled.withLock { isCancelled in
+                    defer { isCancelled = true }
+                    return !isCancelled
+                }
+                if request.follow, wasOpen { state.withLock { $0.openFollows -= 1 } }
+                written.wake()
+            }
+        )
+    }
+
+    private func chunk(from offset: UInt64) -> WireLogChunk {
+        state.withLock { state in
+            .with {
+                $0.lines = Array(state.lines.filter { $0.offset >= offset }.prefix(7))
+                $0.nextOffset = $0.lines.last.map { $0.offset + UInt64($0.text.count) + 1 } ?? state.end
+            }
+        }
+    }
+
+    func isConnected(_ node: NodeID) async -> Bool { true }
+    func disconnect(_ node: NodeID, code: UInt16, reason: String) async {}
+}
+
+@Suite("Following a log", .timeLimit(.minutes(1)))
+struct LogFanOutTests {
+    private let node = NodeID(rawValue: "n")
+
+    private func request(_ start: WireLogRequest.OneOf_Start) -> WireLogRequest {
+        .with {
+            $0.botID = "b"
+            $0.start = start
+            $0.follow = true
+        }
+    }
+
+    private func read(_ subscription: LogSubscription, until last: String) async throws -> [String] {
+        var lines: [String] = []
+        while lines.last != last, let chunk = try await subscription.next() {
+            lines += chunk.lines.map { String(decoding: $0.text, as: UTF8.self) }
+        }
+        return lines
+    }
+
+    @Test("Many readers cost one stream, and each sees every line once and in order")
+    func oneStream() async throws {
+        let log = LogOnNode()
+        for number in 1...50 { log.write("line \(number)") }
+        let fanOut = LogFanOut(channel: log)
+        try await withThrowingTaskGroup(of: (Int, [String]).self) { group in
+            for reader in 0..<8 {
+                let subscription = try await fanOut.follow(request(.tailLines(UInt32(reader * 5))), on: node)
+                group.addTask { (reader, try await self.read(subscription, until: "line 400")) }
+            }
+            for number in 51...400 {
+                log.write("line \(number)")
+                await Task.yield()
+            }
+            for try await (reader, lines) in group {
+                // A reader that began while lines were written may have had a later tail; none has a hole.
+                let first = try #require(lines.first.flatMap { Int($0.split(separator: " ")[1]) })
+                #expect(lines == (first...400).map { "line \($0)" }, "reader \(reader)")
+            }
+        }
+        #expect(log.follows >= 1 && log.openFollows <= 1)
+        #expect(fanOut.counts.readers == 0 && fanOut.counts.feeds == 0)
+    }
+
+    @Test("A reader that falls behind reads on by itself, and misses nothing")
+    func slowReader() async throws {
+        let log = LogOnNode()
+        let fanOut = LogFanOut(channel: log)
+        let filler = String(repeating: "x", count: 50_000)
+        let fast = try await fanOut.follow(request(.fromOffset(0)), on: node)
+        let slow = try await fanOut.follow(request(.fromOffset(0)), on: node)
+        log.write("first")
+        #expect(try await read(fast, until: "first") == ["first"])
+        #expect(try await read(slow, until: "first") == ["first"])
+        // Both have read what was there; what comes now comes by the feed.
+        async let fastSecond = read(fast, until: "second")
+        async let slowSecond = read(slow, until: "second")
+        while fanOut.counts.readers < 2 { await Task.yield() }
+        log.write("second")
+        #expect(try await fastSecond == ["second"])
+        #expect(try await slowSecond == ["second"])
+        // More than the feed holds, taken by the fast one alone.
+        for number in 1...60 { log.write("\(number) \(filler)") }
+        log.write("last")
+        #expect(try await read(fast, until: "last").count == 61)
+        let lines = try await read(slow, until: "last").map { $0.split(separator: " ")[0] }
+        #expect(lines == (1...60).map { "\($0)" } + ["last"])
+        #expect(log.openFollows == 1)
+        fast.cancel()
+        slow.cancel()
+        slow.cancel()
+        #expect(log.openFollows == 0 && fanOut.counts.feeds == 0)
+    }
+
+    @Test("When the reader that asks the stream goes away, another one asks")
+    func readerLeaves() async throws {
+        let log = LogOnNode()
+        log.write("old")
+        let fanOut = LogFanOut(channel: log)
+        let first = try await fanOut.follow(request(.fromOffset(0)), on: node)
+        let second = try await fanOut.follow(request(.fromOffset(0)), on: node)
+        #expect(try await read(first, until: "old") == ["old"])
+        #expect(try await read(second, until: "old") == ["old"])
+        let asking = Task { try await self.read(first, until: "new") }  // cancelled below
+        let waiting = Task { try await self.read(second, until: "new") }  // ends with the line it waits for
+        await Task.yield()
+        asking.cancel()
+        first.cancel()
+        log.write("new")
+        #expect(try await waiting.value == ["new"])
+        second.cancel()
+        #expect(log.openFollows == 0)
+    }
+}

@@ -1,0 +1,139 @@
+import FoundationEssentials
+import Glibc
+import Testing
+import WireFormat
+
+@testable import EdgeAgent
+
+/// The policy where it counts: at a fleet with real bots, against what a hub would send.
+@Suite("Policy of a fleet", .timeLimit(.minutes(2)), .serialized)
+struct BotFleetPolicyTests {
+    private static let script = "echo \"secret: $APP_SECRET\"; exec sleep 1000"
+
+    private func withFleet(
+        _ rules: String,
+        _ body: (BotFleet, BotWorkbench, PolicyRegistry) async throws -> Void
+    ) async throws {
+        let bench = try BotWorkbench()
+        defer { bench.cleanUp() }
+        let policy = PolicyRegistry(
+            Policy(local: try PolicyRules(json: Array(rules.utf8)), file: "/etc/edge-agent/policy.json")
+        )
+        let fleet = try bench.fleet([bench.shell(Self.script)], journal: try bench.journal(), policy: policy)
+        try await running(fleet) { try await body(fleet, bench, policy) }
+    }
+
+    /// The error code of a start, nil where it succeeded.
+    private func start(
+        _ fleet: BotFleet,
+        config: String = "{}",
+        _ fill: (inout WireBotSpecification) -> Void = { _ in }
+    ) async -> RuntimeError? {
+        do throws(RuntimeError) {
+            _ = try await fleet.start(filled(BotWorkbench.specification(config: config), fill))
+            return nil
+        } catch {
+            return error
+        }
+    }
+
+    @Test("A command that the policy does not list is reported before any start, and not started")
+    func command() async throws {
+        try await withFleet(#"{"commands": ["/opt/other *"]}"#) { fleet, bench, _ in
+            let profile = try #require(await fleet.runtimeProfiles().first)
+            #expect(!profile.usable && profile.reason.contains("rule \"commands\""))
+            #expect(await start(fleet)?.message.contains("rule \"commands\"") == true)
+            #expect(access(bench.directory("a"), F_OK) != 0)
+        }
+        try await withFleet(#"{"commands": ["/bin/sh -c *"], "backends": ["docker"]}"#) { fleet, _, _ in
+            let profile = try #require(await fleet.runtimeProfiles().first)
+            #expect(!profile.usable && profile.reason.contains("rule \"backends\""))
+        }
+    }
+
+    @Test("Variables of a release pass by name only, and LD_PRELOAD never")
+    func environment() async throws {
+        try await withFleet(#"{"environment": ["APP_*", "*"]}"#) { fleet, bench, _ in
+            let refused = await start(fleet) { $0.environment = ["APP_SECRET": "1", "LD_PRELOAD": "/tmp/evil.so"] }
+            #expect(refused?.code == "refused_by_policy" && refused?.message.contains("LD_PRELOAD") == true)
+            #expect(await start(fleet) { $0.environment = ["PYTHONPATH": "/tmp"] }?.code == "refused_by_policy")
+            #expect(await start(fleet) { $0.environment = ["APP_SECRET": "7"] } == nil)
+            try await bench.waitForLine("secret: 7")
+            _ = try await fleet.stop("a", graceMilliseconds: 1)
+        }
+        try await withFleet("{}") { fleet, _, _ in
+            #expect(await start(fleet) { $0.environment = ["APP_SECRET": "7"] }?.code == "refused_by_policy")
+        }
+    }
+
+    @Test("Where the configuration is the node's, a hub that sends the same or none may start, another is refused")
+    func configuration() async throws {
+        try await withFleet(#"{"configuration": false}"#) { fleet, bench, _ in
+            #expect(
+                await start(fleet, config: #"{"mcp": "/bin/sh"}"#)?.message.contains("rule \"configuration\"") == true
+            )
+            #expect(await start(fleet) == nil)
+            let file = bench.directory("a") + "/config.json"
+            try Files.replace(file, with: Array(#"{"owner": 1}"#.utf8), mode: 0o600)
+            #expect(await start(fleet, config: #"{"owner": 2}"#)?.code == "refused_by_policy")
+            #expect(await start(fleet, config: #"{"owner": 1}"#) == nil)
+            #expect(await start(fleet) == nil)
+            #expect(try Files.read(file) == Array(#"{"owner": 1}"#.utf8))
+            _ = try await fleet.stop("a", graceMilliseconds: 1)
+        }
+    }
+
+    @Test("Caps bound a bot that asks for more, or for nothing, and the number of bots")
+    func caps() async throws {
+        try await withFleet(#"{"caps": {"bots": 1, "open_files": 50, "memory_bytes": 500000000}}"#) { fleet, bench, _ in
+            #expect(await start(fleet) { $0.limits.openFiles = 10_000 } == nil)
+            let limits = try await fleet.effectiveLimits("a")
+            #expect(limits.openFiles == 50 && limits.memoryBytes == 500_000_000)
+            let second = await #expect(throws: RuntimeError.self) {
+                try await fleet.start(BotWorkbench.specification("b"))
+            }
+            #expect(second?.message.contains("2 bots, above 1, is refused") == true)
+            _ = try await fleet.stop("a", graceMilliseconds: 1)
+        }
+    }
+
+    @Test("A hub's narrowing counts from the next start on, and cannot open what the file keeps closed")
+    func narrowing() async throws {
+        try await withFleet(#"{"environment": ["APP_*"]}"#) { fleet, _, policy in
+            policy.narrow(by: try PolicyRules(json: Array(#"{"environment": ["*"], "commands": []}"#.utf8)))
+            #expect(await start(fleet)?.message.contains("the hub's own restriction") == true)
+            policy.narrow(by: try PolicyRules(json: Array(#"{"environment": ["*"]}"#.utf8)))
+            #expect(await start(fleet) { $0.environment = ["OTHER": "1"] }?.code == "refused_by_policy")
+            #expect(await start(fleet) == nil)
+            _ = try await fleet.stop("a", graceMilliseconds: 1)
+        }
+    }
+
+    @Test("The fleet says which files of a workspace its launch command runs")
+    func launcher() async throws {
+        let bench = try BotWorkbench()
+        defer { bench.cleanUp() }
+        let profile = RuntimeProfile(
+            name: "default",
+            command: CommandTemplate(words: ["/bin/sh", "{workspace}/app/run.sh"])
+        )
+        let fleet = try bench.fleet([profile], journal: try bench.journal())
+        try await running(fleet) {
+            _ = try? await fleet.start(BotWorkbench.specification())
+            let files = try await fleet.launcherFiles("a")
+            #expect(files.files == [bench.directory("a") + "/workspace/app/run.sh"])
+            #expect(throws: PolicyRefusal.self) {
+                try Policy.standard.checkWrite(bench.directory("a") + "/workspace/app/run.sh", launcher: files)
+            }
+            _ = try await fleet.stop("a", graceMilliseconds: 1)
+        }
+    }
+}
+
+extension BotFleet {
+    /// What the bot's next launch would be bounded by.
+    fileprivate func effectiveLimits(_ botID: String) throws -> ResourceLimits {
+        let bot = try #require(bots[botID])
+        return capped(try effectiveProfile(bot)).limits
+    }
+}
