@@ -52,7 +52,8 @@ private final class CurlBody: EngineBody {
 /// The thread that runs libcurl's multi interface. Everything of libcurl's is touched by it alone, except the wake-up,
 /// which libcurl allows from anywhere.
 ///
-/// `@unchecked Sendable`: `transfers` belongs to the thread, `multi` is set once, and the rest stands in a `Mutex`.
+/// `@unchecked Sendable`: `transfers` belongs to the thread, and the rest stands in a `Mutex`. `multi` is set once and used by
+/// others than the thread only to wake it, under the lock under which it is marked as gone before it is freed.
 final class CurlDriver: @unchecked Sendable {
     enum Order {
         case add(CurlTransfer)
@@ -61,13 +62,18 @@ final class CurlDriver: @unchecked Sendable {
         case stop
     }
 
+    private struct Orders {
+        var waiting: [Order] = []
+        var isStopped = false
+    }
+
     /// Nothing needs the thread between events; libcurl's own timers shorten this.
     private static let pollMilliseconds: Int32 = 600_000
 
     let library: CurlLibrary
     private let socketPath: String
     private let multi: UnsafeMutableRawPointer
-    private let orders = Mutex<[Order]>([])
+    private let orders = Mutex(Orders())
     private var transfers: [UnsafeMutableRawPointer: CurlTransfer] = [:]
 
     init?(_ library: CurlLibrary, socketPath: String) {
@@ -79,8 +85,14 @@ final class CurlDriver: @unchecked Sendable {
     }
 
     func enqueue(_ order: Order) {
-        orders.withLock { $0.append(order) }
-        _ = library.functions.pointee.multi_wakeup(multi)
+        let isTaken = orders.withLock { orders in
+            guard !orders.isStopped else { return false }
+            orders.waiting.append(order)
+            _ = library.functions.pointee.multi_wakeup(multi)
+            return true
+        }
+        // Nobody is left who would end it.
+        if !isTaken, case .add(let transfer) = order { transfer.end(.cancelled) }
     }
 
     func stop() {
@@ -91,8 +103,8 @@ final class CurlDriver: @unchecked Sendable {
         let functions = library.functions.pointee
         while true {
             let waiting = orders.withLock { orders in
-                defer { orders = [] }
-                return orders
+                defer { orders.waiting = [] }
+                return orders.waiting
             }
             for order in waiting {
                 switch order {
@@ -101,8 +113,7 @@ final class CurlDriver: @unchecked Sendable {
                     if let easy = transfer.easy { _ = functions.easy_pause(easy, CURLPAUSE_CONT) }
                 case .cancel(let transfer): finish(transfer, with: .cancelled)
                 case .stop:
-                    for transfer in Array(transfers.values) { finish(transfer, with: .cancelled) }
-                    _ = functions.multi_cleanup(multi)
+                    close()
                     return
                 }
             }
@@ -111,6 +122,16 @@ final class CurlDriver: @unchecked Sendable {
             collect()
             _ = functions.multi_poll(multi, nil, 0, Self.pollMilliseconds, nil)
         }
+    }
+
+    private func close() {
+        let late = orders.withLock { orders in
+            orders.isStopped = true
+            return orders.waiting
+        }
+        for case .add(let transfer) in late { transfer.end(.cancelled) }
+        for transfer in Array(transfers.values) { finish(transfer, with: .cancelled) }
+        _ = library.functions.pointee.multi_cleanup(multi)
     }
 
     private func add(_ transfer: CurlTransfer) {
