@@ -30,6 +30,7 @@ PEERS = pathlib.Path(__file__).resolve().parent / "peers"
 
 OURS = "websocket-bench"
 LIMIT = "raw OpenSSL"
+ASYNCHRONOUS_BEAST = "Boost.Beast, asynchronous"
 
 
 def fail(text):
@@ -43,6 +44,7 @@ class Bench:
         self.programs = {
             OURS: [str(self.bin / "websocket-bench")],
             "Boost.Beast": [str(self.bin / "beast")],
+            ASYNCHRONOUS_BEAST: ["env", "BEAST_ASYNCHRONOUS=1", str(self.bin / "beast")],
             "libwebsockets": [str(self.bin / "lws")],
             "picows": [python, str(PEERS / "picows_peer.py")],
             "websockets": [python, str(PEERS / "websockets_peer.py")],
@@ -125,7 +127,8 @@ class Bench:
     def clients_rtt(self):
         for table, cpu in (("client-rtt-one-cpu", 0), ("client-rtt", None)):
             with self.server(LIMIT, True, cpu=cpu) as (port, _):
-                self.compare(table, self.CLIENTS, lambda name: self.client(name, port, True, "rtt", 128, 20000, cpu))
+                names = [*self.CLIENTS[:2], ASYNCHRONOUS_BEAST, *self.CLIENTS[2:]]
+                self.compare(table, names, lambda name: self.client(name, port, True, "rtt", 128, 20000, cpu))
 
     def clients_large_tls(self):
         self.clients_large("tls", True)

@@ -1,4 +1,5 @@
-// Boost.Beast, the way its documentation shows it: a blocking client, an asynchronous server on one thread.
+// Boost.Beast, the way its documentation shows it: a blocking client, an asynchronous server on one thread. With
+// BEAST_ASYNCHRONOUS in the environment its round trips are asynchronous calls, as those of an event loop must be.
 #include "peer.h"
 
 #include <boost/asio/ssl.hpp>
@@ -6,6 +7,7 @@
 #include <boost/beast/ssl.hpp>
 #include <boost/beast/websocket.hpp>
 #include <boost/beast/websocket/ssl.hpp>
+#include <cstdlib>
 #include <memory>
 #include <string>
 #include <vector>
@@ -154,6 +156,44 @@ static void server(const peer_options &o) {
 
 // MARK: Client
 
+/// Round trips by asynchronous calls on an io_context, each begun where the one before ends.
+template <class Next>
+class RoundTrips {
+  public:
+    RoundTrips(websocket::stream<Next> &ws, const peer_options &o) : ws_(ws), o_(o), message_(o.size), samples_(o.count) {
+        peer_fill(message_.data(), o.size);
+    }
+
+    void next() {
+        if (done_ == o_.count + o_.count / 10) return peer_print_rtt(&o_, samples_.data());
+        start_ = peer_now();
+        ws_.async_write(asio::buffer(message_), [this](auto error, std::size_t) {
+            if (error) peer_fail("cannot write");
+            read();
+        });
+    }
+
+  private:
+    void read() {
+        ws_.async_read(buffer_, [this](auto error, std::size_t size) {
+            if (error || size != o_.size) peer_fail("the answer is not what was sent");
+            auto took = peer_now() - start_;
+            if (done_ >= o_.count / 10) samples_[done_ - o_.count / 10] = took;
+            done_++;
+            buffer_.consume(size);
+            next();
+        });
+    }
+
+    websocket::stream<Next> &ws_;
+    const peer_options &o_;
+    std::vector<unsigned char> message_;
+    std::vector<uint64_t> samples_;
+    beast::flat_buffer buffer_;
+    uint64_t start_ = 0;
+    std::size_t done_ = 0;
+};
+
 template <class Next>
 void measure(websocket::stream<Next> &ws, const peer_options &o) {
     std::vector<unsigned char> message(o.size);
@@ -199,7 +239,13 @@ static void client(const peer_options &o) {
     auto run = [&](auto &ws) {
         tune(ws, o.deflate);
         ws.handshake(host, o.path);
-        measure(ws, o);
+        if (o.mode == MODE_RTT && std::getenv("BEAST_ASYNCHRONOUS")) {
+            RoundTrips trips{ws, o};
+            trips.next();
+            io.run();
+        } else {
+            measure(ws, o);
+        }
     };
     if (o.tls) {
         ssl::context context{ssl::context::tlsv13_client};

@@ -53,6 +53,9 @@ public final class EpollLoop: SerialExecutor, @unchecked Sendable {
     private static let maxEventsPerWait = 64
     /// Batches of jobs run before sockets get a look again, so a busy actor cannot starve the others.
     private static let maxBatchesBetweenPolls = 16
+    /// Longer than the kernel's tick, which is due every 10 ms at the latest: for a time limit before it the kernel sets
+    /// its timer anew at every wait, which on a virtual machine costs more than the wait itself.
+    private static let briefWaitMilliseconds: Int32 = 20
     private static let wakeUpTag: UInt64 = 0
     private static let timerTag: UInt64 = 1
     /// The largest read or write in one go; also what bounds the size of arrays that reads return.
@@ -237,8 +240,8 @@ public final class EpollLoop: SerialExecutor, @unchecked Sendable {
     }
 
     /// For a job on the loop that is about to wait for something to arrive: looks after sockets and timers in its
-    /// place, for a millisecond at most, provided that nothing else waits to be run. True when something was ready
-    /// and there is still nothing to run, so that it may be worth calling again.
+    /// place, for `briefWaitMilliseconds` at most, provided that nothing else waits to be run. True when something was
+    /// ready and there is still nothing to run, so that it may be worth calling again.
     ///
     /// What arrives in that time reaches the job without its task having been suspended, which costs more than all
     /// else on the way of a small message.
@@ -249,7 +252,7 @@ public final class EpollLoop: SerialExecutor, @unchecked Sendable {
             shared.isSleeping = waitingInBatch == 0 && shared.queue.isEmpty && !shared.isStopping
             return shared.isSleeping
         }
-        guard mayPoll, poll(timeoutMilliseconds: 1) > 0 else { return false }
+        guard mayPoll, poll(timeoutMilliseconds: Self.briefWaitMilliseconds) > 0 else { return false }
         return shared.withLock { $0.queue.isEmpty }
     }
 
