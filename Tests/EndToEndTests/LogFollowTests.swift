@@ -28,7 +28,7 @@ struct LogFollowTests {
                     streams += 1
                     for try await event in try await api.events(path, after: next) where take(event) { return }
                 } catch {
-                    // A hub that is not there yet.
+                    // allow-sleep: polls another process, the hub that is not there yet
                     try await Task.sleep(for: .milliseconds(100))
                 }
             }

@@ -68,22 +68,16 @@ struct NodeDiskFullTests {
         #expect(try await story.answers(try await story.say("before").conversation).count == 1)
         let pid = try await story.pid()
         let launch = try await api.get("/api/bots/\(bot)")["launch_id"]
+        let session = try await status(disk, agent, state)["link"]["session_epoch"]
 
         let filler = try disk.fill(agent)
-        let full = try progress(bench)
+        let before = try progress(bench)
         try await eventually("the bot goes on though the disk is full", or: { agent.text }) {
-            try progress(bench) > full + 500 ? () : nil
+            try progress(bench) > before + 500 ? () : nil
         }
-        let told = try disk.enter(agent, "edge-agent", ["status", "--json", "--state-dir", state])
-        _ = try await told.exit()
-        let status = try JSON(parsing: told.text)
-        #expect(
-            status["link"]["state"] == "connected" && (status["disk"]["available_bytes"].int ?? 1) < 65_536,
-            "\(status)"
-        )
-        try await eventually("the hub shows that the disk is full", or: { agent.text }) {
-            try await api.get("/api/nodes/\(node)").description.contains("disk") ? () : nil
-        }
+        let full = try await status(disk, agent, state)
+        #expect(full["link"]["state"] == "connected" && full["link"]["session_epoch"] == session, "\(full)")
+        #expect((full["disk"]["available_bytes"].int ?? 1) < 65_536, "\(full)")
         let during = try await story.say("during")
 
         try FileManager.default.removeItem(at: filler)
@@ -124,20 +118,28 @@ struct NodeDiskFullTests {
         }
         #expect(zip(kept, kept.dropFirst()).allSatisfy(<), "lines are out of order or twice")
         #expect(!agent.text.contains("damaged"))
-        let check = try await run(
-            "/usr/bin/env",
+        let healed = try await status(disk, agent, state)
+        #expect(healed["link"]["session_epoch"] == session, "the link was lost: \(agent.text)")
+        let check = try disk.enter(
+            agent,
+            "/usr/bin/python3",
             [
-                "python3", "-c",
-                "import sqlite3, sys; print(sqlite3.connect(sys.argv[1]).execute('PRAGMA integrity_check').fetchone()[0])",
-                disk.seenFromOutside(agent).path + "/agent/journal.sqlite",
-            ],
-            in: bench.folder
+                "-c", "import sqlite3, sys; print(sqlite3.connect(sys.argv[1]).execute('PRAGMA integrity_check').fetchone())",
+                state + "/journal.sqlite",
+            ]
         )
-        #expect(check.text.contains("ok"), "\(check.text)")
+        #expect(try await check.exit() == 0 && check.text.contains("'ok'"), "\(check.text)")
         print(
             "disk full: \(last) packets emitted, \(numbers.count) stored, \(missing.count) told to be missing; \(outcome["state"])"
         )
         try await story.end()
+    }
+
+    /// As `edge-agent status` tells it on the node.
+    private func status(_ disk: TinyDisk, _ agent: Program, _ state: String) async throws -> JSON {
+        let told = try disk.enter(agent, "edge-agent", ["status", "--json", "--state-dir", state])
+        _ = try await told.exit()
+        return try JSON(parsing: told.text)
     }
 
     private func progress(_ bench: Workbench) throws -> Int {
