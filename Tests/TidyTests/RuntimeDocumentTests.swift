@@ -13,7 +13,8 @@ import Testing
         let named = document.matches(of: /`([A-Z][A-Za-z]+Tests)\/([A-Za-z]+)`/).map { ($0.output.1, $0.output.2) }
         #expect(named.count > 40)
         for (suite, function) in named {
-            let folder = suite == "BotErrorsTests" ? "EndToEndTests" : "EdgeAgentTests/Runtime"
+            let isEndToEnd = ["BotErrorsTests", "LostJournalTests", "NodeDiskFullTests"].contains(suite)
+            let folder = isEndToEnd ? "EndToEndTests" : "EdgeAgentTests/Runtime"
             let source = try text("Tests/\(folder)/\(suite).swift")
             #expect(source.contains("func \(function)("), "\(suite)/\(function) is named and not there")
         }

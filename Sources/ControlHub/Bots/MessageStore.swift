@@ -123,7 +123,7 @@ struct MessageStore: Sendable {
     ) throws -> [MessageChange] {
         // A packet about the message may have told first, but not this.
         try db.execute(
-            sql: "UPDATE messages SET log_offset = coalesce(log_offset, ?) WHERE id = ? AND state = 'delivered'",
+            sql: "UPDATE messages SET log_offset = coalesce(log_offset, ?) WHERE id = ? AND state <> 'queued'",
             arguments: [logOffset, id.rawValue]
         )
         return try change(

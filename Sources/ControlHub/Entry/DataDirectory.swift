@@ -8,6 +8,7 @@ import Glibc
 ///     hub.lock                  locked while a hub serves from here
 ///     hub.address               where the running hub listens, `host:port`
 ///     hub.json                  how the hub is reached, for the other commands
+///     logs/                     copies of bots' logs, where the hub is set to keep them
 ///     tls/                      the private authority and the server certificate
 struct DataDirectory: Sendable {
     let path: String

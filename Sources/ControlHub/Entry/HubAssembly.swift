@@ -56,7 +56,9 @@ struct HubAssembly {
             clock: clock,
             site: site,
             logger: logger,
-            trustedProxies: configuration.trustedProxies
+            trustedProxies: configuration.trustedProxies,
+            archive: configuration.keptLogBytes > 0
+                ? LogArchive(directory: directory.file("logs"), budgetBytes: configuration.keptLogBytes) : nil
         )
         try await parts.loadRegistry()
         let loginToken = try await operators.firstAdministratorToken()
@@ -84,8 +86,10 @@ struct HubAssembly {
             services: [
                 .init(service: NodeLiveService(operations: parts.nodes, thresholds: configuration.thresholds)),
                 .init(service: ResourceHistoryService(history: parts.nodes.history, clock: clock, logger: logger)),
-                .init(service: CommandExpiryService(operations: parts.commands, logger: logger)),
-                .init(service: QuietTurnService(bots: parts.bots, logger: logger)),
+                // A command is never sent after its time, and a turn stays open for a second longer than it should.
+                .init(service: periodic("expired commands", clock) { try await parts.commands.expire() }),
+                .init(service: periodic("quiet turns", clock) { try await parts.bots.endQuietTurns() }),
+                .init(service: TurnRecoveryService(packets: parts.packets, channel: gateway.channel, logger: logger)),
                 .init(
                     service: DeploymentService(
                         context: services.deployments.context,
@@ -93,7 +97,7 @@ struct HubAssembly {
                     )
                 ),
                 .init(service: application),
-            ] + gateway.services.map { .init(service: $0) },
+            ] + (keepers(services) + gateway.services).map { .init(service: $0) },
             gracefulShutdownSignals: isOver == nil ? [.sigterm, .sigint] : [],
             logger: logger
         )
@@ -117,6 +121,18 @@ struct HubAssembly {
         }
         try database.close()
         unlink(directory.file("hub.address"))
+    }
+
+    private func keepers(_ services: HubServices) -> [any Service] {
+        services.logs.archive.map { [LogKeeperService(archive: $0, logs: services.logs, logger: logger)] } ?? []
+    }
+
+    private func periodic(
+        _ name: String,
+        _ clock: HubClock,
+        _ round: @escaping @Sendable () async throws -> Void
+    ) -> PeriodicService {
+        PeriodicService(name: name, clock: clock, logger: logger, round: round)
     }
 
     /// What a person is told when the hub is ready.

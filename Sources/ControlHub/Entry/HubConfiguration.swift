@@ -27,6 +27,7 @@ struct HubConfiguration: Sendable {
         case admissionBurst = "admission_burst"
         case sessionBurst = "session_burst"
         case sessionInterval = "session_interval"
+        case keepLogs = "keep_logs"
 
         var key: ConfigKey { ConfigKey([rawValue]) }
         var isList: Bool { [.hostname, .trustedProxies].contains(self) }
@@ -50,6 +51,8 @@ struct HubConfiguration: Sendable {
     /// Proxies whose `X-Forwarded-For` is believed.
     var trustedProxies: Set<String>
     var admission: AdmissionGate.Settings
+    /// So many bytes of each bot's log are kept here as well; 0: none.
+    var keptLogBytes: Int
 
     /// Reads the three sources. Throws `StartFailure` naming the option that is wrong.
     ///
@@ -117,6 +120,7 @@ struct HubConfiguration: Sendable {
             throw StartFailure(.configuration, "telemetry_interval must lie between 1s and 1h.")
         }
         trustedProxies = Set(reader.stringArray(forKey: Option.trustedProxies.key) ?? [])
+        keptLogBytes = try text(.keepLogs).map(Self.parseLogBytes) ?? 0
         admission = AdmissionGate.Settings()
         func count(_ option: Option, from least: Int) throws -> Int? {
             try text(option).map { try Self.parseCount($0, from: least, name: option.rawValue) }
@@ -244,6 +248,23 @@ struct HubConfiguration: Sendable {
             throw StartFailure(.configuration, "\(name) \"\(text)\" must be a whole number from \(least) to 1000000.")
         }
         return number
+    }
+
+    /// Reads 64M, 1G; a bare number counts bytes; `off` is 0.
+    private static func parseLogBytes(_ text: String) throws -> Int {
+        if ["0", "off"].contains(text.lowercased()) { return 0 }
+        let digits = text.prefix { $0.isASCII && $0.isNumber }
+        let factors = ["": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30]
+        guard let number = Int(digits), number <= 1 << 30,
+            let factor = factors[text.dropFirst(digits.count).lowercased()],
+            (1 << 20...1 << 40).contains(number * factor)
+        else {
+            throw StartFailure(
+                .configuration,
+                "keep_logs \"\(text)\" must be off, or a size for each bot's log like 64M or 1G, from 1M."
+            )
+        }
+        return number * factor
     }
 
     private static func absolute(_ path: String) -> String {

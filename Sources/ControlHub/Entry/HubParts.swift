@@ -16,6 +16,7 @@ struct HubParts: Sendable {
     let operators: OperatorOperations
     let idempotency: IdempotencyStore
     let trustedProxies: Set<String>
+    let archive: LogArchive?
 
     init(
         database: HubDatabase,
@@ -26,8 +27,10 @@ struct HubParts: Sendable {
         site: SiteInformation,
         logger: Logger,
         enrollmentLimiter: EnrollmentLimiter? = nil,
-        trustedProxies: Set<String> = []
+        trustedProxies: Set<String> = [],
+        archive: LogArchive? = nil
     ) {
+        self.archive = archive
         self.trustedProxies = trustedProxies
         self.database = database
         self.clock = clock
@@ -88,7 +91,7 @@ struct HubParts: Sendable {
                 ),
                 queue: DeploymentQueue()
             ),
-            logs: LogOperations(bots: bots, channel: channel, clock: clock),
+            logs: LogOperations(bots: bots, channel: channel, clock: clock, archive: archive),
             workspaces: WorkspaceOperations(
                 bots: bots,
                 channel: channel,

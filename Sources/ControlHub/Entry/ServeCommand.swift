@@ -77,6 +77,9 @@ struct ServeCommand: AsyncParsableCommand {
     @Option(help: "After that, one session each. (default: 5s)")
     var sessionInterval: String?
 
+    @Option(help: "Keep so much of each bot's log here too, for when its node is away: 64M, 1G. (default: off)")
+    var keepLogs: String?
+
     func run() async throws {
         var flags = common.flags
         flags[.listen] = listen
@@ -98,6 +101,7 @@ struct ServeCommand: AsyncParsableCommand {
         flags[.admissionBurst] = admissionBurst
         flags[.sessionBurst] = sessionBurst
         flags[.sessionInterval] = sessionInterval
+        flags[.keepLogs] = keepLogs
         let configuration = try common.read(flags)
         HubLogHandler.bootstrap(level: configuration.logLevel, format: configuration.logFormat)
         let directory = try DataDirectory(path: configuration.dataDirectory)

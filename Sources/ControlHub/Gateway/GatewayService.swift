@@ -232,6 +232,7 @@ struct GatewayService: Service, AgentChannel {
         let settings = nodes.settings(try await nodes.node(node))
         try session.accept(welcome(node, opened, cursors, settings))
         session.nudge()
+        packets.sessionBegan(node)
     }
 
     /// Forgets a session that has ended.
@@ -389,6 +390,10 @@ struct GatewayService: Service, AgentChannel {
 
     func isConnected(_ node: NodeID) async -> Bool {
         live[node] != nil
+    }
+
+    func waitUntilConnected(_ node: NodeID) async throws {
+        try await live.waitFor(node)
     }
 
     func disconnect(_ node: NodeID, code: UInt16, reason: String) async {

@@ -11,15 +11,25 @@ struct LiveSession: Sendable {
 /// The one session each connected node has.
 final class LiveSessions: Sendable {
     private let sessions = Mutex<[NodeID: LiveSession]>([:])
-    private let left = Signal()
+    private let changed = Signal()
 
     /// The newest session wins at once, so a takeover can neither wait for the old one nor be undone by it.
     ///
     /// - Returns: the session that was replaced, for the caller to close; the given one where a newer is already there.
     func enter(_ session: LiveSession) -> LiveSession? {
-        sessions.withLock { sessions in
+        defer { changed.wake() }
+        return sessions.withLock { sessions in
             if let present = sessions[session.node], present.epoch > session.epoch { return session }
             return sessions.updateValue(session, forKey: session.node)
+        }
+    }
+
+    /// Returns when the node has a session. Throws `CancellationError`.
+    func waitFor(_ node: NodeID) async throws {
+        while true {
+            let ticket = changed.ticket
+            if self[node] != nil { return }
+            try await changed.wait(after: ticket)
         }
     }
 
@@ -28,7 +38,7 @@ final class LiveSessions: Sendable {
         sessions.withLock { sessions in
             if sessions[session.node]?.epoch == session.epoch { sessions[session.node] = nil }
         }
-        left.wake()
+        changed.wake()
     }
 
     /// Returns when the last session has left or the time is over. Throws `CancellationError`.
@@ -36,9 +46,9 @@ final class LiveSessions: Sendable {
         try await withThrowingTaskGroup { group in
             group.addTask {
                 while true {
-                    let ticket = self.left.ticket
+                    let ticket = self.changed.ticket
                     if self.all.isEmpty { return }
-                    try await self.left.wait(after: ticket)
+                    try await self.changed.wait(after: ticket)
                 }
             }
             group.addTask { try await Task.sleep(for: limit) }

@@ -6,16 +6,22 @@ import WireFormat
 ///
 /// ```
 /// reader:  page (what is there) ──end──► feed at this offset ──fallen behind──► page from here ──► …
+///            └──────────── link cut, agent or node away ───────────┴──► back again: page from here ──► …
 /// ```
 /// A reader first reads what is there, by itself. Then it joins the bot's feed, which holds the last chunks of one
 /// following stream. Whoever needs more than the feed has asks the stream, so nothing is read ahead of the fastest
 /// reader and no task runs while all wait. A reader that falls behind the feed reads pages again until it has caught up:
-/// a slow one holds up nobody and misses nothing.
+/// a slow one holds up nobody and misses nothing. One whose node goes away waits for it and reads on where it was.
 final class LogFanOut: Sendable {
+    /// How long a reader waits for its node before it looks whether the bot is still there.
+    private static let absenceStep = Duration.seconds(30)
+
     private let channel: any AgentChannel
+    private let placement: @Sendable (String) async throws -> NodeID?
+    let clock: HubClock
     private let feeds = Mutex<[Key: Entry]>([:])
 
-    fileprivate struct Key: Hashable {
+    private struct Key: Hashable {
         let bot: String
         let node: NodeID
     }
@@ -25,29 +31,59 @@ final class LogFanOut: Sendable {
         var readers: Int
     }
 
-    init(channel: any AgentChannel) {
+    /// - Parameter placement: the node that holds a bot now; nil for one that is gone.
+    init(
+        channel: any AgentChannel,
+        clock: HubClock = .system,
+        placement: @escaping @Sendable (String) async throws -> NodeID?
+    ) {
         self.channel = channel
+        self.clock = clock
+        self.placement = placement
     }
 
-    /// Follows a log from where the request says. Throws where the node is not connected.
-    func follow(_ request: WireLogRequest, on node: NodeID) async throws -> LogSubscription {
-        var first = request
-        first.follow = false
-        let reader = LogFollower(self, request, node, page: try await channel.logs(first, on: node))
+    /// Follows a log from where the request says.
+    ///
+    /// - Parameter isResuming: the reader has read before, and waits for its node where that is away; without it this
+    ///   throws `nodeOffline`.
+    func follow(_ request: WireLogRequest, on node: NodeID, isResuming: Bool = false) async throws -> LogSubscription {
+        let reader = LogFollower(self, request, node)
+        do {
+            try await reader.begin()
+        } catch  where isResuming && LogFollower.isPassing(error) {
+            // It waits when it is asked for the first chunk.
+        }
         return LogSubscription(next: { try await reader.next() }, cancel: { reader.cancel() })
     }
 
-    fileprivate func page(_ request: WireLogRequest, on node: NodeID, from offset: UInt64) async throws
-        -> LogSubscription
-    {
+    /// What is there now.
+    ///
+    /// - Parameter offset: where to begin; nil where the request says.
+    func page(_ request: WireLogRequest, on node: NodeID, from offset: UInt64?) async throws -> LogSubscription {
         var page = request
         page.follow = false
-        page.start = .fromOffset(offset)
+        if let offset { page.start = .fromOffset(offset) }
         return try await channel.logs(page, on: node)
     }
 
+    /// Waits until the node is connected again.
+    ///
+    /// - Returns: false where the bot is not to be found on it any more.
+    func waitForReturn(of node: NodeID, with bot: String) async throws -> Bool {
+        while true {
+            guard try await placement(bot) == node else { return false }
+            if await channel.isConnected(node) { return true }
+            try await withThrowingTaskGroup { [channel, clock] group in
+                group.addTask { try await channel.waitUntilConnected(node) }
+                group.addTask { try await clock.sleep(clock.now() + Self.absenceStep) }
+                defer { group.cancelAll() }
+                try await group.next()
+            }
+        }
+    }
+
     /// The bot's feed, begun at `offset` where there is none. Each call is to be followed by one of `leave`.
-    fileprivate func join(_ request: WireLogRequest, on node: NodeID, at offset: UInt64) async throws -> LogFeed {
+    func join(_ request: WireLogRequest, on node: NodeID, at offset: UInt64) async throws -> LogFeed {
         let key = Key(bot: request.botID, node: node)
         if let feed = present(key) { return feed }
         var upstream = request
@@ -76,7 +112,7 @@ final class LogFanOut: Sendable {
         }
     }
 
-    fileprivate func leave(_ feed: LogFeed, bot: String, node: NodeID) {
+    func leave(_ feed: LogFeed, bot: String, node: NodeID) {
         let key = Key(bot: bot, node: node)
         let isLast = feeds.withLock { feeds in
             // A feed that ended may have been replaced by another one.
@@ -96,7 +132,7 @@ final class LogFanOut: Sendable {
 }
 
 /// The last chunks of one log that is being followed.
-private final class LogFeed: Sendable {
+final class LogFeed: Sendable {
     /// Enough for a browser that pauses for a moment; who is slower reads pages.
     private static let capacityBytes = 1 << 20
 
@@ -208,93 +244,5 @@ private final class LogFeed: Sendable {
 
     private static func size(_ chunk: WireLogChunk) -> Int {
         chunk.lines.reduce(64) { $0 + $1.text.count + 64 }
-    }
-}
-
-/// One reader. Asked for one chunk after the other, never twice at once.
-private final class LogFollower: Sendable {
-    private enum Source {
-        case page(LogSubscription)
-        case feed(LogFeed)
-        case cancelled
-    }
-
-    private struct State {
-        var source: Source
-        var cursor: UInt64
-    }
-
-    private let fanOut: LogFanOut
-    private let request: WireLogRequest
-    private let node: NodeID
-    private let state: Mutex<State>
-
-    init(_ fanOut: LogFanOut, _ request: WireLogRequest, _ node: NodeID, page: LogSubscription) {
-        self.fanOut = fanOut
-        self.request = request
-        self.node = node
-        let start: UInt64 = if case .fromOffset(let offset) = request.start { offset } else { 0 }
-        state = Mutex(State(source: .page(page), cursor: start))
-    }
-
-    deinit { cancel() }
-
-    func next() async throws -> WireLogChunk? {
-        while true {
-            let (source, cursor) = state.withLock { ($0.source, $0.cursor) }
-            switch source {
-            case .cancelled: return nil
-            case .page(let page):
-                if let chunk = try await page.next() {
-                    advance(to: chunk.nextOffset)
-                    if !chunk.lines.isEmpty { return chunk }
-                } else {
-                    page.cancel()
-                    enter(.feed(try await fanOut.join(request, on: node, at: cursor)))
-                }
-            case .feed(let feed):
-                switch try await feed.next(after: cursor) {
-                case .chunk(let chunk):
-                    advance(to: chunk.nextOffset)
-                    if !chunk.lines.isEmpty { return chunk }
-                case .behind:
-                    let page = try await fanOut.page(request, on: node, from: cursor)
-                    if enter(.page(page)) { fanOut.leave(feed, bot: request.botID, node: node) }
-                case .ended: return nil
-                }
-            }
-        }
-    }
-
-    func cancel() {
-        let source = state.withLock { state in
-            defer { state.source = .cancelled }
-            return state.source
-        }
-        release(source)
-    }
-
-    private func advance(to offset: UInt64) { state.withLock { $0.cursor = max($0.cursor, offset) } }
-
-    /// Goes on with another source, unless the reader has gone meanwhile.
-    ///
-    /// - Returns: whether it does; then the source before is the caller's to let go.
-    @discardableResult
-    private func enter(_ source: Source) -> Bool {
-        let isOver = state.withLock { state in
-            if case .cancelled = state.source { return true }
-            state.source = source
-            return false
-        }
-        if isOver { release(source) }
-        return !isOver
-    }
-
-    private func release(_ source: Source) {
-        switch source {
-        case .page(let page): page.cancel()
-        case .feed(let feed): fanOut.leave(feed, bot: request.botID, node: node)
-        case .cancelled: break
-        }
     }
 }

@@ -7,13 +7,22 @@ struct LogOperations: Sendable {
     let bots: BotOperations
     let channel: any AgentChannel
     let clock: HubClock
+    /// What the hub keeps itself, where it is set to.
+    let archive: LogArchive?
     private let fanOut: LogFanOut
 
-    init(bots: BotOperations, channel: any AgentChannel, clock: HubClock) {
+    init(bots: BotOperations, channel: any AgentChannel, clock: HubClock, archive: LogArchive? = nil) {
         self.bots = bots
         self.channel = channel
         self.clock = clock
-        fanOut = LogFanOut(channel: channel)
+        self.archive = archive
+        fanOut = LogFanOut(channel: channel, clock: clock) { bot in
+            do {
+                return try await bots.store.bot(BotID(rawValue: bot)).nodeID
+            } catch let error as HubError where error.code == .notFound {
+                return nil
+            }
+        }
     }
 
     /// What a reader wants of a log.
@@ -54,22 +63,23 @@ struct LogOperations: Sendable {
     /// How long an agent may take for a page; an interactive reader does not wait longer.
     static let pageTimeout = Duration.seconds(15)
 
-    /// Opens a log that goes on; its readers share one stream. Throws `notFound`, `nodeOffline`.
-    func follow(_ id: BotID, _ query: Query) async throws -> LogSubscription {
+    /// Opens a log that goes on, also when its node was away for a while; its readers share one stream. Throws
+    /// `notFound`, and `nodeOffline` unless the reader is resuming.
+    func follow(_ id: BotID, _ query: Query, isResuming: Bool = false) async throws -> LogSubscription {
         let bot = try await bots.store.bot(id)
-        return try await fanOut.follow(request(bot, query, follow: true), on: bot.nodeID)
+        return try await fanOut.follow(request(bot, query, follow: true), on: bot.nodeID, isResuming: isResuming)
     }
 
     /// Reads all that is there now, chunk by chunk, as fast as it is taken. Throws `notFound`, `nodeOffline`.
     func whole(_ id: BotID, _ query: Query) async throws -> LogSubscription {
         let bot = try await bots.store.bot(id)
-        return try await channel.logs(request(bot, query, follow: false), on: bot.nodeID)
+        return try await open(request(bot, query, follow: false), on: bot.nodeID)
     }
 
     /// Reads what is there now. Throws `notFound`, `nodeOffline`, `agentTimeout`.
     func page(_ id: BotID, _ query: Query) async throws -> Lines {
         let bot = try await bots.store.bot(id)
-        let subscription = try await channel.logs(request(bot, query, follow: false), on: bot.nodeID)
+        let subscription = try await open(request(bot, query, follow: false), on: bot.nodeID)
         defer { subscription.cancel() }
         let start: UInt64 = if case .offset(let offset) = query.start { offset } else { 0 }
         return try await withThrowingTaskGroup(of: Lines?.self) { group in
@@ -87,6 +97,16 @@ struct LogOperations: Sendable {
                 )
             }
             return lines
+        }
+    }
+
+    /// From the node, or while it is away what is kept here.
+    private func open(_ request: WireLogRequest, on node: NodeID) async throws -> LogSubscription {
+        do {
+            return try await channel.logs(request, on: node)
+        } catch let error as HubError where error.code == .nodeOffline {
+            guard let kept = await archive?.subscription(request, on: node) else { throw error }
+            return kept
         }
     }
 

@@ -7,8 +7,10 @@ struct MonitorPacketOperations: Sendable {
     let bots: BotOperations
     let events: EventFeed
     let clock: HubClock
+    let recoveries = TurnRecoveryRequests()
 
     var store: MonitorPacketStore { MonitorPacketStore(database: database) }
+    var recovered: RecoveredPacketStore { RecoveredPacketStore(database: database) }
 
     /// Stores a batch in one transaction and returns, for each bot in it, how far its packets are committed. Only then
     /// may the agent be told. When it throws nothing was stored, and the stream must be ended, because what follows
@@ -26,11 +28,41 @@ struct MonitorPacketOperations: Sendable {
         let date = clock.date()
         let parsed = packets.map { ($0, Self.parse($0.json)) }
         let result = try await store.ingest(parsed, journal: journal, from: node, epoch: epoch, at: date)
-        for packet in result.stored {
+        publish(result.stored, result.messages, at: date)
+        if result.stored.contains(where: { $0.gap.map { $0.reason != "bot_sequence" } ?? false }) {
+            recoveries.add(node, .gap, now: clock.now())
+        }
+        return result.cursors
+    }
+
+    /// A session of the node has begun: what its journal cannot bring is looked for in its logs.
+    func sessionBegan(_ node: NodeID) {
+        recoveries.add(node, .connected, now: clock.now())
+    }
+
+    /// Takes in what was found in a bot's log; see `RecoveredPacketStore.store`.
+    func recover(
+        _ packets: [WireMonitorPacket],
+        of turns: [RecoveredPacketStore.OpenTurn],
+        hole: UInt64?,
+        from node: NodeID
+    ) async throws {
+        let date = clock.date()
+        let outcome = try await recovered.store(
+            packets.map { ($0, Self.parse($0.json)) },
+            of: turns,
+            hole: hole,
+            from: node,
+            at: date
+        )
+        publish(outcome.stored, outcome.messages, at: date)
+    }
+
+    private func publish(_ stored: [StoredPacket], _ messages: [MessageChange], at date: Date) {
+        for packet in stored {
             events.publish("packet", at: date, Self.event(packet))
         }
-        bots.publish(result.messages, at: date)
-        return result.cursors
+        bots.publish(messages, at: date)
     }
 
     /// What of a journal is committed, per bot.

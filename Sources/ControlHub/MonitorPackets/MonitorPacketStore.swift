@@ -25,12 +25,20 @@ struct MonitorPacketStore: Sendable {
             if let epoch { try NodeStore.requireCurrent(db, node, epoch: epoch) }
             var result = Ingested()
             var touched: [String] = []
+            var recovered: Set<String> = []
             for (packet, json) in packets {
-                if !touched.contains(packet.botID) { touched.append(packet.botID) }
+                if !touched.contains(packet.botID) {
+                    touched.append(packet.botID)
+                    if try RecoveredPacketStore.hasAny(db, packet.botID) { recovered.insert(packet.botID) }
+                }
                 let bot = BotID(rawValue: packet.botID)
                 // What a node says of bots that were never placed on it is not kept, only acknowledged.
                 let placement = try BotStore.placement(db, bot)
                 guard placement == nil || placement == node else { continue }
+                // It was found in the log before it came, and has had its effect.
+                if recovered.contains(packet.botID), try RecoveredPacketStore.adopt(db, packet, journal: journal) {
+                    continue
+                }
                 guard var stored = try Self.insert(db, packet, json, journal: journal, node: node, at: date) else {
                     continue
                 }
@@ -122,7 +130,7 @@ struct MonitorPacketStore: Sendable {
         ).map(Self.packet).reversed()
     }
 
-    private static func insert(
+    static func insert(
         _ db: Database,
         _ packet: WireMonitorPacket,
         _ json: JSONValue,
@@ -136,8 +144,8 @@ struct MonitorPacketStore: Sendable {
             db,
             sql: """
                 INSERT OR IGNORE INTO packets (journal_id, bot_id, sequence, node_id, launch_id, bot_sequence, type,
-                    conversation_id, message_id, turn_id, bot_time, received_at, stored_at, json, gap)
-                VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING *
+                    conversation_id, message_id, turn_id, bot_time, received_at, stored_at, json, gap, log_offset)
+                VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING *
                 """,
             arguments: [
                 journal, packet.botID, Int64(clamping: packet.sequence), node.rawValue, packet.launchID,
@@ -145,6 +153,7 @@ struct MonitorPacketStore: Sendable {
                 optional(packet.messageID), optional(packet.turnID), Int64(clamping: packet.botTimeUnixMs),
                 Int64(clamping: packet.receivedAtUnixMs), date.unixMilliseconds, packet.json,
                 try gap.map { try JSONEncoder().encode($0) },
+                packet.logOffset > 0 ? Int64(clamping: packet.logOffset) : nil,
             ]
         )
         return try row.map(Self.packet)

@@ -13,6 +13,8 @@ protocol AgentChannel: Sendable {
     func apply(_ settings: WireSessionSettings, on node: NodeID) async
     /// Whether a session of the node is open now.
     func isConnected(_ node: NodeID) async -> Bool
+    /// Returns when a session of the node is open. Throws `CancellationError`.
+    func waitUntilConnected(_ node: NodeID) async throws
     /// Closes the node's session, if there is one, with a WebSocket close code. Returns without waiting for the peer.
     func disconnect(_ node: NodeID, code: UInt16, reason: String) async
 }
@@ -65,6 +67,12 @@ struct NoAgentChannel: AgentChannel {
     func apply(_ settings: WireSessionSettings, on node: NodeID) async {}
 
     func isConnected(_ node: NodeID) async -> Bool { false }
+
+    func waitUntilConnected(_ node: NodeID) async throws {
+        // Never given: no node ever comes.
+        let never = Signal()
+        try await never.wait(after: never.ticket)
+    }
 
     func disconnect(_ node: NodeID, code: UInt16, reason: String) async {}
 }

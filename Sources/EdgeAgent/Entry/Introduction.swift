@@ -36,6 +36,7 @@ struct Introduction: Sendable {
         hello.instanceID = instanceID
         hello.agentVersion = AgentVersion.current
         hello.journalID = journalID
+        await bots.waitUntilRecovered()
         hello.runtimeProfiles = await bots.runtimeProfiles()
         hello.bots = await bots.statuses()
         hello.policy = policy

@@ -17,6 +17,8 @@ extension Journal {
         var json: [UInt8]
         /// Set where this is no packet of the bot but tells what is missing.
         var gap: WirePacketGap?
+        /// Where it stands in the bot's log; 0 for what stands nowhere.
+        var logOffset: UInt64 = 0
     }
 
     /// What a packet takes besides its JSON, roughly.
@@ -64,13 +66,14 @@ extension Journal {
 
     func insert(_ packet: NewPacket, bot botID: String, sequence: UInt64, storedAt: UInt64) throws {
         try database.run(
-            "INSERT INTO packets VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?)",
+            "INSERT INTO packets VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
             [
                 .text(botID), .number(sequence), .text(packet.launchID), .number(packet.botSequence),
                 .text(packet.type), .text(packet.conversationID), .text(packet.messageID),
                 .text(packet.turnID), .number(packet.botTimeUnixMilliseconds),
                 .number(packet.receivedAtUnixMilliseconds), .blob(packet.json),
                 try packet.gap.map { .blob(try $0.serializedBytes()) } ?? .null, .number(storedAt),
+                .number(packet.logOffset),
             ]
         )
     }
@@ -199,6 +202,7 @@ extension Journal {
         packet.json = Data(row.blob(10))
         // What cannot be read here was written by another version; the packet goes on without.
         if let gap = gap(row.blob(11)) { packet.gap = gap }
+        packet.logOffset = row.number(13)
         return packet
     }
 

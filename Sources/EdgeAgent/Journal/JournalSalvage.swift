@@ -58,7 +58,7 @@ enum JournalSalvage {
         Table(name: "bots", key: "bot_id", columns: 3),
         Table(name: "receipts", key: "command_id", columns: 5),
         Table(name: "deliveries", key: "bot_id DESC, message_id", columns: 6),
-        Table(name: "packets", key: "bot_id DESC, sequence", columns: 13),
+        Table(name: "packets", key: "bot_id DESC, sequence", columns: 14),
     ]
 
     /// - Throws: a damage where the file is not as SQLite left it.
@@ -237,7 +237,7 @@ enum JournalSalvage {
         gap.missingPackets = count
         let text = #"{"v":1,"type":"gap","reason":"journal_damaged","from_sequence":\#(from),"to_sequence":\#(to)}"#
         try database.run(
-            "INSERT INTO packets VALUES(?,?,'',0,'gap','','','',0,?,?,?,0)",
+            "INSERT INTO packets VALUES(?,?,'',0,'gap','','','',0,?,?,?,0,0)",
             [
                 .text(bot), .number(to), .number(Journal.wallClock()), .blob(Array(text.utf8)),
                 .blob(try gap.serializedBytes()),

@@ -45,5 +45,9 @@ enum JournalSchema {
         -- The hub has said that it has the result, so that the command cannot come again.
         ALTER TABLE receipts ADD COLUMN confirmed INTEGER NOT NULL DEFAULT 0;
         """,
+        """
+        -- Where the packet stands in the bot's log; 0 where that is not known.
+        ALTER TABLE packets ADD COLUMN log_offset INTEGER NOT NULL DEFAULT 0;
+        """,
     ]
 }

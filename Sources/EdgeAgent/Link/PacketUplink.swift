@@ -18,12 +18,12 @@ struct PacketUplink: Sendable {
 
     /// Runs until the session ends or the task is cancelled.
     func run(_ stream: SessionStream, welcome: WireWelcome) async throws {
-        try await journal.acknowledge(welcome.packetCursors)
+        let owed = await settle(welcome.packetCursors)
         let limit = Int(welcome.limits.maxUnacknowledgedPackets)
         let window = PacketWindow(limit: limit > 0 ? limit : Self.defaultWindow, committed: welcome.packetCursors)
         try await withThrowingTaskGroup { group in
             group.addTask { try await send(stream, window) }
-            group.addTask { try await receive(stream, window) }
+            group.addTask { try await receive(stream, window, owed: owed) }
             try await group.next()
             group.cancelAll()
         }
@@ -44,12 +44,29 @@ struct PacketUplink: Sendable {
         }
     }
 
-    private func receive(_ stream: SessionStream, _ window: PacketWindow) async throws {
+    /// - Parameter owed: what the hub has and the journal could not forget yet.
+    private func receive(_ stream: SessionStream, _ window: PacketWindow, owed: [WirePacketCursor]) async throws {
+        var owed = owed
         while let ack = try await stream.receive(WirePacketAck.self) {
-            try await journal.acknowledge(ack.cursors)
+            let named = Set(ack.cursors.map(\.botID))
+            owed = await settle(owed.filter { !named.contains($0.botID) } + ack.cursors)
             window.acknowledged(ack.cursors)
         }
         logger.debug("the hub ended the packet stream")
+    }
+
+    /// Has the journal forget what the hub has. Where it cannot (a full disk) that is no reason to end the session: it
+    /// is tried again with the next acknowledgement, and the hub drops what it gets twice.
+    ///
+    /// - Returns: what is still to be forgotten.
+    private func settle(_ cursors: [WirePacketCursor]) async -> [WirePacketCursor] {
+        do {
+            try await journal.acknowledge(cursors)
+            return []
+        } catch {
+            logger.debug("acknowledged packets stay in the journal for now", metadata: ["reason": "\(error)"])
+            return cursors
+        }
     }
 }
 

@@ -88,16 +88,18 @@ struct BotLog: AsyncSequence, Sendable {
             chunk.nextOffset = end > 0 ? Swift.min(batch.nextOffset, Swift.max(start, end)) : batch.nextOffset
             let isOver = batch.reachedEnd || (end > 0 && batch.nextOffset >= end)
             chunk.reachedEnd = isOver
-            if batch.missingBytes > 0, offset != nil, case .fromOffset = request.start {
+            if batch.missingBytes > 0 {
                 var gap = WireLogLine()
-                gap.offset = batch.nextOffset
+                gap.offset = batch.records.first?.offset ?? batch.nextOffset
                 gap.source = .supervisor
                 gap.text = Data(#"{"event":"rotated_away","missing_bytes":\#(batch.missingBytes)}"#.utf8)
                 chunk.lines.append(gap)
                 chunk.missingBytes = batch.missingBytes
             }
             chunk.lines += batch.records.compactMap { record in
-                guard record.atUnixMilliseconds >= request.sinceUnixMs, end == 0 || record.offset < end else { return nil }
+                guard record.atUnixMilliseconds >= request.sinceUnixMs, end == 0 || record.offset < end else {
+                    return nil
+                }
                 return Self.line(record, includePackets: request.includePackets)
             }
             return (chunk, isOver)

@@ -35,7 +35,8 @@ extension BotFleet {
         let bot = bots[botID] ?? Bot(botID: botID, record: BotRecord())
         bots[botID] = bot
         let isSame =
-            !hasChanged && bot.record.name == specification.name && bot.record.profile == profile.name
+            !hasChanged && bot.record.isFound != true && bot.record.name == specification.name
+            && bot.record.profile == profile.name
             && bot.record.overrides ?? .init() == overrides
         bot.record.name = specification.name
         bot.record.overrides = overrides
@@ -43,6 +44,7 @@ extension BotFleet {
         bot.record.backend = profile.backend
         bot.record.placementEpoch = specification.placementEpoch
         bot.record.shouldRun = true
+        bot.record.isFound = nil
         bot.record.clearOutcome()
         bot.generation += 1
         try await save(bot)
@@ -90,7 +92,8 @@ extension BotFleet {
                     name: bot.record.name,
                     launchID: launchID,
                     profile: capped(profile),
-                    chatPort: bot.record.chatPort
+                    chatPort: bot.record.chatPort,
+                    placementEpoch: bot.record.placementEpoch
                 )
             )
             attach(bot, handle)
@@ -216,6 +219,7 @@ extension BotFleet {
                     bot.savedLogPosition = batch.nextOffset
                 }
                 bot.logPosition = batch.nextOffset
+                tell(bot, storageProblem: nil)
                 merge(record, into: bot, before: before)
                 if batch.reachedEnd { return }
             } catch {
@@ -223,10 +227,17 @@ extension BotFleet {
                     "Packets cannot be stored; they stay in the bot's log until they can.",
                     metadata: ["bot_id": "\(bot.botID)", "reason": "\(error)"]
                 )
+                tell(bot, storageProblem: "its packets wait in its log until they can be stored: \(error)")
                 // Cancelled: the loop ends by its condition.
                 try? await clock.sleep(for: timing.journalRetry)
             }
         }
+    }
+
+    private func tell(_ bot: Bot, storageProblem problem: String?) {
+        guard bot.storageProblem != problem else { return }
+        bot.storageProblem = problem
+        changed.wake()
     }
 
     /// Where the journal says that reading goes on. A log that is shorter than what was read of it is another one:

@@ -84,7 +84,9 @@ extension BotFleet {
         var status = WireBotStatus()
         status.botID = bot.botID
         status.phase = bot.phase
-        status.reason = [bot.reason, note(bot)].compactMap { $0 }.filter { !$0.isEmpty }.joined(separator: "; ")
+        status.reason = [bot.reason, note(bot), bot.storageProblem].compactMap { $0 }.filter { !$0.isEmpty }.joined(
+            separator: "; "
+        )
         status.sinceUnixMs = bot.sinceUnixMilliseconds
         status.launchID = bot.record.launch?.launchID ?? ""
         status.pid = bot.handle == nil ? 0 : Int64(bot.record.launch?.bot?.pid ?? 0)

@@ -56,6 +56,8 @@ actor BotFleet {
     var busy: Set<String> = []
     var freeSlots: Int
     var hasRecovered = false
+    /// Every bot the journal knows is taken up.
+    private var isRecovered = false
 
     /// One bot as this agent sees it now.
     final class Bot {
@@ -71,6 +73,8 @@ actor BotFleet {
         var isReady = false
         /// Why the agent itself ends the running launch, in words that follow "it".
         var livenessProblem: String?
+        /// Why what it says cannot be kept just now; in words.
+        var storageProblem: String?
         /// In backoff: when it is started again.
         var nextStartUnixMilliseconds: UInt64 = 0
         var holdsSlot = false
@@ -161,7 +165,14 @@ actor BotFleet {
                 perform { fleet in await fleet.resume(botID) }
             }
         }
+        await takeUpFound()
+        isRecovered = true
         changed.wake()
+    }
+
+    /// Returns when it is known which bots there are; what is told or asked before would miss some.
+    func waitUntilRecovered() async {
+        await wait(nil) { self.isRecovered }
     }
 
     func resumeStop(_ botID: String) async {

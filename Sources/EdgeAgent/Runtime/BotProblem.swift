@@ -1,4 +1,4 @@
-/// Something a launch does against the bot contract. It runs on; its status tells the problem.
+/// Something a launch does against the bot contract, or suffers. It runs on; its status tells the problem.
 struct BotProblem: Sendable, Equatable, Codable {
     enum Code: String, Sendable, Codable {
         /// A line with the packet prefix that does not go on with one JSON object in UTF-8; it stays in the log.
@@ -9,6 +9,8 @@ struct BotProblem: Sendable, Equatable, Codable {
         case lineTooLong = "line_too_long"
         /// More packets in a second than a hub can be expected to want; they are kept.
         case packetFlood = "packet_flood"
+        /// Output that was dropped because the disk was full; no fault of the bot's.
+        case outputLost = "output_lost"
     }
 
     /// Bytes of an offending line that are shown.

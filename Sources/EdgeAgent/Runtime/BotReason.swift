@@ -22,6 +22,7 @@ enum BotReason: String, Sendable, Codable {
     case imageMissing = "image_missing"
     case pullRefused = "pull_refused"
     case notRestarted = "not_restarted"
+    case recordLost = "record_lost"
     // stopped
     case completed
 }

@@ -26,6 +26,8 @@ struct BotRecord: Codable, Sendable, Equatable {
     var completion: String?
     /// What its placement adds to the profile.
     var overrides: ProfileOverrides?
+    /// The record was lost and this one was made of what the bot's files say, so what its placement adds is not known.
+    var isFound: Bool?
     /// The current or the last launch.
     var launch: Launch?
     var lastExit: Exit?
@@ -193,7 +195,8 @@ extension BotRecord {
                 turnID: fields.turnID,
                 botTimeUnixMilliseconds: fields.timeUnixMilliseconds,
                 receivedAtUnixMilliseconds: record.atUnixMilliseconds,
-                json: record.text
+                json: record.text,
+                logOffset: record.offset
             )
         )
     }
@@ -227,6 +230,7 @@ extension BotRecord {
                 $0.missingBytes = bytes
             }
             packets.append(gap(#""missing_bytes":\#(bytes)"#, told, at: record.atUnixMilliseconds))
+            note(.outputLost, at: record, "\(bytes) bytes of its output were dropped because the disk was full")
         }
         guard let launchID = event.launchID else { return }
         switch event.event {
@@ -267,7 +271,7 @@ extension BotRecord {
         )
     }
 
-    private func gap(_ fields: String, _ told: WirePacketGap, at time: UInt64) -> Journal.NewPacket {
+    func gap(_ fields: String, _ told: WirePacketGap, at time: UInt64) -> Journal.NewPacket {
         var told = told
         told.fromUnixMs = time
         told.toUnixMs = time

@@ -31,6 +31,9 @@ protocol EdgeRuntimeBackend: Sendable {
     /// Starts a launch. What becomes of it stands in the bot's log.
     func start(_ request: LaunchRequest) async throws(RuntimeError) -> LaunchHandle
 
+    /// The bots this machine holds by the files of their last launch, whether or not anybody knows of them.
+    func leftovers() async -> [LaunchRemains]
+
     /// The launch that still runs, or nil.
     func adopt(botID: String) async -> LaunchHandle?
 
@@ -84,6 +87,8 @@ protocol EdgeRuntimeBackend: Sendable {
 extension EdgeRuntimeBackend {
     var notes: LaunchNotes? { nil }
 
+    func leftovers() async -> [LaunchRemains] { [] }
+
     func provision(botID: String, profile: RuntimeProfile) async throws(RuntimeError) {}
 
     func measuredUsage(_ handle: LaunchHandle) async -> WireBotUsage? { nil }
@@ -101,6 +106,18 @@ struct LaunchRequest: Sendable {
     var launchID: String
     var profile: RuntimeProfile
     /// Reserved for the bot on the loopback interface of this machine.
+    var chatPort: UInt16
+    /// Under which the bot was placed here.
+    var placementEpoch: UInt64 = 0
+}
+
+/// What the files of a bot's last launch say about it.
+struct LaunchRemains: Sendable {
+    var botID: String
+    var name: String
+    var profile: String
+    var placementEpoch: UInt64
+    var launchID: String
     var chatPort: UInt16
 }
 
@@ -140,6 +157,8 @@ struct RuntimeBackends: Sendable {
     init(_ backends: [any EdgeRuntimeBackend]) {
         self.backends = Dictionary(backends.map { ($0.kind, $0) }) { first, _ in first }
     }
+
+    var all: [any EdgeRuntimeBackend] { Array(backends.values) }
 
     subscript(kind: BackendKind) -> (any EdgeRuntimeBackend)? { backends[kind] }
 

@@ -24,6 +24,7 @@ enum LaunchVerdict: Sendable, Equatable {
         if let fatal = record.launch?.fatal { return .failed(.fatal, "the bot reported a fatal problem: \(fatal)") }
         if let problem = exit?.launchError { return .failed(.launchFailed, problem) }
         let description = livenessProblem ?? exit?.description ?? "it ended"
+        if record.isFound == true { return .failed(.recordLost, "\(description); \(BotRecord.lostNotice)") }
         if let exit, exit.isExit(with: RestartPolicy.configurationExitCode) {
             return .failed(.setUpWrong, "its set-up is wrong: \(description)")
         }

@@ -1767,6 +1767,12 @@ public nonisolated struct WireMonitorPacket: @unchecked Sendable {
   /// Clears the value of `gap`. Subsequent reads from it will return its default value.
   public mutating func clearGap() {_uniqueStorage()._gap = nil}
 
+  /// Where the packet stands in the bot's log, as LogLine has it; 0 where that is not known.
+  public var logOffset: UInt64 {
+    get {_storage._logOffset}
+    set {_uniqueStorage()._logOffset = newValue}
+  }
+
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
   public init() {}
@@ -5519,7 +5525,7 @@ nonisolated extension WirePacketBatch: SwiftProtobuf.Message, SwiftProtobuf._Mes
 
 nonisolated extension WireMonitorPacket: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".MonitorPacket"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}bot_id\0\u{1}sequence\0\u{3}launch_id\0\u{3}bot_sequence\0\u{1}type\0\u{3}conversation_id\0\u{3}message_id\0\u{3}turn_id\0\u{3}bot_time_unix_ms\0\u{3}received_at_unix_ms\0\u{1}json\0\u{1}gap\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}bot_id\0\u{1}sequence\0\u{3}launch_id\0\u{3}bot_sequence\0\u{1}type\0\u{3}conversation_id\0\u{3}message_id\0\u{3}turn_id\0\u{3}bot_time_unix_ms\0\u{3}received_at_unix_ms\0\u{1}json\0\u{1}gap\0\u{3}log_offset\0")
 
   fileprivate class _StorageClass {
     var _botID: String = String()
@@ -5534,6 +5540,7 @@ nonisolated extension WireMonitorPacket: SwiftProtobuf.Message, SwiftProtobuf._M
     var _receivedAtUnixMs: UInt64 = 0
     var _json: Data = Data()
     var _gap: WirePacketGap? = nil
+    var _logOffset: UInt64 = 0
 
       // This property is used as the initial default value for new instances of the type.
       // The type itself is protecting the reference to its storage via CoW semantics.
@@ -5556,6 +5563,7 @@ nonisolated extension WireMonitorPacket: SwiftProtobuf.Message, SwiftProtobuf._M
       _receivedAtUnixMs = source._receivedAtUnixMs
       _json = source._json
       _gap = source._gap
+      _logOffset = source._logOffset
     }
   }
 
@@ -5586,6 +5594,7 @@ nonisolated extension WireMonitorPacket: SwiftProtobuf.Message, SwiftProtobuf._M
         case 10: try { try decoder.decodeSingularUInt64Field(value: &_storage._receivedAtUnixMs) }()
         case 11: try { try decoder.decodeSingularBytesField(value: &_storage._json) }()
         case 12: try { try decoder.decodeSingularMessageField(value: &_storage._gap) }()
+        case 13: try { try decoder.decodeSingularUInt64Field(value: &_storage._logOffset) }()
         default: break
         }
       }
@@ -5634,6 +5643,9 @@ nonisolated extension WireMonitorPacket: SwiftProtobuf.Message, SwiftProtobuf._M
       try { if let v = _storage._gap {
         try visitor.visitSingularMessageField(value: v, fieldNumber: 12)
       } }()
+      if _storage._logOffset != 0 {
+        try visitor.visitSingularUInt64Field(value: _storage._logOffset, fieldNumber: 13)
+      }
     }
     try unknownFields.traverse(visitor: &visitor)
   }
@@ -5655,6 +5667,7 @@ nonisolated extension WireMonitorPacket: SwiftProtobuf.Message, SwiftProtobuf._M
         if _storage._receivedAtUnixMs != rhs_storage._receivedAtUnixMs {return false}
         if _storage._json != rhs_storage._json {return false}
         if _storage._gap != rhs_storage._gap {return false}
+        if _storage._logOffset != rhs_storage._logOffset {return false}
         return true
       }
       if !storagesAreEqual {return false}

@@ -30,6 +30,18 @@ struct HubConfigurationTests {
         #expect(try read(environment: ["HUB_HOSTNAME": "x,y"], file: file).hostnames == ["x", "y"])
     }
 
+    @Test(
+        "reads how much of each log is kept",
+        arguments: [("64M", 64 << 20), ("1G", 1 << 30), ("1048576", 1 << 20), ("off", 0)]
+    )
+    func keptLogs(_ text: String, _ bytes: Int) throws {
+        #expect(try read(environment: ["HUB_KEEP_LOGS": text]).keptLogBytes == bytes)
+        #expect(try read().keptLogBytes == 0)
+        for wrong in ["1K", "-1", "M", "9999999999999G", "64X"] {
+            #expect(throws: StartFailure.self) { try read(environment: ["HUB_KEEP_LOGS": wrong]) }
+        }
+    }
+
     @Test("derives the thresholds from the interval unless they are given")
     func thresholds() throws {
         let derived = try read(environment: ["HUB_HEARTBEAT_INTERVAL": "1s"]).thresholds

@@ -13,6 +13,9 @@ private final class LogOnNode: AgentChannel {
         var end: UInt64 = 0
         var follows = 0
         var openFollows = 0
+        /// Grows with each cut of the link; streams of before are dead.
+        var session = 1
+        var isAway = false
     }
 
     private let state = Mutex(State())
@@ -20,6 +23,20 @@ private final class LogOnNode: AgentChannel {
 
     var follows: Int { state.withLock { $0.follows } }
     var openFollows: Int { state.withLock { $0.openFollows } }
+
+    /// The link breaks under whatever is open.
+    func goAway() {
+        state.withLock { state in
+            state.isAway = true
+            state.session += 1
+        }
+        written.wake()
+    }
+
+    func comeBack() {
+        state.withLock { $0.isAway = false }
+        written.wake()
+    }
 
     func write(_ text: String) {
         state.withLock { state in
@@ -45,6 +62,8 @@ private final class LogOnNode: AgentChannel {
     func apply(_ settings: WireSessionSettings, on node: NodeID) async {}
 
     func logs(_ request: WireLogRequest, on node: NodeID) async throws -> LogSubscription {
+        let (session, isAway) = state.withLock { ($0.session, $0.isAway) }
+        guard !isAway else { throw HubError(.nodeOffline, "The node is not connected.") }
         let start: UInt64 =
             switch request.start {
             case .fromOffset(let offset): offset
@@ -64,6 +83,9 @@ private final class LogOnNode: AgentChannel {
                 while true {
                     let ticket = written.ticket
                     if isCancelled.withLock({ $0 }) { return nil }
+                    guard state.withLock({ $0.session }) == session else {
+                        throw WireFormatError(.sessionClosed, "the link was cut")
+                    }
                     let from = cursor.withLock { $0 }
                     let chunk = chunk(from: from)
                     if chunk.nextOffset > from {
@@ -94,13 +116,28 @@ private final class LogOnNode: AgentChannel {
         }
     }
 
-    func isConnected(_ node: NodeID) async -> Bool { true }
+    func isConnected(_ node: NodeID) async -> Bool { state.withLock { !$0.isAway } }
+
+    func waitUntilConnected(_ node: NodeID) async throws {
+        while true {
+            let ticket = written.ticket
+            if await isConnected(node) { return }
+            try await written.wait(after: ticket)
+        }
+    }
+
     func disconnect(_ node: NodeID, code: UInt16, reason: String) async {}
 }
 
 @Suite("Following a log", .timeLimit(.minutes(1)))
 struct LogFanOutTests {
     private let node = NodeID(rawValue: "n")
+
+    private func fanOut(_ log: LogOnNode, placement: @escaping @Sendable () -> NodeID? = { NodeID(rawValue: "n") })
+        -> LogFanOut
+    {
+        LogFanOut(channel: log) { _ in placement() }
+    }
 
     private func request(_ start: WireLogRequest.OneOf_Start) -> WireLogRequest {
         .with {
@@ -122,7 +159,7 @@ struct LogFanOutTests {
     func oneStream() async throws {
         let log = LogOnNode()
         for number in 1...50 { log.write("line \(number)") }
-        let fanOut = LogFanOut(channel: log)
+        let fanOut = fanOut(log)
         try await withThrowingTaskGroup(of: (Int, [String]).self) { group in
             for reader in 0..<8 {
                 let subscription = try await fanOut.follow(request(.tailLines(UInt32(reader * 5))), on: node)
@@ -145,7 +182,7 @@ struct LogFanOutTests {
     @Test("A reader that falls behind reads on by itself, and misses nothing")
     func slowReader() async throws {
         let log = LogOnNode()
-        let fanOut = LogFanOut(channel: log)
+        let fanOut = fanOut(log)
         let filler = String(repeating: "x", count: 50_000)
         let fast = try await fanOut.follow(request(.fromOffset(0)), on: node)
         let slow = try await fanOut.follow(request(.fromOffset(0)), on: node)
@@ -176,7 +213,7 @@ struct LogFanOutTests {
     func readerLeaves() async throws {
         let log = LogOnNode()
         log.write("old")
-        let fanOut = LogFanOut(channel: log)
+        let fanOut = fanOut(log)
         let first = try await fanOut.follow(request(.fromOffset(0)), on: node)
         let second = try await fanOut.follow(request(.fromOffset(0)), on: node)
         #expect(try await read(first, until: "old") == ["old"])
@@ -190,5 +227,47 @@ struct LogFanOutTests {
         #expect(try await waiting.value == ["new"])
         second.cancel()
         #expect(log.openFollows == 0)
+    }
+
+    @Test("Readers whose node goes away read on where they were, by one stream again")
+    func nodeAway() async throws {
+        let log = LogOnNode()
+        for number in 1...5 { log.write("line \(number)") }
+        let fanOut = fanOut(log)
+        let all = try await fanOut.follow(request(.fromOffset(0)), on: node)
+        let tail = try await fanOut.follow(request(.tailLines(2)), on: node)
+        // Has read nothing when the link is cut, and is still to begin with what was the end then or later.
+        let late = try await fanOut.follow(request(.tailLines(1)), on: node)
+        #expect(try await read(all, until: "line 5").count == 5)
+        #expect(try await read(tail, until: "line 5") == ["line 4", "line 5"])
+        log.goAway()
+        for number in 6...9 { log.write("line \(number)") }
+        async let rest = read(all, until: "line 12")
+        async let tailRest = read(tail, until: "line 12")
+        async let lateRest = read(late, until: "line 12")
+        await expectHubError(.nodeOffline) { _ = try await fanOut.follow(request(.fromOffset(0)), on: node) }
+        let resumed = try await fanOut.follow(request(.fromOffset(14)), on: node, isResuming: true)
+        async let resumedRest = read(resumed, until: "line 12")
+        log.comeBack()
+        for number in 10...12 { log.write("line \(number)") }
+        #expect(try await rest == (6...12).map { "line \($0)" })
+        #expect(try await tailRest == (6...12).map { "line \($0)" })
+        #expect(try await resumedRest == (3...12).map { "line \($0)" })
+        let lateLines = try await lateRest
+        #expect(!lateLines.isEmpty && lateLines == (9...12).suffix(lateLines.count).map { "line \($0)" })
+        #expect(log.openFollows <= 1)
+    }
+
+    @Test("A reader ends when its bot has gone from the node")
+    func botMoved() async throws {
+        let log = LogOnNode()
+        log.write("only")
+        let place = Mutex<NodeID?>(node)
+        let fanOut = fanOut(log) { place.withLock { $0 } }
+        let reader = try await fanOut.follow(request(.fromOffset(0)), on: node)
+        #expect(try await read(reader, until: "only") == ["only"])
+        place.withLock { $0 = NodeID(rawValue: "elsewhere") }
+        log.goAway()
+        #expect(try await reader.next() == nil)
     }
 }

@@ -173,6 +173,11 @@ final class FakeAgentChannel: AgentChannel {
 
     func isConnected(_ node: NodeID) async -> Bool { chunks != nil || answer.withLock { $0 != nil } }
 
+    func waitUntilConnected(_ node: NodeID) async throws {
+        let never = Signal()
+        try await never.wait(after: never.ticket)
+    }
+
     func disconnect(_ node: NodeID, code: UInt16, reason: String) async {
         state.withLock { $0.disconnected[node] = code }
     }

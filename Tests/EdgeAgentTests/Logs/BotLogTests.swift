@@ -160,5 +160,9 @@ import WireFormat
         unlink(LogSegments.list(bench.logs("a"))[0].path)
         let found = try await lines(log(bench) { $0.fromOffset = 0 })
         #expect(found.first?.contains("rotated_away") == true && found.last == "line 20")
+        // Whoever is handed only the hole goes on where it ends, and misses nothing.
+        var iterator = try log(bench) { $0.fromOffset = 0 }.makeAsyncIterator()
+        let chunk = try #require(try await iterator.next())
+        #expect(chunk.missingBytes == chunk.lines[0].offset && chunk.lines[0].offset == chunk.lines[1].offset)
     }
 }

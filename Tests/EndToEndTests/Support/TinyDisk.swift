@@ -30,7 +30,7 @@ struct TinyDisk: Sendable {
         try Program(
             "/usr/bin/nsenter",
             ["--target", "\(program.pid)", "--user", "--mount"]
-                + [Program.binaries.appending(path: executable).path] + arguments,
+                + [executable.hasPrefix("/") ? executable : Program.binaries.appending(path: executable).path] + arguments,
             in: mountPoint.deletingLastPathComponent()
         )
     }

@@ -174,10 +174,13 @@ final class API: Sendable {
     }
 
     /// The `data:` lines of a server-sent event stream, until the caller stops asking.
-    func events(_ path: String) async throws -> AsyncThrowingStream<JSON, any Error> {
+    ///
+    /// - Parameter last: of an earlier stream, to go on with what follows.
+    func events(_ path: String, after last: Int? = nil) async throws -> AsyncThrowingStream<JSON, any Error> {
         var request = request("GET", path, nil)
         request.headers.add(name: "Accept", value: "text/event-stream")
-        let response = try await client.execute(request, timeout: .seconds(60))
+        if let last { request.headers.add(name: "Last-Event-ID", value: "\(last)") }
+        let response = try await client.execute(request, timeout: .seconds(240))
         guard response.status == .ok else { throw Failure("GET \(path): \(response.status)") }
         return AsyncThrowingStream(bufferingPolicy: .bufferingOldest(10_000)) { continuation in
             let reading = Task {  // bridges a response body to a stream; cancelled with it

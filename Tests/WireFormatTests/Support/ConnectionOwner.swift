@@ -96,6 +96,8 @@ actor ConnectionOwner {
                 group.cancelAll()
             }
             session.tick()
+            // As of a connection, which looks what there is to do after every tick: it may be to close.
+            changed.wake()
         }
     }
 

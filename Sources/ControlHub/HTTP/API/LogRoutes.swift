@@ -49,7 +49,9 @@ struct LogRoutes {
                 "What a bot has written: the end of it, a part, or a stream that follows.",
                 details: """
                     The stream is `text/event-stream`; each event holds lines as the page does, and its id is the offset \
-                    where the next begins, so that `Last-Event-ID` resumes it.
+                    where the next begins, so that `Last-Event-ID` resumes it. It stays open while the node is away and goes \
+                    on at the last line when it is back; resuming does not need the node, either. It ends when the bot is \
+                    moved or deleted.
                     """,
                 parameters: [
                     .query("tail", .integer(0...10_000), "So many lines from the end; 100 unless given."),
@@ -139,10 +141,12 @@ struct LogRoutes {
             let page = try await services.logs.page(bot, query)
             return try JSONCoding.response(Lines(lines: page.lines.map(Line.init), nextOffset: page.nextOffset))
         }
+        var isResuming = false
         if let name = HTTPField.Name("Last-Event-ID"), let last = request.headers[name].flatMap({ UInt64($0) }) {
             query.start = .offset(last)
+            isResuming = true
         }
-        let subscription = try await services.logs.follow(bot, query)
+        let subscription = try await services.logs.follow(bot, query, isResuming: isResuming)
         return try services.streams.response(
             for: context,
             services: services,

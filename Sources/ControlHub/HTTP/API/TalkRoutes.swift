@@ -216,7 +216,12 @@ struct PacketDocument: Codable, APIDocument {
     static var memberDetails: [String: Schema] {
         [
             "id": Schema().described("Counts over all bots; what `after` refers to."),
-            "sequence": Schema().described("The agent's number, from 1 for each bot and journal."),
+            "journal_id": Schema().described(
+                "The agent's journal; `log` for a packet that never came as one and was found in the bot's log."
+            ),
+            "sequence": Schema().described(
+                "The agent's number, from 1 for each bot and journal; in the journal `log` the place in the bot's log."
+            ),
             "bot_at": Schema().described("By the bot's clock."),
             "received_at": Schema().described("By the node's clock."),
             "stored_at": Schema().described("By the hub's clock."),

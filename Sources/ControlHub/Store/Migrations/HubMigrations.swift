@@ -24,6 +24,7 @@ enum HubMigrations {
             try db.execute(sql: MigrationDeployments.sql)
         }
         migrator.registerMigration(MigrationNodeCalls.name, migrate: MigrationNodeCalls.apply)
+        migrator.registerMigration(MigrationLogOffsets.name, migrate: MigrationLogOffsets.run)
         return migrator
     }
 

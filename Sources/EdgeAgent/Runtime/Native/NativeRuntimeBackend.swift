@@ -136,6 +136,8 @@ actor NativeRuntimeBackend: EdgeRuntimeBackend {
         let profile = request.profile
         var plan = LaunchPlan()
         plan.launchID = request.launchID
+        plan.profile = profile.name
+        plan.placementEpoch = request.placementEpoch
         plan.executable = program
         plan.arguments = profile.command.filled([
             "config": directory.config,
@@ -177,6 +179,22 @@ actor NativeRuntimeBackend: EdgeRuntimeBackend {
     }
 
     // MARK: Finding again
+
+    func leftovers() -> [LaunchRemains] {
+        DirectoryNames.list(root).compactMap { name in
+            guard let directory = try? BotDirectory(root: root, botID: name), let plan = directory.readPlan(),
+                access(directory.containerRecord, F_OK) != 0
+            else { return nil }
+            return LaunchRemains(
+                botID: name,
+                name: plan.environment["BOT_NAME", default: ""],
+                profile: plan.profile,
+                placementEpoch: plan.placementEpoch,
+                launchID: plan.launchID,
+                chatPort: UInt16(plan.environment["BOT_CHAT_PORT", default: ""]) ?? 0
+            )
+        }
+    }
 
     func adopt(botID: String) async -> LaunchHandle? {
         for _ in 0..<Self.adoptionAttempts {

@@ -10,6 +10,9 @@ struct LaunchPlan: Sendable, Equatable {
 
     /// Random, names this launch.
     var launchID = ""
+    /// The profile's name and the placement's epoch, for an agent that has lost its records.
+    var profile = ""
+    var placementEpoch: UInt64 = 0
     /// Absolute path of the program.
     var executable = ""
     var arguments: [String] = []
@@ -35,6 +38,8 @@ extension LaunchPlan {
     var encoded: [UInt8] {
         var fields = PlanFields()
         fields.add("launch_id", launchID)
+        fields.add("profile", profile)
+        fields.add("placement_epoch", String(placementEpoch))
         fields.add("executable", executable)
         for argument in arguments { fields.add("argument", argument) }
         fields.add("directory", workingDirectory)
@@ -65,6 +70,8 @@ extension LaunchPlan {
         for (key, value) in fields {
             switch key {
             case "launch_id": launchID = value
+            case "profile": profile = value
+            case "placement_epoch": placementEpoch = UInt64(value) ?? 0
             case "executable": executable = value
             case "argument": arguments.append(value)
             case "directory": workingDirectory = value

@@ -1,0 +1,69 @@
+import Logging
+import ServiceLifecycle
+import Synchronization
+import WireFormat
+
+/// Copies every bot's log into the archive: what comes, as it comes, and after an outage what came meanwhile.
+struct LogKeeperService: Service {
+    private struct Placement: Hashable {
+        let bot: BotID
+        let node: NodeID
+    }
+
+    /// How soon a new bot's log is kept, and one that could not be written is tried again.
+    private static let period = Duration.seconds(5)
+
+    let archive: LogArchive
+    let logs: LogOperations
+    let logger: Logger
+
+    private var clock: HubClock { logs.clock }
+
+    func run() async throws {
+        let kept = Kept()
+        // Ends only because the hub does.
+        try? await cancelWhenGracefulShutdown {
+            try await withThrowingDiscardingTaskGroup { group in
+                while true {
+                    do {
+                        let bots = try await logs.bots.store.list()
+                        await archive.keepOnly(Set(bots.map(\.id)))
+                        for bot in bots {
+                            let placement = Placement(bot: bot.id, node: bot.nodeID)
+                            guard kept.begin(placement) else { continue }
+                            group.addTask {
+                                await keep(placement)
+                                kept.end(placement)
+                            }
+                        }
+                    } catch let error as HubError {
+                        logger.debug("logs: bots not listed", metadata: ["error": "\(error)"])
+                    }
+                    try await clock.sleep(clock.now() + Self.period)
+                }
+            }
+        }
+    }
+
+    /// Follows one log until the bot has gone from its node. Waits while the node is away.
+    private func keep(_ placement: Placement) async {
+        do {
+            let end = try await archive.end(placement.bot, on: placement.node)
+            let log = try await logs.follow(placement.bot, .init(start: .offset(end)), isResuming: true)
+            defer { log.cancel() }
+            for try await chunk in log { try await archive.append(chunk, of: placement.bot, on: placement.node) }
+        } catch is CancellationError {
+        } catch {
+            logger.info("a log is not kept", metadata: ["bot_id": "\(placement.bot)", "reason": "\(error)"])
+        }
+    }
+
+    /// The logs that are being followed.
+    private final class Kept: Sendable {
+        private let placements = Mutex<Set<Placement>>([])
+
+        func begin(_ placement: Placement) -> Bool { placements.withLock { $0.insert(placement).inserted } }
+
+        func end(_ placement: Placement) { placements.withLock { _ = $0.remove(placement) } }
+    }
+}
