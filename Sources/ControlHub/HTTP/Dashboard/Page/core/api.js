@@ -76,16 +76,16 @@ async function request(method, path, body, { idempotencyKey, ...options } = {}) 
 
 /**
  * One exchange with the hub, whatever its content. Throws an `ApiError` for every answer that is no success. `signal`
- * ends only reading: what was asked to be done is done, also when the view is left meanwhile.
+ * ends only reading (`reads`): what was asked to be done is done, also when the view is left meanwhile.
  */
-export async function send(method, path, { headers = {}, body, signal, timeout = 30000 } = {}) {
+export async function send(method, path, { headers = {}, body, signal, timeout = 30000, reads = method === 'GET' } = {}) {
   if (method !== 'GET' && csrfToken) headers['X-CSRF-Token'] = csrfToken;
   const deadline = AbortSignal.timeout(timeout);
   let response;
   try {
     response = await fetch(path, {
       method, headers, body, credentials: 'same-origin', cache: 'no-store',
-      signal: signal && method === 'GET' ? AbortSignal.any([signal, deadline]) : deadline,
+      signal: signal && reads ? AbortSignal.any([signal, deadline]) : deadline,
     });
   } catch (error) {
     if (signal?.aborted) throw error;

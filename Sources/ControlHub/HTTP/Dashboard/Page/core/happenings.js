@@ -33,7 +33,7 @@ function add(event) {
 /** Fills in what happened before the page was opened, where the hub keeps that. */
 export async function earlier(query, options) {
   try {
-    const { items } = await get(`/api/events?types=node.updated,bot.updated,command.updated&limit=500${query}`, options);
+    const { items } = await get(`/api/events?types=node.updated,bot.updated,command.updated,deployment.updated&limit=500${query}`, options);
     for (const item of items ?? []) add({ ...item.data, type: item.type, id: item.id, at: item.at });
   } catch { /* The hub keeps no history of events; what comes from now on is shown. */ }
 }
@@ -49,6 +49,19 @@ function describe(event) {
     case 'command.updated':
       return event.state === 'failed' || event.state === 'expired'
         ? { tone: 'bad', text: `${words(event.kind)} ${event.state}${because(event.message)}` } : null;
+    case 'deployment.updated': return deploymentSentence(event);
+    default: return null;
+  }
+}
+
+function deploymentSentence(event) {
+  const name = botName(event);
+  switch (event.state) {
+    case 'running': return event.step === 'preflight' ? { tone: 'busy', text: `${name} is being deployed` } : null;
+    case 'returning': return { tone: 'warn', text: `${name} goes back to where it was${because(event.reason)}` };
+    case 'succeeded': return { tone: 'ok', text: `${name} was deployed` };
+    case 'failed': return { tone: 'bad', text: `Deploying ${name} failed${because(event.reason)}` };
+    case 'cancelled': return { tone: 'idle', text: `Deploying ${name} was cancelled` };
     default: return null;
   }
 }
