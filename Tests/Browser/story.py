@@ -33,7 +33,9 @@ class Story:
         self.twin = None
         self.operator = self.hub.operator("ada")
         # What the hub's own document names is tried; the page has to do without the rest, and say so.
-        self.offered = {f"{verb} {path}" for path, verbs in self.hub.call(self.operator["token"], "GET", "/api/openapi.json")["paths"].items() for verb in verbs}
+        document = self.hub.call(self.operator["token"], "GET", "/api/openapi.json")
+        self.offered = {f"{verb} {path}" for path, verbs in document["paths"].items() for verb in verbs}
+        self.tells_attempts = "failed_attempts" in document["components"]["schemas"]["Enrollment"]["properties"]
         self.page = Browser(self.hub)
         self.bot = None
 
@@ -311,7 +313,19 @@ class Story:
         page.go("#/add-node")
         page.type("#node-name", "garage-nuc")
         page.press("Create code")
-        self.other.enroll(page.see(".command pre").text)
+        command = page.see(".command pre").text
+        if self.tells_attempts:
+            # Typed with a slip, it is refused, and whoever waits on the page is told so.
+            self.other.refused(command.replace(page.see(".code").text, "ABCD-EFGH-JKMN"))
+            page.see(".attempts li", platform.node())
+            page.see(".attempts li", "not known here")
+            page.see(".attempts .remedy", "Copy the whole command from here again")
+            page.barriers("refused pairing")
+        self.other.enroll(command)
+        page.gone(".attempts")
+        if self.tells_attempts:
+            # The code has been used: another machine that tries it stands beside it.
+            self.other.refused(command.replace("enroll", "enroll --again", 1))
         # The profile that cannot be used says why, in the dialog that moves a bot.
         self.other.start(profiles={"nightly": {"command": "/opt/nightly/bot --config {config}"}})
         page.see("[data-done=true] h2", "It is here")
@@ -464,6 +478,10 @@ class Story:
             page.press(tab)
             page.see(selector, text)
             page.barriers(tab)
+            if tab == "Pairing codes" and self.tells_attempts:
+                page.see(".refused summary", "1 attempt refused").click()
+                page.see(".refused li", "was used before")
+                page.barriers("attempts")
         link = self.hub.operator("vic", role="viewer")["login_link"]
         page.press("Sign out")
         page.see("#sign-in")

@@ -142,12 +142,20 @@ class Agent:
 
     def enroll(self, command):
         """Runs the command that the page shows, as an operator would paste it."""
+        done = self._run(command)
+        if done.returncode != 0:
+            raise Failure(f"{command}: {done.stderr or done.stdout}")
+
+    def refused(self, command):
+        """The same with a command that must fail."""
+        if self._run(command).returncode == 0:
+            raise Failure(f"{command} was not refused")
+
+    def _run(self, command):
         words = shlex.split(command)
         if words[0] != "edge-agent":
             raise Failure(f"the page shows no command of the agent: {command}")
-        done = subprocess.run([AGENT, *words[1:], "--state-dir", str(self.state)], capture_output=True, text=True, timeout=60)
-        if done.returncode != 0:
-            raise Failure(f"{command}: {done.stderr or done.stdout}")
+        return subprocess.run([AGENT, *words[1:], "--state-dir", str(self.state)], capture_output=True, text=True, timeout=60)
 
     def start(self, profiles=None, machine_id=None):
         """`profiles`: more runtime profiles than the default one, as in the agent's configuration. `machine_id`: a file

@@ -52,6 +52,7 @@ enum DashboardFiles {
         "node/node.js": PackageResources.node_js,
         "node/quarantine.js": PackageResources.quarantine_js,
         "node/strays.js": PackageResources.strays_js,
+        "parts/attempts.js": PackageResources.attempts_js,
         "parts/chart.js": PackageResources.chart_js,
         "parts/happenings-list.js": PackageResources.happenings_list_js,
         "parts/history.js": PackageResources.history_js,
