@@ -378,6 +378,7 @@ class Story:
         page.see("dialog label.choice", "Not usable").click()
         page.see("dialog .verdict", "cannot go like this")
         page.see("dialog .checks [data-tone=bad] .remedy", "Set that right on the node")
+        page.see("dialog .primary:disabled", "Move to garage-nuc")
         page.barriers("failed preflight")
         page.see("dialog label.choice", "sample-bot").click()
         page.see("dialog .verdict", "checks passed")
