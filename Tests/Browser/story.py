@@ -424,6 +424,9 @@ class Story:
         page.see(".release summary", "attic-pc").click()
         page.see(".receipt .deploy-steps", "Hand over")
         page.barriers("releases")
+        if "post /api/bots/{id}/snapshots" in self.offered:
+            page.press("Take one now")
+            page.see("[aria-label=Snapshots] li", "24.0 MiB")
         page.press("Roll back to attic-pc · default…")
         page.see("dialog h2", "Roll mail-helper back")
         page.see("dialog .verdict", "checks passed")
@@ -581,7 +584,7 @@ class Story:
             step()
             # Signing out and, on a hub without a history of figures or files, asking for them.
             allowed = ["401"] if step == self.sees_who_may_do_what else []
-            for path, part in ("get /api/nodes/{id}/resources", "/resources?"), ("get /api/bots/{id}/workspace", "/workspace?"), ("get /api/bots/{id}/deployments", "/deployments"):
+            for path, part in ("get /api/nodes/{id}/resources", "/resources?"), ("get /api/bots/{id}/workspace", "/workspace?"), ("get /api/bots/{id}/deployments", "/deployments"), ("get /api/bots/{id}/snapshots", "/snapshots"):
                 allowed += [part] if path not in self.offered else []
             self.page.console(allowed)
             print(f"browser: {step.__name__.replace('_', ' ')} ({time.monotonic() - began:.1f} s)", flush=True)

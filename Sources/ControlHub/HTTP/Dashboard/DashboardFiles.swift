@@ -14,6 +14,7 @@ enum DashboardFiles {
         "bot/message.js": PackageResources.message_js,
         "bot/packets.js": PackageResources.packets_js,
         "bot/releases.js": PackageResources.releases_js,
+        "bot/snapshots.js": PackageResources.snapshots_js,
         "bot/upload.js": PackageResources.upload_js,
         "bot/usage.js": PackageResources.usage_js,
         "bots/bot-list.js": PackageResources.bot_list_js,

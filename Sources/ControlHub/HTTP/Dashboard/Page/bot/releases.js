@@ -1,7 +1,7 @@
 // Where a bot is placed, what was deployed before, and going back to it.
 import { allowed } from '../core/api.js';
 import { h, keyed, show } from '../core/dom.js';
-import { timeElement } from '../core/format.js';
+import { instant, timeElement } from '../core/format.js';
 import { bots, nodes, subscribe } from '../core/store.js';
 import { followAll, isOpen, moments } from '../deploy/deployments.js';
 import { openDeploy } from '../deploy/deploy.js';
@@ -9,7 +9,7 @@ import { profileKind, profileRules } from '../deploy/placement-form.js';
 import { releaseRow } from '../deploy/receipt.js';
 import { placeText } from '../deploy/words.js';
 import { facts, problem } from '../parts/pieces.js';
-import { instant } from '../core/format.js';
+import { snapshotsCard } from './snapshots.js';
 
 export function releasesPanel(container, { id, path, signal }) {
   const failure = problem();
@@ -20,7 +20,8 @@ export function releasesPanel(container, { id, path, signal }) {
   const deploy = h('button', { type: 'button', class: 'slim', text: 'Move or deploy…', on: { click: () => openDeploy({ botID: id, path }) } });
   container.append(
     h('section', { class: 'card' }, h('div', { class: 'card-head' }, h('h2', { text: 'In place' }), allowed('operator') && h('div', { class: 'actions' }, deploy)), current),
-    h('section', { class: 'card' }, h('h2', { text: 'Releases' }), failure, none, rows));
+    h('section', { class: 'card' }, h('h2', { text: 'Releases' }), failure, none, rows),
+    snapshotsCard({ id, path, signal }));
 
   let all = [];
   function undoOf(item) {

@@ -32,6 +32,7 @@ export async function session() {
 
 export const get = (path, options) => request('GET', path, undefined, options);
 export const post = (path, body = {}, options) => request('POST', path, body, options);
+export const put = (path, body, options) => request('PUT', path, body, options);
 export const patch = (path, body, options) => request('PATCH', path, body, options);
 export const remove = (path, options) => request('DELETE', path, undefined, options);
 

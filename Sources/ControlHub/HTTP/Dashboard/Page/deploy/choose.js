@@ -89,7 +89,7 @@ export function choosing(frame, { botID, path, undo, wanted }) {
 function fixedPlace(undo) {
   const back = undo.source;
   const element = h('div', { class: 'stack tight' }, h('h3', { text: 'Back to' }), h('p', {}, h('strong', { text: placeText(back) })),
-    h('p', { class: 'small quiet', text: 'Node, runtime profile, image and configuration become what they were before that release.' }));
+    h('p', { class: 'small quiet', text: 'Node, runtime profile, image and configuration become what they were before that release. So do the files, where the hub kept a snapshot of them then; otherwise they come along as they are now.' }));
   element.value = { node_id: back.node_id, runtime_profile: back.runtime_profile, ...(back.image ? { image: back.image } : {}) };
   return element;
 }

@@ -32,15 +32,16 @@ export function receipt(known) {
   const away = h('div', { class: 'away' });
   if (Number.isFinite(deployment.downtime_ms)) away.append(h('span', { class: 'figure', text: awayText(deployment.downtime_ms) }), h('span', { class: 'small quiet', text: 'was the bot away. Messages sent meanwhile waited on the hub.' }));
   else away.append(h('span', { class: 'small quiet', text: awayWords(deployment) }));
-  const list = facts(['From', 'To', 'Took', 'Carried', 'Files', 'By', 'Begun']);
+  const list = facts(['From', 'To', 'Took', 'Carried', 'Files', 'Workspace', 'By', 'Begun']);
   list.set('From', placeText(deployment.source));
   list.set('To', placeText(deployment.target));
   list.set('Took', total >= 0 ? awayText(total) : '');
   const { workspace } = deployment;
-  if (workspace && !staysPut(deployment)) {
+  if (workspace && workspace.total_bytes > 0) {
     list.set('Carried', `${bytes(workspace.received_bytes)}, for a workspace of ${bytes(workspace.total_bytes)}`);
     list.set('Files', filesText(workspace));
   }
+  list.set('Workspace', { snapshot: 'from a snapshot the hub had kept', target: 'what the target had' }[deployment.workspace_from] ?? '');
   list.set('By', deployment.actor);
   list.set('Begun', fullTime(Date.parse(deployment.created_at)));
   const why = deployment.reason || deployment.note ? h('div', { class: 'stack tight' },
