@@ -1,5 +1,7 @@
 #!/usr/bin/env python3
-"""Writes the pictures in docs/images, from a real hub with real and simulated nodes. Run it by `make screenshots`."""
+"""Writes the pictures in docs/images, from a real hub with two real nodes and simulated ones. Run it by `make screenshots`.
+
+What only time brings, such as an hour of figures, is put into the hub's database (scenery.py)."""
 
 import pathlib
 import shutil
@@ -11,10 +13,12 @@ import time
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
 
 from browser import Browser, By, Keys  # noqa: E402
+import scenery  # noqa: E402
 from workbench import ROOT, Agent, Fleet, Hub, check_programs, wait  # noqa: E402
 
 IMAGES = ROOT / "docs" / "images"
-SITES = ["attic-pc", "clinic-front-desk", "clinic-archive", "garage-nuc", "greenhouse-pi", "hangar-2-gate", "lab-bench-1", "lab-bench-2",
+HERE, THERE = "attic-pc", "garage-nuc"
+SITES = ["clinic-front-desk", "clinic-archive", "greenhouse-pi", "hangar-2-gate", "lab-bench-1", "lab-bench-2",
          "lakehouse-mini", "office-nas", "pier-9-sensor", "reading-room", "shop-window", "studio-render", "van-router", "workshop-laptop"]
 AWAY = ["barn-camera", "ferry-kiosk"]
 NEVER = ["new-office-pc"]
@@ -25,24 +29,26 @@ class Pictures:
         self.hub = Hub(folder, heartbeat_interval="2s", closed_grace="2s")
         self.operator = self.hub.operator("ada")
         self.hub.stop()
-        self.fleet = Fleet(self.hub, folder / "fleet", SITES[1:], heartbeat_seconds=2)
+        self.fleet = Fleet(self.hub, folder / "fleet", SITES, heartbeat_seconds=2)
         self.away = Fleet(self.hub, folder / "away", AWAY, heartbeat_seconds=2)
         Fleet(self.hub, folder / "never", NEVER)
         self.hub.start(HUB_ADMISSION_RATE="0")
-        self.agent = Agent(folder / "agent")
+        self.agents = {name: Agent(folder / name) for name in (HERE, THERE)}
         self.page = Browser(self.hub, 1280, 800)
 
     def call(self, method, path, body=None):
         return self.hub.call(self.operator["token"], method, path, body)
 
     def prepare(self):
-        code = self.call("POST", "/api/enrollments", {"name": SITES[0]})
-        self.agent.enroll(code["command"])
-        self.agent.start()
+        for name, agent in self.agents.items():
+            agent.enroll(self.call("POST", "/api/enrollments", {"name": name})["command"])
+            agent.start(profiles={"nightly": {"command": "/opt/nightly/bot --config {config}", "limits": {"memory": "2G", "cpu": 1.5}}} if name == THERE else None)
         self.away.connect()
         self.fleet.connect()
-        node = wait("online node", lambda: next((node for node in self.call("GET", "/api/nodes")["items"] if node["name"] == SITES[0] and node["health"] == "online"), None))
-        self.node = node["id"]
+        self.node, self.other = (wait("online node", lambda: self.online(name))["id"] for name in self.agents)
+        scenery.furnish(self.hub)
+        for each in self.node, self.other:
+            scenery.remember(self.hub, each)
         for number, name in enumerate(["mail-helper", "night-watch", "stock-taker"]):
             bot = self.call("POST", "/api/bots", {"name": name, "node_id": self.node, "config": {"reply_delay_ms": 600}})["id"]
             if number < 2:
@@ -50,13 +56,15 @@ class Pictures:
                 wait("running bot", lambda: self.call("GET", f"/api/bots/{bot}")["phase"] == "ready")
             if number == 0:
                 self.bot = bot
+        scenery.fill(next((self.agents[HERE].state / "bots").glob(f"*{self.bot}*/workspace"), None) or next((self.agents[HERE].state / "bots").glob("*/workspace")))
         self.away.disconnect()
         self.page.sign_in(self.operator["login_link"])
         self.page.see(".attention li", AWAY[0])
         self.page.see(".attention li", AWAY[1])
         self.talk()
-        # allow-sleep: charts show what has come in meanwhile
-        time.sleep(45)
+
+    def online(self, name):
+        return next((node for node in self.call("GET", "/api/nodes")["items"] if node["name"] == name and node["health"] == "online"), None)
 
     def talk(self):
         page = self.page
@@ -92,11 +100,27 @@ class Pictures:
         self.take("chat", f"#/bots/{self.bot}/chat", ".message[data-role=assistant] .text", dark=True, first=self.unfold)
         self.take("log", f"#/bots/{self.bot}/log", ".log-text")
         self.take("add-node", "#/add-node", "#node-name", first=self.make_code)
+        self.take("deploy", f"#/bots/{self.bot}/chat", ".message", height=900, first=self.look_at_a_move)
+        self.take("receipt", f"#/bots/{self.bot}/releases", ".facts", height=900, dark=True, first=self.move)
+        self.page.press("Done", "dialog")
         self.take("phone", "#/", ".fleet-row .badge", width=390, height=780)
 
     def unfold(self):
         for summary in [each for each in self.page.all(".message summary") if each.is_displayed()][-1:]:
             summary.click()
+
+    def look_at_a_move(self):
+        self.page.press("Move…")
+        self.page.see("dialog label.choice", THERE).click()
+        self.page.see("dialog .change-tree")
+        for folder in "attachments", "inbox":
+            for summary in [each for each in self.page.all("dialog details:not([open]) > summary") if each.text.startswith(folder)]:
+                summary.click()
+
+    def move(self):
+        self.look_at_a_move()
+        self.page.press(f"Move to {THERE}", "dialog")
+        self.page.see("dialog .success", limit=120)
 
     def make_code(self):
         self.page.type("#node-name", "boathouse")
@@ -107,7 +131,8 @@ class Pictures:
         self.page.close()
         if self.fleet.process:
             self.fleet.disconnect()
-        self.agent.stop()
+        for agent in self.agents.values():
+            agent.stop()
         self.hub.stop()
 
 

@@ -142,20 +142,38 @@ class Agent:
 
     def enroll(self, command):
         """Runs the command that the page shows, as an operator would paste it."""
-        words = shlex.split(command)
-        if words[0] != "edge-agent":
-            raise Failure(f"the page shows no command of the agent: {command}")
-        done = subprocess.run([AGENT, *words[1:], "--state-dir", str(self.state)], capture_output=True, text=True, timeout=60)
+        done = self._run(command)
         if done.returncode != 0:
             raise Failure(f"{command}: {done.stderr or done.stdout}")
 
-    def start(self):
+    def refused(self, command):
+        """The same with a command that must fail."""
+        if self._run(command).returncode == 0:
+            raise Failure(f"{command} was not refused")
+
+    def _run(self, command):
+        words = shlex.split(command)
+        if words[0] != "edge-agent":
+            raise Failure(f"the page shows no command of the agent: {command}")
+        return subprocess.run([AGENT, *words[1:], "--state-dir", str(self.state)], capture_output=True, text=True, timeout=60)
+
+    def start(self, profiles=None, machine_id=None):
+        """`profiles`: more runtime profiles than the default one, as in the agent's configuration. `machine_id`: a file
+        that is /etc/machine-id for this agent, in a mount namespace of its own, so that it is on another machine."""
+        wrapper = [*namespace(), "sh", "-c", 'mount --bind "$0" /etc/machine-id && exec "$@"', str(machine_id)] if machine_id else []
+        more = {"EDGE_PROFILES": json.dumps(profiles)} if profiles else {}
         # By its name alone, as on a machine where it is installed; the page shows the command.
         bots = self.folder / "bin"
         bots.mkdir(exist_ok=True)
         shutil.copy(ROOT / "samples" / "bot" / "sample-bot", bots / "sample-bot")
-        self.program = Program([AGENT, "run", "--state-dir", str(self.state)], self.folder / "agent.log",
-                               PATH=f"{bots}:{os.environ['PATH']}", EDGE_NATIVE_COMMAND="sample-bot --config {config} --workspace {workspace}")
+        self.program = Program([*wrapper, AGENT, "run", "--state-dir", str(self.state)], self.folder / "agent.log",
+                               PATH=f"{bots}:{os.environ['PATH']}", EDGE_NATIVE_COMMAND="sample-bot --config {config} --workspace {workspace}", **more)
+
+    def clone(self, folder):
+        """Another machine with a copy of this one's disk."""
+        twin = Agent(folder)
+        shutil.copytree(self.state, twin.state, ignore=lambda place, names: [name for name in names if not (pathlib.Path(place) / name).is_file() and not (pathlib.Path(place) / name).is_dir()])
+        return twin
 
     def stop(self):
         """Stops the agent, then what it left running on purpose."""
@@ -181,6 +199,16 @@ class Agent:
                 continue
             found += [pid for pid in map(same_process, (recorded.get("supervisor"), recorded.get("bot"))) if pid]
         return found
+
+
+def namespace():
+    """What runs a program with mounts of its own."""
+    return ["unshare", "--mount"] if os.geteuid() == 0 else ["unshare", "--user", "--map-root-user", "--mount"]
+
+
+def can_have_mounts():
+    """Not everybody may, in every container."""
+    return os.path.exists("/etc/machine-id") and subprocess.run([*namespace(), "sh", "-c", "mount --bind /etc/hostname /etc/machine-id"], capture_output=True, check=False).returncode == 0
 
 
 def same_process(recorded):

@@ -334,7 +334,8 @@ struct NodeRoutes {
             DecisionDocument(
                 decision: body.decision,
                 node: try await document(id),
-                command: made.map { services.site.enrollCommand(code: $0.1.text) },
+                // The clone has the credentials it came with, and is to give them up.
+                command: made.map { services.site.enrollCommand(code: $0.1.text, again: true) },
                 code: made?.1.text,
                 expiresAt: made?.0.expiresAt
             )

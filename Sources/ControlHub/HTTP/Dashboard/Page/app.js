@@ -93,7 +93,7 @@ const themeButton = document.getElementById('theme');
 const themeWords = { system: 'System', light: 'Light', dark: 'Dark' };
 const nextTheme = { system: 'light', light: 'dark', dark: 'system' };
 const tellTheme = () => {
-  setText(themeButton, themeWords[window.hubTheme.current]);
+  setText(themeButton.querySelector('span'), themeWords[window.hubTheme.current]);
   setAttribute(themeButton, 'aria-label', `Colours: ${themeWords[window.hubTheme.current]}. Press to change.`);
 };
 themeButton.addEventListener('click', () => {

@@ -3,6 +3,8 @@ import { allowed, post, remove } from '../core/api.js';
 import { ask, menuButton, toast } from '../core/dialog.js';
 import { announce, h, setAttribute, setText, show } from '../core/dom.js';
 import { bots, nodes, refreshBot, status, subscribe } from '../core/store.js';
+import { deployBanner } from '../deploy/banner.js';
+import { openDeploy } from '../deploy/deploy.js';
 import { botLink, crumbs, link, nodeLink, pageHead, problem } from '../parts/pieces.js';
 import { stateLine, word } from '../parts/state.js';
 import { chatPanel } from './chat.js';
@@ -26,12 +28,13 @@ export function botView(container, { id, part, signal, setTitle }) {
     stop: h('button', { type: 'button', text: 'Stop' }),
     restart: h('button', { type: 'button', text: 'Restart' }),
   };
+  const move = h('button', { type: 'button', text: 'Move…', on: { click: () => openDeploy({ botID: id, path }) } });
   const menu = allowed('operator') ? menuButton('More', [
     ['Edit…', () => editBot(id, { signal }), { name: 'edit' }],
     null,
     ['Delete…', () => deleteBot(id, path, signal), { danger: true, name: 'delete' }],
   ]) : null;
-  const head = pageHead('Bot', ...Object.values(actions), menu);
+  const head = pageHead('Bot', ...Object.values(actions), move, menu);
   const failure = problem();
   const gone = h('p', { class: 'notice' }, 'There is no such bot. ', link('#/bots', 'Show all bots'));
   const state = stateLine();
@@ -43,7 +46,12 @@ export function botView(container, { id, part, signal, setTitle }) {
   const panelPlace = h('div', { class: 'panel stack' });
   const body = h('div', { class: 'stack' }, tabs, panelPlace);
   const lead = h('div', { class: 'row' }, state, place);
-  container.append(crumbs(link('#/bots', 'Bots')), head, lead, failure, gone, body);
+  let deploying = null;
+  const banner = deployBanner({ id, path, signal, open: (deployment) => openDeploy({ botID: id, path, deployment }), onChange: (deployment) => {
+    deploying = deployment;
+    arrange();
+  } });
+  container.append(crumbs(link('#/bots', 'Bots')), head, lead, failure, gone, banner, body);
 
   // Which action is under way, until the hub has taken it.
   let pending = null;
@@ -69,7 +77,7 @@ export function botView(container, { id, part, signal, setTitle }) {
     if (status.error && !bot) failure.set(status.error);
     show(gone, status.loaded && !bot);
     for (const each of [body, lead]) show(each, Boolean(bot));
-    for (const button of Object.values(actions)) show(button, Boolean(bot) && allowed('operator'));
+    for (const button of [...Object.values(actions), move]) show(button, Boolean(bot) && allowed('operator'));
     if (menu) show(menu, Boolean(bot));
     if (!bot) return;
     setTitle(bot.name);
@@ -83,9 +91,11 @@ export function botView(container, { id, part, signal, setTitle }) {
     setAttribute(node, 'href', bot.node_id ? nodeLink(bot.node_id) : null);
     setText(nodeNote, isAway ? `, which is ${word(host.health).toLowerCase()}: this is what was last known` : '');
     const isStopped = bot.phase === 'stopped' || bot.phase === 'failed';
-    actions.start.disabled = Boolean(pending) || (!isStopped && wantsToRun);
-    actions.stop.disabled = Boolean(pending) || (bot.phase === 'stopped' && !wantsToRun);
-    actions.restart.disabled = Boolean(pending) || isStopped;
+    const isHeld = Boolean(pending) || Boolean(deploying);
+    actions.start.disabled = isHeld || (!isStopped && wantsToRun);
+    actions.stop.disabled = isHeld || (bot.phase === 'stopped' && !wantsToRun);
+    actions.restart.disabled = isHeld || isStopped;
+    move.disabled = Boolean(deploying);
     for (const [action, button] of Object.entries(actions)) setAttribute(button, 'aria-busy', pending === action ? 'true' : null);
   }
 

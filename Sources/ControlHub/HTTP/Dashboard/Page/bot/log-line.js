@@ -1,5 +1,6 @@
 // One line of a log as it is shown, and as text.
 import { h, setText } from '../core/dom.js';
+import { nodes } from '../core/store.js';
 import { bytes, clockTime, fullTime, instant } from '../core/format.js';
 
 // Plain output, the usual case, needs no word.
@@ -61,6 +62,7 @@ function eventContent(text) {
     case 'gap': return { text: `${event.dropped_records} lines (${bytes(event.dropped_bytes)}) could not be stored and are missing here`, kind: 'gap' };
     case 'line_cut': return { text: `${bytes(event.dropped_bytes)} of a line that was too long were dropped`, kind: 'gap' };
     case 'rotated_away': return { text: `${bytes(event.missing_bytes)} of this log are gone; newer lines took their place`, kind: 'gap' };
+    case 'elsewhere': return { text: readable(`A part of this log lies on ${nodes.get(event.node_id)?.name ?? 'another node'}, which cannot be asked now: ${event.reason}`), kind: 'gap' };
     default: return { text: readable(text), kind: 'event' };
   }
 }

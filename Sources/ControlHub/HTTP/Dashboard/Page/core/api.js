@@ -32,6 +32,7 @@ export async function session() {
 
 export const get = (path, options) => request('GET', path, undefined, options);
 export const post = (path, body = {}, options) => request('POST', path, body, options);
+export const put = (path, body, options) => request('PUT', path, body, options);
 export const patch = (path, body, options) => request('PATCH', path, body, options);
 export const remove = (path, options) => request('DELETE', path, undefined, options);
 
@@ -76,16 +77,16 @@ async function request(method, path, body, { idempotencyKey, ...options } = {}) 
 
 /**
  * One exchange with the hub, whatever its content. Throws an `ApiError` for every answer that is no success. `signal`
- * ends only reading: what was asked to be done is done, also when the view is left meanwhile.
+ * ends only reading (`reads`): what was asked to be done is done, also when the view is left meanwhile.
  */
-export async function send(method, path, { headers = {}, body, signal, timeout = 30000 } = {}) {
+export async function send(method, path, { headers = {}, body, signal, timeout = 30000, reads = method === 'GET' } = {}) {
   if (method !== 'GET' && csrfToken) headers['X-CSRF-Token'] = csrfToken;
   const deadline = AbortSignal.timeout(timeout);
   let response;
   try {
     response = await fetch(path, {
       method, headers, body, credentials: 'same-origin', cache: 'no-store',
-      signal: signal && method === 'GET' ? AbortSignal.any([signal, deadline]) : deadline,
+      signal: signal && reads ? AbortSignal.any([signal, deadline]) : deadline,
     });
   } catch (error) {
     if (signal?.aborted) throw error;

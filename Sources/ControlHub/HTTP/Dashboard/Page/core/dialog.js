@@ -33,14 +33,23 @@ export function ask({ title, content = [], confirm = 'OK', danger = false, large
       }
     });
     cancel.addEventListener('click', () => dialog.close());
+    modal(dialog).then(() => resolve(done));
+  });
+}
+
+/** Shows a dialog above everything until it is closed, at the latest when another view is opened. */
+export function modal(dialog) {
+  const shown = new AbortController();
+  // Another view is another question.
+  addEventListener('hashchange', () => dialog.close(), { signal: shown.signal });
+  document.body.append(dialog);
+  dialog.showModal();
+  return new Promise((resolve) => {
     dialog.addEventListener('close', () => {
+      shown.abort();
       dialog.remove();
-      resolve(done);
+      resolve();
     });
-    // Another view is another question.
-    addEventListener('hashchange', () => dialog.close(), { once: true });
-    document.body.append(dialog);
-    dialog.showModal();
   });
 }
 
@@ -50,9 +59,7 @@ export function tell(title, ...content) {
   const dialog = h('dialog', { 'aria-labelledby': 'dialog-title' },
     h('div', { class: 'dialog-body' }, h('h2', { id: 'dialog-title', text: title }), ...content, h('div', { class: 'actions' }, close)));
   close.addEventListener('click', () => dialog.close());
-  dialog.addEventListener('close', () => dialog.remove());
-  document.body.append(dialog);
-  dialog.showModal();
+  modal(dialog);
 }
 
 let menus = 0;

@@ -2,7 +2,7 @@
 import { get } from './api.js';
 import { instant } from './format.js';
 import { on } from './live.js';
-import { bots, nodes } from './store.js';
+import { bots, nodes, structureVersion, subscribe } from './store.js';
 
 const kept = 300;
 const happened = [];
@@ -10,7 +10,9 @@ const listeners = new Set();
 const seen = new Set();
 
 /** Newest first: `{key, at, tone, text, node_id, bot_id}`. */
-export const happenings = (matches = () => true) => happened.filter(matches);
+export const happenings = (matches = () => true, limit = kept) => happened
+  .filter((item) => matches({ ...item, node_id: item.node_id ?? bots.get(item.bot_id)?.node_id }))
+  .slice(0, limit).map((item) => ({ ...item, ...describe(item.event) }));
 
 export function onHappening(listener) {
   listeners.add(listener);
@@ -18,13 +20,12 @@ export function onHappening(listener) {
 }
 
 function add(event) {
-  const sentence = describe(event);
-  if (!sentence) return;
+  if (!describe(event)) return;
   const at = instant(event.at) || Date.now();
   const key = event.id || `${event.type} ${event.node_id ?? ''}${event.bot_id ?? ''}${event.command_id ?? ''} ${event.change ?? event.state ?? ''} ${at}`;
   if (seen.has(key)) return;
   seen.add(key);
-  happened.push({ key, at, node_id: event.node_id ?? bots.get(event.bot_id)?.node_id, bot_id: event.bot_id, ...sentence });
+  happened.push({ key, at, node_id: event.node_id, bot_id: event.bot_id, event });
   happened.sort((one, other) => other.at - one.at);
   for (const gone of happened.splice(kept)) seen.delete(gone.key);
   for (const listener of listeners) listener();
@@ -33,7 +34,7 @@ function add(event) {
 /** Fills in what happened before the page was opened, where the hub keeps that. */
 export async function earlier(query, options) {
   try {
-    const { items } = await get(`/api/events?types=node.updated,bot.updated,command.updated&limit=500${query}`, options);
+    const { items } = await get(`/api/events?types=node.updated,bot.updated,command.updated,deployment.updated&limit=500${query}`, options);
     for (const item of items ?? []) add({ ...item.data, type: item.type, id: item.id, at: item.at });
   } catch { /* The hub keeps no history of events; what comes from now on is shown. */ }
 }
@@ -49,6 +50,19 @@ function describe(event) {
     case 'command.updated':
       return event.state === 'failed' || event.state === 'expired'
         ? { tone: 'bad', text: `${words(event.kind)} ${event.state}${because(event.message)}` } : null;
+    case 'deployment.updated': return deploymentSentence(event);
+    default: return null;
+  }
+}
+
+function deploymentSentence(event) {
+  const name = botName(event);
+  switch (event.state) {
+    case 'running': return event.step === 'preflight' ? { tone: 'busy', text: `${name} is being deployed` } : null;
+    case 'returning': return { tone: 'warn', text: `${name} goes back to where it was${because(event.reason)}` };
+    case 'succeeded': return { tone: 'ok', text: `${name} was deployed` };
+    case 'failed': return { tone: 'bad', text: `Deploying ${name} failed${because(event.reason)}` };
+    case 'cancelled': return { tone: 'idle', text: `Deploying ${name} was cancelled` };
     default: return null;
   }
 }
@@ -86,3 +100,11 @@ function botSentence(event) {
 const words = (name) => String(name ?? '').replaceAll('_', ' ');
 
 on('any', add);
+
+// What things are called may be known only after what happened to them.
+let namedAt = -1;
+subscribe(() => {
+  if (namedAt === structureVersion()) return;
+  namedAt = structureVersion();
+  for (const listener of listeners) listener();
+});

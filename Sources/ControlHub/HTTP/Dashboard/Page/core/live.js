@@ -25,7 +25,8 @@ function emit(name, data) {
   for (const listener of listeners.get(name) ?? []) listener(data);
 }
 
-const names = ['node.updated', 'bot.updated', 'command.updated', 'message.updated', 'packet', 'enrollment.updated', 'missed'];
+const names = ['node.updated', 'bot.updated', 'command.updated', 'message.updated', 'packet', 'enrollment.updated',
+  'deployment.updated', 'deployment.progress', 'missed'];
 
 export function start() {
   clearTimeout(retryTimer);

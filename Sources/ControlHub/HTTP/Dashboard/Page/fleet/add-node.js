@@ -4,6 +4,7 @@ import { announce, copyButton, h, setAttribute, setText, show } from '../core/do
 import { instant } from '../core/format.js';
 import { on } from '../core/live.js';
 import { nodes, reload, subscribe } from '../core/store.js';
+import { attemptList } from '../parts/attempts.js';
 import { link, nodeLink, pageHead, problem, waiting } from '../parts/pieces.js';
 import { stateLine } from '../parts/state.js';
 
@@ -67,6 +68,7 @@ function showTicket(place, enrollment, { signal, createAnother }) {
   expired.hidden = true;
   const withdraw = h('button', { type: 'button', class: 'slim plain', text: 'Withdraw the code' });
   const pairing = waiting('Waiting for the machine to use the code…');
+  const attempts = attemptList();
   const trouble = h('p', { class: 'problem', role: 'alert' });
   trouble.hidden = true;
 
@@ -75,7 +77,7 @@ function showTicket(place, enrollment, { signal, createAnother }) {
     h('div', { class: 'code-line' }, h('span', { class: 'code', text: enrollment.code, 'aria-label': `Code ${[...(enrollment.code ?? '')].join(' ')}` }), remaining, withdraw),
     h('div', { class: 'code-life', 'aria-hidden': 'true' }, lifeBar),
     h('div', { class: 'command' }, h('pre', { tabindex: '0', 'aria-label': 'Command' }, h('code', { text: enrollment.command })), copyButton(() => enrollment.command, 'Copy command')),
-    pairing, trouble, expired);
+    pairing, attempts, trouble, expired);
   const startCommand = 'edge-agent run';
   const state = stateLine();
   const advice = h('div', { class: 'notice' }, h('p', {}, 'Not there yet? On the machine, ', h('code', { text: 'edge-agent doctor' }), ' checks name, route, proxy, certificate and token, and says which is at fault.'));
@@ -139,25 +141,21 @@ function showTicket(place, enrollment, { signal, createAnother }) {
       const own = (await list('/api/enrollments', { signal: watch.signal, limit: 50, first: 50 })).find((item) => item.id === enrollment.id);
       const id = own?.redeemed_node_id ?? own?.node_id;
       if (id && (own.redeemed_at || own.state === 'redeemed')) welcome(id);
-      // Where the hub says why a machine that tried was refused.
-      const reason = own?.last_error ?? own?.last_failure;
-      if (reason && !nodeID) {
-        setText(trouble, `A machine tried this code and was refused: ${reason}`);
-        show(trouble, true);
-      }
+      if (!nodeID) attempts.set(own?.failed_attempts);
     } catch { /* The next try follows in a moment; the page's frame shows when the hub is out of reach. */ } finally {
       asking = false;
     }
   };
   every(pollMilliseconds, ask);
   watch.signal.addEventListener('abort', on('node.updated', (data) => { if (data.change === 'created' || data.change === 'paired_again') ask(); }));
+  watch.signal.addEventListener('abort', on('enrollment.updated', ask));
 
   function welcome(id) {
     nodeID = id;
     pairedAt = Date.now();
     get.dataset.done = run.dataset.done = 'true';
     setText(remaining, 'used');
-    for (const gone of [pairing, trouble, expired, withdraw, lifeBar.parentElement]) show(gone, false);
+    for (const gone of [pairing, attempts, trouble, expired, withdraw, lifeBar.parentElement]) show(gone, false);
     show(online, true);
     setAttribute(title, 'href', nodeLink(id));
     actions.replaceChildren(

@@ -26,6 +26,9 @@ export function findings(nodes, botsOf, now = Date.now()) {
         add(6, 'idle', `never ${node.id}`, name, 'Added, but never connected. On the machine, edge-agent doctor says why.', href, node.created_at);
       }
     }
+    for (const stray of node.strays ?? []) {
+      if (stray.state === 'held') add(4, 'warn', `stray ${node.id} ${stray.bot_id}`, name, `Holds an old copy of ${stray.bot_name ?? 'a deleted bot'}. Discard or recover it.`, href, stray.since);
+    }
     if (node.health !== 'online') continue;
     for (const bot of botsOf(node.id)) {
       if (isTroubled(bot)) add(bot.phase === 'backoff' ? 4 : 2, bot.phase === 'backoff' ? 'warn' : 'bad', `bot ${bot.id}`, bot.name, `${bot.reason || 'It does not run.'} (on ${name})`, botLink(bot.id, 'log'), bot.since);

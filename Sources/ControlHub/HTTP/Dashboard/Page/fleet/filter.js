@@ -45,6 +45,7 @@ function rank(node, bots) {
   if (node.health === 'degraded') return 2;
   if (bots.some(isTroubled)) return 3;
   if (node.health === 'never_seen') return 7;
+  if (node.strays?.length > 0) return 4;
   return 5;
 }
 

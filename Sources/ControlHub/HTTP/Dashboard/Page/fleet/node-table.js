@@ -182,7 +182,7 @@ function nodeRow() {
 
     const own = botsOf(node.id);
     const running = own.filter((bot) => bot.phase === 'ready').length;
-    setText(bots, own.length === 0 ? 'No bots' : running === own.length ? `${own.length} ${own.length === 1 ? 'runs' : 'run'}` : `${running} of ${own.length} run`);
+    setText(bots, own.length === 0 ? 'No bots' : running === own.length ? `${own.length} running` : `${running} of ${own.length} run`);
     keyed(chips, [...own].sort(byName).slice(0, botChips), (bot) => bot.id, botChip);
   };
   return row;

@@ -1,8 +1,9 @@
 // One node: what it is, how it is, and what runs on it.
 import { allowed } from '../core/api.js';
 import { h, keyed, setAttribute, setText, show } from '../core/dom.js';
-import { bytes, limitText, milliseconds, percent, span, timeElement } from '../core/format.js';
+import { bytes, milliseconds, percent, span, timeElement } from '../core/format.js';
 import { botsOf, nodes, refreshNode, status, subscribe } from '../core/store.js';
+import { profileKind, profileRules } from '../deploy/placement-form.js';
 import { happeningsList } from '../parts/happenings-list.js';
 import { botLine, byName, crumbs, facts, labelTexts, link, meter, pageHead, problem, section, setUsage } from '../parts/pieces.js';
 import { badge, glyph, stateLine, tone, word } from '../parts/state.js';
@@ -10,6 +11,7 @@ import { nodeActions } from './node-actions.js';
 import { nodeCharts } from './node-charts.js';
 import { nodePolicy } from './node-policy.js';
 import { quarantineNotice } from './quarantine.js';
+import { straysSection } from './strays.js';
 
 /** What events leave out (disks, profiles) is asked for this often while the page is open. */
 const refreshMilliseconds = 30000;
@@ -40,12 +42,13 @@ export function nodeView(container, { id, signal, setTitle }) {
   const identity = facts(['Node id', 'Host name', 'System', 'Kernel', 'Architecture', 'Agent version', 'Address', 'Connected', 'Last seen', 'Added', 'Round trip', 'Clock', 'Session'], { list: true });
   const connected = timeElement('ago'), seen = timeElement('ago'), added = timeElement('ago');
   const policy = nodePolicy();
+  const strays = straysSection(id, { signal });
   const events = section('Events', happeningsList({
     signal, matches: (item) => item.node_id === id, query: `&node_id=${encodeURIComponent(id)}`, limit: 12, nothing: 'Nothing has happened here since this page was opened.',
   }));
 
   const body = h('div', { class: 'stack' }, way, h('div', { class: 'columns' },
-    h('div', { class: 'stack' }, section('Bots', botList, noBots), resources, nodeCharts({ id, signal }), events),
+    h('div', { class: 'stack' }, section('Bots', botList, noBots), strays, resources, nodeCharts({ id, signal }), events),
     h('div', { class: 'stack' }, section('Identity', identity), section('Runtime profiles', profiles, noProfiles), policy)));
   container.append(crumbs(link('#/', 'Nodes')), head, lead, failure, gone, quarantine, body);
 
@@ -77,6 +80,7 @@ export function nodeView(container, { id, signal, setTitle }) {
     keyed(profiles, node.runtime_profiles ?? [], (profile) => profile.name, profileRow);
     show(noProfiles, !node.runtime_profiles?.length);
     policy.set(node);
+    strays.set(node);
     tellIdentity(node);
   }));
 
@@ -162,14 +166,11 @@ function profileRow() {
   const row = h('li', { class: 'stack tight' }, h('div', { class: 'row-head' }, name, version, usable), description, rules, reason);
   row.update = (profile) => {
     setText(name, profile.name);
-    setText(version, [profile.backend, [profile.engine, profile.engine_version].filter(Boolean).join(' ')].filter(Boolean).join(' · '));
+    setText(version, profileKind(profile));
     usable.set(profile.usable ? 'ok' : 'failed', profile.usable ? 'Usable' : 'Not usable');
     setText(description, profile.description);
     show(description, Boolean(profile.description));
-    setText(rules, [
-      profile.restart_policy && `restart ${profile.restart_policy}`, profile.user && `as ${profile.user}`,
-      ...Object.entries(profile.limits ?? {}).map(([resource, value]) => `${limitText(resource, value)}${/bytes|milli/.test(resource) ? '' : ` ${resource.replaceAll('_', ' ')}`}`),
-    ].filter(Boolean).join(' · '));
+    setText(rules, profileRules(profile));
     show(rules, Boolean(rules.textContent));
     setText(reason, profile.reason);
     show(reason, Boolean(profile.reason));

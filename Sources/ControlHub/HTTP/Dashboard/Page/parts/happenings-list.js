@@ -10,7 +10,7 @@ export function happeningsList({ signal, matches, query = '', limit = 8, nothing
   const none = h('p', { class: 'quiet small', text: nothing });
   const element = h('div', {}, rows, none);
   const update = () => {
-    const found = happenings(matches).slice(0, limit);
+    const found = happenings(matches, limit);
     keyed(rows, found, (item) => item.key, happeningRow);
     show(none, found.length === 0);
   };
@@ -26,9 +26,8 @@ function happeningRow(first) {
   const time = timeElement('ago');
   time.set(first.at);
   const text = h('span', { class: 'wrap' });
-  setText(text, first.text);
   const row = h('li', {}, mark, text, h('span', { class: 'caption nowrap' }, time));
   setAttribute(row, 'data-tone', first.tone);
-  row.update = () => {};
+  row.update = (item) => setText(text, item.text);
   return row;
 }

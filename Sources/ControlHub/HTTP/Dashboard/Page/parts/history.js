@@ -29,11 +29,19 @@ export function historyPanel({ signal, path, charts, live, isLiveOnly = false })
 
   let isAbsent = isLiveOnly;
   const seen = [];
+  let kept = { items: [], step: range.step };
   signal.addEventListener('abort', live((point) => {
     seen.push(point);
     if (seen.length > 2000) seen.shift();
     if (isAbsent) draw(seen, 15);
+    else if (range === ranges[0]) drawKept();
   }));
+
+  /** The hub's points and behind them those that came since: it stores in batches. */
+  function drawKept() {
+    const last = instant(kept.items.at(-1)?.at) || 0;
+    draw([...kept.items, ...(range === ranges[0] ? seen.filter((point) => instant(point.at) > last) : [])], kept.step);
+  }
 
   function choose(wanted) {
     range = wanted;
@@ -53,7 +61,8 @@ export function historyPanel({ signal, path, charts, live, isLiveOnly = false })
     try {
       const answer = await get(`${path}?since=${encodeURIComponent(since)}&step=${range.step}`, { signal });
       if (own !== round) return;
-      draw(answer.items ?? answer.points ?? [], answer.step_seconds ?? answer.step ?? range.step);
+      kept = { items: answer.items, step: answer.step_seconds || range.step };
+      drawKept();
       failure.set(null);
     } catch (error) {
       if (own !== round || signal.aborted) return;
@@ -66,7 +75,7 @@ export function historyPanel({ signal, path, charts, live, isLiveOnly = false })
   function draw(points, step) {
     const to = Date.now();
     const from = to - range.span;
-    const timed = points.map((point) => ({ ...point, time: instant(point.at ?? point.time) })).filter((point) => point.time >= from - step * 1000);
+    const timed = points.map((point) => ({ ...point, time: instant(point.at) })).filter((point) => point.time >= from - step * 1000);
     const grain = Math.max(step * 1000, usualDistance(timed));
     for (const { chart, of } of charts) {
       const values = timed.map((point, index) => ({ at: point.time, values: of(point, timed[index - 1]) }));

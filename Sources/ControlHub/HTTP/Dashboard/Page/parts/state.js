@@ -18,7 +18,7 @@ const words = {
   // Enrollment codes
   open: ['Open', 'busy'], redeemed: ['Used', 'ok'], used: ['Used', 'ok'],
   // Releases
-  succeeded: ['Succeeded', 'ok'], restored: ['Restored', 'warn'], rolled_back: ['Rolled back', 'warn'], attempted: ['Attempted', 'busy'], current: ['Current', 'ok'],
+  succeeded: ['Succeeded', 'ok'], returning: ['Going back', 'warn'], restored: ['Restored', 'warn'], rolled_back: ['Rolled back', 'warn'], attempted: ['Attempted', 'busy'], current: ['Current', 'ok'],
 };
 
 export const word = (state) => words[state]?.[0] ?? sentence(state ?? 'unknown');
