@@ -8,6 +8,7 @@ import Glibc
 ///     hub.lock                  locked while a hub serves from here
 ///     hub.address               where the running hub listens, `host:port`
 ///     hub.json                  how the hub is reached, for the other commands
+///     snapshots/                copies of workspaces, where the hub is asked to keep some
 ///     tls/                      the private authority and the server certificate
 struct DataDirectory: Sendable {
     let path: String

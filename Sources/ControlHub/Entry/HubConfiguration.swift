@@ -27,6 +27,9 @@ struct HubConfiguration: Sendable {
         case admissionBurst = "admission_burst"
         case sessionBurst = "session_burst"
         case sessionInterval = "session_interval"
+        case snapshotsKept = "snapshots_kept"
+        case snapshotBytes = "snapshot_bytes"
+        case snapshotInterval = "snapshot_interval"
 
         var key: ConfigKey { ConfigKey([rawValue]) }
         var isList: Bool { [.hostname, .trustedProxies].contains(self) }
@@ -50,6 +53,7 @@ struct HubConfiguration: Sendable {
     /// Proxies whose `X-Forwarded-For` is believed.
     var trustedProxies: Set<String>
     var admission: AdmissionGate.Settings
+    var snapshots = SnapshotBounds()
 
     /// Reads the three sources. Throws `StartFailure` naming the option that is wrong.
     ///
@@ -126,6 +130,16 @@ struct HubConfiguration: Sendable {
         admission.handshakes.burst = try count(.admissionBurst, from: 1) ?? admission.handshakes.burst
         admission.sessionsPerNode = try count(.sessionBurst, from: 1) ?? admission.sessionsPerNode
         admission.sessionInterval = try duration(.sessionInterval) ?? admission.sessionInterval
+        snapshots.keptPerBot = try count(.snapshotsKept, from: 0) ?? snapshots.keptPerBot
+        guard snapshots.keptPerBot <= SnapshotBounds.mostPerBot else {
+            throw StartFailure(.configuration, "snapshots_kept must be at most \(SnapshotBounds.mostPerBot).")
+        }
+        snapshots.totalBytes =
+            try text(.snapshotBytes).map { try Self.parseBytes($0, name: "snapshot_bytes") } ?? snapshots.totalBytes
+        snapshots.interval = try duration(.snapshotInterval) ?? snapshots.interval
+        guard snapshots.interval == .zero || snapshots.interval >= .seconds(60) else {
+            throw StartFailure(.configuration, "snapshot_interval must be at least 1m, or 0.")
+        }
         guard thresholds.heartbeatInterval >= .milliseconds(100), thresholds.heartbeatInterval <= .seconds(3600) else {
             throw StartFailure(.configuration, "heartbeat_interval must lie between 100ms and 1h.")
         }
@@ -244,6 +258,18 @@ struct HubConfiguration: Sendable {
             throw StartFailure(.configuration, "\(name) \"\(text)\" must be a whole number from \(least) to 1000000.")
         }
         return number
+    }
+
+    /// Reads 500M, 10G, 1T; a bare number counts bytes.
+    static func parseBytes(_ text: String, name: String) throws -> UInt64 {
+        let digits = text.prefix { $0.isASCII && $0.isNumber }
+        let shifts: [String: UInt64] = ["": 0, "k": 10, "M": 20, "G": 30, "T": 40]
+        guard let number = UInt64(digits), number <= 1 << 40, let shift = shifts[String(text.dropFirst(digits.count))],
+            number <= UInt64.max >> shift
+        else {
+            throw StartFailure(.configuration, "\(name) \"\(text)\" must be a size like 500M, 10G or 1T.")
+        }
+        return number << shift
     }
 
     private static func absolute(_ path: String) -> String {

@@ -30,7 +30,9 @@ struct MonitorPacketStore: Sendable {
                 let bot = BotID(rawValue: packet.botID)
                 // What a node says of bots that were never placed on it is not kept, only acknowledged.
                 let placement = try BotStore.placement(db, bot)
-                guard placement == nil || placement == node else { continue }
+                guard try placement.map({ try $0.node == node || BotStore.wasPlaced(db, bot, on: node) }) ?? true else {
+                    continue
+                }
                 guard var stored = try Self.insert(db, packet, json, journal: journal, node: node, at: date) else {
                     continue
                 }

@@ -22,6 +22,7 @@ enum BotReason: String, Sendable, Codable {
     case imageMissing = "image_missing"
     case pullRefused = "pull_refused"
     case notRestarted = "not_restarted"
+    case trialEnded = "trial_ended"
     // stopped
     case completed
 }

@@ -24,6 +24,15 @@ enum HubMigrations {
             try db.execute(sql: MigrationDeployments.sql)
         }
         migrator.registerMigration(MigrationNodeCalls.name, migrate: MigrationNodeCalls.apply)
+        migrator.registerMigration(MigrationStrays.name) { db in
+            try db.execute(sql: MigrationStrays.sql)
+        }
+        migrator.registerMigration(MigrationSnapshots.name) { db in
+            try db.execute(sql: MigrationSnapshots.sql)
+        }
+        migrator.registerMigration(MigrationLogPlaces.name) { db in
+            try db.execute(sql: MigrationLogPlaces.sql)
+        }
         return migrator
     }
 
