@@ -14,6 +14,7 @@ OURS := Sources Tests Benchmarks Fuzz/Package.swift Fuzz/Sources Package.swift
 ARGS ?=
 
 .PHONY: help deps build test check fmt proto demo browser-test screenshots bench-page conformance nanobot-test simulate fuzz-smoke flap kill-test bench-idle bench-link bench-memory bench-migrate bench-runtime bench-websocket soak docker-test api-test bench-telemetry clean
+.PHONY: help deps build test check fmt proto demo browser-test screenshots bench-page conformance nanobot-test simulate fuzz-smoke flap kill-test deploy-faults bench-idle bench-link bench-memory bench-runtime bench-websocket soak docker-test api-test bench-telemetry clean
 
 help: ## Lists these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -69,6 +70,11 @@ fuzz-smoke: deps ## Every fuzz target under AddressSanitizer, for SECONDS=60 tog
 
 kill-test: deps ## kill -9 of hub, agent and supervisor, ROUNDS=300 times from SEED=1; everything counted in the end
 	@scripts/kill-test.py --rounds $(or $(ROUNDS),300) --seed $(or $(SEED),1)
+
+deploy-faults: deps ## Every step of a deployment × everything that can go wrong in it; CELLS="verify,link cut"
+	@scripts/build.sh $(BUILD_FLAGS)
+	DEPLOY_FAULTS="$(or $(CELLS),all)" swift test $(BUILD_FLAGS) --skip-build --disable-xctest --filter DeployFaultTests
+
 api-test: deps ## The API of a real hub: roles, hostile senders, secrets, metrics, schemathesis; EXAMPLES=50, TABLE=docs/api-hostile.md
 	swift build $(BUILD_FLAGS) --product edge-agent
 	swift build $(BUILD_FLAGS) --product control-hub

@@ -23,6 +23,8 @@ struct Bot: Sendable {
     let createdAt: Date
     /// Nil until a node has reported it.
     var status: WireBotStatus?
+    /// The offset from which the bot's log lies on its node; what comes before lies where it was before.
+    var logBegin: UInt64 = 0
 }
 
 extension WireBotPhase {

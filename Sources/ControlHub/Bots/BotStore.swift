@@ -7,7 +7,11 @@ import WireFormat
 struct BotStore: Sendable {
     let database: HubDatabase
 
-    private static let select = "SELECT b.*, n.name AS node_name FROM bots b LEFT JOIN nodes n ON n.id = b.node_id"
+    private static let select = """
+        SELECT b.*, n.name AS node_name,
+            (SELECT max(p.begins_at) FROM log_places p WHERE p.bot_id = b.id) AS log_begin
+        FROM bots b LEFT JOIN nodes n ON n.id = b.node_id
+        """
 
     func list(node: NodeID? = nil, after: BotID? = nil, limit: Int = .max) async throws -> [Bot] {
         try await database.read { db in
@@ -125,10 +129,32 @@ struct BotStore: Sendable {
         )
     }
 
-    /// Where a bot, deleted or not, is placed; nil for one the hub has never known.
-    static func placement(_ db: Database, _ id: BotID) throws -> NodeID? {
-        try String.fetchOne(db, sql: "SELECT node_id FROM bots WHERE id = ?", arguments: [id.rawValue])
-            .map(NodeID.init(rawValue:))
+    /// Where a bot, deleted or not, is placed, and under which epoch; nil for one the hub has never known.
+    static func placement(
+        _ db: Database,
+        _ id: BotID
+    ) throws -> (node: NodeID, epoch: UInt64, isDeleted: Bool)? {
+        try Row.fetchOne(
+            db,
+            sql: "SELECT node_id, placement_epoch, deleted_at FROM bots WHERE id = ?",
+            arguments: [id.rawValue]
+        ).map { row in
+            let deletedAt: Int64? = row["deleted_at"]
+            return (
+                NodeID(rawValue: row["node_id"]), UInt64(clamping: row["placement_epoch"] as Int64), deletedAt != nil
+            )
+        }
+    }
+
+    /// Whether a bot was placed on a node once, or was to be: what it wrote there may come late.
+    static func wasPlaced(_ db: Database, _ id: BotID, on node: NodeID) throws -> Bool {
+        try Bool.fetchOne(
+            db,
+            sql: """
+                SELECT EXISTS (SELECT 1 FROM deployments WHERE bot_id = ?1 AND (source_node_id = ?2 OR target_node_id = ?2))
+                """,
+            arguments: [id.rawValue, node.rawValue]
+        ) ?? false
     }
 
     /// The launch that the bot's node last reported.
@@ -204,7 +230,8 @@ struct BotStore: Sendable {
             config: try JSONDecoder().decode(JSONValue.self, from: Data(config.utf8)),
             placementEpoch: UInt64(clamping: row["placement_epoch"] as Int64),
             createdAt: Date(unixMilliseconds: row["created_at"]),
-            status: try status.map { try WireBotStatus(serializedBytes: $0) }
+            status: try status.map { try WireBotStatus(serializedBytes: $0) },
+            logBegin: UInt64(clamping: row["log_begin"] as Int64? ?? 0)
         )
     }
 }

@@ -58,6 +58,7 @@ struct NewCommand: Sendable {
         case .inspectNode: "inspect_node"
         case .installWorkspace: "install_workspace"
         case .discardTransfer: "discard_transfer"
+        case .measureWorkspace: "measure_workspace"
         }
     }
 

@@ -90,13 +90,13 @@ struct CommandOperations: Sendable {
     }
 
     func stop(_ bot: BotID, by actor: Actor) async throws -> CommandID {
-        try await control(bot, .stopped, action: "bot.stop", by: actor) { bot in [Self.stopBody(bot)] }
+        try await control(bot, .stopped, action: "bot.stop", by: actor) { bot in [Self.stopBody(bot.id)] }
     }
 
     /// Stops and starts the bot; the start's command is returned.
     func restart(_ bot: BotID, by actor: Actor) async throws -> CommandID {
         try await control(bot, .running, action: "bot.restart", by: actor) { bot in
-            [Self.stopBody(bot), try Self.startBody(bot)]
+            [Self.stopBody(bot.id), try Self.startBody(bot)]
         }
     }
 
@@ -241,6 +241,7 @@ struct CommandOperations: Sendable {
             }
             for command in new { try CommandStore.insert(db, command, at: date) }
             if isDeleting {
+                try CommandStore.insertLogRemovals(db, bot, by: actor, at: date)
                 try BotStore.markDeleted(db, id, at: date)
             } else {
                 try BotStore.setDesired(db, id, desired)
@@ -280,21 +281,26 @@ struct CommandOperations: Sendable {
         )
     }
 
-    static func startBody(_ bot: Bot) throws -> WireCommand.OneOf_Body {
+    /// - Parameter lease: on trial: the longest time without a word from the hub; nil for good.
+    static func startBody(_ bot: Bot, lease: Duration? = nil) throws -> WireCommand.OneOf_Body {
         var specification = WireBotSpecification()
         specification.botID = bot.id.rawValue
         specification.name = bot.name
         specification.runtimeProfile = bot.runtimeProfile
         specification.placementEpoch = bot.placementEpoch
         specification.configJson = try JSONEncoder().encode(bot.config)
+        specification.logBeginsAt = bot.logBegin
+        specification.leaseMs = lease.map { UInt32(clamping: $0.milliseconds) } ?? 0
         var body = WireStartBot()
         body.bot = specification
         return .startBot(body)
     }
 
-    private static func stopBody(_ bot: Bot) -> WireCommand.OneOf_Body {
+    /// - Parameter epoch: no start under a lower one is carried out by the node any more; 0 says nothing about that.
+    static func stopBody(_ bot: BotID, below epoch: UInt64 = 0) -> WireCommand.OneOf_Body {
         var body = WireStopBot()
-        body.botID = bot.id.rawValue
+        body.botID = bot.rawValue
+        body.placementEpoch = epoch
         return .stopBot(body)
     }
 }

@@ -39,6 +39,24 @@ struct CommandStore: Sendable {
         )
     }
 
+    /// Nodes on which a deleted bot was before still have its log from there.
+    static func insertLogRemovals(_ db: Database, _ bot: Bot, by actor: Actor, at date: Date) throws {
+        for node in Set(try LogPlaceStore.list(db, bot.id).map(\.node)) where node != bot.nodeID {
+            guard try NodeStore.find(db, node) != nil else { continue }
+            let command = NewCommand(
+                id: .make(at: date),
+                node: node,
+                bot: bot.id,
+                messageID: nil,
+                body: .removeBot(.with { $0.botID = bot.id.rawValue }),
+                isRepeatable: true,
+                timeToLive: CommandOperations.TimeToLive.remove,
+                actor: actor
+            )
+            try insert(db, command, at: date)
+        }
+    }
+
     /// Replaces waiting starts and stops of a bot, which a newer wish has made pointless.
     static func supersede(_ db: Database, bot: BotID, at date: Date) throws -> [CommandID] {
         try String.fetchAll(

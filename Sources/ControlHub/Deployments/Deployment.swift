@@ -48,6 +48,16 @@ enum DeploymentState: String, Sendable, Codable, CaseIterable {
     var isOpen: Bool { self == .running || self == .returning }
 }
 
+/// Where the bot's workspace on the target comes from.
+enum WorkspaceOrigin: String, Sendable, Codable, CaseIterable {
+    /// Carried over from the source.
+    case source
+    /// What lies at the target already, or nothing.
+    case target
+    /// A snapshot that the hub keeps.
+    case snapshot
+}
+
 /// Why a deployment did not go on.
 struct DeploymentFailure: Error, Sendable, Equatable, Codable {
     /// Stable and machine-readable.
@@ -82,12 +92,17 @@ struct Deployment: Sendable {
     let target: Placement
     /// The source is given up without being asked.
     let isForced: Bool
+    let origin: WorkspaceOrigin
+    /// Of the origin `snapshot`.
+    var snapshot: String?
     /// The bot was wanted running when it began, and is so again at the end.
     let wasRunning: Bool
     var state: DeploymentState
     var step: DeploymentStep
     /// Under which the target starts the bot; nil until the record names the target.
     var targetEpoch: UInt64?
+    /// The target has said that it knows of the commit.
+    var isConfirmed = false
     var isCancelRequested: Bool
     var failedStep: DeploymentStep?
     var failure: DeploymentFailure?
@@ -100,7 +115,7 @@ struct Deployment: Sendable {
     var updatedAt: Date
     var finishedAt: Date?
 
-    /// Whether the workspace travels.
+    /// Whether another node is to have the bot.
     var isMove: Bool { source.node != target.node }
 
     /// How long nobody was there to answer; nil where the bot was not stopped, or is not back.

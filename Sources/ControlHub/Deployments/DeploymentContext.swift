@@ -8,16 +8,20 @@ struct DeploymentContext: Sendable {
     let nodes: NodeOperations
     let bots: BotOperations
     let commands: CommandOperations
+    let channel: any AgentChannel
     let transfers: WorkspaceTransfers
+    let snapshots: SnapshotOperations
     let events: EventFeed
     let clock: HubClock
     let logger: Logger
 
     /// Between two looks at the database, however much happens.
     private static let lookInterval = Duration.milliseconds(50)
+    /// For what comes with time alone.
+    private static let idleLookInterval = Duration.seconds(1)
 
-    /// Looks again whenever something has happened on the hub, until `look` finds something or the time is over, which
-    /// gives nil.
+    /// Looks again whenever something has happened on the hub, and once a second, until `look` finds something or the time
+    /// is over, which gives nil.
     func wait<Value: Sendable>(
         atMost limit: Duration,
         for look: @escaping @Sendable () async throws -> Value?
@@ -35,28 +39,52 @@ struct DeploymentContext: Sendable {
                 throw CancellationError()
             }
             group.addTask {
-                try await clock.sleep(deadline)
+                while clock.now() < deadline {
+                    try await clock.sleep(min(deadline, clock.now() + Self.idleLookInterval))
+                    if let value = try await look() { return value }
+                }
                 return nil
             }
             return try await group.next() ?? nil
         }
     }
 
+    /// How long a bot on trial on a node lives without a word from the hub.
+    func lease(on node: NodeID) -> Duration {
+        max(Self.shortestLease, nodes.registry.thresholds(of: node).heartbeatInterval * Self.heartbeatsPerLease)
+    }
+
+    private static let shortestLease = Duration.seconds(15)
+    private static let heartbeatsPerLease = 3
+    /// For the node to notice that a lease is over, and to kill.
+    private static let leaseReserve = Duration.seconds(5)
+
+    /// Whether a bot on trial on a node must have ended by itself. The node counts from when it sent the last heartbeat
+    /// that the hub has answered, which is before the hub had it.
+    func isLeaseOver(on node: NodeID) -> Bool {
+        guard let live = nodes.registry.live(node), let heardAt = live.heardAt ?? live.closedAt else { return false }
+        return clock.now() - heardAt > lease(on: node) + Self.leaseReserve
+    }
+
     /// Has a node do something for a deployment.
     ///
+    /// - Parameter isHopeless: nothing will come of waiting on.
     /// - Returns: the command when it has ended, or nil when it had not by then; it is then cancelled if it still waits.
     /// - Throws: `HubError` where it could not be queued.
     func perform(
         _ body: WireCommand.OneOf_Body,
         on node: NodeID,
         for bot: BotID,
-        atMost limit: Duration
+        atMost limit: Duration,
+        unless isHopeless: @escaping @Sendable () -> Bool = { false }
     ) async throws -> Command? {
         let id = try await commands.enqueue(body, for: node, bot: bot, timeToLive: limit, repeatable: true)
-        let ended = try await wait(atMost: limit) {
+        let found = try await wait(atMost: limit) { () -> Command?? in
             let command = try await commands.store.command(id)
-            return [.queued, .delivered, .running].contains(command.state) ? nil : command
+            if ![.queued, .delivered, .running].contains(command.state) { return .some(command) }
+            return isHopeless() ? .some(nil) : nil
         }
+        let ended = found ?? nil
         if ended == nil {
             // `try?`: it was handed out or has ended in this moment.
             _ = try? await commands.cancel(id, by: .hub)
@@ -66,7 +94,11 @@ struct DeploymentContext: Sendable {
 
     /// Has a node do something when it can, however late that is.
     func leave(_ body: WireCommand.OneOf_Body, on node: NodeID, for bot: BotID) async throws {
-        _ = try await commands.enqueue(
+        _ = try await enqueue(body, on: node, for: bot)
+    }
+
+    func enqueue(_ body: WireCommand.OneOf_Body, on node: NodeID, for bot: BotID) async throws -> CommandID {
+        try await commands.enqueue(
             body,
             for: node,
             bot: bot,

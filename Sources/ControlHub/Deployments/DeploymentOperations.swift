@@ -37,6 +37,7 @@ struct DeploymentOperations: Sendable {
             source: source,
             target: target,
             isForced: wish.isForced,
+            origin: try await forcedOrigin(id, wish),
             wasRunning: isRunning,
             comparesWorkspaces: true
         )
@@ -58,8 +59,8 @@ struct DeploymentOperations: Sendable {
         return try await begin(bot, source, target, isForced: wish.isForced, action: "bot.deploy", by: actor)
     }
 
-    /// Brings a bot back to where and how it was before a deployment: node, profile, image and configuration. The
-    /// workspace comes along as it is now.
+    /// Brings a bot back to where and how it was before a deployment: node, profile, image and configuration, and the
+    /// workspace where a snapshot of it was kept. Otherwise the workspace comes along as it is now.
     func rollBack(_ id: BotID, before deployment: DeploymentID?, by actor: Actor) async throws -> Deployment {
         if let begun = try await begunBefore("bot.rollback") { return begun }
         let bot = try await context.bots.store.bot(id)
@@ -73,8 +74,17 @@ struct DeploymentOperations: Sendable {
                     : "There is no deployment \(deployment?.rawValue ?? "") of this bot that succeeded."
             )
         }
-        let (source, _) = try Self.placements(bot, Wish())
-        return try await begin(bot, source, undone.source, isForced: false, action: "bot.rollback", by: actor)
+        let kept = try await context.snapshots.store.list(id).first { $0.deployment == undone.id }
+        return try await begin(
+            bot,
+            try Self.placement(of: bot),
+            undone.source,
+            isForced: false,
+            from: kept == nil ? .source : .snapshot,
+            snapshot: kept?.id,
+            action: "bot.rollback",
+            by: actor
+        )
     }
 
     /// Ends a deployment that is not committed yet; the bot goes back to where it was. Throws `notCancellable`.
@@ -106,12 +116,22 @@ struct DeploymentOperations: Sendable {
         return cancelled
     }
 
+    /// Throws `deploymentRunning` where the bot is being deployed.
+    func requireNone(of bot: BotID) async throws {
+        try await context.database.read { db in try DeploymentStore.requireNone(db, of: bot) }
+    }
+
     // MARK: - Parts
 
     /// What this request has begun before. Asked first: what it began may be why it could not begin now.
     private func begunBefore(_ action: String) async throws -> Deployment? {
         guard let id = try await context.database.past(DeploymentID.self, named: action) else { return nil }
         return try await store.deployment(id)
+    }
+
+    private func forcedOrigin(_ bot: BotID, _ wish: Wish) async throws -> WorkspaceOrigin {
+        guard wish.isForced else { return .source }
+        return try await context.snapshots.store.list(bot).isEmpty ? .target : .snapshot
     }
 
     /// Said where nothing is known of the bot: ending, the last changes, starting.
@@ -121,32 +141,43 @@ struct DeploymentOperations: Sendable {
         try await store.list(bot, before: nil, limit: 20).lazy.compactMap(\.downtime).first
     }
 
-    private static func placements(_ bot: Bot, _ wish: Wish) throws -> (source: Placement, target: Placement) {
-        let source = Placement(
+    static func placement(of bot: Bot) throws -> Placement {
+        Placement(
             node: bot.nodeID,
             runtimeProfile: bot.runtimeProfile,
             image: bot.image,
             config: try BotOperations.checked(bot.config)
         )
+    }
+
+    private static func placements(_ bot: Bot, _ wish: Wish) throws -> (source: Placement, target: Placement) {
+        let source = try placement(of: bot)
         let profile = wish.runtimeProfile ?? bot.runtimeProfile
         // An image belongs to the profile it was chosen for.
         let image = wish.image ?? (profile == bot.runtimeProfile ? bot.image : nil)
         return (source, Placement(node: wish.node ?? bot.nodeID, runtimeProfile: profile, image: image, config: nil))
     }
 
-    private func begin(
+    /// - Parameter origin: nil: the source's workspace, or without the source what the target has.
+    func begin(
         _ bot: Bot,
         _ source: Placement,
         _ target: Placement,
         isForced: Bool,
+        from origin: WorkspaceOrigin? = nil,
+        snapshot: SnapshotID? = nil,
         action: String,
         by actor: Actor
     ) async throws -> Deployment {
+        let latest = isForced && origin == nil ? try await context.snapshots.store.list(bot.id).first : nil
+        let snapshot = snapshot ?? latest?.id
+        let origin = origin ?? (isForced ? (latest == nil ? .target : .snapshot) : .source)
         let (facts, _) = try await PreflightReader(context: context).facts(
             bot: bot.id,
             source: source,
             target: target,
             isForced: isForced,
+            origin: origin,
             wasRunning: bot.desiredState == .running,
             comparesWorkspaces: false
         )
@@ -162,6 +193,8 @@ struct DeploymentOperations: Sendable {
             source: source,
             target: target,
             isForced: isForced,
+            origin: origin,
+            snapshot: snapshot?.rawValue,
             wasRunning: bot.desiredState == .running,
             state: .running,
             step: .preflight,

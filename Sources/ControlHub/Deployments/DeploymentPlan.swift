@@ -1,23 +1,27 @@
 /// Which steps a deployment takes, and which of them can be left again.
 struct DeploymentPlan: Sendable, Equatable {
-    /// The workspace is carried to another node.
+    /// A workspace is carried to the target.
     var copies: Bool
+    /// It is the source's, which may have changed since the pre-copy.
+    var copiesFromSource: Bool
     /// The bot is stopped and started; false for one that does not run.
     var isRunning: Bool
     /// There is another node to tidy up.
     var isMove: Bool
 
-    init(copies: Bool, isRunning: Bool, isMove: Bool) {
+    init(copies: Bool, isRunning: Bool, isMove: Bool, copiesFromSource: Bool = true) {
         self.copies = copies
+        self.copiesFromSource = copiesFromSource
         self.isRunning = isRunning
         self.isMove = isMove
     }
 
     init(_ deployment: Deployment) {
         self.init(
-            copies: deployment.isMove && !deployment.isForced,
+            copies: deployment.origin == .snapshot || deployment.isMove && deployment.origin == .source,
             isRunning: deployment.wasRunning,
-            isMove: deployment.isMove
+            isMove: deployment.isMove,
+            copiesFromSource: deployment.origin == .source
         )
     }
 
@@ -31,11 +35,12 @@ struct DeploymentPlan: Sendable, Equatable {
     private func takes(_ step: DeploymentStep) -> Bool {
         switch step {
         case .preflight, .commit: true
-        case .preCopy, .deltaCopy, .verify: copies
+        case .preCopy, .verify: copies
+        case .deltaCopy: copies && copiesFromSource
         // A copy of a bot that does not run is taken in one go: nothing changes it meanwhile.
         case .stop: isRunning
         case .start, .healthy: isRunning
-        case .cleanUp: isMove
+        case .cleanUp: isMove || copies
         }
     }
 

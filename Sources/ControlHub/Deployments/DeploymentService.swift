@@ -22,6 +22,7 @@ final class DeploymentQueue: Sendable {
 struct DeploymentService: Service {
     let context: DeploymentContext
     let queue: DeploymentQueue
+    let gate: DeploymentGate
 
     /// Before one is taken up again that stumbled over the hub's own database.
     private static let retryDelay = Duration.seconds(2)
@@ -42,7 +43,8 @@ struct DeploymentService: Service {
     private func run(_ id: DeploymentID) async {
         while true {
             do {
-                return try await DeploymentRunner(context: context, cancelWishes: queue.cancelWishes).run(id)
+                let runner = DeploymentRunner(context: context, cancelWishes: queue.cancelWishes, gate: gate)
+                return try await runner.run(id)
             } catch is CancellationError {
                 return
             } catch {

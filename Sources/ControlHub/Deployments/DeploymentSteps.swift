@@ -7,7 +7,7 @@ import WireFormat
 struct DeploymentSteps: Sendable {
     let context: DeploymentContext
 
-    private enum Limit {
+    enum Limit {
         /// For turns that are open when the bot is to stop.
         static let drain = Duration.seconds(30)
         /// A profile may give a bot longer to end than most need.
@@ -17,7 +17,13 @@ struct DeploymentSteps: Sendable {
         static let install = Duration.seconds(120)
         /// For a node that has gone away in the middle of a copy.
         static let link = Duration.seconds(60)
-        static let copyTries = 10
+        static let copyTries = 20
+        /// Between two of them.
+        static let copyPause = Duration.milliseconds(500)
+        /// For the target to say that it knows of the commit.
+        static let commit = Duration.seconds(60)
+        /// For what a target has still to remove of the bot.
+        static let removal = Duration.seconds(120)
     }
 
     /// Does one step. Throws `DeploymentFailure` where it cannot be done.
@@ -52,15 +58,32 @@ struct DeploymentSteps: Sendable {
             source: deployment.source,
             target: deployment.target,
             isForced: deployment.isForced,
+            origin: deployment.origin,
             wasRunning: deployment.wasRunning,
             // The pre-copy, which comes next, looks at the workspaces itself.
             comparesWorkspaces: false
         )
         if let failure = facts.facts.checks.failure { throw failure }
+        return try await snapshotBefore(deployment)
+    }
+
+    /// Keeps what the bot has now, where that is wanted: the workspace of the release that ends with this deployment.
+    private func snapshotBefore(_ deployment: Deployment) async throws -> Deployment {
+        let (bot, source) = (deployment.bot, deployment.source.node)
+        guard try await context.snapshots.kept(bot) > 0, context.nodes.registry.live(source)?.isConnected == true,
+            try await !context.snapshots.store.list(bot).contains(where: { $0.deployment == deployment.id })
+        else { return deployment }
+        var deployment = deployment
+        do {
+            _ = try await context.snapshots.take(bot, on: source, before: deployment.id, by: .hub)
+        } catch let error as HubError {
+            deployment.note = "No snapshot of the workspace could be taken before: \(error.detail)"
+        }
         return deployment
     }
 
     private func copy(_ deployment: Deployment) async throws -> Deployment {
+        try await waitForRemoval(deployment)
         let report = try await synchronize(deployment)
         if deployment.step == .deltaCopy, report.unstable > 0 {
             throw DeploymentFailure(
@@ -83,12 +106,36 @@ struct DeploymentSteps: Sendable {
         return deployment
     }
 
+    /// What the target was told to remove of the bot, after a move away from it, would take the copy with it.
+    private func waitForRemoval(_ deployment: Deployment) async throws {
+        let (bot, target) = (deployment.bot, deployment.target.node)
+        let isDone = try await context.wait(atMost: Limit.removal) {
+            try await context.database.read { db in
+                try !DeploymentStore.isRemovalOpen(db, of: bot, on: target)
+            } ? true : nil
+        }
+        guard isDone == nil else { return }
+        throw DeploymentFailure(
+            code: "removal_pending",
+            reason: "The target has not yet removed what it has of the bot from before.",
+            remedy: "See with GET /api/commands what holds it up, and deploy again."
+        )
+    }
+
     /// Goes on with the copy when a link was cut in between: what has come need not come again.
     private func synchronize(_ deployment: Deployment) async throws -> WireSyncReport {
         var triesLeft = Limit.copyTries
         while true {
             triesLeft -= 1
             do {
+                if deployment.origin == .snapshot {
+                    return try await context.snapshots.replay(
+                        SnapshotID(rawValue: deployment.snapshot ?? ""),
+                        to: deployment.target.node,
+                        transfer: deployment.id.rawValue,
+                        progress: { context.publish($0, of: deployment) }
+                    )
+                }
                 return try await context.transfers.run(
                     WorkspaceTransfers.Request(
                         bot: deployment.bot,
@@ -99,7 +146,9 @@ struct DeploymentSteps: Sendable {
                     progress: { context.publish($0, of: deployment) }
                 )
             } catch let error as HubError where triesLeft > 0 && Self.mayPass(error) {
-                let nodes = [deployment.source.node, deployment.target.node]
+                try await context.clock.sleep(context.clock.now() + Limit.copyPause)
+                let nodes =
+                    [deployment.target.node] + (deployment.origin == .source ? [deployment.source.node] : [])
                 let areBack = try await context.wait(atMost: Limit.link) { () -> Bool? in
                     nodes.allSatisfy { context.nodes.registry.live($0)?.isConnected == true } ? true : nil
                 }
@@ -109,7 +158,8 @@ struct DeploymentSteps: Sendable {
     }
 
     private static func mayPass(_ error: HubError) -> Bool {
-        [.nodeOffline, .agentTimeout, .transferFailed].contains(error.code)
+        // Busy: what a hub before this one had begun has not ended there yet.
+        [.nodeOffline, .agentTimeout, .transferFailed, .hubBusy].contains(error.code)
     }
 
     private func stop(_ deployment: Deployment) async throws -> Deployment {
@@ -120,20 +170,26 @@ struct DeploymentSteps: Sendable {
             return open == 0 ? true : nil
         }
         var deployment = deployment
-        deployment.stoppedAt = context.clock.date()
-        guard !deployment.isForced else { return deployment }
-        try await stop(deployment.bot, on: deployment.source.node)
-        return deployment
-    }
-
-    private func stop(_ bot: BotID, on node: NodeID) async throws {
-        let body = WireCommand.OneOf_Body.stopBot(.with { $0.botID = bot.rawValue })
+        if deployment.stoppedAt == nil {
+            // Before the bot stops: the hub that begins this step anew would count from too late.
+            deployment.stoppedAt = context.clock.date()
+            try await context.store(deployment)
+        }
+        let source = deployment.source.node
+        // Without force the source is asked however long it is away; with it only where it is there.
+        if deployment.isForced, context.nodes.registry.live(source)?.isConnected != true { return deployment }
         try Self.require(
-            try await context.perform(body, on: node, for: bot, atMost: Limit.stop),
+            try await context.perform(
+                CommandOperations.stopBody(deployment.bot),
+                on: source,
+                for: deployment.bot,
+                atMost: Limit.stop
+            ),
             code: "stop_failed",
             doing: "stopping the bot",
             within: Limit.stop
         )
+        return deployment
     }
 
     private func verify(_ deployment: Deployment) async throws -> Deployment {
@@ -158,7 +214,7 @@ struct DeploymentSteps: Sendable {
         let bot = try await context.bots.store.bot(deployment.bot)
         try Self.require(
             try await context.perform(
-                try CommandOperations.startBody(bot),
+                try CommandOperations.startBody(bot, lease: context.lease(on: deployment.target.node)),
                 on: deployment.target.node,
                 for: bot.id,
                 atMost: Limit.command
@@ -173,9 +229,18 @@ struct DeploymentSteps: Sendable {
     /// The record names the target; once, however often this is called.
     private func placed(_ deployment: Deployment) async throws -> Deployment {
         guard deployment.targetEpoch == nil else { return deployment }
+        let logEnd = try await logEnd(deployment)
         let placed = try await context.database.write { db in
             var placed = deployment
             placed.targetEpoch = try DeploymentStore.place(db, deployment.bot, deployment.target)
+            try StrayStore.forget(db, deployment.bot, on: deployment.target.node)
+            try LogPlaceStore.move(
+                db,
+                deployment.bot,
+                from: deployment.source.node,
+                to: deployment.target.node,
+                at: logEnd
+            )
             try DeploymentStore.update(db, placed)
             return placed
         }
@@ -183,9 +248,18 @@ struct DeploymentSteps: Sendable {
         return placed
     }
 
+    /// How long the bot's log has become at the source; nil where that cannot say.
+    private func logEnd(_ deployment: Deployment) async throws -> UInt64? {
+        let status = try await context.bots.store.bot(deployment.bot).status
+        // It has never run.
+        guard let status else { return deployment.isForced ? nil : 0 }
+        return status.phase.isDown && (status.logEnd > 0 || status.launchID.isEmpty) ? status.logEnd : nil
+    }
+
     private func healthy(_ deployment: Deployment) async throws -> Deployment {
-        enum Health { case ready, ended(String) }
+        enum Health { case ready, ended(String), unheard }
         let health = try await context.wait(atMost: Limit.ready) { () -> Health? in
+            if context.isLeaseOver(on: deployment.target.node) { return .unheard }
             guard let status = try await context.bots.store.bot(deployment.bot).status,
                 status.placementEpoch == deployment.targetEpoch
             else { return nil }
@@ -203,6 +277,12 @@ struct DeploymentSteps: Sendable {
                 reason: "The bot ended on the target before it was ready: \(reason)",
                 remedy: "Look at the end of its log there, set that right and deploy again."
             )
+        case .unheard?:
+            throw DeploymentFailure(
+                code: "target_lost",
+                reason: "The target was not heard of any more before its copy was ready, so that copy has ended itself.",
+                remedy: "See that the target's agent is connected, and deploy again."
+            )
         case nil:
             throw DeploymentFailure(
                 code: "not_healthy",
@@ -216,104 +296,69 @@ struct DeploymentSteps: Sendable {
     }
 
     private func commit(_ deployment: Deployment) async throws -> Deployment {
-        let deployment = try await placed(deployment)
+        var deployment = try await placed(deployment)
         context.commands.arrivals.notify(deployment.target.node)
+        guard deployment.wasRunning, !deployment.isConfirmed else { return deployment }
+        // The same start again without a lease ends the trial and leaves the bot running.
+        let bot = try await context.bots.store.bot(deployment.bot)
+        let body = try CommandOperations.startBody(bot)
+        let command = try await context.perform(
+            body,
+            on: bot.nodeID,
+            for: bot.id,
+            atMost: Limit.commit,
+            unless: { context.isLeaseOver(on: bot.nodeID) }
+        )
+        switch command?.state {
+        case .done?: deployment.isConfirmed = true
+        case .failed?:
+            deployment.note =
+                "The bot is on the target for good, but did not go on there: \(command?.message ?? "no reason was given")"
+        default:
+            try await context.leave(body, on: bot.nodeID, for: bot.id)
+            deployment.note =
+                "The target was not heard of when this was committed. The bot is started there as soon as it is back; the "
+                + "source keeps its workspace until you discard it."
+        }
         return deployment
     }
 
     private func cleanUp(_ deployment: Deployment) async throws -> Deployment {
-        let bot = deployment.bot.rawValue
-        if !deployment.isForced {
+        let (bot, source) = (deployment.bot, deployment.source.node)
+        if DeploymentPlan(deployment).copies {
             try await context.leave(
-                .discardTransfer(.with { ($0.botID, $0.transferID) = (bot, deployment.id.rawValue) }),
-                on: deployment.target.node,
-                for: deployment.bot
-            )
-        }
-        // What could not be carried over stays, for the operator to fetch.
-        try await context.leave(
-            .removeBot(.with { ($0.botID, $0.keepWorkspace) = (bot, deployment.isForced) }),
-            on: deployment.source.node,
-            for: deployment.bot
-        )
-        return deployment
-    }
-
-    // MARK: - Back
-
-    /// Brings the bot back to where it was, as far as that has to be done.
-    func goBack(_ deployment: Deployment) async throws -> Deployment {
-        var deployment = deployment
-        let bot = deployment.bot
-        var isToStart = deployment.wasRunning && DeploymentPlan.holdsMessages(in: deployment.step)
-        if deployment.targetEpoch != nil {
-            // First the copy on the target, so that there are never two.
-            do throws(any Error) {
-                try await stop(bot, on: deployment.target.node)
-            } catch let failure as DeploymentFailure {
-                deployment.note =
-                    "The copy on the target could not be stopped for certain (\(failure.reason)). It is as soon as the "
-                    + "target answers."
-            }
-            let before = deployment
-            deployment = try await context.database.write { db in
-                var back = before
-                var place = before.source
-                // The operator may have changed it since.
-                place.config = before.target.config == nil ? nil : before.source.config
-                _ = try DeploymentStore.place(db, bot, place)
-                back.targetEpoch = nil
-                try DeploymentStore.update(db, back)
-                return back
-            }
-            context.bots.publish(bot, change: "placement", at: context.clock.date())
-            isToStart = deployment.wasRunning
-        }
-        if isToStart { deployment = await startAgain(deployment) }
-        if deployment.isMove, !deployment.isForced {
-            let id = deployment.id.rawValue
-            try await context.leave(
-                .discardTransfer(.with { ($0.botID, $0.transferID) = (bot.rawValue, id) }),
+                .discardTransfer(.with { ($0.botID, $0.transferID) = (bot.rawValue, deployment.id.rawValue) }),
                 on: deployment.target.node,
                 for: bot
             )
-            if [.verify, .start, .healthy].contains(deployment.failedStep ?? .preflight) {
-                try await context.leave(
-                    .removeBot(.with { $0.botID = bot.rawValue }),
-                    on: deployment.target.node,
-                    for: bot
-                )
-            }
         }
+        let isCarriedOver = deployment.origin == .source && (deployment.isConfirmed || !deployment.wasRunning)
+        guard deployment.isMove else { return deployment }
+        guard !isCarriedOver else {
+            try await context.leave(
+                .removeBot(.with { ($0.botID, $0.keepLog) = (bot.rawValue, true) }),
+                on: source,
+                for: bot
+            )
+            return deployment
+        }
+        // What was not carried over stays there, for the operator to recover or discard.
+        let date = context.clock.date()
+        let reason =
+            deployment.isForced
+                ? "The bot was moved away by force while this node could not be asked."
+            : deployment.origin == .target
+                ? "The bot was recovered from another node; this is what it had here."
+                : "The bot was moved away, and the target was not heard of when that was committed."
+        let epoch = try await context.database.write { db in
+            try StrayStore.note(db, bot, on: source, reason: reason, deployment: deployment.id, at: date)
+            return try BotStore.placement(db, bot)?.epoch ?? 0
+        }
+        try await context.leave(CommandOperations.stopBody(bot, below: epoch), on: source, for: bot)
         return deployment
     }
 
-    private func startAgain(_ deployment: Deployment) async -> Deployment {
-        var deployment = deployment
-        do {
-            let bot = try await context.bots.store.bot(deployment.bot)
-            let body = try CommandOperations.startBody(bot)
-            let command = try await context.perform(body, on: bot.nodeID, for: bot.id, atMost: Limit.command)
-            try Self.require(command, code: "start_failed", doing: "starting the bot again", within: Limit.command)
-            let isReady = try await context.wait(atMost: Limit.ready) {
-                let status = try await context.bots.store.bot(bot.id).status
-                return status?.phase == .ready && status?.placementEpoch == bot.placementEpoch ? true : nil
-            }
-            if isReady != nil { deployment.readyAt = context.clock.date() }
-        } catch {
-            let reason = (error as? DeploymentFailure)?.reason ?? "\(error)"
-            deployment.note = [deployment.note, "The bot is not back yet on its source: \(reason)"]
-                .compactMap(\.self).joined(separator: " ")
-            // The record says that it is to run there, whenever the source can.
-            let bot = try? await context.bots.store.bot(deployment.bot)
-            if let bot, let body = try? CommandOperations.startBody(bot) {
-                try? await context.leave(body, on: bot.nodeID, for: bot.id)
-            }
-        }
-        return deployment
-    }
-
-    private static func require(_ command: Command?, code: String, doing: String, within limit: Duration) throws {
+    static func require(_ command: Command?, code: String, doing: String, within limit: Duration) throws {
         switch command?.state {
         case .done?: break
         case nil, .expired?, .cancelled?:

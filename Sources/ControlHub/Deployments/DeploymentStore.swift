@@ -66,14 +66,15 @@ struct DeploymentStore: Sendable {
             sql: """
                 INSERT INTO deployments (id, bot_id, actor, created_at, updated_at, source_node_id, source_profile,
                     source_image, source_config, target_node_id, target_profile, target_image, target_config, is_forced,
-                    was_running, state, step)
-                VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+                    workspace_from, snapshot_id, was_running, state, step)
+                VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
                 """,
             arguments: [
                 new.id.rawValue, new.bot.rawValue, new.actor, new.createdAt.unixMilliseconds,
                 new.updatedAt.unixMilliseconds, new.source.node.rawValue, new.source.runtimeProfile, new.source.image,
                 new.source.config, new.target.node.rawValue, new.target.runtimeProfile, new.target.image,
-                new.target.config, new.isForced, new.wasRunning, new.state.rawValue, new.step.rawValue,
+                new.target.config, new.isForced, new.origin.rawValue, new.snapshot,
+                new.wasRunning, new.state.rawValue, new.step.rawValue,
             ]
         )
     }
@@ -83,13 +84,13 @@ struct DeploymentStore: Sendable {
         let holds = deployment.state.isOpen && DeploymentPlan.holdsMessages(in: deployment.step)
         try db.execute(
             sql: """
-                UPDATE deployments SET state = ?, step = ?, target_epoch = ?, holds_messages = ?, failed_step = ?,
+                UPDATE deployments SET state = ?, step = ?, target_epoch = ?, is_confirmed = ?, holds_messages = ?, failed_step = ?,
                     failure = ?, note = ?, totals = ?, stopped_at = ?, ready_at = ?, updated_at = ?, finished_at = ?
                 WHERE id = ?
                 """,
             arguments: [
                 deployment.state.rawValue, deployment.step.rawValue, deployment.targetEpoch.map(Int64.init(clamping:)),
-                holds, deployment.failedStep?.rawValue, try deployment.failure.map(text), deployment.note,
+                deployment.isConfirmed, holds, deployment.failedStep?.rawValue, try deployment.failure.map(text), deployment.note,
                 try deployment.totals.map(text), deployment.stoppedAt?.unixMilliseconds,
                 deployment.readyAt?.unixMilliseconds, deployment.updatedAt.unixMilliseconds,
                 deployment.finishedAt?.unixMilliseconds, deployment.id.rawValue,
@@ -126,6 +127,30 @@ struct DeploymentStore: Sendable {
             arguments: [placement.node.rawValue, bot.rawValue]
         )
         return epoch
+    }
+
+    /// Whether a node has still to remove what it has of a bot.
+    static func isRemovalOpen(_ db: Database, of bot: BotID, on node: NodeID) throws -> Bool {
+        try Bool.fetchOne(
+            db,
+            sql: """
+                SELECT EXISTS (SELECT 1 FROM commands WHERE node_id = ? AND bot_id = ? AND kind = 'remove_bot'
+                    AND state IN ('queued', 'delivered', 'running'))
+                """,
+            arguments: [node.rawValue, bot.rawValue]
+        ) ?? false
+    }
+
+    /// Starts that a node was asked for and has not answered are not asked for again.
+    static func withdrawStarts(_ db: Database, of bot: BotID, on node: NodeID, at date: Date) throws {
+        try db.execute(
+            sql: """
+                UPDATE commands SET state = 'superseded', finished_at = ?
+                WHERE node_id = ? AND bot_id = ? AND kind = 'start_bot'
+                    AND state IN ('queued', 'delivered', 'running')
+                """,
+            arguments: [date.unixMilliseconds, node.rawValue, bot.rawValue]
+        )
     }
 
     /// Messages that a bot has been given and has not answered.
@@ -176,10 +201,13 @@ struct DeploymentStore: Sendable {
             source: placement("source"),
             target: placement("target"),
             isForced: row["is_forced"],
+            origin: WorkspaceOrigin(rawValue: row["workspace_from"]) ?? .source,
+            snapshot: row["snapshot_id"],
             wasRunning: row["was_running"],
             state: state,
             step: step,
             targetEpoch: (row["target_epoch"] as Int64?).map(UInt64.init(clamping:)),
+            isConfirmed: row["is_confirmed"],
             isCancelRequested: row["is_cancel_requested"],
             failedStep: (row["failed_step"] as String?).flatMap(DeploymentStep.init(rawValue:)),
             failure: try value(DeploymentFailure.self, row["failure"]),

@@ -1,3 +1,4 @@
+import Foundation
 import WireFormat
 
 /// One thing that has to be so for a deployment to work.
@@ -39,12 +40,37 @@ struct PreflightFacts: Sendable {
         var availableBytes: UInt64
     }
 
+    /// A snapshot that the hub keeps.
+    struct Kept: Sendable {
+        var takenAt: Date
+        var now: Date
+        var totalBytes: UInt64
+
+        /// As people say it: the two largest units.
+        var age: String {
+            let seconds = max(0, Int(now.timeIntervalSince(takenAt)))
+            let units = [(86_400, "d"), (3_600, "h"), (60, "min"), (1, "s")]
+            var rest = seconds
+            var words: [String] = []
+            for (length, name) in units {
+                if rest >= length || (words.isEmpty && length == 1) { words.append("\(rest / length) \(name)") }
+                rest %= length
+            }
+            return words.prefix(2).joined(separator: " ")
+        }
+    }
+
     var source: Placement
     var target: Placement
     var isForced: Bool
+    var origin = WorkspaceOrigin.source
     var wasRunning: Bool
     var sourceNode: Node?
     var targetNode: Node?
+    /// The target still has a workspace of this bot from before.
+    var holdsStray = false
+    /// What a forced move takes in place of the source's workspace.
+    var snapshot: Kept?
     var copy: Copy?
     /// Why the look at the workspaces failed.
     var copyFailure: String?
@@ -67,10 +93,11 @@ struct PreflightFacts: Sendable {
         if let image = image(targetNode) { checks.append(image) }
         guard source.node != target.node else { return checks }
         checks.append(reachableSource)
-        if !isForced {
+        if origin == .source {
             checks.append(transfer(targetNode))
             if let disk { checks.append(disk) }
         }
+        if holdsStray, origin != .target { checks.append(stray(targetNode)) }
         return checks
     }
 
@@ -83,6 +110,15 @@ struct PreflightFacts: Sendable {
                 remedy: nil
             )
             : PreflightCheck(name: "something_to_do", outcome: .passed, message: "The placement changes.", remedy: nil)
+    }
+
+    private func stray(_ node: Node) -> PreflightCheck {
+        PreflightCheck(
+            name: "target_holds_stray",
+            outcome: .warning,
+            message: "Node \(node.name) still holds the workspace that the bot had there before; it will be replaced.",
+            remedy: "Look at it first with GET /api/nodes/\(target.node)/strays, and recover or discard it."
+        )
     }
 
     private func online(_ node: Node) -> PreflightCheck {
@@ -164,7 +200,7 @@ struct PreflightFacts: Sendable {
     private var reachableSource: PreflightCheck {
         let name = "source_reachable"
         if sourceNode?.isConnected == true {
-            return isForced
+            return isForced && origin != .source
                 ? PreflightCheck(
                     name: name,
                     outcome: .warning,
@@ -183,9 +219,8 @@ struct PreflightFacts: Sendable {
             ? PreflightCheck(
                 name: name,
                 outcome: .warning,
-                message:
-                    "The source is not connected. \(reason) The hub keeps no copy of the workspace: the bot begins with "
-                    + "what the target has of it. The old copy stays on the source and is stopped when that comes back.",
+                message: "The source is not connected. \(reason) \(loss) The old copy stays on the source and is stopped when "
+                    + "that comes back.",
                 remedy: nil
             )
             : PreflightCheck(
@@ -194,6 +229,15 @@ struct PreflightFacts: Sendable {
                 message: "The source is not connected, so the workspace cannot be carried over. \(reason)",
                 remedy: "Bring the source online, or go without its workspace with `force`."
             )
+    }
+
+    /// What a forced move takes along, and what it loses.
+    private var loss: String {
+        guard let snapshot else {
+            return "The hub keeps no copy of the workspace: the bot begins with what the target has of it."
+        }
+        return "The bot begins with the snapshot of \(snapshot.takenAt.rfc3339) (\(snapshot.totalBytes) bytes, "
+            + "\(snapshot.age) old); what it has written since then is not taken along."
     }
 
     private func transfer(_ targetNode: Node) -> PreflightCheck {

@@ -12,6 +12,7 @@ struct PreflightReader: Sendable {
         source: Placement,
         target: Placement,
         isForced: Bool,
+        origin: WorkspaceOrigin,
         wasRunning: Bool,
         comparesWorkspaces: Bool
     ) async throws -> (facts: PreflightFacts, report: WireSyncReport?) {
@@ -19,11 +20,14 @@ struct PreflightReader: Sendable {
             source: source,
             target: target,
             isForced: isForced,
+            origin: origin,
             wasRunning: wasRunning,
             sourceNode: try await node(source.node),
-            targetNode: try await node(target.node)
+            targetNode: try await node(target.node),
+            holdsStray: try await StrayStore(database: context.database).list(target.node).contains { $0.bot == bot },
+            snapshot: try await snapshot(bot, isForced)
         )
-        guard comparesWorkspaces, source.node != target.node, !isForced,
+        guard comparesWorkspaces, source.node != target.node, origin == .source,
             [facts.sourceNode, facts.targetNode].allSatisfy({ $0?.isConnected == true && $0?.canSync == true })
         else { return (facts, nil) }
         do {
@@ -45,6 +49,14 @@ struct PreflightReader: Sendable {
         } catch let error as HubError {
             facts.copyFailure = error.detail
             return (facts, nil)
+        }
+    }
+
+    /// The one that a forced move would take.
+    private func snapshot(_ bot: BotID, _ isForced: Bool) async throws -> PreflightFacts.Kept? {
+        guard isForced else { return nil }
+        return try await context.snapshots.store.list(bot).first.map {
+            PreflightFacts.Kept(takenAt: $0.createdAt, now: context.clock.date(), totalBytes: $0.totalBytes)
         }
     }
 

@@ -1,35 +1,61 @@
+import Foundation
 import Logging
 import SwiftProtobuf
 import WireFormat
 
-/// Copies of bots that a node runs although the record names another place: it was away while they were moved.
+/// Bots that a node reports although the record names another place: it was away while they were moved.
 struct StrayBots: Sendable {
     let database: HubDatabase
     let commands: CommandOperations
+    let clock: HubClock
     let logger: Logger
 
-    /// Has the node stop them; what they leave stays there until the operator decides.
-    func stop(_ statuses: [WireBotStatus], on node: NodeID) async throws {
-        let running = statuses.filter { !$0.phase.isDown }.map { BotID(rawValue: $0.botID) }
-        guard !running.isEmpty else { return }
-        let strays = try await database.read { db in
-            try running.filter { bot in
-                guard let placement = try BotStore.placement(db, bot) else { return false }
-                return placement != node
+    private struct Found: Sendable {
+        let bot: BotID
+        let epoch: UInt64
+        let isRunning: Bool
+    }
+
+    /// Notes what a node holds, and has it stop what runs; what that leaves stays there until the operator decides.
+    ///
+    /// - Returns: what the node is told in its Welcome, so that it starts none of them by itself.
+    func settle(_ statuses: [WireBotStatus], on node: NodeID) async throws -> [WireSupersession] {
+        guard !statuses.isEmpty else { return [] }
+        let date = clock.date()
+        let found = try await database.write { db in
+            try statuses.compactMap { status -> Found? in
+                let bot = BotID(rawValue: status.botID)
+                guard let placement = try BotStore.placement(db, bot), placement.node != node else { return nil }
+                // Of a deployment under way the record says what is to become of it; a deleted bot is removed anyway.
+                if !placement.isDeleted, try DeploymentStore.open(db, of: bot) == nil,
+                    try !DeploymentStore.isRemovalOpen(db, of: bot, on: node)
+                {
+                    try StrayStore.note(
+                        db,
+                        bot,
+                        on: node,
+                        reason: "The node came back with this bot, which is placed elsewhere.",
+                        at: date
+                    )
+                }
+                return Found(bot: bot, epoch: placement.epoch, isRunning: !status.phase.isDown)
             }
         }
-        for bot in strays {
+        for stray in found where stray.isRunning {
             logger.warning(
                 "a node runs a bot that is placed elsewhere; it is stopped there",
-                metadata: ["node_id": "\(node)", "bot_id": "\(bot)"]
+                metadata: ["node_id": "\(node)", "bot_id": "\(stray.bot)"]
             )
             _ = try await commands.enqueue(
-                .stopBot(.with { $0.botID = bot.rawValue }),
+                CommandOperations.stopBody(stray.bot, below: stray.epoch),
                 for: node,
-                bot: bot,
+                bot: stray.bot,
                 timeToLive: CommandOperations.TimeToLive.control,
                 repeatable: true
             )
+        }
+        return found.map { stray in
+            WireSupersession.with { ($0.botID, $0.placementEpoch) = (stray.bot.rawValue, stray.epoch) }
         }
     }
 }

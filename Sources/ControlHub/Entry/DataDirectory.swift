@@ -10,6 +10,7 @@ import Glibc
 ///     hub.json                  how the hub is reached, for the other commands
 ///     logs/                     copies of bots' logs, where the hub is set to keep them
 ///     hub.local                 how programs on this machine reach the running hub, with this run's token; mode 0600
+///     snapshots/                copies of workspaces, where the hub is asked to keep some
 ///     tls/                      the private authority and the server certificate
 struct DataDirectory: Sendable {
     let path: String

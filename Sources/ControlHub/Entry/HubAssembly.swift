@@ -66,7 +66,11 @@ struct HubAssembly {
         let loginToken = try await operators.firstAdministratorToken()
 
         let gateway = makeGateway(parts)
-        let services = parts.services(channel: gateway.channel)
+        let services = parts.services(
+            channel: gateway.channel,
+            snapshotDirectory: directory.file("snapshots"),
+            snapshotBounds: configuration.snapshots
+        )
         let builder = try makeServer(tls: try tls.map(nioConfiguration), gateway: gateway)
         let router = try HubRouter.make(services)
         NodeEndpointRoute.add(to: router, gate: gateway.gate)
@@ -102,7 +106,20 @@ struct HubAssembly {
                 .init(
                     service: DeploymentService(
                         context: services.deployments.context,
-                        queue: services.deployments.queue
+                        queue: services.deployments.queue,
+                        gate: DeploymentGate(
+                            directory: TestSettings(
+                                environment: ProcessInfo.processInfo.environment,
+                                prefix: "HUB"
+                            ).deploymentHolds
+                        )
+                    )
+                ),
+                .init(
+                    service: SnapshotService(
+                        snapshots: services.deployments.context.snapshots,
+                        bots: parts.bots,
+                        logger: logger
                     )
                 ),
                 .init(service: application),
@@ -176,7 +193,12 @@ struct HubAssembly {
             bots: parts.bots,
             commands: parts.commands,
             packets: parts.packets,
-            strays: StrayBots(database: parts.database, commands: parts.commands, logger: logger),
+            strays: StrayBots(
+                database: parts.database,
+                commands: parts.commands,
+                clock: parts.clock,
+                logger: logger
+            ),
             gate: gate,
             hubVersion: HubVersion.version,
             session: Self.sessionConfiguration(),

@@ -28,6 +28,9 @@ struct HubConfiguration: Sendable {
         case sessionBurst = "session_burst"
         case sessionInterval = "session_interval"
         case keepLogs = "keep_logs"
+        case snapshotsKept = "snapshots_kept"
+        case snapshotBytes = "snapshot_bytes"
+        case snapshotInterval = "snapshot_interval"
 
         var key: ConfigKey { ConfigKey([rawValue]) }
         var isList: Bool { [.hostname, .trustedProxies].contains(self) }
@@ -53,6 +56,7 @@ struct HubConfiguration: Sendable {
     var admission: AdmissionGate.Settings
     /// So many bytes of each bot's log are kept here as well; 0: none.
     var keptLogBytes: Int
+    var snapshots = SnapshotBounds()
 
     /// Reads the three sources. Throws `StartFailure` naming the option that is wrong.
     ///
@@ -130,6 +134,16 @@ struct HubConfiguration: Sendable {
         admission.handshakes.burst = try count(.admissionBurst, from: 1) ?? admission.handshakes.burst
         admission.sessionsPerNode = try count(.sessionBurst, from: 1) ?? admission.sessionsPerNode
         admission.sessionInterval = try duration(.sessionInterval) ?? admission.sessionInterval
+        snapshots.keptPerBot = try count(.snapshotsKept, from: 0) ?? snapshots.keptPerBot
+        guard snapshots.keptPerBot <= SnapshotBounds.mostPerBot else {
+            throw StartFailure(.configuration, "snapshots_kept must be at most \(SnapshotBounds.mostPerBot).")
+        }
+        snapshots.totalBytes =
+            try text(.snapshotBytes).map { try Self.parseBytes($0, name: "snapshot_bytes") } ?? snapshots.totalBytes
+        snapshots.interval = try duration(.snapshotInterval) ?? snapshots.interval
+        guard snapshots.interval == .zero || snapshots.interval >= .seconds(60) else {
+            throw StartFailure(.configuration, "snapshot_interval must be at least 1m, or 0.")
+        }
         guard thresholds.heartbeatInterval >= .milliseconds(100), thresholds.heartbeatInterval <= .seconds(3600) else {
             throw StartFailure(.configuration, "heartbeat_interval must lie between 100ms and 1h.")
         }
@@ -250,21 +264,29 @@ struct HubConfiguration: Sendable {
         return number
     }
 
-    /// Reads 64M, 1G; a bare number counts bytes; `off` is 0.
+    /// Reads the size of a bot's kept log; `off` is 0.
     private static func parseLogBytes(_ text: String) throws -> Int {
         if ["0", "off"].contains(text.lowercased()) { return 0 }
-        let digits = text.prefix { $0.isASCII && $0.isNumber }
-        let factors = ["": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30]
-        guard let number = Int(digits), number <= 1 << 30,
-            let factor = factors[text.dropFirst(digits.count).lowercased()],
-            (1 << 20...1 << 40).contains(number * factor)
-        else {
+        let bytes = try parseBytes(text, name: Option.keepLogs.rawValue)
+        guard (1 << 20...1 << 40).contains(bytes) else {
             throw StartFailure(
                 .configuration,
-                "keep_logs \"\(text)\" must be off, or a size for each bot's log like 64M or 1G, from 1M."
+                "keep_logs \"\(text)\" must be off, or a size for each bot's log from 1M to 1T."
             )
         }
-        return number * factor
+        return Int(bytes)
+    }
+
+    /// Reads 500M, 10G, 1T; a bare number counts bytes.
+    static func parseBytes(_ text: String, name: String) throws -> UInt64 {
+        let digits = text.prefix { $0.isASCII && $0.isNumber }
+        let shifts: [String: UInt64] = ["": 0, "k": 10, "m": 20, "g": 30, "t": 40]
+        guard let number = UInt64(digits), number <= 1 << 40, let shift = shifts[text.dropFirst(digits.count).lowercased()],
+            number <= UInt64.max >> shift
+        else {
+            throw StartFailure(.configuration, "\(name) \"\(text)\" must be a size like 500M, 10G or 1T.")
+        }
+        return number << shift
     }
 
     private static func absolute(_ path: String) -> String {

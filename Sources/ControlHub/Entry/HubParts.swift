@@ -77,7 +77,12 @@ struct HubParts: Sendable {
         registry.load(try await nodes.store.list(), now: clock.now(), date: clock.date())
     }
 
-    func services(channel: any AgentChannel) -> HubServices {
+    /// - Parameter snapshotDirectory: where snapshots lie; they are kept within the bounds.
+    func services(
+        channel: any AgentChannel,
+        snapshotDirectory: String,
+        snapshotBounds: SnapshotBounds = SnapshotBounds()
+    ) -> HubServices {
         HubServices(
             nodes: nodes,
             bots: bots,
@@ -90,14 +95,28 @@ struct HubParts: Sendable {
                     nodes: nodes,
                     bots: bots,
                     commands: commands,
+                    channel: channel,
                     transfers: WorkspaceTransfers(channel: channel),
+                    snapshots: SnapshotOperations(
+                        database: database,
+                        channel: channel,
+                        directory: snapshotDirectory,
+                        bounds: snapshotBounds,
+                        clock: clock,
+                        logger: logger
+                    ),
                     events: events,
                     clock: clock,
                     logger: logger
                 ),
                 queue: DeploymentQueue()
             ),
-            logs: LogOperations(bots: bots, channel: channel, clock: clock, archive: archive),
+            logs: LogOperations(
+                bots: bots,
+                channel: ChainedLogs(channel: channel, places: LogPlaceStore(database: database)),
+                clock: clock,
+                archive: archive
+            ),
             workspaces: WorkspaceOperations(
                 bots: bots,
                 channel: channel,

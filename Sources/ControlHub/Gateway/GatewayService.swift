@@ -227,10 +227,10 @@ struct GatewayService: Service, AgentChannel {
         // Only now that it can be found and closed: it may have been revoked or replaced in the meantime.
         try await nodes.confirmSession(node, epoch: opened.epoch)
         try await bots.apply(hello.bots, from: node, epoch: opened.epoch)
-        try await strays.stop(hello.bots, on: node)
+        let superseded = try await strays.settle(hello.bots, on: node)
         let cursors = try await packets.cursors(journal: hello.journalID, from: node)
         let settings = nodes.settings(try await nodes.node(node))
-        try session.accept(welcome(node, opened, cursors, settings))
+        try session.accept(welcome(node, opened, cursors, settings, superseded))
         session.nudge()
         packets.sessionBegan(node)
     }
@@ -250,7 +250,8 @@ struct GatewayService: Service, AgentChannel {
         _ node: NodeID,
         _ opened: OpenedSession,
         _ cursors: [WirePacketCursor],
-        _ settings: WireSessionSettings
+        _ settings: WireSessionSettings,
+        _ superseded: [WireSupersession]
     ) -> WireWelcome {
         .with {
             $0.nodeID = node.rawValue
@@ -262,6 +263,7 @@ struct GatewayService: Service, AgentChannel {
             $0.hubVersion = hubVersion
             $0.limits = Self.limits
             $0.packetCursors = cursors
+            $0.superseded = superseded
             if settings != WireSessionSettings() { $0.settings = settings }
         }
     }

@@ -15,6 +15,8 @@ enum HubRouter {
             + LogRoutes(services: services).routes
             + WorkspaceRoutes(services: services).routes
             + DeploymentRoutes(services: services).routes
+            + StrayRoutes(services: services).routes
+            + SnapshotRoutes(services: services).routes
             + CommandRoutes(services: services).routes
             + EventRoutes(services: services).routes
             + OperationsRoutes(services: services).routes

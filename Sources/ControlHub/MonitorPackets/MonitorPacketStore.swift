@@ -34,7 +34,9 @@ struct MonitorPacketStore: Sendable {
                 let bot = BotID(rawValue: packet.botID)
                 // What a node says of bots that were never placed on it is not kept, only acknowledged.
                 let placement = try BotStore.placement(db, bot)
-                guard placement == nil || placement == node else { continue }
+                guard try placement.map({ try $0.node == node || BotStore.wasPlaced(db, bot, on: node) }) ?? true else {
+                    continue
+                }
                 // It was found in the log before it came, and has had its effect.
                 if recovered.contains(packet.botID), try RecoveredPacketStore.adopt(db, packet, journal: journal) {
                     continue

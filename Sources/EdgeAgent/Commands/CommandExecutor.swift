@@ -130,14 +130,21 @@ actor CommandExecutor: CommandHandler, Service {
         do {
             switch command.body {
             case .startBot(let start): result = try await bots.start(start.bot)
-            case .stopBot(let stop): result = try await bots.stop(stop.botID, graceMilliseconds: stop.graceMs)
+            case .stopBot(let stop):
+                result = try await bots.stop(
+                    stop.botID,
+                    graceMilliseconds: stop.graceMs,
+                    below: stop.placementEpoch
+                )
             case .removeBot(let remove):
-                result = try await bots.remove(remove.botID, keepWorkspace: remove.keepWorkspace)
+                result = try await bots.remove(remove.botID, keeping: BotRemains(remove))
             case .deliverMessage(let message): result = await bots.deliver(message)
             case .installWorkspace(let install):
                 result = await workspaces?.install(install) ?? .unknown(command)
             case .discardTransfer(let discard):
                 result = await workspaces?.discard(discard) ?? .unknown(command)
+            case .measureWorkspace(let measure):
+                result = await workspaces?.measure(measure) ?? .unknown(command)
             // What is asked of the node itself never comes this far.
             case .rotateToken, .inspectNode, nil: result = .unknown(command)
             }
@@ -147,6 +154,14 @@ actor CommandExecutor: CommandHandler, Service {
         result.startedAtUnixMs = startedAt
         result.finishedAtUnixMs = Journal.wallClock()
         return result
+    }
+}
+
+extension BotRemains {
+    fileprivate init(_ command: WireRemoveBot) {
+        self = []
+        if command.keepWorkspace { insert(.workspace) }
+        if command.keepLog { insert(.log) }
     }
 }
 

@@ -214,6 +214,7 @@ struct AgentAssembly: Sendable {
                 executor: executor,
                 notifier: try FileChangeNotifier(),
                 policy: policy,
+                contact: HubContact(isLinked: true),
                 logger: logger
             )
         } catch {

@@ -38,12 +38,28 @@ extension Journal {
         }
     }
 
+    /// Notes an epoch of a bot that is placed elsewhere; a lower one than is known changes nothing.
+    func raiseEpoch(_ botID: String, to epoch: UInt64) throws {
+        try guarded {
+            _ = try database.run(
+                """
+                INSERT INTO bots VALUES(?,?,NULL)
+                ON CONFLICT(bot_id) DO UPDATE SET placement_epoch=max(placement_epoch, excluded.placement_epoch)
+                """,
+                [.text(botID), .number(epoch)]
+            )
+        }
+    }
+
     /// Forgets the bot but not the highest epoch seen for it.
-    func removeBot(_ botID: String) throws {
+    ///
+    /// - Parameter keepsLog: the log stays, and with it how far it was read: what it tells is told.
+    func removeBot(_ botID: String, keepsLog: Bool = false) throws {
         try guarded {
             try database.transaction {
                 try database.run("UPDATE bots SET record=NULL WHERE bot_id=?", [.text(botID)])
                 try database.run("DELETE FROM deliveries WHERE bot_id=?", [.text(botID)])
+                if keepsLog { return }
                 try database.run("UPDATE log_cursors SET log_offset=0 WHERE bot_id=?", [.text(botID)])
             }
         }

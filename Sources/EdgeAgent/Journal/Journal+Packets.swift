@@ -94,8 +94,11 @@ extension Journal {
     func resetLogCursor(_ botID: String, to offset: UInt64) throws {
         try guarded {
             _ = try database.run(
-                "UPDATE log_cursors SET log_offset=? WHERE bot_id=?",
-                [.number(offset), .text(botID)]
+                """
+                INSERT INTO log_cursors(bot_id, log_offset, last_sequence) VALUES(?,?,0)
+                ON CONFLICT(bot_id) DO UPDATE SET log_offset=excluded.log_offset
+                """,
+                [.text(botID), .number(offset)]
             )
         }
     }

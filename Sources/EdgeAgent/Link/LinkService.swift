@@ -115,6 +115,8 @@ struct LinkService<Logs: LogSource>: Service {
 
     private func waiting(_ delay: Duration, _ fault: LinkFault, reason: String) {
         status.waiting(reason, fault: fault, until: .now + delay)
+        // It cannot be asked now, and bots must not wait for it.
+        session.bots.contact.markSpoken()
         logger.warning(
             "not connected, will try again",
             metadata: ["hub": "\(endpoint.authority)", "in": "\(delay)", "reason": "\(reason)"]
@@ -142,6 +144,7 @@ struct LinkService<Logs: LogSource>: Service {
         if !hasCredentialProblem {
             logger.error("\(line)", metadata: ["hub": "\(endpoint.authority)", "reason": "\(reason)"])
         }
+        session.bots.contact.markSpoken()
         status.credentialProblem(line, until: .now + Self.credentialRetryInterval)
         return Self.credentialRetryInterval
     }

@@ -33,6 +33,7 @@ struct LinkSession<Logs: LogSource>: Sendable {
     ) async -> SessionEnding {
         // Taken before the states are, so that a change in between is reported.
         let ticket = bots.changed.ticket
+        let began = bots.contact.moment()
         let session = AgentSession(
             transport: transport,
             hello: await hello(),
@@ -43,7 +44,7 @@ struct LinkSession<Logs: LogSource>: Sendable {
         return await withTaskGroup(of: SessionEnding?.self) { group in
             group.addTask(executorPreference: executor) { await session.run() }
             group.addTask {
-                await consume(session, reportingAfter: ticket, onWelcome: onWelcome)
+                await consume(session, reportingAfter: ticket, began: began, onWelcome: onWelcome)
                 return nil
             }
             var ending: SessionEnding?
@@ -60,6 +61,7 @@ struct LinkSession<Logs: LogSource>: Sendable {
     private func consume(
         _ session: AgentSession,
         reportingAfter ticket: UInt64,
+        began: UInt64,
         onWelcome: @escaping @Sendable (WireWelcome) -> Void
     ) async {
         let answers = OpenAnswers()
@@ -67,6 +69,8 @@ struct LinkSession<Logs: LogSource>: Sendable {
             for await event in session.events {
                 switch event {
                 case .welcomed(let welcome):
+                    bots.contact.heard(asOf: began)
+                    group.addTask { await bots.supersede(welcome.superseded) }
                     telemetry.begin(welcome)
                     settings(welcome.settings)
                     onWelcome(welcome)
@@ -97,6 +101,7 @@ struct LinkSession<Logs: LogSource>: Sendable {
                         session.close(.normal, reason: "drained")
                     }
                 case .heartbeatAcknowledged(let roundTrip, let offset):
+                    bots.contact.heard(ago: roundTrip)
                     status.measured(roundTrip: roundTrip, hubOffsetMilliseconds: offset)
                     logger.trace(
                         "heartbeat acknowledged",

@@ -81,6 +81,7 @@ extension BotFleet {
 
     /// Starts again without anybody having asked just now.
     func relaunch(_ bot: Bot) async {
+        guard await mayRelaunch(bot) else { return }
         do {
             let profile = try effectiveProfile(bot)
             try await backend(bot).prepare(botID: bot.botID, configuration: [], profile: profile)

@@ -22,6 +22,8 @@ extension BotFleet {
         guard bots[botID] != nil || bots.count < Self.maximumBots else {
             throw RuntimeError(.launchFailed, "this node already holds \(Self.maximumBots) bots")
         }
+        let lease = specification.leaseMs > 0 ? UInt64(specification.leaseMs) : nil
+        try requireContact(lease, botID)
         let configuration = try admit(specification, overrides)
         if let bot = bots[botID], bot.record.backend ?? .native != profile.backend {
             // The launch belongs to the backend that started it.
@@ -38,6 +40,8 @@ extension BotFleet {
             !hasChanged && bot.record.isFound != true && bot.record.name == specification.name
             && bot.record.profile == profile.name
             && bot.record.overrides ?? .init() == overrides
+            // A launch that was begun for good has nobody who would end it with a lease.
+            && (lease == nil || bot.record.leaseMilliseconds != nil)
         bot.record.name = specification.name
         bot.record.overrides = overrides
         bot.record.profile = profile.name
@@ -45,19 +49,26 @@ extension BotFleet {
         bot.record.placementEpoch = specification.placementEpoch
         bot.record.shouldRun = true
         bot.record.isFound = nil
+        bot.record.leaseMilliseconds = lease
         bot.record.clearOutcome()
         bot.generation += 1
         try await save(bot)
         if bot.handle != nil {
-            if isSame, !bot.isStopping { return }
+            if isSame, !bot.isStopping {
+                try writeLease(bot)
+                changed.wake()
+                return
+            }
             try await endLaunch(bot, profile.stop)
         }
         bot.record.quickFailures = 0
-        try await launch(bot, overrides.applied(to: profile))
+        try await launch(bot, overrides.applied(to: profile), logBegin: specification.logBeginsAt)
     }
 
     /// Starts one launch and waits until its log says that it runs.
-    func launch(_ bot: Bot, _ profile: RuntimeProfile) async throws {
+    ///
+    /// - Parameter logBegin: how long the bot's log has become elsewhere.
+    func launch(_ bot: Bot, _ profile: RuntimeProfile, logBegin: UInt64 = 0) async throws {
         do {
             try await provision(bot, profile)
         } catch {
@@ -83,6 +94,8 @@ extension BotFleet {
             try await save(bot)
             setPhase(bot, .starting, "")
             let backend = try backend(bot)
+            try writeLease(bot)
+            try await continueLog(bot, from: logBegin)
             // Looked up anew: the files may have been removed since the last launch.
             bot.savedLogPosition = nil
             bot.logPosition = nil
@@ -93,6 +106,7 @@ extension BotFleet {
                     launchID: launchID,
                     profile: capped(profile),
                     chatPort: bot.record.chatPort,
+                    isLeased: bot.record.leaseMilliseconds != nil,
                     placementEpoch: bot.record.placementEpoch
                 )
             )

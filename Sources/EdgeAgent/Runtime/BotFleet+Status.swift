@@ -71,13 +71,20 @@ extension BotFleet {
 
     /// The lines a request asks for, pulled one chunk at a time.
     func logs(_ request: WireLogRequest) throws(RuntimeError) -> BotLog {
-        guard bots[request.botID] != nil else { throw Self.notFound(request.botID) }
         return BotLog(
-            directory: try logDirectory(request.botID),
+            directory: try bots[request.botID] == nil ? keptLog(request.botID) : logDirectory(request.botID),
             request: request,
             notifier: notifier,
             executor: executor
         )
+    }
+
+    /// Of a bot that was removed and whose log was kept.
+    private func keptLog(_ botID: String) throws(RuntimeError) -> String {
+        guard let directory = try? backends[.native]?.logs(botID: botID), !LogSegments.list(directory).isEmpty else {
+            throw Self.notFound(botID)
+        }
+        return directory
     }
 
     func status(_ bot: Bot) -> WireBotStatus {
@@ -97,6 +104,10 @@ extension BotFleet {
         status.restartPolicy = (try? effectiveProfile(bot))?.restart.rawValue ?? ""
         status.nextStartUnixMs = bot.phase == .backoff ? bot.nextStartUnixMilliseconds : 0
         status.chatPort = UInt32(bot.record.chatPort)
+        // While it runs this would be another one with every line.
+        if bot.handle == nil {
+            status.logEnd = bot.logPosition ?? (try? logDirectory(bot.botID)).map(LogSegments.endOffset) ?? 0
+        }
         if bot.handle != nil { status.limits = bot.record.launch?.limits?.map(\.wire) ?? [] }
         status.problems = (bot.record.launch?.problems ?? []).map(\.wire)
         if let exit = bot.record.lastExit {

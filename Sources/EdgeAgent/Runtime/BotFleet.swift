@@ -28,6 +28,8 @@ actor BotFleet {
         var deliveryPause = Duration.milliseconds(250)
         /// After the journal refused to store packets; they stay in the log meanwhile.
         var journalRetry = Duration.seconds(2)
+        /// After a start of the agent, before bots are started again of which the hub may say that they are elsewhere.
+        var hubSayLimit = Duration.seconds(5)
     }
 
     /// A node holds at most this many bots; more is a mistake of whoever places them.
@@ -43,6 +45,8 @@ actor BotFleet {
     let profiles: [RuntimeProfile]
     let journal: Journal
     let policy: PolicyRegistry
+    /// Link tells it what it hears.
+    let contact: HubContact
     let backoff: RestartBackoff
     let timing: Timing
     let ports = PortReservation()
@@ -105,6 +109,7 @@ actor BotFleet {
         executor: QueueExecutor,
         notifier: FileChangeNotifier,
         policy: PolicyRegistry = PolicyRegistry(.standard),
+        contact: HubContact = HubContact(),
         backoff: RestartBackoff = RestartBackoff(),
         timing: Timing = Timing(),
         startsAtOnce: Int = max(1, sysconf(Int32(_SC_NPROCESSORS_ONLN))),
@@ -117,6 +122,7 @@ actor BotFleet {
         self.executor = executor
         self.notifier = notifier
         self.policy = policy
+        self.contact = contact
         self.backoff = backoff
         self.timing = timing
         self.clock = clock
@@ -133,6 +139,7 @@ actor BotFleet {
         await withTaskCancellationHandler {
             await withDiscardingTaskGroup { group in
                 for notes in backends.notes { group.addTask { await self.passOn(notes) } }
+                group.addTask { await self.keepLeases() }
                 for await job in work { group.addTask { await job() } }
                 group.cancelAll()
             }
@@ -182,6 +189,9 @@ actor BotFleet {
 
     /// The bot does not run: takes in how its last launch ended, and starts it again if it should run.
     func resume(_ botID: String) async {
+        if bots[botID]?.record.shouldRun == true {
+            await contact.waitUntilSpoken(atMost: timing.hubSayLimit, clock: clock)
+        }
         await exclusively(botID) {
             guard let bot = bots[botID], bot.handle == nil else { return }
             if bot.record.launch != nil {
@@ -221,12 +231,22 @@ actor BotFleet {
 
     /// Stops the bot. Done when nothing it started is alive.
     ///
-    /// - Parameter graceMilliseconds: time until SIGKILL, over which the profile's signals are spread; 0 for its own.
-    func stop(_ botID: String, graceMilliseconds: UInt32) async throws(RuntimeError) -> WireCommandResult {
+    /// - Parameters:
+    ///   - graceMilliseconds: time until SIGKILL, over which the profile's signals are spread; 0 for its own.
+    ///   - epoch: no start under a lower one is carried out any more; 0 for a stop that says nothing about that.
+    func stop(
+        _ botID: String,
+        graceMilliseconds: UInt32,
+        below epoch: UInt64 = 0
+    ) async throws(RuntimeError) -> WireCommandResult {
         giveUpProvision(botID)
         let result = await exclusively(botID) {
             await self.attempt {
-                guard let bot = self.bots[botID] else { throw Self.notFound(botID) }
+                if epoch > 0, BotDirectory.isValid(botID) { try await self.journal.raiseEpoch(botID, to: epoch) }
+                guard let bot = self.bots[botID] else {
+                    if epoch > 0 { return }
+                    throw Self.notFound(botID)
+                }
                 bot.record.shouldRun = false
                 bot.record.clearOutcome()
                 bot.generation += 1
@@ -244,23 +264,35 @@ actor BotFleet {
     }
 
     /// Stops the bot and forgets it. A bot that is not here is forgotten already.
-    func remove(_ botID: String, keepWorkspace: Bool) async throws(RuntimeError) -> WireCommandResult {
+    func remove(_ botID: String, keeping kept: BotRemains) async throws(RuntimeError) -> WireCommandResult {
         giveUpProvision(botID)
         let result = await exclusively(botID) {
             await self.attempt {
-                guard let bot = self.bots[botID] else { return }
+                guard let bot = self.bots[botID] else { return try await self.removeFiles(botID, kept) }
                 bot.record.shouldRun = false
                 bot.generation += 1
                 try await self.save(bot)
                 try await self.endLaunch(bot, self.stopSequence(bot))
-                try await self.backend(bot).remove(botID: botID, keepWorkspace: keepWorkspace)
-                try await self.journal.removeBot(botID)
+                try await self.backend(bot).remove(botID: botID, keeping: kept)
+                try await self.journal.removeBot(botID, keepsLog: kept.contains(.log))
                 self.bots[botID] = nil
                 self.changed.wake()
             }
         }
         try result.get()
         return done(botID)
+    }
+
+    /// What is left on the disk of a bot that is not held here: a copied workspace that never ran, or one that was kept.
+    private func removeFiles(_ botID: String, _ kept: BotRemains) async throws {
+        guard !kept.contains(.workspace), BotDirectory.isValid(botID), let backend = backends[.native] else { return }
+        guard await backend.adopt(botID: botID) == nil else {
+            throw RuntimeError(
+                .stopFailed,
+                "something runs bot \(botID), and this agent does not know what; end it, then remove the bot again"
+            )
+        }
+        try await backend.remove(botID: botID, keeping: kept)
     }
 
     /// Hands a message to the bot, once: see `MessageDelivery`.

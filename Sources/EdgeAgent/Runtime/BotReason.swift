@@ -23,6 +23,7 @@ enum BotReason: String, Sendable, Codable {
     case pullRefused = "pull_refused"
     case notRestarted = "not_restarted"
     case recordLost = "record_lost"
+    case trialEnded = "trial_ended"
     // stopped
     case completed
 }

@@ -28,6 +28,8 @@ struct BotRecord: Codable, Sendable, Equatable {
     var overrides: ProfileOverrides?
     /// The record was lost and this one was made of what the bot's files say, so what its placement adds is not known.
     var isFound: Bool?
+    /// On trial: the longest time without a word from the hub. Nil otherwise, and in records of earlier agents.
+    var leaseMilliseconds: UInt64?
     /// The current or the last launch.
     var launch: Launch?
     var lastExit: Exit?
@@ -75,10 +77,13 @@ struct BotRecord: Codable, Sendable, Equatable {
         var isLost: Bool
         /// Processes of the bot that the kernel killed for memory.
         var memoryKills: UInt64?
+        /// Its time on trial was over.
+        var isLeaseOver: Bool?
 
         /// In words, for a status.
         var summary: String {
             if let launchError { return launchError }
+            if isLeaseOver == true { return "was ended because the hub was not heard of while it was on trial" }
             if isLost { return "was ended because its supervisor had died; its exit status is not known" }
             let kills = memoryKills ?? 0
             if isOutOfMemory { return "used more memory than it may and was killed by the kernel" }
@@ -267,7 +272,8 @@ extension BotRecord {
             lifetimeMilliseconds: event.lifetimeMilliseconds ?? 0,
             launchError: event.launchError,
             isLost: event.lost ?? false,
-            memoryKills: event.memoryKills
+            memoryKills: event.memoryKills,
+            isLeaseOver: event.leaseOver
         )
     }
 

@@ -80,8 +80,8 @@ protocol EdgeRuntimeBackend: Sendable {
     /// The directory that holds the bot's log.
     func logs(botID: String) throws(RuntimeError) -> String
 
-    /// Forgets the bot; its workspace stays if asked.
-    func remove(botID: String, keepWorkspace: Bool) async throws(RuntimeError)
+    /// Forgets the bot; what is named stays.
+    func remove(botID: String, keeping kept: BotRemains) async throws(RuntimeError)
 }
 
 extension EdgeRuntimeBackend {
@@ -107,6 +107,9 @@ struct LaunchRequest: Sendable {
     var profile: RuntimeProfile
     /// Reserved for the bot on the loopback interface of this machine.
     var chatPort: UInt16
+    /// On trial: ends with its lease (`RuntimeLease`) where the backend can see to that without the agent. The fleet
+    /// itself ends launches that have no supervisor.
+    var isLeased = false
     /// Under which the bot was placed here.
     var placementEpoch: UInt64 = 0
 }

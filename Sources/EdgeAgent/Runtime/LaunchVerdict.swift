@@ -1,7 +1,7 @@
 /// What follows when a launch ended and the bot is meant to run. Pure.
 ///
 /// ```
-/// fatal packet, status 78, could not be started ─────────────► failed
+/// fatal packet, status 78, could not be started, on trial ───► failed
 /// restart policy says no ──► failed, or stopped after success
 /// else ──► backoff ──► restart, or failed: crash loop
 /// ```
@@ -25,6 +25,9 @@ enum LaunchVerdict: Sendable, Equatable {
         if let problem = exit?.launchError { return .failed(.launchFailed, problem) }
         let description = livenessProblem ?? exit?.description ?? "it ended"
         if record.isFound == true { return .failed(.recordLost, "\(description); \(BotRecord.lostNotice)") }
+        if record.leaseMilliseconds != nil {
+            return .failed(.trialEnded, "it ended before its deployment was committed: \(description)")
+        }
         if let exit, exit.isExit(with: RestartPolicy.configurationExitCode) {
             return .failed(.setUpWrong, "its set-up is wrong: \(description)")
         }

@@ -9,6 +9,7 @@ struct RuntimeError: Error, Sendable, Equatable, CustomStringConvertible {
         case profileNotUsable = "profile_not_usable"
         case configurationNotJSON = "config_not_json"
         case olderEpoch = "placement_epoch_too_old"
+        case leaseOver = "lease_over"
         case launchFailed = "launch_failed"
         case stopFailed = "stop_failed"
         case botNotRunning = "bot_not_running"

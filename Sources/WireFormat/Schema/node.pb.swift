@@ -608,12 +608,29 @@ public nonisolated struct WireWelcome: Sendable {
   /// Clears the value of `settings`. Subsequent reads from it will return its default value.
   public mutating func clearSettings() {self._settings = nil}
 
+  /// Of the bots in Hello, those that are placed elsewhere since. The node does not start them, and stops what runs.
+  public var superseded: [WireSupersession] = []
+
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
   public init() {}
 
   fileprivate var _limits: WireLimits? = nil
   fileprivate var _settings: WireSessionSettings? = nil
+}
+
+public nonisolated struct WireSupersession: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  public var botID: String = String()
+
+  public var placementEpoch: UInt64 = 0
+
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  public init() {}
 }
 
 /// What the hub may change while a session runs.
@@ -1077,6 +1094,12 @@ public nonisolated struct WireBotStatus: @unchecked Sendable {
     set {_uniqueStorage()._problems = newValue}
   }
 
+  /// How long the bot's log is, of a bot that does not run; 0 where it runs or that is not known.
+  public var logEnd: UInt64 {
+    get {_storage._logEnd}
+    set {_uniqueStorage()._logEnd = newValue}
+  }
+
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
   public init() {}
@@ -1206,6 +1229,14 @@ public nonisolated struct WireBotSpecification: Sendable {
 
   /// "no", "on-failure", "always"; empty: the profile's.
   public var restartPolicy: String = String()
+
+  /// Not 0: the bot is on trial. It ends by itself when the node has not heard from the hub for so long, whether or not
+  /// its agent lives, and is not started again but by the hub. A start with 0 ends the trial and leaves the bot running.
+  public var leaseMs: UInt32 = 0
+
+  /// How long the bot's log has become where the bot was before. A log that is shorter here, or none, goes on from there, so
+  /// that an offset means one place in the bot's whole log.
+  public var logBeginsAt: UInt64 = 0
 
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
@@ -1374,6 +1405,14 @@ public nonisolated struct WireCommand: Sendable {
     set {body = .discardTransfer(newValue)}
   }
 
+  public var measureWorkspace: WireMeasureWorkspace {
+    get {
+      if case .measureWorkspace(let v)? = body {return v}
+      return WireMeasureWorkspace()
+    }
+    set {body = .measureWorkspace(newValue)}
+  }
+
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
   public nonisolated enum OneOf_Body: Equatable, Sendable {
@@ -1385,8 +1424,43 @@ public nonisolated struct WireCommand: Sendable {
     case inspectNode(WireInspectNode)
     case installWorkspace(WireInstallWorkspace)
     case discardTransfer(WireDiscardTransfer)
+    case measureWorkspace(WireMeasureWorkspace)
 
   }
+
+  public init() {}
+}
+
+/// Counts what a bot's workspace holds, also of a bot that the node has forgotten. Answered with
+/// CommandResult.workspace_size; never queued.
+public nonisolated struct WireMeasureWorkspace: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  public var botID: String = String()
+
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  public init() {}
+}
+
+public nonisolated struct WireWorkspaceSize: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  /// False: there is no workspace; all else is 0 then.
+  public var exists: Bool = false
+
+  public var files: UInt64 = 0
+
+  public var bytes: UInt64 = 0
+
+  /// The youngest change of a file.
+  public var modifiedUnixMs: UInt64 = 0
+
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
 
   public init() {}
 }
@@ -1497,6 +1571,10 @@ public nonisolated struct WireStopBot: Sendable {
   /// 0: the profile's own
   public var graceMs: UInt32 = 0
 
+  /// Not 0: no start under a lower epoch is carried out from here on, whenever it comes; a bot that the node does not hold
+  /// is stopped already then.
+  public var placementEpoch: UInt64 = 0
+
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
   public init() {}
@@ -1511,6 +1589,9 @@ public nonisolated struct WireRemoveBot: Sendable {
   public var botID: String = String()
 
   public var keepWorkspace: Bool = false
+
+  /// The log can be read on.
+  public var keepLog: Bool = false
 
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
@@ -1616,6 +1697,15 @@ public nonisolated struct WireCommandResult: @unchecked Sendable {
     get {_storage._botStatusRevision}
     set {_uniqueStorage()._botStatusRevision = newValue}
   }
+
+  public var workspaceSize: WireWorkspaceSize {
+    get {_storage._workspaceSize ?? WireWorkspaceSize()}
+    set {_uniqueStorage()._workspaceSize = newValue}
+  }
+  /// Returns true if `workspaceSize` has been explicitly set.
+  public var hasWorkspaceSize: Bool {_storage._workspaceSize != nil}
+  /// Clears the value of `workspaceSize`. Subsequent reads from it will return its default value.
+  public mutating func clearWorkspaceSize() {_uniqueStorage()._workspaceSize = nil}
 
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
@@ -3534,7 +3624,7 @@ nonisolated extension WireResourceLimits: SwiftProtobuf.Message, SwiftProtobuf._
 
 nonisolated extension WireWelcome: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".Welcome"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}protocol_version\0\u{3}node_id\0\u{3}node_name\0\u{3}session_epoch\0\u{3}heartbeat_interval_ms\0\u{3}degraded_after_ms\0\u{3}offline_after_ms\0\u{3}hub_time_unix_ms\0\u{3}hub_version\0\u{1}limits\0\u{3}packet_cursors\0\u{1}settings\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}protocol_version\0\u{3}node_id\0\u{3}node_name\0\u{3}session_epoch\0\u{3}heartbeat_interval_ms\0\u{3}degraded_after_ms\0\u{3}offline_after_ms\0\u{3}hub_time_unix_ms\0\u{3}hub_version\0\u{1}limits\0\u{3}packet_cursors\0\u{1}settings\0\u{2}\u{8}superseded\0")
 
   public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -3554,6 +3644,7 @@ nonisolated extension WireWelcome: SwiftProtobuf.Message, SwiftProtobuf._Message
       case 10: try { try decoder.decodeSingularMessageField(value: &self._limits) }()
       case 11: try { try decoder.decodeRepeatedMessageField(value: &self.packetCursors) }()
       case 12: try { try decoder.decodeSingularMessageField(value: &self._settings) }()
+      case 20: try { try decoder.decodeRepeatedMessageField(value: &self.superseded) }()
       default: break
       }
     }
@@ -3600,6 +3691,9 @@ nonisolated extension WireWelcome: SwiftProtobuf.Message, SwiftProtobuf._Message
     try { if let v = self._settings {
       try visitor.visitSingularMessageField(value: v, fieldNumber: 12)
     } }()
+    if !self.superseded.isEmpty {
+      try visitor.visitRepeatedMessageField(value: self.superseded, fieldNumber: 20)
+    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
@@ -3616,6 +3710,42 @@ nonisolated extension WireWelcome: SwiftProtobuf.Message, SwiftProtobuf._Message
     if lhs._limits != rhs._limits {return false}
     if lhs.packetCursors != rhs.packetCursors {return false}
     if lhs._settings != rhs._settings {return false}
+    if lhs.superseded != rhs.superseded {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension WireSupersession: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  public static let protoMessageName: String = _protobuf_package + ".Supersession"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}bot_id\0\u{3}placement_epoch\0")
+
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularStringField(value: &self.botID) }()
+      case 2: try { try decoder.decodeSingularUInt64Field(value: &self.placementEpoch) }()
+      default: break
+      }
+    }
+  }
+
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if !self.botID.isEmpty {
+      try visitor.visitSingularStringField(value: self.botID, fieldNumber: 1)
+    }
+    if self.placementEpoch != 0 {
+      try visitor.visitSingularUInt64Field(value: self.placementEpoch, fieldNumber: 2)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  public static func ==(lhs: WireSupersession, rhs: WireSupersession) -> Bool {
+    if lhs.botID != rhs.botID {return false}
+    if lhs.placementEpoch != rhs.placementEpoch {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
@@ -4283,7 +4413,7 @@ nonisolated extension WireTelemetry: SwiftProtobuf.Message, SwiftProtobuf._Messa
 
 nonisolated extension WireBotStatus: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".BotStatus"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}bot_id\0\u{1}phase\0\u{1}reason\0\u{3}since_unix_ms\0\u{3}launch_id\0\u{1}pid\0\u{3}placement_epoch\0\u{3}last_exit\0\u{3}restart_count\0\u{3}runtime_profile\0\u{3}reason_code\0\u{1}limits\0\u{3}restart_policy\0\u{3}next_start_unix_ms\0\u{3}chat_port\0\u{1}problems\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}bot_id\0\u{1}phase\0\u{1}reason\0\u{3}since_unix_ms\0\u{3}launch_id\0\u{1}pid\0\u{3}placement_epoch\0\u{3}last_exit\0\u{3}restart_count\0\u{3}runtime_profile\0\u{3}reason_code\0\u{1}limits\0\u{3}restart_policy\0\u{3}next_start_unix_ms\0\u{3}chat_port\0\u{1}problems\0\u{3}log_end\0")
 
   fileprivate class _StorageClass {
     var _botID: String = String()
@@ -4302,6 +4432,7 @@ nonisolated extension WireBotStatus: SwiftProtobuf.Message, SwiftProtobuf._Messa
     var _nextStartUnixMs: UInt64 = 0
     var _chatPort: UInt32 = 0
     var _problems: [WireBotProblem] = []
+    var _logEnd: UInt64 = 0
 
       // This property is used as the initial default value for new instances of the type.
       // The type itself is protecting the reference to its storage via CoW semantics.
@@ -4328,6 +4459,7 @@ nonisolated extension WireBotStatus: SwiftProtobuf.Message, SwiftProtobuf._Messa
       _nextStartUnixMs = source._nextStartUnixMs
       _chatPort = source._chatPort
       _problems = source._problems
+      _logEnd = source._logEnd
     }
   }
 
@@ -4362,6 +4494,7 @@ nonisolated extension WireBotStatus: SwiftProtobuf.Message, SwiftProtobuf._Messa
         case 14: try { try decoder.decodeSingularUInt64Field(value: &_storage._nextStartUnixMs) }()
         case 15: try { try decoder.decodeSingularUInt32Field(value: &_storage._chatPort) }()
         case 16: try { try decoder.decodeRepeatedMessageField(value: &_storage._problems) }()
+        case 17: try { try decoder.decodeSingularUInt64Field(value: &_storage._logEnd) }()
         default: break
         }
       }
@@ -4422,6 +4555,9 @@ nonisolated extension WireBotStatus: SwiftProtobuf.Message, SwiftProtobuf._Messa
       if !_storage._problems.isEmpty {
         try visitor.visitRepeatedMessageField(value: _storage._problems, fieldNumber: 16)
       }
+      if _storage._logEnd != 0 {
+        try visitor.visitSingularUInt64Field(value: _storage._logEnd, fieldNumber: 17)
+      }
     }
     try unknownFields.traverse(visitor: &visitor)
   }
@@ -4447,6 +4583,7 @@ nonisolated extension WireBotStatus: SwiftProtobuf.Message, SwiftProtobuf._Messa
         if _storage._nextStartUnixMs != rhs_storage._nextStartUnixMs {return false}
         if _storage._chatPort != rhs_storage._chatPort {return false}
         if _storage._problems != rhs_storage._problems {return false}
+        if _storage._logEnd != rhs_storage._logEnd {return false}
         return true
       }
       if !storagesAreEqual {return false}
@@ -4648,7 +4785,7 @@ nonisolated extension WireBotStatusReport: SwiftProtobuf.Message, SwiftProtobuf.
 
 nonisolated extension WireBotSpecification: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".BotSpecification"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}bot_id\0\u{1}name\0\u{3}runtime_profile\0\u{3}placement_epoch\0\u{3}config_json\0\u{1}environment\0\u{1}limits\0\u{3}restart_policy\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}bot_id\0\u{1}name\0\u{3}runtime_profile\0\u{3}placement_epoch\0\u{3}config_json\0\u{1}environment\0\u{1}limits\0\u{3}restart_policy\0\u{4}\u{8}lease_ms\0\u{3}log_begins_at\0")
 
   public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -4664,6 +4801,8 @@ nonisolated extension WireBotSpecification: SwiftProtobuf.Message, SwiftProtobuf
       case 6: try { try decoder.decodeMapField(fieldType: SwiftProtobuf._ProtobufMap<SwiftProtobuf.ProtobufString,SwiftProtobuf.ProtobufString>.self, value: &self.environment) }()
       case 7: try { try decoder.decodeSingularMessageField(value: &self._limits) }()
       case 8: try { try decoder.decodeSingularStringField(value: &self.restartPolicy) }()
+      case 16: try { try decoder.decodeSingularUInt32Field(value: &self.leaseMs) }()
+      case 17: try { try decoder.decodeSingularUInt64Field(value: &self.logBeginsAt) }()
       default: break
       }
     }
@@ -4698,6 +4837,12 @@ nonisolated extension WireBotSpecification: SwiftProtobuf.Message, SwiftProtobuf
     if !self.restartPolicy.isEmpty {
       try visitor.visitSingularStringField(value: self.restartPolicy, fieldNumber: 8)
     }
+    if self.leaseMs != 0 {
+      try visitor.visitSingularUInt32Field(value: self.leaseMs, fieldNumber: 16)
+    }
+    if self.logBeginsAt != 0 {
+      try visitor.visitSingularUInt64Field(value: self.logBeginsAt, fieldNumber: 17)
+    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
@@ -4710,6 +4855,8 @@ nonisolated extension WireBotSpecification: SwiftProtobuf.Message, SwiftProtobuf
     if lhs.environment != rhs.environment {return false}
     if lhs._limits != rhs._limits {return false}
     if lhs.restartPolicy != rhs.restartPolicy {return false}
+    if lhs.leaseMs != rhs.leaseMs {return false}
+    if lhs.logBeginsAt != rhs.logBeginsAt {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
@@ -4852,7 +4999,7 @@ nonisolated extension WireStreamHeader: SwiftProtobuf.Message, SwiftProtobuf._Me
 
 nonisolated extension WireCommand: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".Command"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}command_id\0\u{1}repeatable\0\u{3}start_bot\0\u{3}stop_bot\0\u{3}deliver_message\0\u{3}remove_bot\0\u{3}install_workspace\0\u{3}discard_transfer\0\u{4}\u{3}rotate_token\0\u{3}inspect_node\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}command_id\0\u{1}repeatable\0\u{3}start_bot\0\u{3}stop_bot\0\u{3}deliver_message\0\u{3}remove_bot\0\u{3}install_workspace\0\u{3}discard_transfer\0\u{4}\u{3}rotate_token\0\u{3}inspect_node\0\u{4}\u{3}measure_workspace\0")
 
   public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -4966,6 +5113,19 @@ nonisolated extension WireCommand: SwiftProtobuf.Message, SwiftProtobuf._Message
           self.body = .inspectNode(v)
         }
       }()
+      case 15: try {
+        var v: WireMeasureWorkspace?
+        var hadOneofValue = false
+        if let current = self.body {
+          hadOneofValue = true
+          if case .measureWorkspace(let m) = current {v = m}
+        }
+        try decoder.decodeSingularMessageField(value: &v)
+        if let v = v {
+          if hadOneofValue {try decoder.handleConflictingOneOf()}
+          self.body = .measureWorkspace(v)
+        }
+      }()
       default: break
       }
     }
@@ -5015,6 +5175,10 @@ nonisolated extension WireCommand: SwiftProtobuf.Message, SwiftProtobuf._Message
       guard case .inspectNode(let v)? = self.body else { preconditionFailure() }
       try visitor.visitSingularMessageField(value: v, fieldNumber: 12)
     }()
+    case .measureWorkspace?: try {
+      guard case .measureWorkspace(let v)? = self.body else { preconditionFailure() }
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 15)
+    }()
     case nil: break
     }
     try unknownFields.traverse(visitor: &visitor)
@@ -5024,6 +5188,81 @@ nonisolated extension WireCommand: SwiftProtobuf.Message, SwiftProtobuf._Message
     if lhs.commandID != rhs.commandID {return false}
     if lhs.repeatable != rhs.repeatable {return false}
     if lhs.body != rhs.body {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension WireMeasureWorkspace: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  public static let protoMessageName: String = _protobuf_package + ".MeasureWorkspace"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}bot_id\0")
+
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularStringField(value: &self.botID) }()
+      default: break
+      }
+    }
+  }
+
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if !self.botID.isEmpty {
+      try visitor.visitSingularStringField(value: self.botID, fieldNumber: 1)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  public static func ==(lhs: WireMeasureWorkspace, rhs: WireMeasureWorkspace) -> Bool {
+    if lhs.botID != rhs.botID {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension WireWorkspaceSize: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  public static let protoMessageName: String = _protobuf_package + ".WorkspaceSize"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}exists\0\u{1}files\0\u{1}bytes\0\u{3}modified_unix_ms\0")
+
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularBoolField(value: &self.exists) }()
+      case 2: try { try decoder.decodeSingularUInt64Field(value: &self.files) }()
+      case 3: try { try decoder.decodeSingularUInt64Field(value: &self.bytes) }()
+      case 4: try { try decoder.decodeSingularUInt64Field(value: &self.modifiedUnixMs) }()
+      default: break
+      }
+    }
+  }
+
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if self.exists != false {
+      try visitor.visitSingularBoolField(value: self.exists, fieldNumber: 1)
+    }
+    if self.files != 0 {
+      try visitor.visitSingularUInt64Field(value: self.files, fieldNumber: 2)
+    }
+    if self.bytes != 0 {
+      try visitor.visitSingularUInt64Field(value: self.bytes, fieldNumber: 3)
+    }
+    if self.modifiedUnixMs != 0 {
+      try visitor.visitSingularUInt64Field(value: self.modifiedUnixMs, fieldNumber: 4)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  public static func ==(lhs: WireWorkspaceSize, rhs: WireWorkspaceSize) -> Bool {
+    if lhs.exists != rhs.exists {return false}
+    if lhs.files != rhs.files {return false}
+    if lhs.bytes != rhs.bytes {return false}
+    if lhs.modifiedUnixMs != rhs.modifiedUnixMs {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
@@ -5194,7 +5433,7 @@ nonisolated extension WireStartBot: SwiftProtobuf.Message, SwiftProtobuf._Messag
 
 nonisolated extension WireStopBot: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".StopBot"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}bot_id\0\u{3}grace_ms\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}bot_id\0\u{3}grace_ms\0\u{3}placement_epoch\0")
 
   public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -5204,6 +5443,7 @@ nonisolated extension WireStopBot: SwiftProtobuf.Message, SwiftProtobuf._Message
       switch fieldNumber {
       case 1: try { try decoder.decodeSingularStringField(value: &self.botID) }()
       case 2: try { try decoder.decodeSingularUInt32Field(value: &self.graceMs) }()
+      case 3: try { try decoder.decodeSingularUInt64Field(value: &self.placementEpoch) }()
       default: break
       }
     }
@@ -5216,12 +5456,16 @@ nonisolated extension WireStopBot: SwiftProtobuf.Message, SwiftProtobuf._Message
     if self.graceMs != 0 {
       try visitor.visitSingularUInt32Field(value: self.graceMs, fieldNumber: 2)
     }
+    if self.placementEpoch != 0 {
+      try visitor.visitSingularUInt64Field(value: self.placementEpoch, fieldNumber: 3)
+    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
   public static func ==(lhs: WireStopBot, rhs: WireStopBot) -> Bool {
     if lhs.botID != rhs.botID {return false}
     if lhs.graceMs != rhs.graceMs {return false}
+    if lhs.placementEpoch != rhs.placementEpoch {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
@@ -5229,7 +5473,7 @@ nonisolated extension WireStopBot: SwiftProtobuf.Message, SwiftProtobuf._Message
 
 nonisolated extension WireRemoveBot: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".RemoveBot"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}bot_id\0\u{3}keep_workspace\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}bot_id\0\u{3}keep_workspace\0\u{3}keep_log\0")
 
   public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -5239,6 +5483,7 @@ nonisolated extension WireRemoveBot: SwiftProtobuf.Message, SwiftProtobuf._Messa
       switch fieldNumber {
       case 1: try { try decoder.decodeSingularStringField(value: &self.botID) }()
       case 2: try { try decoder.decodeSingularBoolField(value: &self.keepWorkspace) }()
+      case 3: try { try decoder.decodeSingularBoolField(value: &self.keepLog) }()
       default: break
       }
     }
@@ -5251,12 +5496,16 @@ nonisolated extension WireRemoveBot: SwiftProtobuf.Message, SwiftProtobuf._Messa
     if self.keepWorkspace != false {
       try visitor.visitSingularBoolField(value: self.keepWorkspace, fieldNumber: 2)
     }
+    if self.keepLog != false {
+      try visitor.visitSingularBoolField(value: self.keepLog, fieldNumber: 3)
+    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
   public static func ==(lhs: WireRemoveBot, rhs: WireRemoveBot) -> Bool {
     if lhs.botID != rhs.botID {return false}
     if lhs.keepWorkspace != rhs.keepWorkspace {return false}
+    if lhs.keepLog != rhs.keepLog {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
@@ -5314,7 +5563,7 @@ nonisolated extension WireDeliverMessage: SwiftProtobuf.Message, SwiftProtobuf._
 
 nonisolated extension WireCommandResult: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".CommandResult"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}command_id\0\u{1}outcome\0\u{3}error_code\0\u{1}message\0\u{3}started_at_unix_ms\0\u{3}finished_at_unix_ms\0\u{3}from_receipt\0\u{3}bot_status\0\u{3}delivered_launch_id\0\u{3}delivered_log_offset\0\u{3}bot_status_revision\0\u{4}\u{2}node_report\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}command_id\0\u{1}outcome\0\u{3}error_code\0\u{1}message\0\u{3}started_at_unix_ms\0\u{3}finished_at_unix_ms\0\u{3}from_receipt\0\u{3}bot_status\0\u{3}delivered_launch_id\0\u{3}delivered_log_offset\0\u{3}bot_status_revision\0\u{4}\u{2}node_report\0\u{4}\u{7}workspace_size\0")
 
   fileprivate class _StorageClass {
     var _commandID: String = String()
@@ -5329,6 +5578,7 @@ nonisolated extension WireCommandResult: SwiftProtobuf.Message, SwiftProtobuf._M
     var _deliveredLaunchID: String = String()
     var _deliveredLogOffset: UInt64 = 0
     var _botStatusRevision: UInt64 = 0
+    var _workspaceSize: WireWorkspaceSize? = nil
 
       // This property is used as the initial default value for new instances of the type.
       // The type itself is protecting the reference to its storage via CoW semantics.
@@ -5351,6 +5601,7 @@ nonisolated extension WireCommandResult: SwiftProtobuf.Message, SwiftProtobuf._M
       _deliveredLaunchID = source._deliveredLaunchID
       _deliveredLogOffset = source._deliveredLogOffset
       _botStatusRevision = source._botStatusRevision
+      _workspaceSize = source._workspaceSize
     }
   }
 
@@ -5381,6 +5632,7 @@ nonisolated extension WireCommandResult: SwiftProtobuf.Message, SwiftProtobuf._M
         case 10: try { try decoder.decodeSingularUInt64Field(value: &_storage._deliveredLogOffset) }()
         case 11: try { try decoder.decodeSingularUInt64Field(value: &_storage._botStatusRevision) }()
         case 13: try { try decoder.decodeSingularMessageField(value: &_storage._nodeReport) }()
+        case 20: try { try decoder.decodeSingularMessageField(value: &_storage._workspaceSize) }()
         default: break
         }
       }
@@ -5429,6 +5681,9 @@ nonisolated extension WireCommandResult: SwiftProtobuf.Message, SwiftProtobuf._M
       try { if let v = _storage._nodeReport {
         try visitor.visitSingularMessageField(value: v, fieldNumber: 13)
       } }()
+      try { if let v = _storage._workspaceSize {
+        try visitor.visitSingularMessageField(value: v, fieldNumber: 20)
+      } }()
     }
     try unknownFields.traverse(visitor: &visitor)
   }
@@ -5450,6 +5705,7 @@ nonisolated extension WireCommandResult: SwiftProtobuf.Message, SwiftProtobuf._M
         if _storage._deliveredLaunchID != rhs_storage._deliveredLaunchID {return false}
         if _storage._deliveredLogOffset != rhs_storage._deliveredLogOffset {return false}
         if _storage._botStatusRevision != rhs_storage._botStatusRevision {return false}
+        if _storage._workspaceSize != rhs_storage._workspaceSize {return false}
         return true
       }
       if !storagesAreEqual {return false}

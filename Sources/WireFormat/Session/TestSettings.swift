@@ -9,11 +9,14 @@ public struct TestSettings: Sendable, Equatable {
     /// `EDGE_TEST_LONGEST_WAIT_MS`: the agent waits at most so long before it dials again, so that a test sees many
     /// connections in a short time.
     public var backoff = ReconnectBackoff()
+    /// `HUB_TEST_HOLD_DEPLOYMENTS`: a directory; a deployment does not begin a step while a file there has its name.
+    public var deploymentHolds: String?
 
     /// - Parameters:
     ///   - environment: all variables of the process.
     ///   - prefix: `EDGE` or `HUB`.
     public init(environment: [String: String], prefix: String) {
+        deploymentHolds = environment["\(prefix)_TEST_HOLD_DEPLOYMENTS"]
         if environment["\(prefix)_TEST_SENDING_ORDER"] == "first-come" {
             sendingOrder = .firstComeFirstServed
         }

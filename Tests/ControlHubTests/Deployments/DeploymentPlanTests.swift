@@ -33,6 +33,14 @@ struct DeploymentPlanTests {
         #expect(walk(plan) == [.preflight, .stop, .start, .healthy, .commit])
     }
 
+    @Test("a snapshot is put in place without the source, and on one node as well")
+    func snapshot() {
+        let moved = DeploymentPlan(copies: true, isRunning: true, isMove: true, copiesFromSource: false)
+        #expect(walk(moved) == DeploymentStep.allCases.filter { $0 != .deltaCopy })
+        let here = DeploymentPlan(copies: true, isRunning: true, isMove: false, copiesFromSource: false)
+        #expect(walk(here) == walk(moved))
+    }
+
     @Test("a forced move goes without the source")
     func forced() {
         let plan = DeploymentPlan(copies: false, isRunning: true, isMove: true)

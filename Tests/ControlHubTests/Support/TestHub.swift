@@ -47,7 +47,7 @@ final class TestHub: Sendable {
             logger: Logger(label: "test")
         )
         let channel = FakeAgentChannel()
-        services = parts.services(channel: channel)
+        services = parts.services(channel: channel, snapshotDirectory: self.directory.file("snapshots"))
         self.clock = clock
         self.channel = channel
     }

@@ -158,7 +158,7 @@ struct BotFleetTests {
         let fleet = try bench.fleet([bench.shell("exec sleep 600")], journal: try bench.journal())
         try await running(fleet) {
             _ = try await fleet.start(BotWorkbench.specification(epoch: 5))
-            _ = try await fleet.remove("a", keepWorkspace: false)
+            _ = try await fleet.remove("a", keeping: [])
             #expect(await fleet.statuses().isEmpty)
             let error = await #expect(throws: RuntimeError.self) {
                 _ = try await fleet.start(BotWorkbench.specification(epoch: 4))

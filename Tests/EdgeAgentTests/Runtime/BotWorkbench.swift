@@ -43,7 +43,7 @@ final class BotWorkbench: Sendable {
             }
             LaunchControlGroups(existing: plan.controlGroups).remove()
         }
-        _ = try? BotDirectory(root: path, botID: "bots").remove(keepWorkspace: false)
+        _ = try? BotDirectory(root: path, botID: "bots").remove(keeping: [])
         for name in ["journal.sqlite", "journal.sqlite-wal", "journal.sqlite-shm"] { unlink(path + "/" + name) }
         rmdir(path)
     }
@@ -112,7 +112,8 @@ final class BotWorkbench: Sendable {
         timing: BotFleet.Timing = BotFleet.Timing(),
         transport: (any BotChatTransport)? = nil,
         backends: [any EdgeRuntimeBackend]? = nil,
-        policy: PolicyRegistry = PolicyRegistry(.standard)
+        policy: PolicyRegistry = PolicyRegistry(.standard),
+        contact: HubContact = HubContact()
     ) throws -> BotFleet {
         BotFleet(
             backends: RuntimeBackends(try backends ?? [backend(transport: transport, policy: policy)]),
@@ -121,6 +122,7 @@ final class BotWorkbench: Sendable {
             executor: executor,
             notifier: try FileChangeNotifier(),
             policy: policy,
+            contact: contact,
             backoff: backoff,
             timing: timing,
             startsAtOnce: 4,

@@ -41,6 +41,15 @@ import Testing
         #expect(reason(judge(record { $0.lastExit?.launchError = "no such file" }, policy)) == .launchFailed)
     }
 
+    @Test("On trial nothing is started again, whatever the policy", arguments: RestartPolicy.allCases)
+    func trial(_ policy: RestartPolicy) {
+        for record in [record(), record(code: 1), record(signal: SIGKILL)] {
+            var onTrial = record
+            onTrial.leaseMilliseconds = 1_000
+            #expect(reason(judge(onTrial, policy)) == .trialEnded)
+        }
+    }
+
     @Test("Success and failure are told apart as the policy says")
     func policies() {
         #expect(reason(judge(record(), .never)) == .completed)

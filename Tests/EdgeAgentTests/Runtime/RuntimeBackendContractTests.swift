@@ -301,12 +301,12 @@ struct RuntimeBackendContractTests {
     func removes(_ subject: BackendUnderTest) async throws {
         try await trying(subject) { (trial: Trial) async throws -> Void in
             _ = try await trial.run(#"echo kept > "$BOT_WORKSPACE/file"; ln -s /etc "$HOME/link""#)
-            try await trial.backend.remove(botID: "a", keepWorkspace: true)
+            try await trial.backend.remove(botID: "a", keeping: .workspace)
             let directory = trial.bench.directory("a")
             #expect(access(directory + "/config.json", F_OK) != 0 && access(trial.bench.logs("a"), F_OK) != 0)
             #expect(access(directory + "/workspace", F_OK) == 0 && access("/etc/passwd", F_OK) == 0)
             #expect(access(directory + "/workspace/file", F_OK) == 0 || !subject.hasProcesses)
-            try await trial.backend.remove(botID: "a", keepWorkspace: false)
+            try await trial.backend.remove(botID: "a", keeping: [])
             #expect(access(directory, F_OK) != 0)
         }
     }

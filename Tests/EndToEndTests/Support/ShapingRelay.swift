@@ -10,6 +10,9 @@ import Synchronization
 /// was due, so that rate and delay hold on average however late it wakes.
 final class ShapingRelay: Sendable {
     struct Shape: Sendable {
+        /// As fast as this machine.
+        static let none = Shape(bytesPerSecond: 10e9, delay: .zero, queueBytes: 8 << 20)
+
         /// Of each direction.
         var bytesPerSecond: Double
         /// From one end to the other.
@@ -28,7 +31,7 @@ final class ShapingRelay: Sendable {
 
     let port: Int
     let shape: Shape
-    private let state = Mutex((isStopping: false, carried: [0, 0]))
+    private let state = Mutex((isStopping: false, isCut: false, carried: [0, 0]))
 
     /// Relays from now on.
     ///
@@ -49,6 +52,17 @@ final class ShapingRelay: Sendable {
     func stop() {
         state.withLock { $0.isStopping = true }
     }
+
+    /// Ends every connection and each that comes, until it is mended.
+    func cut() {
+        state.withLock { $0.isCut = true }
+    }
+
+    func mend() {
+        state.withLock { $0.isCut = false }
+    }
+
+    fileprivate var isCut: Bool { state.withLock(\.isCut) }
 
     /// Bytes that left the line so far, of all connections.
     func carriedBytes(_ direction: Direction) -> Int {
@@ -81,12 +95,18 @@ private struct Carrier {
     }
 
     private mutating func turn(_ relay: ShapingRelay) {
+        if relay.isCut { lanes.removeAll() }
         var polled = [pollfd(fd: listener.number, events: Int16(POLLIN), revents: 0)]
         for lane in lanes where lane.wantsToRead {
             polled.append(pollfd(fd: lane.source.number, events: Int16(POLLIN), revents: 0))
         }
         // Idle it only looks whether it is to stop.
         _ = poll(&polled, nfds_t(polled.count), lanes.contains { $0.isCarrying } ? 1 : 50)
+        if relay.isCut {
+            // Taken and let go of, as behind a modem that lost its line.
+            if polled[0].revents != 0 { _ = listener.accept() }
+            return lanes.removeAll()
+        }
         if polled[0].revents != 0 { accept() }
         let now = ContinuousClock.now
         for lane in lanes {

@@ -8,8 +8,8 @@ struct TinyDisk: Sendable {
     /// Options of `mount -t tmpfs -o`, such as `size=2m` or `ro`.
     let options: String
 
-    init(in folder: URL, options: String) throws {
-        mountPoint = folder.appending(path: "disk")
+    init(in folder: URL, name: String = "disk", options: String) throws {
+        mountPoint = folder.appending(path: name)
         self.options = options
         try FileManager.default.createDirectory(at: mountPoint, withIntermediateDirectories: true)
     }

@@ -29,6 +29,7 @@ struct DeploymentDocument: Codable, APIDocument {
     let source: PlacementDocument
     let target: PlacementDocument
     let force: Bool
+    let workspaceFrom: WorkspaceOrigin
     let createdAt: Date
     let updatedAt: Date
     let finishedAt: Date?
@@ -57,6 +58,9 @@ struct DeploymentDocument: Codable, APIDocument {
             "step": Schema().described("Where it is, or was when it ended."),
             "steps": Schema().described("What it goes through, in order."),
             "failed_step": Schema().described("Where it turned back."),
+            "workspace_from": Schema().described(
+                "`source`: carried over. `target`: what lay there. `snapshot`: one that the hub had kept."
+            ),
             "remedy": Schema().described("What to do next."),
             "note": Schema().described("What else is worth knowing of how it ended."),
             "downtime_ms": Schema().described("How long the bot was away; missing where it was not, or is not back."),
@@ -73,6 +77,7 @@ struct DeploymentDocument: Codable, APIDocument {
         source = PlacementDocument(deployment.source)
         target = PlacementDocument(deployment.target)
         force = deployment.isForced
+        workspaceFrom = deployment.origin
         createdAt = deployment.createdAt
         updatedAt = deployment.updatedAt
         finishedAt = deployment.finishedAt

@@ -130,7 +130,8 @@ struct NodeCallRoutes {
         NodeDocument(
             try await services.nodes.node(id),
             registry: services.nodes.registry,
-            bots: try await services.bots.store.summaries(from: id, through: id)[id] ?? []
+            bots: try await services.bots.store.summaries(from: id, through: id)[id] ?? [],
+            strays: try await services.deployments.strays.list(id)
         )
     }
 

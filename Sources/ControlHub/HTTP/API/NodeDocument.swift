@@ -116,6 +116,7 @@ struct NodeDocument: Codable, APIDocument {
     let drainedAt: Date?
     let thresholds: Thresholds
     let policy: PolicyDocument?
+    let strays: [StrayDocument]
 
     static var memberDetails: [String: Schema] {
         [
@@ -123,6 +124,9 @@ struct NodeDocument: Codable, APIDocument {
             "capabilities": Schema().described("What the agent can do; names the protocol's document explains."),
             "clock_offset_ms": Schema().described("The node's wall clock minus the hub's. Nothing is decided by it."),
             "quarantine": Schema().described("A machine with this node's identity that was turned away."),
+            "strays": Schema().described(
+                "Bots that are placed elsewhere and of which the node still holds something; see `/api/nodes/{id}/strays`."
+            ),
             "draining": Schema().described("Nothing is placed or started on it."),
         ]
     }
@@ -145,7 +149,7 @@ struct NodeDocument: Codable, APIDocument {
         }
     }
 
-    init(_ node: Node, registry: NodeRegistry, bots: [BotStore.Summary]) {
+    init(_ node: Node, registry: NodeRegistry, bots: [BotStore.Summary], strays: [Stray]) {
         let live = registry.live(node.id) ?? NodeRegistry.Live()
         let hello = node.hello
         id = node.id.rawValue
@@ -178,6 +182,7 @@ struct NodeDocument: Codable, APIDocument {
         draining = node.drainedAt != nil
         drainedAt = node.drainedAt
         thresholds = Thresholds(registry.thresholds(of: node.id), own: node.thresholds != nil)
+        self.strays = strays.map { StrayDocument($0) }
         policy = hello.flatMap { $0.hasPolicy ? PolicyDocument($0.policy, narrowing: node.policyNarrowing) : nil }
     }
 

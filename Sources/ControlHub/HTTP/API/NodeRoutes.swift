@@ -243,9 +243,10 @@ struct NodeRoutes {
             if let first = nodes.first, let last = nodes.last {
                 try await services.bots.store.summaries(from: first.id, through: last.id)
             } else { [NodeID: [BotStore.Summary]]() }
+        let strays = Dictionary(grouping: try await services.deployments.strays.list(), by: \.node)
         return try JSONCoding.response(
             Page(nodes, limit: limit, cursor: \.id.rawValue) { node in
-                NodeDocument(node, registry: registry, bots: bots[node.id] ?? [])
+                NodeDocument(node, registry: registry, bots: bots[node.id] ?? [], strays: strays[node.id] ?? [])
             }
         )
     }
@@ -365,7 +366,8 @@ struct NodeRoutes {
         NodeDocument(
             try await services.nodes.node(id),
             registry: services.nodes.registry,
-            bots: try await services.bots.store.summaries(from: id, through: id)[id] ?? []
+            bots: try await services.bots.store.summaries(from: id, through: id)[id] ?? [],
+            strays: try await services.deployments.strays.list(id)
         )
     }
 }

@@ -27,6 +27,14 @@ enum HubMigrations {
         migrator.registerMigration(MigrationLogOffsets.name, migrate: MigrationLogOffsets.run)
         migrator.registerMigration(MigrationPairingAttempts.name) { db in
             try db.execute(sql: MigrationPairingAttempts.sql)
+        migrator.registerMigration(MigrationStrays.name) { db in
+            try db.execute(sql: MigrationStrays.sql)
+        }
+        migrator.registerMigration(MigrationSnapshots.name) { db in
+            try db.execute(sql: MigrationSnapshots.sql)
+        }
+        migrator.registerMigration(MigrationLogPlaces.name) { db in
+            try db.execute(sql: MigrationLogPlaces.sql)
         }
         return migrator
     }

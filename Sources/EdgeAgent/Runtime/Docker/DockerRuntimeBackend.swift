@@ -107,12 +107,12 @@ actor DockerRuntimeBackend: EdgeRuntimeBackend {
         return hasChanged
     }
 
-    func remove(botID: String, keepWorkspace: Bool) async throws(RuntimeError) {
+    func remove(botID: String, keeping kept: BotRemains) async throws(RuntimeError) {
         let directory = try BotDirectory(root: root, botID: botID)
         try await removeContainers(botID)
         followers[botID] = nil
         samples[botID] = nil
-        try directory.remove(keepWorkspace: keepWorkspace)
+        try directory.remove(keeping: kept)
     }
 
     nonisolated func logs(botID: String) throws(RuntimeError) -> String {

@@ -138,13 +138,19 @@ struct BotDirectory: Sendable {
         return try? JSONDecoder().decode(SupervisorState.self, from: Data(bytes))
     }
 
-    /// Removes the bot's files, the workspace only if asked. Never follows a symbolic link.
-    func remove(keepWorkspace: Bool) throws(RuntimeError) {
-        let kept: Set<String> = keepWorkspace ? ["workspace"] : []
-        guard Self.removeContents(AT_FDCWD, path, keeping: kept) else {
+    /// Removes the bot's files but those named. Never follows a symbolic link.
+    func remove(keeping remains: BotRemains) throws(RuntimeError) {
+        var kept: Set<String> = []
+        if remains.contains(.workspace) { kept.insert("workspace") }
+        if remains.contains(.log) { kept.insert(Self.controlName) }
+        var isComplete = Self.removeContents(AT_FDCWD, path, keeping: kept)
+        if remains.contains(.log) {
+            isComplete = Self.removeContents(AT_FDCWD, control, keeping: [Self.logsName]) && isComplete
+        }
+        guard isComplete else {
             throw RuntimeError(.storageFailed, "\(path) could not be removed: \(String(errno: errno))")
         }
-        if !keepWorkspace { rmdir(path) }
+        if remains.isEmpty { rmdir(path) }
     }
 
     private static func removeContents(_ parent: Int32, _ name: String, keeping kept: Set<String>) -> Bool {

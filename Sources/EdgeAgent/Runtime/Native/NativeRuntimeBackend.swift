@@ -96,8 +96,8 @@ actor NativeRuntimeBackend: EdgeRuntimeBackend {
         return hasChanged
     }
 
-    func remove(botID: String, keepWorkspace: Bool) throws(RuntimeError) {
-        try BotDirectory(root: root, botID: botID).remove(keepWorkspace: keepWorkspace)
+    func remove(botID: String, keeping kept: BotRemains) throws(RuntimeError) {
+        try BotDirectory(root: root, botID: botID).remove(keeping: kept)
     }
 
     nonisolated func logs(botID: String) throws(RuntimeError) -> String {
@@ -169,6 +169,7 @@ actor NativeRuntimeBackend: EdgeRuntimeBackend {
         )
         plan.stop = profile.stop
         plan.logLimits = profile.logLimits
+        plan.isLeased = request.isLeased
         return plan
     }
 

@@ -31,6 +31,8 @@ struct LaunchPlan: Sendable, Equatable {
     /// How the bot is asked to stop, unless the request says otherwise.
     var stop = StopSequence()
     var logLimits = LogSegmentWriter.Limits()
+    /// On trial: the launch ends with its lease, see `RuntimeLease`.
+    var isLeased = false
 }
 
 extension LaunchPlan {
@@ -58,6 +60,7 @@ extension LaunchPlan {
             fields.add("control_group", "\(hierarchy)=\(path)")
         }
         fields.add("stop", stop.encoded)
+        if isLeased { fields.add("lease", "1") }
         fields.add("segment_bytes", String(logLimits.segmentBytes))
         fields.add("segment_count", String(logLimits.segmentCount))
         fields.add("log_max_age_s", String(logLimits.maximumAgeSeconds))
@@ -89,6 +92,7 @@ extension LaunchPlan {
             case "packet_prefix": packetPrefix = value
             case "input": input = value
             case "stop": stop = StopSequence(encoded: value) ?? stop
+            case "lease": isLeased = value == "1"
             case "segment_bytes": logLimits.segmentBytes = Int(value) ?? logLimits.segmentBytes
             case "segment_count": logLimits.segmentCount = Int(value) ?? logLimits.segmentCount
             case "log_max_age_s": logLimits.maximumAgeSeconds = Int(value) ?? logLimits.maximumAgeSeconds

@@ -22,6 +22,9 @@ struct SupervisedLaunch: ~Copyable {
     private var stopSteps: ArraySlice<StopSequence.Step> = []
     /// When the next step is due.
     private var nextStepAt: UInt64?
+    /// On trial: when the lease is looked at again.
+    private var nextLeaseLookAt: UInt64?
+    private var isLeaseOver = false
 
     init(plan: LaunchPlan, directory: String) {
         self.plan = plan
@@ -113,12 +116,28 @@ struct SupervisedLaunch: ~Copyable {
     // MARK: Running
 
     private mutating func capture() {
+        if plan.isLeased { nextLeaseLookAt = Self.monotonicMilliseconds() }
         while status == nil {
             let idle = output.idleMilliseconds.map { Self.monotonicMilliseconds() + $0 }
-            let due = [nextStepAt, idle].compactMap(\.self).min()
+            let due = [nextStepAt, nextLeaseLookAt, idle].compactMap(\.self).min()
             guard let ready = wait(timeout(until: due)) else { break }
             if ready == 0 { output.tick() }
             if let due = nextStepAt, Self.monotonicMilliseconds() >= due { takeNextStep() }
+            if let due = nextLeaseLookAt, Self.monotonicMilliseconds() >= due { lookAtLease() }
+        }
+    }
+
+    private mutating func lookAtLease() {
+        switch RuntimeLease.read(RuntimeLease.fileName) {
+        case .released: nextLeaseLookAt = nil
+        case .until(let end) where end > BootTime.milliseconds():
+            nextLeaseLookAt = Self.monotonicMilliseconds() + RuntimeLease.lookMilliseconds
+        case .until:
+            nextLeaseLookAt = nil
+            isLeaseOver = true
+            // Nothing that a copy on trial did is kept, so it is not asked.
+            stopSteps = []
+            killEverything()
         }
     }
 
@@ -236,6 +255,7 @@ struct SupervisedLaunch: ~Copyable {
         event.requested = isStopRequested
         event.lifetimeMilliseconds = Self.monotonicMilliseconds() - startedAt
         event.lastStderr = String(decoding: output.lastErrors, as: UTF8.self)
+        if isLeaseOver { event.leaseOver = true }
         let memoryKills = groups.memoryKills()
         if memoryKills > 0 { event.memoryKills = memoryKills }
         end(event)

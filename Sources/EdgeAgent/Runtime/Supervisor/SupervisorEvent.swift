@@ -30,6 +30,8 @@ struct SupervisorEvent: Sendable, Codable, Equatable {
     var lost: Bool?
     /// Processes of the bot that the kernel killed because its control group was out of memory; absent where none.
     var memoryKills: UInt64?
+    /// It was on trial, and the hub was not heard of for too long.
+    var leaseOver: Bool?
     /// Of `started`: every limit that was asked for, and what keeps it.
     var limits: [LimitInForce]?
     /// Of `gap`: with what the log adds to each line.
@@ -48,6 +50,7 @@ struct SupervisorEvent: Sendable, Codable, Equatable {
         case launchError = "launch_error"
         case lost
         case memoryKills = "memory_kills"
+        case leaseOver = "lease_over"
         case limits
         case droppedBytes = "dropped_bytes"
     }
@@ -78,6 +81,7 @@ struct SupervisorEvent: Sendable, Codable, Equatable {
         add(.launchError, launchError.map(JSONText.quoted))
         add(.lost, lost.map { $0 ? "true" : "false" })
         add(.memoryKills, memoryKills.map { String($0) })
+        add(.leaseOver, leaseOver.map { $0 ? "true" : "false" })
         add(.limits, limits.map { "[" + $0.map(\.json).joined(separator: ",") + "]" })
         add(.lastStderr, lastStderr.map(JSONText.quoted))
         return Array((text + "}").utf8)

@@ -63,10 +63,10 @@ struct DockerEngineTests {
         do {
             try await body(trial)
         } catch {
-            try? await trial.backend.remove(botID: "a", keepWorkspace: false)
+            try? await trial.backend.remove(botID: "a", keeping: [])
             throw error
         }
-        try await trial.backend.remove(botID: "a", keepWorkspace: false)
+        try await trial.backend.remove(botID: "a", keeping: [])
     }
 
     @Test("Agents come and go while a bot writes: every line is in the log once, both outputs in order")
@@ -309,7 +309,7 @@ struct DockerEngineTests {
             _ = try await after.stop("a", graceMilliseconds: 0)
             let status = try await eventually(after) { $0.phase == .stopped }
             #expect(status.lastExit.requested && status.lastExit.code == 0)
-            _ = try await after.remove("a", keepWorkspace: false)
+            _ = try await after.remove("a", keeping: [])
         }
         #expect(await Self.answer(journal, "m2")?.contains("Ada") == true)
         let packets = try await journal.unacknowledged(after: [:], maxBytes: 1 << 20)

@@ -16,7 +16,7 @@ struct LauncherSearchTests {
 
         deinit {
             // Left behind, it would only cost space.
-            _ = try? BotDirectory(root: "/tmp", botID: String(path.dropFirst(5))).remove(keepWorkspace: false)
+            _ = try? BotDirectory(root: "/tmp", botID: String(path.dropFirst(5))).remove(keeping: [])
         }
 
         /// A program that answers `--version`.

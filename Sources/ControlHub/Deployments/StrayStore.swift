@@ -1,0 +1,96 @@
+import Foundation
+import GRDB
+
+/// The table of what nodes hold of bots that are placed elsewhere. A removal that is done ends an entry.
+struct StrayStore: Sendable {
+    let database: HubDatabase
+
+    private static let select = """
+        SELECT s.*, b.name AS bot_name, b.node_id AS placement, c.state AS command_state, c.message AS command_message
+        FROM strays s LEFT JOIN bots b ON b.id = s.bot_id AND b.deleted_at IS NULL
+            LEFT JOIN commands c ON c.id = s.command_id
+        WHERE (c.state IS NULL OR c.state <> 'done') AND (b.node_id IS NULL OR b.node_id <> s.node_id)
+        """
+
+    /// Of one node, or of all.
+    func list(_ node: NodeID? = nil) async throws -> [Stray] {
+        try await database.read { db in
+            try Row.fetchAll(
+                db,
+                sql: Self.select + " AND (? IS NULL OR s.node_id = ?) ORDER BY s.node_id, s.bot_id",
+                arguments: [node?.rawValue, node?.rawValue]
+            ).map(Self.stray)
+        }
+    }
+
+    static func required(_ db: Database, _ bot: BotID, on node: NodeID) throws -> Stray {
+        let row = try Row.fetchOne(
+            db,
+            sql: select + " AND s.node_id = ? AND s.bot_id = ?",
+            arguments: [node.rawValue, bot.rawValue]
+        )
+        guard let row else {
+            throw HubError(
+                .notFound,
+                "Node \(node) holds nothing of bot \(bot) that is known here. List what it holds with GET "
+                    + "/api/nodes/{id}/strays."
+            )
+        }
+        return stray(row)
+    }
+
+    /// Notes that a node holds something of a bot. What is known already stays as it is, unless it was removed.
+    static func note(
+        _ db: Database,
+        _ bot: BotID,
+        on node: NodeID,
+        reason: String,
+        deployment: DeploymentID? = nil,
+        at date: Date
+    ) throws {
+        try db.execute(
+            sql: """
+                DELETE FROM strays WHERE node_id = ?1 AND bot_id = ?2
+                    AND command_id IN (SELECT id FROM commands WHERE state = 'done')
+                """,
+            arguments: [node.rawValue, bot.rawValue]
+        )
+        try db.execute(
+            sql: """
+                INSERT OR IGNORE INTO strays (node_id, bot_id, since, reason, deployment_id)
+                SELECT ?1, ?2, ?3, ?4, ?5 WHERE EXISTS (SELECT 1 FROM nodes WHERE id = ?1)
+                """,
+            arguments: [node.rawValue, bot.rawValue, date.unixMilliseconds, reason, deployment?.rawValue]
+        )
+    }
+
+    static func setRemoval(_ db: Database, _ bot: BotID, on node: NodeID, _ command: CommandID) throws {
+        try db.execute(
+            sql: "UPDATE strays SET command_id = ? WHERE node_id = ? AND bot_id = ?",
+            arguments: [command.rawValue, node.rawValue, bot.rawValue]
+        )
+    }
+
+    /// The bot is placed there again, or nothing is left.
+    static func forget(_ db: Database, _ bot: BotID, on node: NodeID) throws {
+        try db.execute(
+            sql: "DELETE FROM strays WHERE node_id = ? AND bot_id = ?",
+            arguments: [node.rawValue, bot.rawValue]
+        )
+    }
+
+    private static func stray(_ row: Row) -> Stray {
+        Stray(
+            node: NodeID(rawValue: row["node_id"]),
+            bot: BotID(rawValue: row["bot_id"]),
+            botName: row["bot_name"],
+            placement: (row["placement"] as String?).map(NodeID.init(rawValue:)),
+            since: Date(unixMilliseconds: row["since"]),
+            reason: row["reason"],
+            deployment: (row["deployment_id"] as String?).map(DeploymentID.init(rawValue:)),
+            removal: (row["command_id"] as String?).map(CommandID.init(rawValue:)),
+            removalState: (row["command_state"] as String?).flatMap(CommandState.init(rawValue:)),
+            removalMessage: row["command_message"]
+        )
+    }
+}

@@ -1,0 +1,129 @@
+import Foundation
+import Glibc
+import NIOPosix
+
+/// A snapshot on disk: what the source of a transfer has said, message after message, as it came over the wire.
+///
+/// ```
+/// "CHSNAP1\n"   then for each message: length u32 big-endian, the message (a SyncMessage, often compressed)
+/// ```
+/// The manifest comes first, then every file whole and in order, then the end with the digest. Nothing is sought in it:
+/// whoever reads it reads it through. It is written beside its name and renamed when it is whole and on the disk.
+enum SnapshotFile {
+    static let magic = Array("CHSNAP1\n".utf8)
+    /// A message of a transfer is never longer; one that claims to be is damage.
+    static let maximumMessageBytes = 4 << 20
+
+    struct Damaged: Error {}
+
+    /// Writes a file; one caller at a time. Every call waits for the disk on a thread that may.
+    final class Writer: Sendable {
+        private let path: String
+        private let descriptor: Int32
+
+        init(_ path: String) async throws {
+            self.path = path
+            let temporary = path + ".new"
+            descriptor = try await NIOThreadPool.singleton.runIfActive {
+                unlink(temporary)
+                let descriptor = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0o600)
+                guard descriptor >= 0 else { throw SnapshotFile.failure(temporary, errno) }
+                return descriptor
+            }
+            try await put(SnapshotFile.magic)
+        }
+
+        deinit {
+            close(descriptor)
+        }
+
+        func append(_ message: [UInt8]) async throws {
+            let length = UInt32(message.count)
+            let head = (0..<4).map { UInt8(truncatingIfNeeded: length >> (24 - 8 * UInt32($0))) }
+            try await put(head + message)
+        }
+
+        private func put(_ bytes: [UInt8]) async throws {
+            try await NIOThreadPool.singleton.runIfActive { [path, descriptor] in
+                var written = 0
+                while written < bytes.count {
+                    let count = bytes.withUnsafeBytes {
+                        Glibc.write(descriptor, $0.baseAddress.map { $0 + written }, $0.count - written)
+                    }
+                    if count < 0, errno == EINTR { continue }
+                    guard count > 0 else { throw SnapshotFile.failure(path, errno) }
+                    written += count
+                }
+            }
+        }
+
+        /// The file is whole: it gets its name.
+        func commit() async throws {
+            try await NIOThreadPool.singleton.runIfActive { [path, descriptor] in
+                guard fsync(descriptor) == 0, rename(path + ".new", path) == 0 else {
+                    throw SnapshotFile.failure(path, errno)
+                }
+            }
+        }
+
+        func discard() {
+            unlink(path + ".new")
+        }
+    }
+
+    /// Reads a file through, once.
+    final class Reader: Sendable {
+        private let descriptor: Int32
+
+        init(_ path: String) async throws {
+            descriptor = try await NIOThreadPool.singleton.runIfActive {
+                let descriptor = open(path, O_RDONLY | O_CLOEXEC)
+                guard descriptor >= 0 else { throw SnapshotFile.failure(path, errno) }
+                return descriptor
+            }
+            guard try await take(SnapshotFile.magic.count) == SnapshotFile.magic else { throw Damaged() }
+        }
+
+        deinit {
+            close(descriptor)
+        }
+
+        /// The next message; nil after the last.
+        func next() async throws -> [UInt8]? {
+            guard let head = try await take(4) else { return nil }
+            let length = head.reduce(0) { $0 << 8 | Int($1) }
+            guard length <= SnapshotFile.maximumMessageBytes, let message = try await take(length) else {
+                throw Damaged()
+            }
+            return message
+        }
+
+        private func take(_ count: Int) async throws -> [UInt8]? {
+            try await NIOThreadPool.singleton.runIfActive { [descriptor] in
+                var bytes = [UInt8](repeating: 0, count: count)
+                var filled = 0
+                while filled < count {
+                    let got = bytes.withUnsafeMutableBytes {
+                        Glibc.read(descriptor, $0.baseAddress.map { $0 + filled }, count - filled)
+                    }
+                    if got < 0, errno == EINTR { continue }
+                    guard got >= 0 else { throw Damaged() }
+                    if got == 0 {
+                        guard filled == 0 else { throw Damaged() }
+                        return nil
+                    }
+                    filled += got
+                }
+                return bytes
+            }
+        }
+    }
+
+    fileprivate static func failure(_ path: String, _ code: Int32) -> HubError {
+        let reason = String(cString: strerror(code))
+        return HubError(
+            code == ENOSPC || code == EDQUOT ? .storageFull : .storageUnavailable,
+            "The snapshot \(path) cannot be written or read: \(reason)."
+        )
+    }
+}

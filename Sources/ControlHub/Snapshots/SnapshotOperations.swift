@@ -1,0 +1,208 @@
+import Foundation
+import Glibc
+import Logging
+import Synchronization
+import WireFormat
+
+/// Takes snapshots of workspaces, keeps them within their bounds, and gives them to nodes.
+struct SnapshotOperations: Sendable {
+    /// Taken at the same time, of all bots.
+    private static let concurrencyLimit = 4
+    /// A file that is written to while it is read is tried again.
+    private static let tries = 3
+
+    let database: HubDatabase
+    let channel: any AgentChannel
+    /// Holds one file a snapshot.
+    let directory: String
+    let bounds: SnapshotBounds
+    let clock: HubClock
+    let logger: Logger
+    private let underWay = UnderWay()
+
+    private final class UnderWay: Sendable {
+        let bots = Mutex<Set<BotID>>([])
+    }
+
+    init(
+        database: HubDatabase,
+        channel: any AgentChannel,
+        directory: String,
+        bounds: SnapshotBounds,
+        clock: HubClock,
+        logger: Logger
+    ) {
+        self.database = database
+        self.channel = channel
+        self.directory = directory
+        self.bounds = bounds
+        self.clock = clock
+        self.logger = logger
+    }
+
+    var store: SnapshotStore { SnapshotStore(database: database) }
+
+    private func path(_ id: SnapshotID) -> String { directory + "/" + id.rawValue }
+
+    // MARK: - Taking
+
+    /// How many are kept of a bot; 0 for none but those that are asked for. Throws `notFound`.
+    func kept(_ bot: BotID) async throws -> Int {
+        try await store.kept(bot) ?? bounds.keptPerBot
+    }
+
+    func setKept(_ bot: BotID, _ count: Int?, by actor: Actor) async throws {
+        guard count.map({ (0...SnapshotBounds.mostPerBot).contains($0) }) ?? true else {
+            throw HubError(.invalidRequest, "`kept` must be a number from 0 to \(SnapshotBounds.mostPerBot), or null.")
+        }
+        try await store.setKept(bot, count, at: clock.date(), by: actor)
+        try await prune(bot)
+    }
+
+    /// Takes a snapshot of what the bot has now, and gives up older ones beyond the bounds.
+    ///
+    /// Throws `nodeOffline`, `conflict` where files do not stay as they are, `storageFull`, `hubBusy`, `notFound`.
+    func take(_ bot: BotID, on node: NodeID, before deployment: DeploymentID? = nil, by actor: Actor) async throws
+        -> Snapshot
+    {
+        let isFree = underWay.bots.withLock { $0.count < Self.concurrencyLimit && $0.insert(bot).inserted }
+        guard isFree else {
+            throw HubError(
+                .hubBusy,
+                "A snapshot of the bot is being taken, or of \(Self.concurrencyLimit) others. Try again.",
+                retryAfter: .seconds(5)
+            )
+        }
+        defer { underWay.bots.withLock { _ = $0.remove(bot) } }
+        var triesLeft = Self.tries
+        while true {
+            triesLeft -= 1
+            do {
+                let snapshot = try await record(bot, node, deployment, actor)
+                try await prune(bot)
+                return snapshot
+            } catch let error as HubError where error.code == .conflict && triesLeft > 0 {
+                continue
+            }
+        }
+    }
+
+    private func record(
+        _ bot: BotID,
+        _ node: NodeID,
+        _ deployment: DeploymentID?,
+        _ actor: Actor
+    ) async throws -> Snapshot {
+        let date = clock.date()
+        let id = SnapshotID.make(at: date)
+        let stored = try await store.storedBytes()
+        guard mkdir(directory, 0o700) == 0 || errno == EEXIST else {
+            throw HubError(.storageUnavailable, "\(directory) cannot be made: \(String(cString: strerror(errno))).")
+        }
+        var header = WireStreamHeader()
+        header.syncSource.botID = bot.rawValue
+        header.syncSource.transferID = id.rawValue
+        let stream: AgentStream
+        do {
+            stream = try await channel.open(header, on: node)
+        } catch {
+            throw WorkspaceErrors.error(error)
+        }
+        defer { stream.reset(.cancelled, "the snapshot is over") }
+        let writer = try await SnapshotFile.Writer(path(id))
+        do {
+            let limit = bounds.totalBytes - min(bounds.totalBytes, stored)
+            let result = try await SnapshotRecorder(stream, to: writer, limit: limit).run()
+            stream.finish()
+            try await writer.commit()
+            let snapshot = Snapshot(
+                id: id,
+                bot: bot,
+                node: node,
+                deployment: deployment,
+                createdAt: date,
+                actor: actor.name,
+                entries: result.entries,
+                totalBytes: result.totalBytes,
+                storedBytes: result.storedBytes,
+                digest: result.digest
+            )
+            try await store.insert(snapshot)
+            return snapshot
+        } catch {
+            writer.discard()
+            unlink(path(id))
+            throw WorkspaceErrors.error(error)
+        }
+    }
+
+    // MARK: - Giving up
+
+    /// Throws `notFound`.
+    func delete(_ id: SnapshotID, by actor: Actor) async throws {
+        let snapshot = try await store.snapshot(id)
+        try await forget(snapshot)
+        let date = clock.date()
+        try await database.write { db in
+            try AuditStore.append(
+                db,
+                at: date,
+                actor: actor,
+                action: "snapshot.delete",
+                target: snapshot.bot.rawValue,
+                detail: id.rawValue
+            )
+        }
+    }
+
+    /// The row first: a file without one is cleared away at the next start.
+    private func forget(_ snapshot: Snapshot) async throws {
+        try await store.delete(snapshot.id)
+        unlink(path(snapshot.id))
+    }
+
+    /// One that was asked for is kept also where the bot's number is 0.
+    private func prune(_ bot: BotID) async throws {
+        let kept = max(1, try await kept(bot))
+        for snapshot in try await store.list(bot).dropFirst(kept) { try await forget(snapshot) }
+    }
+
+    /// Clears away what an end in the middle has left: files without a row, and rows without their file.
+    func tidy() async throws {
+        let rows = try await store.all()
+        let names = Set(rows.map(\.id.rawValue))
+        let files = (try? FileManager.default.contentsOfDirectory(atPath: directory)) ?? []
+        for file in files where !names.contains(file) { unlink(directory + "/" + file) }
+        for row in rows where !files.contains(row.id.rawValue) { try await store.delete(row.id) }
+    }
+
+    // MARK: - Giving back
+
+    /// Makes the staging tree of a transfer on a node like the snapshot; `InstallWorkspace` puts it in place.
+    func replay(
+        _ id: SnapshotID,
+        to node: NodeID,
+        transfer: String,
+        progress: @escaping @Sendable (WireSyncProgress) async -> Void
+    ) async throws -> WireSyncReport {
+        let snapshot = try await store.snapshot(id)
+        do {
+            let reader = try await SnapshotFile.Reader(path(id))
+            var header = WireStreamHeader()
+            header.syncTarget.botID = snapshot.bot.rawValue
+            header.syncTarget.transferID = transfer
+            let stream = try await channel.open(header, on: node)
+            defer { stream.reset(.cancelled, "the transfer is over") }
+            var replay = SnapshotReplay(reader, to: stream)
+            let report = try await replay.run(progress: progress)
+            guard report.unstable == 0, report.digest == snapshot.digest else {
+                throw HubError(.storageCorrupt, "Snapshot \(id) is not what it was when it was taken.")
+            }
+            return report
+        } catch is SnapshotFile.Damaged {
+            throw HubError(.storageCorrupt, "Snapshot \(id) is damaged on the hub's disk.")
+        } catch {
+            throw WorkspaceErrors.error(error)
+        }
+    }
+}

@@ -1,0 +1,160 @@
+import Crypto
+import Foundation
+import SwiftProtobuf
+import WireFormat
+
+/// Takes a snapshot: the hub is the target of a transfer, wants every file whole, proves what comes, and writes down the
+/// source's messages as they come. It holds one of them at a time, and the manifest.
+final class SnapshotRecorder {
+    /// Files asked for in one message.
+    private static let wishBatch = 1024
+
+    struct Result: Sendable {
+        var entries: UInt64
+        var totalBytes: UInt64
+        var storedBytes: UInt64
+        var digest: Data
+    }
+
+    private let source: AgentStream
+    private let writer: SnapshotFile.Writer
+    /// Of the file, in bytes.
+    private let limit: UInt64
+    private var machine = SyncTargetMachine()
+    private var entries: [ManifestEntry] = []
+    private var hasher = SHA256()
+    private var storedBytes: UInt64 = 0
+    private var isManifestComplete = false
+    /// The digest, once all is there and proved.
+    private var proved: Digest256?
+
+    init(_ source: AgentStream, to writer: SnapshotFile.Writer, limit: UInt64) {
+        (self.source, self.writer, self.limit) = (source, writer, limit)
+    }
+
+    /// Throws `storageFull` beyond the limit, `conflict` where a file was written to while it was read, `transferFailed`.
+    func run() async throws -> Result {
+        while !isManifestComplete { try await receive() }
+        let wishes = wishes()
+        // Beside taking what comes: the source does not read on while it sends.
+        return try await withThrowingTaskGroup(of: Void.self) { group in
+            group.addTask { [source] in
+                for wish in wishes {
+                    try await source.send(try WireSyncMessage.with { $0.wants = wish }.serializedBytes())
+                }
+            }
+            while proved == nil { try await receive() }
+            try await group.waitForAll()
+            return result(proved ?? .zero)
+        }
+    }
+
+    private func receive() async throws {
+        guard let bytes = try await source.receive() else {
+            throw HubError(.transferFailed, "The node ended before the whole workspace had come. Try again.")
+        }
+        storedBytes += UInt64(bytes.count) + 4
+        guard storedBytes <= limit else {
+            throw HubError(
+                .storageFull,
+                "The snapshot would take more than the \(limit) bytes that are left for snapshots (snapshot_bytes)."
+            )
+        }
+        try await writer.append(bytes)
+        for event in try events(try SyncMessageCoding.message(bytes)) { try take(event) }
+    }
+
+    private func events(_ message: WireSyncMessage) throws -> [SyncTargetMachine.Event] {
+        do throws(SyncViolation) {
+            return try machine.receive(message)
+        } catch {
+            throw HubError(.transferFailed, "The node broke the rules of the transfer: \(error).")
+        }
+    }
+
+    private func take(_ event: SyncTargetMachine.Event) throws {
+        switch event {
+        case .manifestComplete:
+            entries = machine.entries
+            isManifestComplete = true
+        case .begin: hasher = SHA256()
+        case .piece(_, _, .data(let data)): hasher.update(data: data)
+        case .piece(_, _, .zeros(let count)): update(zeros: count)
+        case .piece(_, _, .copy):
+            throw HubError(.transferFailed, "The node copies from a file that the hub does not have.")
+        case .end(let file, let length, let end): try finish(file, length, end)
+        case .sourceDone(let digest):
+            let own = ManifestDigest.compute(entries, without: []) { bytes in
+                // A digest always has 32 bytes.
+                Digest256(Array(SHA256.hash(data: bytes))) ?? .zero
+            }
+            guard own == digest else {
+                throw HubError(.transferFailed, "The snapshot is not what the node sent. Try again.")
+            }
+            proved = digest
+        case .failed(let code, let message):
+            throw WorkspaceErrors.error(
+                WireWorkspaceFailure.with {
+                    $0.code = code
+                    $0.message = message
+                }
+            )
+        }
+    }
+
+    /// Every file, whole.
+    private func wishes() -> [WireSyncWants] {
+        var wishes: [WireSyncWants] = []
+        var wants = WireSyncWants()
+        for (index, entry) in entries.enumerated() where entry.isFile {
+            machine.want(index)
+            wants.files.append(UInt32(index))
+            guard wants.files.count >= Self.wishBatch else { continue }
+            wishes.append(wants)
+            wants = WireSyncWants()
+        }
+        machine.finishWants()
+        wants.isLast = true
+        return wishes + [wants]
+    }
+
+    private func update(zeros count: UInt64) {
+        let zeros = Data(count: Int(min(count, 64 << 10)))
+        var left = count
+        while left > 0 {
+            let step = Int(min(left, UInt64(zeros.count)))
+            hasher.update(data: zeros.prefix(step))
+            left -= UInt64(step)
+        }
+    }
+
+    private func finish(_ file: Int, _ length: UInt64, _ end: WireSyncFileEnd) throws {
+        let entry = entries[file]
+        // What is said of the file in the list, which is kept as it was sent, must hold for what was read of it.
+        let isAsListed =
+            length == entry.size && end.mode & 0o777 == entry.mode && end.modifiedUnixNs == entry.modifiedNanoseconds
+        guard end.outcome == .complete, isAsListed else {
+            throw HubError(
+                .conflict,
+                "\(entries[file].path) was written to while the snapshot was taken. Try again, or stop the bot for it."
+            )
+        }
+        let own = Data(hasher.finalize())
+        guard own == end.sha256 else {
+            throw HubError(.transferFailed, "\(entries[file].path) did not arrive as it was sent. Try again.")
+        }
+        guard entry.digest == nil || entry.digest == Digest256(own) else {
+            throw HubError(.conflict, "\(entry.path) was changed in a way its times do not tell. Try again.")
+        }
+        entries[file].digest = Digest256(own)
+    }
+
+    private func result(_ digest: Digest256) -> Result {
+        Result(
+            entries: UInt64(entries.count),
+            totalBytes: entries.reduce(0) { $0 + $1.size },
+            storedBytes: storedBytes + UInt64(SnapshotFile.magic.count),
+            digest: Data(digest.bytes)
+        )
+    }
+}

@@ -1,0 +1,85 @@
+import Glibc
+import Synchronization
+import WireFormat
+
+/// When this node last heard from its hub, and whether the hub has had its say since the agent started.
+///
+/// A bot on trial lives by the first (`RuntimeLease`), and bots that are to be started again after a reboot wait a moment
+/// for the second: the hub may have placed them elsewhere meanwhile.
+final class HubContact: Sendable {
+    private struct State {
+        var heardAtMilliseconds: UInt64?
+        var hasSpoken: Bool
+    }
+
+    private let state: Mutex<State>
+    private let spoken = Signal()
+    private let now: @Sendable () -> UInt64
+
+    /// - Parameters:
+    ///   - isLinked: a link will tell; otherwise the hub counts as heard now, and nobody waits for it.
+    ///   - now: milliseconds of the clock that leases are counted in.
+    init(isLinked: Bool = false, now: @escaping @Sendable () -> UInt64 = BootTime.milliseconds) {
+        self.now = now
+        state = Mutex(State(heardAtMilliseconds: isLinked ? nil : now(), hasSpoken: !isLinked))
+    }
+
+    /// A moment to be given to `heard(asOf:)` later.
+    func moment() -> UInt64 { now() }
+
+    /// The hub has answered something that was said then: whatever it knew of this node, it knew it at that time or
+    /// later. Counting from when it was *asked* keeps a lease shorter here than the hub believes it to be.
+    func heard(asOf moment: UInt64) {
+        state.withLock { $0.heardAtMilliseconds = max($0.heardAtMilliseconds ?? 0, moment) }
+    }
+
+    func heard(ago: Duration) {
+        let now = now()
+        heard(asOf: now - min(now, UInt64(max(0, ago / .milliseconds(1)))))
+    }
+
+    /// The end of a lease of this length that is counted from the last contact; nil where there was none.
+    func leaseEnd(_ milliseconds: UInt64) -> UInt64? {
+        state.withLock { $0.heardAtMilliseconds }.map { $0 + milliseconds }
+    }
+
+    /// Whether the hub was heard of within so many milliseconds.
+    func isHeard(within milliseconds: UInt64) -> Bool {
+        leaseEnd(milliseconds).map { $0 > now() } ?? false
+    }
+
+    /// The hub has said which bots are placed elsewhere, or cannot be asked now.
+    func markSpoken() {
+        state.withLock { $0.hasSpoken = true }
+        spoken.wake()
+    }
+
+    /// Waits for the hub's say, not longer than the limit.
+    func waitUntilSpoken(atMost limit: Duration, clock: any Clock<Duration>) async {
+        await withTaskGroup(of: Void.self) { group in
+            group.addTask {
+                while true {
+                    let ticket = self.spoken.ticket
+                    if self.state.withLock({ $0.hasSpoken }) { return }
+                    // Cancelled: nobody waits any more.
+                    guard (try? await self.spoken.wait(after: ticket)) != nil else { return }
+                }
+            }
+            group.addTask {
+                // Cut short where the hub speaks first.
+                try? await clock.sleep(for: limit)
+            }
+            _ = await group.next()
+            group.cancelAll()
+        }
+    }
+}
+
+/// The time since the machine was booted, sleep included. The same for every process of the machine.
+enum BootTime {
+    static func milliseconds() -> UInt64 {
+        var time = timespec()
+        clock_gettime(CLOCK_BOOTTIME, &time)
+        return UInt64(time.tv_sec) * 1_000 + UInt64(time.tv_nsec) / 1_000_000
+    }
+}
