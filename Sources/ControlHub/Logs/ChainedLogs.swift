@@ -40,6 +40,8 @@ struct ChainedLogs: AgentChannel {
 
     func isConnected(_ node: NodeID) async -> Bool { await channel.isConnected(node) }
 
+    func waitUntilConnected(_ node: NodeID) async throws { try await channel.waitUntilConnected(node) }
+
     func disconnect(_ node: NodeID, code: UInt16, reason: String) async {
         await channel.disconnect(node, code: code, reason: reason)
     }

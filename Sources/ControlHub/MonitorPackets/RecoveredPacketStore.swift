@@ -79,7 +79,7 @@ struct RecoveredPacketStore: Sendable {
     ) async throws -> Outcome {
         try await database.write { db in
             var outcome = Outcome()
-            guard let bot = turns.first?.bot, try BotStore.placement(db, bot) == node else { return outcome }
+            guard let bot = turns.first?.bot, try BotStore.placement(db, bot)?.node == node else { return outcome }
             for (packet, json) in packets {
                 let own = turns.filter { packet.messageID.isEmpty || $0.message.rawValue == packet.messageID }
                 guard !own.isEmpty, try !Self.isKnown(db, packet, in: own.map(\.conversation)) else { continue }

@@ -27,6 +27,7 @@ enum HubMigrations {
         migrator.registerMigration(MigrationLogOffsets.name, migrate: MigrationLogOffsets.run)
         migrator.registerMigration(MigrationPairingAttempts.name) { db in
             try db.execute(sql: MigrationPairingAttempts.sql)
+        }
         migrator.registerMigration(MigrationStrays.name) { db in
             try db.execute(sql: MigrationStrays.sql)
         }
