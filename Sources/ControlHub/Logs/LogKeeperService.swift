@@ -54,7 +54,8 @@ struct LogKeeperService: Service {
             for try await chunk in log { try await archive.append(chunk, of: placement.bot, on: placement.node) }
         } catch is CancellationError {
         } catch {
-            logger.info("a log is not kept", metadata: ["bot_id": "\(placement.bot)", "reason": "\(error)"])
+            // As of a bot that was never started: its node knows nothing of it yet.
+            logger.debug("a log is not kept for now", metadata: ["bot_id": "\(placement.bot)", "reason": "\(error)"])
         }
     }
 
