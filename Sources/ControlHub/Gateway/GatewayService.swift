@@ -318,21 +318,45 @@ struct GatewayService: Service, AgentChannel {
     // MARK: - AgentChannel
 
     func logs(_ request: WireLogRequest, on node: NodeID) async throws -> LogSubscription {
-        guard let session = live[node] else {
-            throw HubError(.nodeOffline, "The node is not connected. Start its agent and try again.")
-        }
-        let stream = try session.openLogStream(request)
+        let stream = try opened(on: node) { try $0.openLogStream(request) }
         return LogSubscription(
-            next: { try await stream.receive(WireLogChunk.self) },
+            next: {
+                do {
+                    return try await stream.receive(WireLogChunk.self)
+                } catch let error as WireFormatError {
+                    throw Self.failure(error)
+                }
+            },
             cancel: { stream.reset(.cancelled, reason: "nobody reads any more") }
         )
     }
 
     func open(_ header: WireStreamHeader, on node: NodeID) async throws -> AgentStream {
+        AgentStream(try opened(on: node) { try $0.openStream(header) })
+    }
+
+    /// A stream of the node's session. Throws `nodeOffline` also where the session is just beginning or ending.
+    private func opened(on node: NodeID, _ open: (HubSession) throws -> SessionStream) throws -> SessionStream {
         guard let session = live[node] else {
             throw HubError(.nodeOffline, "The node is not connected. Start its agent and try again.")
         }
-        return AgentStream(try session.openStream(header))
+        do {
+            return try open(session)
+        } catch let error as WireFormatError where error.code != .messageTooLarge {
+            throw Self.failure(error)
+        }
+    }
+
+    /// What became of a stream, for who asked for it.
+    private static func failure(_ error: WireFormatError) -> HubError {
+        let isGone = error.code != .streamReset || error.resetCode == .cancelled || error.resetCode == .refused
+        return isGone
+            ? HubError(
+                .nodeOffline,
+                "The node's session is beginning or has ended. Try again in a moment.",
+                cause: error
+            )
+            : HubError(.agentRefused, "The node's agent refused: \(error.message)", cause: error)
     }
 
     func ask(_ command: WireCommand, on node: NodeID, within limit: Duration) async throws -> WireCommandResult {

@@ -25,20 +25,12 @@ struct MonitorPacketStore: Sendable {
             if let epoch { try NodeStore.requireCurrent(db, node, epoch: epoch) }
             var result = Ingested()
             var touched: [String] = []
-            var recovered: Set<String> = []
             for (packet, json) in packets {
-                if !touched.contains(packet.botID) {
-                    touched.append(packet.botID)
-                    if try RecoveredPacketStore.hasAny(db, packet.botID) { recovered.insert(packet.botID) }
-                }
+                if !touched.contains(packet.botID) { touched.append(packet.botID) }
                 let bot = BotID(rawValue: packet.botID)
                 // What a node says of bots that were never placed on it is not kept, only acknowledged.
                 let placement = try BotStore.placement(db, bot)
                 guard try placement.map({ try $0.node == node || BotStore.wasPlaced(db, bot, on: node) }) ?? true else {
-                    continue
-                }
-                // It was found in the log before it came, and has had its effect.
-                if recovered.contains(packet.botID), try RecoveredPacketStore.adopt(db, packet, journal: journal) {
                     continue
                 }
                 guard var stored = try Self.insert(db, packet, json, journal: journal, node: node, at: date) else {

@@ -4,8 +4,9 @@ import WireFormat
 
 /// Packets that were found in a bot's log because they did not come as packets.
 ///
-/// They stand in the packets' table under the journal `log`, with their place in the bot's log as number. So each is
-/// there once, however often the log is read; one that comes as a packet after all takes over its row.
+/// They stand in the packets' table under the journal `log`, with their place in the bot's log as number, so each is
+/// there once, however often the log is read. Only what stands before the last packet that came is looked at: packets
+/// come in the order of the log, so what is further on may still come, and what is not there before was given up.
 struct RecoveredPacketStore: Sendable {
     static let journal = "log"
 
@@ -48,6 +49,21 @@ struct RecoveredPacketStore: Sendable {
                     logOffset: UInt64(clamping: row["log_offset"] as Int64)
                 )
             }
+        }
+    }
+
+    /// Where in the bot's log the last packet stands that came from the node, gaps included; nil where that is not known.
+    func reach(of bot: BotID, on node: NodeID) async throws -> UInt64? {
+        try await database.read { db in
+            try Int64.fetchOne(
+                db,
+                sql: """
+                    SELECT log_offset FROM packets
+                    WHERE bot_id = ? AND node_id = ? AND journal_id <> ? AND log_offset IS NOT NULL
+                    ORDER BY position DESC LIMIT 1
+                    """,
+                arguments: [bot.rawValue, node.rawValue, Self.journal]
+            ).map { UInt64(clamping: $0) }
         }
     }
 
@@ -104,34 +120,6 @@ struct RecoveredPacketStore: Sendable {
             }
             return outcome
         }
-    }
-
-    /// Whether any packet of a bot was found in its log. Within a transaction, for each batch of packets.
-    static func hasAny(_ db: Database, _ bot: String) throws -> Bool {
-        try Bool.fetchOne(
-            db.cachedStatement(sql: "SELECT EXISTS (SELECT 1 FROM packets WHERE journal_id = ? AND bot_id = ?)"),
-            arguments: [journal, bot]
-        ) ?? false
-    }
-
-    /// Has a packet that comes now take over the row of the one that was found in the log, if that is the same.
-    ///
-    /// - Returns: whether it was.
-    static func adopt(_ db: Database, _ packet: WireMonitorPacket, journal: String) throws -> Bool {
-        guard !packet.hasGap else { return false }
-        let offset = Int64(clamping: packet.logOffset)
-        // Agents of before do not tell where a packet stands. OR IGNORE: it may be repeated and have its own row already.
-        try db.execute(
-            sql: """
-                UPDATE OR IGNORE packets SET journal_id = ?, sequence = ?
-                WHERE journal_id = ? AND bot_id = ? AND launch_id = ? AND (sequence = ? OR (? = 0 AND json = ?))
-                """,
-            arguments: [
-                journal, Int64(clamping: packet.sequence), Self.journal, packet.botID, packet.launchID, offset, offset,
-                packet.json,
-            ]
-        )
-        return db.changesCount > 0
     }
 
     /// Whether the packet came as one.

@@ -55,15 +55,19 @@ struct TurnRecoveryService: Service {
     }
 
     private func recover(_ turns: [RecoveredPacketStore.OpenTurn], of bot: BotID, on node: NodeID) async throws {
+        guard let start = turns.map(\.logOffset).min(),
+            let reach = try await packets.recovered.reach(of: bot, on: node), reach > start
+        else { return }
         var request = WireLogRequest()
         request.botID = bot.rawValue
-        request.start = .fromOffset(turns.map(\.logOffset).min() ?? 0)
+        request.start = .fromOffset(start)
+        request.toOffset = reach + 1
         request.includePackets = true
         request.background = true
         let log = try await channel.logs(request, on: node)
         defer { log.cancel() }
         let found = try await withThrowingTaskGroup(of: Findings?.self) { group in
-            group.addTask { try await Self.search(log, for: turns, of: bot) }
+            group.addTask { try await Self.search(log, through: reach, for: turns, of: bot) }
             group.addTask { [clock] in
                 try await clock.sleep(clock.now() + Self.readingLimit)
                 return nil
@@ -85,6 +89,7 @@ struct TurnRecoveryService: Service {
 
     private static func search(
         _ log: LogSubscription,
+        through reach: UInt64,
         for turns: [RecoveredPacketStore.OpenTurn],
         of bot: BotID
     ) async throws -> Findings {
@@ -96,7 +101,9 @@ struct TurnRecoveryService: Service {
             if chunk.missingBytes > 0 { found.hole = chunk.lines.first?.offset ?? chunk.nextOffset }
             for line in chunk.lines {
                 bytes += line.text.count
-                guard bytes <= maximumBytes, found.packets.count < maximumPackets else { return found }
+                guard line.offset <= reach, bytes <= maximumBytes, found.packets.count < maximumPackets else {
+                    return found
+                }
                 let json = MonitorPacketOperations.parse(line.text)
                 switch line.source {
                 case .supervisor:

@@ -68,11 +68,12 @@ extension Journal {
         var gap = WirePacketGap()
         gap.reason = reason
         var launchID = ""
+        var logOffset: UInt64 = 0
         var storedAt: UInt64 = 0
         var fresh = 0
         try database.query(
             """
-            SELECT sequence, launch_id, \(Self.sizeSQL), gap, received_at_ms, stored_at_ms FROM packets
+            SELECT sequence, launch_id, \(Self.sizeSQL), gap, received_at_ms, stored_at_ms, log_offset FROM packets
             WHERE bot_id=? ORDER BY sequence
             """,
             [.text(botID)]
@@ -83,6 +84,7 @@ extension Journal {
             if earlier?.fromSequence ?? 0 == 0 { fresh += 1 }
             launchID = row.text(1)
             storedAt = row.number(5)
+            logOffset = max(logOffset, row.number(6))
             return true
         }
         // A gap alone, which is what an earlier call has left, says all there is to say.
@@ -101,7 +103,8 @@ extension Journal {
             botTimeUnixMilliseconds: 0,
             receivedAtUnixMilliseconds: gap.toUnixMs,
             json: Array(text.utf8),
-            gap: gap
+            gap: gap,
+            logOffset: logOffset
         )
         try insert(packet, bot: botID, sequence: gap.toSequence, storedAt: storedAt)
         backlogs[botID, default: Backlog()].count += 1

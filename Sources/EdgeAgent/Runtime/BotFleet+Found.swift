@@ -42,7 +42,8 @@ extension BotFleet {
             if known == 0, told.end > 0 {
                 // What of the log became packets is not known either. Nothing is taken twice, and the hub is told.
                 let lost = WirePacketGap.with { $0.reason = "journal_damaged" }
-                let gap = record.gap(#""next_offset":\#(told.end)"#, lost, at: Journal.wallClock())
+                let fields = #""next_offset":\#(told.end)"#
+                let gap = record.gap(fields, lost, at: Journal.wallClock(), offset: told.end)
                 try await journal.append([gap], bot: botID, logOffset: told.end)
             }
             logger.warning(

@@ -138,7 +138,8 @@ extension BotRecord {
                 gap(
                     #""missing_bytes":\#(missingBytes),"next_offset":\#(offset)"#,
                     told,
-                    at: records.first?.atUnixMilliseconds ?? 0
+                    at: records.first?.atUnixMilliseconds ?? 0,
+                    offset: offset
                 )
             )
         }
@@ -185,7 +186,8 @@ extension BotRecord {
                 gap(
                     #""from_seq":\#(last + 1),"to_seq":\#(fields.sequence - 1)"#,
                     told,
-                    at: record.atUnixMilliseconds
+                    at: record.atUnixMilliseconds,
+                    offset: record.offset
                 )
             )
         }
@@ -234,7 +236,9 @@ extension BotRecord {
                 $0.reason = "disk_full"
                 $0.missingBytes = bytes
             }
-            packets.append(gap(#""missing_bytes":\#(bytes)"#, told, at: record.atUnixMilliseconds))
+            packets.append(
+                gap(#""missing_bytes":\#(bytes)"#, told, at: record.atUnixMilliseconds, offset: record.offset)
+            )
             note(.outputLost, at: record, "\(bytes) bytes of its output were dropped because the disk was full")
         }
         guard let launchID = event.launchID else { return }
@@ -251,7 +255,7 @@ extension BotRecord {
                     $0.reason = "supervisor_lost"
                     $0.fromBotSequence = next
                 }
-                packets.append(gap(#""from_seq":\#(next)"#, told, at: record.atUnixMilliseconds))
+                packets.append(gap(#""from_seq":\#(next)"#, told, at: record.atUnixMilliseconds, offset: record.offset))
             }
             end(event, at: record.atUnixMilliseconds)
         default: break
@@ -277,7 +281,8 @@ extension BotRecord {
         )
     }
 
-    func gap(_ fields: String, _ told: WirePacketGap, at time: UInt64) -> Journal.NewPacket {
+    /// - Parameter offset: what is missing stands before this in the log.
+    func gap(_ fields: String, _ told: WirePacketGap, at time: UInt64, offset: UInt64) -> Journal.NewPacket {
         var told = told
         told.fromUnixMs = time
         told.toUnixMs = time
@@ -291,7 +296,8 @@ extension BotRecord {
             botTimeUnixMilliseconds: 0,
             receivedAtUnixMilliseconds: time,
             json: Array(#"{"v":1,"type":"gap","reason":"\#(told.reason)",\#(fields)}"#.utf8),
-            gap: told
+            gap: told,
+            logOffset: offset
         )
     }
 }
