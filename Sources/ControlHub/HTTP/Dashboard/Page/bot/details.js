@@ -16,7 +16,7 @@ export function detailsPanel(container, { id, signal }) {
   const exitText = h('span');
   const exit = h('span', {}, exitText, ', ', exited);
   const errors = h('pre', { class: 'output', tabindex: '0', 'aria-label': 'Last error output' });
-  const errorPart = h('div', { class: 'stack tight' }, h('h3', { text: 'Last lines of its error output' }), errors);
+  const errorPart = h('div', { class: 'stack tight' }, h('h2', { class: 'small', text: 'Last lines of its error output' }), errors);
   const config = h('pre', { class: 'output', tabindex: '0', 'aria-label': 'Configuration' });
   const edit = h('button', { type: 'button', class: 'slim', text: 'Edit', on: { click: () => editBot(id, { signal }) } });
   container.append(

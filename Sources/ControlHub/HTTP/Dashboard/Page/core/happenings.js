@@ -12,7 +12,9 @@ const seen = new Set();
 /** Newest first: `{key, at, tone, text, node_id, bot_id}`. */
 export const happenings = (matches = () => true, limit = kept) => happened
   .filter((item) => matches({ ...item, node_id: item.node_id ?? bots.get(item.bot_id)?.node_id }))
-  .slice(0, limit).map((item) => ({ ...item, ...describe(item.event) }));
+  .slice(0, 3 * limit).map((item) => ({ ...item, ...describe(item.event) }))
+  // Of a state that was told several times the latest is enough.
+  .filter((item, index, all) => item.text !== all[index - 1]?.text).slice(0, limit);
 
 export function onHappening(listener) {
   listeners.add(listener);

@@ -182,4 +182,14 @@ on('bot.updated', (data) => {
   touch('nodes', bot?.node_id);
 });
 
+// What a deployment leaves on its nodes is told by their documents only.
+on('deployment.updated', async (data) => {
+  if (data.state === 'running' || data.state === 'returning') return;
+  touch('bots', data.bot_id);
+  try {
+    const { source, target } = await get(`/api/deployments/${encodeURIComponent(data.deployment_id)}`);
+    for (const { node_id: id } of [source, target]) touch('nodes', id);
+  } catch { /* They are read again with the next event about them. */ }
+});
+
 on('missed', reload);
