@@ -1,6 +1,6 @@
 // What a deployment would do: the checks with their remedies, what travels, and how long the bot would be away.
 import { h, keyed, setAttribute, setText, show } from '../core/dom.js';
-import { bytes, plural, span } from '../core/format.js';
+import { bytes, fullTime, plural, span } from '../core/format.js';
 import { facts, problem, waiting } from '../parts/pieces.js';
 import { glyph } from '../parts/state.js';
 import { changeTree } from './change-tree.js';
@@ -70,7 +70,8 @@ const onPage = (remedy) => remedy.replace(/POST \/api\/nodes\/\S+\/test looks ag
   .replace(/\bwith `force`/, 'by “Go without the node it is on”').replace(/List the nodes with GET \S+/, 'Choose another node.');
 
 /** The hub counts in bytes; people do not. */
-const readable = ({ message }) => message.replace(/\b(\d{4,}) bytes\b/g, (_, count) => bytes(Number(count)))
+const readable = ({ message }) => message.replace(/\b\d{4}-\d\d-\d\dT[\d:.]+Z/g, (time) => fullTime(Date.parse(time)))
+  .replace(/\b(\d{4,}) bytes\b/g, (_, count) => bytes(Number(count)))
   .replace(/\bworkspace of (\d{4,})\b/g, (_, count) => `workspace of ${bytes(Number(count))}`)
   .replace(/\bof which (\d{4,}) differ\b/g, (_, count) => `of which ${bytes(Number(count))} differ`);
 

@@ -3,6 +3,7 @@ import { allowed, post } from '../core/api.js';
 import { ask, tell, toast } from '../core/dialog.js';
 import { copyButton, h, setText, show } from '../core/dom.js';
 import { nodes, put } from '../core/store.js';
+import { sentence } from '../parts/state.js';
 
 export function quarantineNotice(id, { failure }) {
   const who = h('p');
@@ -17,7 +18,7 @@ export function quarantineNotice(id, { failure }) {
     show(element, Boolean(found));
     if (!found) return;
     setText(who, `A second machine presents this node’s identity and is kept out: ${[found.host_name, found.remote_address].filter(Boolean).join(', ')}.`);
-    setText(why, `${found.reason} It tried ${found.attempts} ${found.attempts === 1 ? 'time' : 'times'}.`);
+    setText(why, `${sentence(found.reason)} It tried ${found.attempts} ${found.attempts === 1 ? 'time' : 'times'}.`);
   };
 
   async function decide(decision) {

@@ -11,6 +11,7 @@ const ranges = [
 ];
 /** As much as a page that is just being looked at has seen. */
 const shortRange = { name: '15 min', span: hour / 4, step: 5 };
+const leastSpan = hour / 30;
 const refreshMilliseconds = 15000;
 
 /**
@@ -74,7 +75,9 @@ export function historyPanel({ signal, path, charts, live, isLiveOnly = false })
 
   function draw(points, step) {
     const to = Date.now();
-    const from = to - range.span;
+    const first = instant(points[0]?.at);
+    // What came while one looks is too little for the whole range at first.
+    const from = isLiveOnly ? Math.max(to - range.span, Math.min(first || to, to - leastSpan)) : to - range.span;
     const timed = points.map((point) => ({ ...point, time: instant(point.at) })).filter((point) => point.time >= from - step * 1000);
     const grain = Math.max(step * 1000, usualDistance(timed));
     for (const { chart, of } of charts) {
