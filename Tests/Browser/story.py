@@ -21,7 +21,7 @@ from workbench import ROOT, Agent, Failure, Hub, can_have_mounts, check_programs
 
 FAILURE = ROOT / ".build" / "browser" / "failure"
 PHONE = 390
-STILL_SECONDS = 4
+STILL_SECONDS = 3
 PAYLOAD_BYTES = 24 << 20
 
 
