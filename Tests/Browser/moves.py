@@ -122,10 +122,41 @@ class Moves:
         page.keys(Keys.ENTER)
         page.wait("the answer of the moved bot", lambda: sum("You are " in each.text for each in page.all(".message[data-role=assistant] .text")) == 2)
 
+    def thinks_better_of_it(self):
+        """A move is cancelled while the bot is stopped: it comes back to where it was."""
+        page = self.page
+        if "get /api/nodes/{id}/strays" not in self.offered:
+            return
+        hold = self.hub.held / "delta_copy"
+        hold.touch()
+        page.press("Move…")
+        page.see("dialog label.choice", "attic-pc").click()
+        page.see("dialog .verdict", "checks passed")
+        page.press("Move to attic-pc", "dialog")
+        page.see("[aria-current=step]", "Copy what has changed since")
+        page.barriers("progress")
+        page.press("Close", "dialog")
+        page.see("#toasts", "It goes on")
+        page.see(".deploy-banner", "Moving mail-helper to attic-pc")
+        page.see(".state-line", "messages wait until it is back")
+        page.barriers("banner")
+        if not page.js("return [...document.querySelectorAll('.page-head button')].filter((each) => ['Start', 'Stop', 'Restart', 'Move…'].includes(each.textContent)).every((each) => each.disabled)"):
+            raise Failure("a bot that is being moved can be started or stopped")
+        page.press("Show progress")
+        page.press("Cancel and go back", "dialog")
+        page.see("dialog h2", "Cancelled", limit=90)
+        hold.unlink()
+        page.see("dialog .notice", "mail-helper is on garage-nuc, as before")
+        page.see("dialog .receipt", "What to do:")
+        page.barriers("cancelled")
+        page.press("Done", "dialog")
+        page.gone(".deploy-banner")
+        page.see(".state-line", "Running")
+
     def rolls_it_back(self):
         page = self.page
         page.press("Releases")
-        page.see(".release summary", "attic-pc").click()
+        page.see(".release summary", "attic-pc · default → garage-nuc · default").click()
         page.see(".receipt .deploy-steps", "Hand over")
         page.barriers("releases")
         if "post /api/bots/{id}/snapshots" in self.offered:
@@ -138,7 +169,7 @@ class Moves:
         page.press("Roll back", "dialog")
         page.see("dialog .success", "mail-helper runs on attic-pc", limit=120)
         page.press("Done", "dialog")
-        page.wait("two releases", lambda: len(page.all(".release")) == 2)
+        page.see(".release summary", "garage-nuc · default → attic-pc · default")
         page.see(".state-line + .small", "attic-pc")
 
     def goes_without_a_node(self):

@@ -392,7 +392,7 @@ class Story(Moves):
     def run(self):
         steps = [self.signs_in, self.is_taught_by_an_empty_hub, self.adds_a_node, self.sees_it_online, self.looks_after_the_node, self.creates_and_starts_a_bot,
                  self.talks_to_it, self.follows_the_log, self.looks_at_the_rest_of_it, self.sees_why_a_node_is_gone, self.brings_it_back,
-                 self.adds_another_node, self.decides_about_a_clone, self.moves_the_bot, self.rolls_it_back, self.goes_without_a_node, self.sees_who_may_do_what, self.gets_about_by_keyboard, self.finds_it_on_a_phone_and_in_the_dark]
+                 self.adds_another_node, self.decides_about_a_clone, self.moves_the_bot, self.thinks_better_of_it, self.rolls_it_back, self.goes_without_a_node, self.sees_who_may_do_what, self.gets_about_by_keyboard, self.finds_it_on_a_phone_and_in_the_dark]
         for step in steps:
             began = time.monotonic()
             step()
