@@ -72,6 +72,9 @@ class Hub:
     def __init__(self, folder, **settings):
         self.folder = pathlib.Path(folder)
         self.folder.mkdir(parents=True, exist_ok=True)
+        # A deployment does not begin a step while a file of that name is here.
+        self.held = self.folder / "held"
+        self.held.mkdir(exist_ok=True)
         self.data = self.folder / "hub"
         flags = [word for name, value in settings.items() for word in (f"--{name.replace('_', '-')}", str(value))]
         self.arguments = [HUB, "serve", "--listen", "127.0.0.1:0", "--data-dir", str(self.data), *flags]
@@ -79,7 +82,7 @@ class Hub:
 
     def start(self, **environment):
         (self.data / "hub.address").unlink(missing_ok=True)
-        self.program = Program(self.arguments, self.folder / "hub.log", **environment)
+        self.program = Program(self.arguments, self.folder / "hub.log", HUB_TEST_HOLD_DEPLOYMENTS=str(self.held), **environment)
         address = wait("address of the hub", lambda: self.program.is_running and self._address() or self._ended())
         self.url = f"https://{address}"
         self.port = address.rsplit(":", 1)[1]

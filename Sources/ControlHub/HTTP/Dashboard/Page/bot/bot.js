@@ -86,7 +86,7 @@ export function botView(container, { id, part, signal, setTitle }) {
     const isAway = host && host.health !== 'online';
     const wantsToRun = bot.desired_state === 'running';
     const isWaiting = bot.phase === 'stopped' && wantsToRun;
-    state.set(bot.phase, bot.reason || (isWaiting ? (isAway ? 'Start requested; it is done when the node is back.' : 'Start requested, waiting for the node.') : ''), bot.since);
+    state.set(bot.phase, bot.reason || (deploying ? 'It is being deployed; messages wait until it is back.' : isWaiting ? (isAway ? 'Start requested; it is done when the node is back.' : 'Start requested, waiting for the node.') : ''), bot.since);
     setText(node, bot.node_name ?? host?.name ?? bot.node_id ?? 'no node');
     setAttribute(node, 'href', bot.node_id ? nodeLink(bot.node_id) : null);
     setText(nodeNote, isAway ? `, which is ${word(host.health).toLowerCase()}: this is what was last known` : '');

@@ -4,6 +4,7 @@ import { announce, h, keyed, randomKey, setText, show } from '../core/dom.js';
 import { fullTime, instant } from '../core/format.js';
 import { on } from '../core/live.js';
 import { bots, subscribe } from '../core/store.js';
+import { underWay } from '../deploy/deployments.js';
 import { problem } from '../parts/pieces.js';
 import { isDone, isFailed, messageElement } from './message.js';
 
@@ -238,7 +239,7 @@ export function chatPanel(container, { id, path, signal }) {
       failed: 'The bot has failed and does not answer. Its log tells why; then start it again.',
       starting: 'The bot is starting.', stopping: 'The bot is stopping.', backoff: 'The bot ended by itself and is started again soon.',
     };
-    setText(note, !mayTalk ? 'Your role lets you read. An operator can write.' : notes[bot?.phase] ?? 'Enter sends, Shift+Enter starts a new line.');
+    setText(note, !mayTalk ? 'Your role lets you read. An operator can write.' : (underWay.has(id) && bot?.phase !== 'ready' ? 'The bot is being deployed. What you write waits and is answered when it is back.' : notes[bot?.phase]) ?? 'Enter sends, Shift+Enter starts a new line.');
   }));
 
   loadConversations().then(() => {

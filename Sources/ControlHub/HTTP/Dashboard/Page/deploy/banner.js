@@ -3,7 +3,7 @@ import { h, setAttribute, setText, show } from '../core/dom.js';
 import { percent } from '../core/format.js';
 import { bots } from '../core/store.js';
 import { badge } from '../parts/state.js';
-import { follow, followAll, isOpen } from './deployments.js';
+import { follow, followAll, isOpen, underWay } from './deployments.js';
 import { doing, stepWords } from './words.js';
 
 /** `onChange(deployment or null)` tells whether one is under way; `open(deployment)` is to show it. */
@@ -14,10 +14,13 @@ export function deployBanner({ id, path, signal, onChange, open }) {
   const element = h('section', { class: 'deploy-banner', 'aria-label': 'Deployment' }, h('div', { class: 'row' }, state, text), button);
   element.hidden = true;
   let current = null, watch = null;
+  signal.addEventListener('abort', () => underWay.delete(id));
   button.addEventListener('click', () => open(current));
   const set = ({ deployment, progress }) => {
     current = isOpen(deployment) ? deployment : null;
     show(element, Boolean(current));
+    if (current) underWay.add(id);
+    else underWay.delete(id);
     onChange(current);
     if (!current) {
       watch?.abort();

@@ -9,6 +9,9 @@ const soonMilliseconds = 100;
 
 export const isOpen = (deployment) => deployment?.state === 'running' || deployment?.state === 'returning';
 
+/** Bots that are being deployed, as far as their page is open. */
+export const underWay = new Set();
+
 /** Whether it changes only how the bot is run, on the node where it is. */
 export const staysPut = (deployment) => deployment.source.node_id === deployment.target.node_id;
 

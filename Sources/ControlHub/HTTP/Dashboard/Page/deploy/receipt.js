@@ -16,7 +16,7 @@ export function ended(frame, known, { again, undo }) {
   const succeeded = deployment.state === 'succeeded';
   frame.title(succeeded ? 'Done' : deployment.state === 'cancelled' ? 'Cancelled' : 'It did not work');
   frame.lead('');
-  const head = h('p', { class: succeeded ? 'success' : 'problem', text: outcome(deployment, bot) });
+  const head = h('p', { class: succeeded ? 'success' : deployment.state === 'cancelled' ? 'notice' : 'problem', text: outcome(deployment, bot) });
   frame.body.replaceChildren(h('div', { class: 'stack' }, head, receipt(known)));
   const done = h('button', { type: 'button', class: 'primary', text: 'Done', on: { click: frame.close } });
   frame.foot.replaceChildren(h('div', { class: 'actions' },

@@ -1,0 +1,228 @@
+"""The part of the browser's story that has two nodes: pairing that fails, a clone, moving a bot, old copies of it."""
+
+import os
+import platform
+
+from browser import Keys
+from workbench import Failure, can_have_mounts
+
+PAYLOAD_BYTES = 24 << 20
+
+
+class Moves:
+    """Steps of `Story`, which has the hub, the agents and the page."""
+
+    def adds_another_node(self):
+        page = self.page
+        page.go("#/add-node")
+        page.type("#node-name", "garage-nuc")
+        page.press("Create code")
+        command = page.see(".command pre").text
+        if self.tells_attempts:
+            # Typed with a slip, it is refused, and whoever waits on the page is told so.
+            self.other.refused(command.replace(page.see(".code").text, "ABCD-EFGH-JKMN"))
+            page.see(".attempts li", platform.node())
+            page.see(".attempts li", "not known here")
+            page.see(".attempts .remedy", "Copy the whole command from here again")
+            page.barriers("refused pairing")
+        self.other.enroll(command)
+        page.gone(".attempts")
+        if self.tells_attempts:
+            # The code has been used: another machine that tries it stands beside it.
+            self.other.refused(command.replace("enroll", "enroll --again", 1))
+        # The profile that cannot be used says why, in the dialog that moves a bot.
+        self.other.start(profiles={"nightly": {"command": "/opt/nightly/bot --config {config}"}})
+        page.see("[data-done=true] h2", "It is here")
+
+    def decides_about_a_clone(self):
+        """A second machine comes with a copy of the node's disk, and so with its identity."""
+        page = self.page
+        if not can_have_mounts():
+            print("browser: SKIPPED the clone: this user may not mount, so no second machine can be had", flush=True)
+            return
+        page.press("Open the node")
+        page.see("h1", "garage-nuc")
+        identity = self.hub.folder / "machine-id"
+        identity.write_text("0123456789abcdef0123456789abcdef\n")
+        self.twin = self.other.clone(self.hub.folder / "twin")
+        self.twin.start(machine_id=identity)
+        page.see(".notice", "A second machine presents this node’s identity")
+        page.barriers("quarantine")
+        page.press("It is a clone…")
+        page.press("Make a code for it", "dialog")
+        command = page.see("dialog .command pre").text
+        page.barriers("code for a clone")
+        page.press("Done", "dialog")
+        page.gone(".notice", "A second machine")
+        self.twin.stop()
+        self.twin.enroll(command)
+        self.twin.start(machine_id=identity)
+        page.go("#/")
+        page.wait("three nodes online", lambda: sum(each.text == "Online" for each in page.all(".fleet-row .badge")) == 3)
+        self.twin.stop()
+        # It has the name of its machine, which is this one.
+        page.press(platform.node(), ".attention")
+        self.choose("Delete…")
+        page.type("#typed-name", platform.node())
+        page.press("Delete", "dialog")
+        page.wait("two nodes", lambda: len(page.all(".fleet-row[data-node]")) == 2)
+
+    def moves_the_bot(self):
+        page = self.page
+        source = next((self.agent.state / "bots").glob("*/workspace"))
+        (source / "model").mkdir()
+        (source / "model" / "weights.bin").write_bytes(os.urandom(PAYLOAD_BYTES))
+        page.go(f"#/bots/{self.bot}")
+        page.see(".state-line", "Running")
+        page.press("Move…")
+        page.see("dialog .verdict", "to know before")
+        page.barriers("deploy dialog")
+        page.see("dialog label.choice", "garage-nuc").click()
+        # A profile that cannot be used is refused with what to do about it.
+        page.see("dialog label.choice", "Not usable").click()
+        page.see("dialog .verdict", "cannot go like this")
+        page.see("dialog .checks [data-tone=bad] .remedy", "Set that right on the node")
+        page.see("dialog .primary:disabled", "Move to garage-nuc")
+        page.barriers("failed preflight")
+        page.see("dialog label.choice", "sample-bot").click()
+        page.see("dialog .verdict", "checks passed")
+        page.see("dialog .away .figure", " s")
+        page.see("dialog .change-tree", "model/")
+        page.see("dialog .change-file", "weights.bin")
+        page.see("dialog .facts", "To carry")
+        page.barriers("preview")
+        # What is shown of a copy is gone again too soon to be looked for: the page is asked to remember it.
+        page.js("""
+            window.__steps = new Set();
+            new MutationObserver(() => {
+              for (const figures of document.querySelectorAll('.copying p')) if (figures.checkVisibility()) __steps.add(figures.textContent);
+              for (const step of document.querySelectorAll('[aria-current=step] .step-title')) __steps.add(step.textContent);
+            }).observe(document.body, { subtree: true, childList: true, characterData: true, attributes: true });""")
+        page.press("Move to garage-nuc", "dialog")
+        page.see("dialog h2", "Moving mail-helper to garage-nuc")
+        page.see("dialog h2", "Done", limit=120)
+        seen = page.js("return [...window.__steps]")
+        if not any("of 24.0 MiB" in text or "MiB of " in text for text in seen):
+            raise Failure(f"the progress of the copy was not shown; seen: {seen}")
+        page.see("dialog .success", "mail-helper runs on garage-nuc")
+        page.see("dialog .away", "was the bot away")
+        page.see("dialog .receipt .facts", "24.0 MiB, for a workspace of")
+        page.wait("the focus in the dialog", lambda: page.js("return document.querySelector('dialog').contains(document.activeElement)"))
+        page.barriers("receipt")
+        page.press("Done", "dialog")
+        page.gone("dialog")
+        page.see(".state-line + .small", "garage-nuc")
+        moved = next((self.other.state / "bots").glob("*/workspace/model/weights.bin"))
+        if moved.stat().st_size != PAYLOAD_BYTES:
+            raise Failure(f"the moved file has {moved.stat().st_size} bytes")
+        # It remembers what it was told where it was before.
+        page.press("Chat")
+        page.see(".message", "You are ")
+        page.type("#message", "who am I?")
+        page.keys(Keys.ENTER)
+        page.wait("the answer of the moved bot", lambda: sum("You are " in each.text for each in page.all(".message[data-role=assistant] .text")) == 2)
+
+    def thinks_better_of_it(self):
+        """A move is cancelled while the bot is stopped: it comes back to where it was."""
+        page = self.page
+        if "get /api/nodes/{id}/strays" not in self.offered:
+            return
+        hold = self.hub.held / "delta_copy"
+        hold.touch()
+        page.press("Move…")
+        page.see("dialog label.choice", "attic-pc").click()
+        page.see("dialog .verdict", "checks passed")
+        page.press("Move to attic-pc", "dialog")
+        page.see("[aria-current=step]", "Copy what has changed since")
+        page.barriers("progress")
+        page.press("Close", "dialog")
+        page.see("#toasts", "It goes on")
+        page.see(".deploy-banner", "Moving mail-helper to attic-pc")
+        page.see(".state-line", "messages wait until it is back")
+        page.barriers("banner")
+        if not page.js("return [...document.querySelectorAll('.page-head button')].filter((each) => ['Start', 'Stop', 'Restart', 'Move…'].includes(each.textContent)).every((each) => each.disabled)"):
+            raise Failure("a bot that is being moved can be started or stopped")
+        page.press("Show progress")
+        page.press("Cancel and go back", "dialog")
+        page.see("dialog h2", "Cancelled", limit=90)
+        hold.unlink()
+        page.see("dialog .notice", "mail-helper is on garage-nuc, as before")
+        page.see("dialog .receipt", "What to do:")
+        page.barriers("cancelled")
+        page.press("Done", "dialog")
+        page.gone(".deploy-banner")
+        page.see(".state-line", "Running")
+
+    def rolls_it_back(self):
+        page = self.page
+        page.press("Releases")
+        page.see(".release summary", "attic-pc · default → garage-nuc · default").click()
+        page.see(".receipt .deploy-steps", "Hand over")
+        page.barriers("releases")
+        if "post /api/bots/{id}/snapshots" in self.offered:
+            page.press("Take one now")
+            page.see("[aria-label=Snapshots] li", "24.0 MiB")
+        page.press("Roll back to attic-pc · default…")
+        page.see("dialog h2", "Roll mail-helper back")
+        page.see("dialog .verdict", "checks passed")
+        page.barriers("rollback dialog")
+        page.press("Roll back", "dialog")
+        page.see("dialog .success", "mail-helper runs on attic-pc", limit=120)
+        page.press("Done", "dialog")
+        page.see(".release summary", "garage-nuc · default → attic-pc · default")
+        page.see(".state-line + .small", "attic-pc")
+
+    def goes_without_a_node(self):
+        """The bot's node is gone, so the bot is moved by force; then the node comes back with an old copy."""
+        page = self.page
+        if "get /api/nodes/{id}/strays" not in self.offered:
+            return
+        self.agent.program.kill()
+        page.see("#view", "which is offline", limit=60)
+        page.press("Move…")
+        page.see("dialog label.choice", "garage-nuc").click()
+        page.see("dialog .verdict", "cannot go like this")
+        page.see("dialog #deploy-force").click()
+        page.see("dialog .verdict", "to know before")
+        page.barriers("forced deploy")
+        page.press("Move to garage-nuc", "dialog")
+        page.see("dialog .success", "mail-helper runs on garage-nuc", limit=240)
+        page.press("Done", "dialog")
+        self.agent.start()
+        page.go("#/")
+        page.see(".attention li", "Holds an old copy of mail-helper")
+        page.press("attic-pc", ".attention")
+        held = "[aria-label='Old copies of bots'] li"
+        page.see(held, "It holds")
+        page.barriers("old copy")
+        page.press("Recover it here…")
+        page.press("Recover", "dialog")
+        page.see("dialog .success", "mail-helper runs on attic-pc", limit=120)
+        page.press("Done", "dialog")
+        page.gone(held)
+        page.go("#/")
+        page.press("garage-nuc", ".attention")
+        page.see(held, "mail-helper")
+        page.press("Discard…")
+        page.press("Discard", "dialog")
+        page.gone(held)
+        if any((self.other.state / "bots").glob("*/workspace/model")):
+            raise Failure("the discarded copy is still on the node")
+
+    def moves_nothing(self, where):
+        """Looks at the dialog, by keyboard, and leaves."""
+        page = self.page
+        page.go(f"#/bots/{self.bot}/releases")
+        page.press("Move…")
+        page.see("dialog .verdict")
+        if page.focused() != "Move mail-helper, or deploy it anew":
+            raise Failure(f"the dialog does not begin at its heading but at “{page.focused()}”")
+        page.keys(Keys.TAB, Keys.ARROW_DOWN)
+        page.see("dialog .actions", "Move to garage-nuc")
+        page.see("dialog .change-tree")
+        page.barriers(f"deploy dialog {where}")
+        wide = page.js("const d = document.querySelector('dialog'); return d.scrollWidth - d.clientWidth")
+        if wide > 0:
+            page.complaints.append(f"deploy dialog {where}: {wide} px wider than the window")
+        page.keys(Keys.ESCAPE)
+        page.gone("dialog")
