@@ -7,6 +7,13 @@ public struct MuxLimits: Sendable, Equatable {
     /// The credit every stream starts with, in bytes, in each direction.
     public static let initialCreditBytes = 256 * 1024
 
+    /// The credit a stream that moves a workspace is given by its receiver as soon as it is open, in bytes: 40 MB/s over a
+    /// way of 50 ms. What it may cost a hub is this, once for each transfer.
+    public static let transferCreditBytes = 2 * 1024 * 1024
+
+    /// The bytes waiting on such a stream from which on its sender is suspended; half of them let it go on.
+    public static let transferHighWaterBytes = 512 * 1024
+
     /// What a DATA frame costs at least, in bytes of credit, so that tiny messages cannot pile up beyond
     /// `initialCreditBytes / minimumDataCostBytes` on a stream whose reader has stopped.
     public static let minimumDataCostBytes = 64

@@ -25,6 +25,7 @@ final class NodeConnection: WebSocketApplication {
     func next() -> WebSocketOutbound? {
         switch session.nextInstruction() {
         case .send(let message): .message(.binary(message))
+        case .sendAsIs(let message): .messageAsIs(.binary(message))
         case .close(let code, let reason): .close(CloseCode(rawValue: code), reason: reason)
         case nil: nil
         }

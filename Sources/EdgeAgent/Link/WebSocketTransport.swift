@@ -5,8 +5,10 @@ import WireFormat
 struct WebSocketTransport: MessageTransport {
     let connection: WebSocketConnection
 
-    func send(_ message: [UInt8]) async throws {
-        try await connection.send(.binary(message))
+    func send(_ message: [UInt8]) async throws { try await send(message, compressing: true) }
+
+    func send(_ message: [UInt8], compressing: Bool) async throws {
+        try await connection.send(.binary(message), compressing: compressing)
     }
 
     func receive() async throws -> [UInt8]? {

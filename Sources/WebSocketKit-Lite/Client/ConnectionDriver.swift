@@ -66,9 +66,9 @@ final class ConnectionDriver: StreamObserver, TurnObserver, @unchecked Sendable 
     var roundTripTime: Duration? { machine.roundTripTime }
 
     /// Queues a message. True when that is all there is to do; false when the caller is to `waitForRoom`.
-    func send(_ message: WebSocketMessage) throws(WebSocketError) -> Bool {
+    func send(_ message: WebSocketMessage, compressing: Bool = true) throws(WebSocketError) -> Bool {
         do throws(LocalMisuse) {
-            try machine.send(message, now: .now)
+            try machine.send(message, compressing: compressing, now: .now)
         } catch {
             throw closedError
         }

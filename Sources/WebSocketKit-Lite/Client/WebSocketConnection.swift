@@ -41,12 +41,18 @@ public final class WebSocketConnection: Sendable {
     ///
     /// Messages go out in the order of the calls; what is sent in quick succession leaves together. Throws
     /// `WebSocketError` with code `closed`, or `cancelled`, in which case the message may still be sent.
-    public nonisolated(nonsending) func send(_ message: WebSocketMessage) async throws(WebSocketError) {
+    ///
+    /// - Parameter compressing: false for what is compressed already; it then goes as it is (RFC 7692 §6 leaves that to
+    ///   the sender of each message).
+    public nonisolated(nonsending) func send(
+        _ message: WebSocketMessage,
+        compressing: Bool = true
+    ) async throws(WebSocketError) {
         if driver.loop.isCurrent {
-            if try driver.send(message) { return }
+            if try driver.send(message, compressing: compressing) { return }
             try await DriverActor(driver).waitForRoom()
         } else {
-            try await DriverActor(driver).send(message)
+            try await DriverActor(driver).send(message, compressing: compressing)
         }
     }
 
@@ -96,8 +102,8 @@ private actor DriverActor {
         self.driver = driver
     }
 
-    func send(_ message: WebSocketMessage) async throws(WebSocketError) {
-        if try !driver.send(message) { try await driver.waitForRoom() }
+    func send(_ message: WebSocketMessage, compressing: Bool) async throws(WebSocketError) {
+        if try !driver.send(message, compressing: compressing) { try await driver.waitForRoom() }
     }
 
     func waitForRoom() async throws(WebSocketError) {

@@ -169,9 +169,14 @@ public struct ConnectionMachine: Sendable {
 
     /// Queues a message as one frame, compressed where that was agreed on and makes it smaller. Throws
     /// `LocalMisuse.notOpen` after either side has begun to close.
-    public mutating func send(_ message: WebSocketMessage, now: Instant) throws(LocalMisuse) {
+    public mutating func send(
+        _ message: WebSocketMessage,
+        compressing: Bool = true,
+        now: Instant
+    ) throws(LocalMisuse) {
         guard isOpen else { throw .notOpen }
         hasHadTrafficSinceLastPing = true
+        let deflater = compressing ? deflater : nil
         switch message {
         case .binary(let bytes):
             if let compressed = deflater.flatMap({ deflater in bytes.withUnsafeBytes { deflater.compress($0) } }) {

@@ -70,8 +70,9 @@ extension MuxMachine {
     }
 
     mutating func noteDrained(_ stream: UInt32, at index: Dictionary<UInt32, MuxStream>.Index) {
-        guard streams.values[index].isSenderWaiting,
-            streams.values[index].outboundCost <= limits.sendLowWaterBytes
+        let lowWaterBytes =
+            streams.values[index].isTransfer ? MuxLimits.transferHighWaterBytes / 2 : limits.sendLowWaterBytes
+        guard streams.values[index].isSenderWaiting, streams.values[index].outboundCost <= lowWaterBytes
         else { return }
         streams.values[index].isSenderWaiting = false
         events.append(.writable(stream: stream))

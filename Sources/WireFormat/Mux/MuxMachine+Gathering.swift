@@ -9,6 +9,7 @@ extension MuxMachine {
         controlOnly: Bool = false
     ) -> [UInt8]? {
         guard !isFailed else { return nil }
+        isLastTransmissionPrecompressed = false
         var bytes: [UInt8] = []
         switch limits.sendingOrder {
         case .firstComeFirstServed where !controlOnly:
@@ -119,8 +120,11 @@ extension MuxMachine {
         guard let (part, more) = streams.values[index].takePart(maxBytes: allowed) else { return true }
         if asOpen {
             streams.values[index].isOpenSent = true
+            // What was to be granted at once had to wait for the peer to know the stream.
+            scheduleGrant(stream, at: index)
         } else {
             streams.values[index].sendCredit -= MuxStream.cost(ofPayloadBytes: part.count)
+            if streams.values[index].isTransfer { isLastTransmissionPrecompressed = true }
         }
         MuxFrame.append(asOpen ? .open : .data, more: more, stream: stream, payload: part, to: &bytes)
         noteDrained(stream, at: index)

@@ -37,7 +37,9 @@ extension MuxMachine {
         guard !streams.values[index].isSendFinished else {
             throw WireFormatError(.streamFinished, "stream \(stream) was finished, nothing more can be sent on it")
         }
-        guard streams.values[index].outboundCost < limits.sendHighWaterBytes else {
+        let highWaterBytes =
+            streams.values[index].isTransfer ? MuxLimits.transferHighWaterBytes : limits.sendHighWaterBytes
+        guard streams.values[index].outboundCost < highWaterBytes else {
             streams.values[index].isSenderWaiting = true
             return false
         }
@@ -97,6 +99,15 @@ extension MuxMachine {
     public mutating func setPriority(_ priority: StreamPriority, of stream: UInt32) {
         guard let index = streams.index(forKey: stream) else { return }
         streams.values[index].priority = priority
+    }
+
+    /// Says that the stream moves much: more of it may be under way and wait here than of others, in both directions, so
+    /// that a long way does not slow it down; and who sends on it compresses by itself, so that the link need not try.
+    public mutating func setTransfer(_ stream: UInt32) {
+        guard let index = streams.index(forKey: stream), !streams.values[index].isTransfer else { return }
+        streams.values[index].isTransfer = true
+        streams.values[index].pendingGrant += MuxLimits.transferCreditBytes - MuxLimits.initialCreditBytes
+        if streams.values[index].isOpenSent { scheduleGrant(stream, at: index) }
     }
 
     /// Tells the peer that no new streams are taken. Streams that are open go on; new ones are refused.

@@ -87,6 +87,9 @@ public struct MuxMachine: Sendable {
     /// Used instead of `opens` and `turns` where the order is `firstComeFirstServed`.
     var arrivals = FIFO<UInt32>()
 
+    /// The message that `nextTransmission` made last holds content that is compressed already, or not worth it.
+    public internal(set) var isLastTransmissionPrecompressed = false
+
     var isFailed = false
     /// This side has sent GOAWAY.
     public internal(set) var isGoingAway = false

@@ -12,6 +12,8 @@ struct MuxStream: Sendable {
 
     let isIncoming: Bool
     var priority: StreamPriority
+    /// Moves much, and its senders compress by themselves where that is worth it.
+    var isTransfer = false
 
     // Sending.
     var outbound = FIFO<[UInt8]>()

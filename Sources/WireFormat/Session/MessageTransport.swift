@@ -6,6 +6,9 @@ public protocol MessageTransport: Sendable {
     /// Sends one binary message; returns when the connection can take the next one.
     func send(_ message: [UInt8]) async throws
 
+    /// The same; where not `compressing`, trying to make the message smaller would be in vain.
+    func send(_ message: [UInt8], compressing: Bool) async throws
+
     /// The next binary message, or nil when the connection ended without a close code.
     ///
     /// Throws `TransportClosure` when the peer closed with a code, anything else when the connection failed.
@@ -13,6 +16,11 @@ public protocol MessageTransport: Sendable {
 
     /// Closes the connection with a code and a reason of at most 123 bytes; repeated calls do nothing.
     func close(code: UInt16, reason: String) async
+}
+
+extension MessageTransport {
+    /// For transports that never compress.
+    public func send(_ message: [UInt8], compressing: Bool) async throws { try await send(message) }
 }
 
 /// The peer's close frame.

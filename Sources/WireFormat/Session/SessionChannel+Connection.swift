@@ -4,6 +4,8 @@ import Synchronization
 public enum SessionInstruction: Sendable, Equatable {
     /// Send this message, after all earlier ones.
     case send([UInt8])
+    /// The same, and compressing it would be in vain.
+    case sendAsIs([UInt8])
     /// Close the connection with this code and this reason. Comes once, last of all.
     case close(code: UInt16, reason: String)
 }
@@ -27,13 +29,18 @@ extension SessionChannel {
     /// that is still queued here.
     func nextInstruction() -> SessionInstruction? {
         let now = clock.now
-        let (message, closing, effects) = state.withLock { state in
-            guard state.ending == nil else { return (nil as [UInt8]?, nil as (SessionCloseCode, String)?, Effects()) }
-            let message = state.machine.nextTransmission()
-            return (message, state.closing, collect(&state, now: now))
+        let (send, closing, effects) = state.withLock { state in
+            guard state.ending == nil else {
+                return (nil as SessionInstruction?, nil as (SessionCloseCode, String)?, Effects())
+            }
+            let send = state.machine.nextTransmission().map { message in
+                state.machine.mux.isLastTransmissionPrecompressed
+                    ? SessionInstruction.sendAsIs(message) : .send(message)
+            }
+            return (send, state.closing, collect(&state, now: now))
         }
         apply(effects, by: .carrier)
-        if let message { return .send(message) }
+        if let send { return send }
         if let (code, reason) = closing {
             end(cause: .closedHere, code: code, reason: reason)
         }

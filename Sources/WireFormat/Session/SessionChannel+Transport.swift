@@ -90,11 +90,15 @@ extension SessionChannel {
             while true {
                 let ticket = loops.writer.ticket
                 var message: [UInt8]?
+                var isPrecompressed = false
                 // Must not wake the writer: it would find itself woken every time.
-                step(by: .carrier) { machine, _ in message = machine.nextTransmission() }
+                step(by: .carrier) { machine, _ in
+                    message = machine.nextTransmission()
+                    isPrecompressed = machine.mux.isLastTransmissionPrecompressed
+                }
                 if let message {
                     setWriteDeadline(clock.now.instant + Self.writeTimeout, loops)
-                    try await loops.transport.send(message)
+                    try await loops.transport.send(message, compressing: !isPrecompressed)
                     setWriteDeadline(nil, loops)
                     continue
                 }

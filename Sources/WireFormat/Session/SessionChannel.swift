@@ -124,6 +124,7 @@ final class SessionChannel<Machine: SessionMachine>: StreamHost, Sendable {
                 throw WireFormatError(.notEstablished, "the session is not established, no stream can be opened")
             }
             let id = try machine.mux.open(header: bytes, priority: priority)
+            if StreamKind.isTransfer(header) { machine.mux.setTransfer(id) }
             let signal = Signal()
             state[id] = signal
             return SessionStream(id: id, host: self, changed: signal)

@@ -67,6 +67,14 @@ enum StreamKind {
         }
     }
 
+    /// Whether the stream moves much, and both ends compress what they send on it themselves where that is worth it.
+    static func isTransfer(_ header: WireStreamHeader) -> Bool {
+        switch header.kind {
+        case .syncSource, .syncTarget: true
+        case .command, .packets, .logs, .workspace, nil: false
+        }
+    }
+
     /// A read from an offset without following is the hub catching up; nobody is waiting for it.
     private static func isBackfill(_ request: WireLogRequest) -> Bool {
         if request.background { return true }
@@ -193,6 +201,7 @@ struct SessionBase<Event: Sendable & Equatable>: Sendable {
             return
         }
         mux.setPriority(priority, of: stream)
+        if StreamKind.isTransfer(header) { mux.setTransfer(stream) }
         actions.append(.accept(stream: stream, header: header))
     }
 }

@@ -181,8 +181,11 @@ struct CompressedConnectionTests {
     @Test(
         "that break a rule end the connection with its code",
         arguments: [
-            ("RSV1 on a continuation", frame(.text, [0xF2], isFinal: false, reserved: 0x40, key: 1)
-                + frame(.continuation, [0x48], reserved: 0x40, key: 1), 1002),
+            (
+                "RSV1 on a continuation",
+                frame(.text, [0xF2], isFinal: false, reserved: 0x40, key: 1)
+                    + frame(.continuation, [0x48], reserved: 0x40, key: 1), 1002
+            ),
             ("RSV2", frame(.text, [], reserved: 0x20, key: 1), 1002),
             ("RSV1 on a ping", frame(.ping, [], reserved: 0x40, key: 1), 1002),
             ("no DEFLATE data", frame(.binary, [0xFF, 0xFF], reserved: 0x40, key: 1), 1007),
@@ -216,5 +219,18 @@ struct CompressedConnectionTests {
         #expect(machine.takeWrite() == frame(.binary, noise))
         try machine.send(.text("short"), now: start)
         #expect(machine.takeWrite() == frame(.text, Array("short".utf8)))
+    }
+
+    @Test("are sent as they are where the sender says so, and the ones around them compressed")
+    func asTheyAre() throws {
+        let text = [UInt8](repeating: 65, count: 1000)
+        var (machine, peer) = (server(), ConnectionMachine(role: .client, deflate: Self.agreement, now: start))
+        for compressing in [true, false, true] {
+            try machine.send(.binary(text), compressing: compressing, now: start)
+            let written = machine.takeWrite()
+            let bytes = try #require(written)
+            #expect((bytes == frame(.binary, text)) == !compressing)
+            #expect(outcome(&peer, bytes) == [.deliver(.binary(text))])
+        }
     }
 }

@@ -61,4 +61,31 @@ import WireFormat
         let second = try sendAll()
         #expect((0..<64).contains(vectors.initial_credit_bytes * 3 / 2 - first - second))
     }
+
+    @Test func aStreamThatMovesAWorkspaceHasMoreUnderWayAndItsOpenGoesFirst() throws {
+        let extra = MuxLimits.transferCreditBytes - MuxLimits.initialCreditBytes
+        var (hub, agent) = (MuxMachine(role: .hub), MuxMachine(role: .agent))
+        let stream = try hub.open(header: [0], priority: .bulk)
+        hub.setTransfer(stream)
+        hub.setTransfer(stream)
+        let sent = hub.drainTransmissions().flatMap { frames(in: $0) }
+        #expect(
+            sent == [
+                .open(stream: stream, payload: [0], more: false), .window(stream: stream, creditBytes: UInt32(extra)),
+            ]
+        )
+        for frame in sent { agent.receive(frames: frame) }
+        agent.setTransfer(stream)
+        #expect(agent.drainTransmissions().flatMap { frames(in: $0) } == [sent[1]])
+        // Nobody reads at the hub: as much comes as there is credit.
+        var taken = 0
+        while try agent.send([UInt8](repeating: 7, count: 16384), on: stream) {
+            for message in agent.drainTransmissions() {
+                for case .data(_, let payload, _) in frames(in: message) { taken += payload.count }
+                hub.receive(message)
+            }
+        }
+        #expect(taken == MuxLimits.transferCreditBytes)
+        #expect(hub.violatedRule() == nil)
+    }
 }

@@ -28,6 +28,23 @@ import WireFormat
         #expect(messagesBefore(&machine) { $0 == .data(stream: 0, payload: [9], more: false) } == 0)
     }
 
+    @Test func aMessageWithContentThatIsCompressedAlreadySaysSo() throws {
+        var machine = MuxMachine(role: .agent)
+        let plain = try machine.open(header: [1], priority: .commands)
+        let dense = try machine.open(header: [1], priority: .bulk)
+        machine.setTransfer(dense)
+        #expect(machine.nextTransmission() != nil)
+        #expect(!machine.isLastTransmissionPrecompressed, "headers of streams are like all others")
+        #expect(try machine.send(chunk, on: plain) && machine.send(chunk, on: dense))
+        #expect(machine.nextTransmission() != nil)
+        #expect(!machine.isLastTransmissionPrecompressed)
+        #expect(machine.nextTransmission() != nil)
+        #expect(machine.isLastTransmissionPrecompressed)
+        #expect(try machine.sendSession([9]))
+        #expect(machine.nextTransmission() != nil)
+        #expect(!machine.isLastTransmissionPrecompressed)
+    }
+
     @Test func aHigherClassOvertakesALowerOne() throws {
         for (lower, higher) in zip(StreamPriority.allCases.dropFirst(), StreamPriority.allCases) {
             var machine = try saturated(bulkAs: lower)

@@ -63,7 +63,7 @@ actor ConnectionOwner {
             while true {
                 let ticket = changed.ticket
                 switch session.nextInstruction() {
-                case .send(let message):
+                case .send(let message), .sendAsIs(let message):
                     session.setBlocked(true)
                     // For the deadline that was just set.
                     changed.wake()

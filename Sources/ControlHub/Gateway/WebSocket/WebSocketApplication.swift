@@ -34,6 +34,8 @@ protocol WebSocketApplication: AnyObject, Sendable {
 /// What an application hands to its connection.
 enum WebSocketOutbound: Sendable {
     case message(WebSocketMessage)
+    /// A message that is not to be compressed.
+    case messageAsIs(WebSocketMessage)
     /// Nothing is sent after it.
     case close(CloseCode, reason: String)
 }

@@ -161,6 +161,8 @@ final class WebSocketServerHandler<Application: WebSocketApplication>: ChannelDu
             case .message(let message):
                 // Fails only where the machine is not open, which was looked at.
                 try? machine.send(message, now: now)
+            case .messageAsIs(let message):
+                try? machine.send(message, compressing: false, now: now)
             case .close(let code, let reason):
                 close(code, reason: reason)
             }

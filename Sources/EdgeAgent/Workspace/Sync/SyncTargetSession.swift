@@ -9,10 +9,6 @@ import WireFormat
 /// Two things go on at once: asking for what is missing, which reads files that are there already, and taking what comes.
 /// Neither waits for the other, so that a slow answer does not hold up the next question.
 final class SyncTargetSession {
-    /// Files asked for in one message.
-    private static let wishBatch = 1024
-    /// Blocks in one message.
-    private static let signatureBatch = 3000
     /// Changes named in a preview; all are counted.
     private static let maxChanges = 1000
     private static let progressInterval = Duration.milliseconds(300)
@@ -22,13 +18,6 @@ final class SyncTargetSession {
         let state: Mutex<SyncTargetMachine>
 
         init(_ limits: SyncTargetMachine.Limits) { state = Mutex(SyncTargetMachine(limits: limits)) }
-    }
-
-    /// A file to ask for.
-    private struct Wish: Sendable {
-        let file: Int
-        let presentIndex: Int
-        let byBlocks: Bool
     }
 
     private let request: WireSyncTarget
@@ -42,13 +31,14 @@ final class SyncTargetSession {
     private let maxBytes: UInt64
     private var entries: [ManifestEntry] = []
     private var actions: [ManifestDiff.Action] = []
-    private var wishes: [Wish] = []
+    private var wishes: [SyncAsker.Wish] = []
     private var lost: Set<Int> = []
     /// Files whose content came out as something else than was said.
     private var damaged = 0
     /// The file that is coming, and where it is written.
     private var current: StagedFile?
     private var place = StagingTree.Place.own
+    private let flusher: BackgroundFlusher
     private var report = WireSyncReport()
     private var progress = WireSyncProgress()
     private var toldProgress = ContinuousClock.now
@@ -76,6 +66,7 @@ final class SyncTargetSession {
             isPreview: request.preview,
             maxEntries: limits.maxEntries
         )
+        flusher = BackgroundFlusher(tree.tree)
     }
 
     /// Runs until the tree is like the other and on disk.
@@ -98,12 +89,13 @@ final class SyncTargetSession {
         try transfer.setDigest(nil)
         try makeStructure(diff)
         try makeWishes(diff)
-        let finder = tree.found
+        let asker = SyncAsker(entries: entries, finder: tree.found, machine: machine, stream: stream)
+        let flusher = flusher
         try await withThrowingTaskGroup { group in
-            group.addTask { [entries, wishes, machine, stream] in
-                try await Self.ask(wishes, entries, finder, machine, stream)
-            }
+            group.addTask { [wishes] in try await asker.ask(wishes) }
+            group.addTask { await flusher.run() }
             try await receiveFiles()
+            flusher.stop()
             try await group.waitForAll()
         }
         try await stream.send(sync: .report(report))
@@ -241,7 +233,11 @@ final class SyncTargetSession {
                 report.changedBytes += entry.size
                 bytes += entry.size
                 wishes.append(
-                    Wish(file: index, presentIndex: presentIndex, byBlocks: isWorthBlocks(entry, index, presentIndex))
+                    SyncAsker.Wish(
+                        file: index,
+                        presentIndex: presentIndex,
+                        byBlocks: isWorthBlocks(entry, index, presentIndex)
+                    )
                 )
             case .keep, .attributes, .make, .compare: continue
             }
@@ -286,84 +282,6 @@ final class SyncTargetSession {
             let basis = tree.found.basis(entry.path, presentIndex: presentIndex)
         else { return false }
         return basis.facts.size >= ManifestDiff.minimumUpdateBytes
-    }
-
-    // MARK: - Asking
-
-    private static func ask(
-        _ wishes: [Wish],
-        _ entries: [ManifestEntry],
-        _ finder: BasisFinder,
-        _ machine: Machine,
-        _ stream: SessionStream
-    ) async throws {
-        var wants = WireSyncWants()
-        for wish in wishes {
-            try Task.checkCancellation()
-            if wish.byBlocks, let basis = finder.basis(entries[wish.file].path, presentIndex: wish.presentIndex),
-                let signature = try signature(of: basis)
-            {
-                // In the order of the tree, so that the source reads its disk in one go.
-                try await flush(&wants, machine, stream)
-                machine.state.withLock { $0.wantBlocks(wish.file, basisBytes: signature.basisBytes) }
-                try await send(signature, of: wish.file, stream)
-            } else {
-                wants.files.append(UInt32(wish.file))
-                if wants.files.count >= wishBatch { try await flush(&wants, machine, stream) }
-            }
-        }
-        try await flush(&wants, machine, stream)
-        machine.state.withLock { $0.finishWants() }
-        wants.isLast = true
-        try await stream.send(sync: .wants(wants))
-    }
-
-    private static func flush(_ wants: inout WireSyncWants, _ machine: Machine, _ stream: SessionStream) async throws {
-        guard !wants.files.isEmpty else { return }
-        machine.state.withLock { [wants] machine in
-            for file in wants.files { machine.want(Int(file)) }
-        }
-        try await stream.send(sync: .wants(wants))
-        wants = WireSyncWants()
-    }
-
-    private static func signature(of basis: BasisFinder.Basis) throws -> BlockSignature? {
-        let size = BlockSignature.blockBytes(forFileOf: basis.facts.size)
-        guard var signature = BlockSignature(blockBytes: size, basisBytes: basis.facts.size) else { return nil }
-        var buffer = [UInt8](repeating: 0, count: max(size, (1 << 20) / size * size))
-        var offset: UInt64 = 0
-        while !signature.isComplete {
-            try Task.checkCancellation()
-            let count = try buffer.withUnsafeMutableBytes { bytes in
-                let count = try basis.reader.read(into: bytes, at: offset)
-                var start = 0
-                while start + size <= count, !signature.isComplete {
-                    let block = UnsafeRawBufferPointer(rebasing: UnsafeRawBufferPointer(bytes)[start..<start + size])
-                    signature.append(block: block, digest: ContentDigest.function)
-                    start += size
-                }
-                return count
-            }
-            // Shorter than it was: no basis.
-            guard count == buffer.count || signature.isComplete else { return nil }
-            offset += UInt64(count)
-        }
-        return signature
-    }
-
-    private static func send(_ signature: BlockSignature, of file: Int, _ stream: SessionStream) async throws {
-        var next = 0
-        repeat {
-            let end = min(next + signatureBatch, signature.strong.count)
-            var part = WireSyncSignature()
-            part.file = UInt32(file)
-            part.blockBytes = UInt32(signature.blockBytes)
-            part.basisBytes = signature.basisBytes
-            part.sums = Data(signature.encodedSums(next..<end))
-            part.isLast = end == signature.strong.count
-            try await stream.send(sync: .signature(part))
-            next = end
-        } while next < signature.strong.count
     }
 
     // MARK: - Taking what comes
@@ -429,6 +347,7 @@ final class SyncTargetSession {
             if let failure { throw failure }
             report.receivedBytes += UInt64(data.count)
             progress.bytesDone += UInt64(data.count)
+            flusher.wrote(data.count)
         case .zeros(let count):
             try file.zeros(count, at: offset)
             progress.bytesDone += count
