@@ -13,7 +13,7 @@ DIST := .build/dist
 OURS := Sources Tests Benchmarks Fuzz/Package.swift Fuzz/Sources Package.swift
 ARGS ?=
 
-.PHONY: help deps build test check fmt proto demo browser-test screenshots bench-page conformance nanobot-test simulate fuzz-smoke flap kill-test bench-idle bench-link bench-memory bench-runtime bench-websocket soak docker-test api-test bench-telemetry clean
+.PHONY: help deps build test check fmt proto demo browser-test screenshots bench-page conformance nanobot-test simulate fuzz-smoke flap kill-test bench-idle bench-link bench-memory bench-migrate bench-runtime bench-websocket soak docker-test api-test bench-telemetry clean
 
 help: ## Lists these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -89,6 +89,10 @@ bench-link: deps ## Round trip hub, agent, hub of a command, beside NATS and MQT
 
 bench-memory: build ## What an idle node costs its hub; NODES=10000, SECONDS_IDLE=60, MODES="plain tls deflate", JSON=1
 	@Benchmarks/Link/memory.py
+
+bench-migrate: build ## A bot with a workspace from node to node, beside rsync; SIZES="10M 1G 5G", FOLDER=/tmp, JSON=1
+	@scripts/install-deps.sh rsync
+	@Benchmarks/Migrate/migrate.py
 
 bench-runtime: build ## What the native runtime costs, agent and supervisors; PARTS="idle-bots log-capture packet-path", BOTS=5, SECONDS_IDLE=30, JSON=1
 	@Benchmarks/Runtime/runtime.py

@@ -46,9 +46,9 @@ def memory_kib(pid):
 class Stage:
     """`with Stage(command) as stage:`; everything is gone afterwards, bots as well."""
 
-    def __init__(self, native_command, agent_environment=None):
+    def __init__(self, native_command, agent_environment=None, folder=None):
         self.command, self.more = native_command, agent_environment or {}
-        self.folder = pathlib.Path(tempfile.mkdtemp(prefix="bench-runtime-"))
+        self.folder = pathlib.Path(tempfile.mkdtemp(prefix="bench-runtime-", dir=folder))
         self.processes = []
 
     def __enter__(self):
@@ -60,7 +60,7 @@ class Stage:
         return self
 
     def _start(self):
-        hub, agent = program("HUB", "control-hub"), program("AGENT", "edge-agent")
+        hub = program("HUB", "control-hub")
         data = self.folder / "hub"
         self.hub = self._spawn("hub", [hub, "serve", "--listen", "127.0.0.1:0", "--data-dir", data], {})
         address = data / "hub.address"
@@ -70,15 +70,21 @@ class Stage:
         wait_for("ready hub", lambda: self.call("GET", "/readyz") is not None)
         made = self._run([hub, "operator", "add", "bench", "--role", "admin", "--json", "--data-dir", data])
         self.token = json.loads(made)["token"]
+        first = self.add_agent("agent")
+        self.agent, self.state, self.node = first["process"], first["state"], first["node"]
+
+    def add_agent(self, name):
+        """Pairs and starts one, and returns its process, state directory and node once it is online."""
+        hub, agent, data, state = program("HUB", "control-hub"), program("AGENT", "edge-agent"), self.folder / "hub", \
+            self.folder / name
         code = json.loads(self._run([hub, "enrollment", "create", "--json", "--data-dir", data]))["code"]
-        self.state = self.folder / "agent"
-        self._run([agent, "enroll", "--hub", self.url, "--code", code, "--ca-file", data / "tls/ca.pem",
-                   "--state-dir", self.state])
+        self._run([agent, "enroll", "--hub", self.url, "--code", code, "--name", name, "--ca-file",
+                   data / "tls/ca.pem", "--state-dir", state])
         environment = {"EDGE_NATIVE_COMMAND": self.command, **self.more}
-        self.agent = self._spawn("agent", [agent, "run", "--state-dir", self.state], environment)
+        process = self._spawn(name, [agent, "run", "--state-dir", state], environment)
         nodes = wait_for("node online", lambda: [node for node in self.call("GET", "/api/nodes")["items"]
-                                                 if node["health"] == "online"])
-        self.node = nodes[0]["id"]
+                                                 if node["name"] == name and node["health"] == "online"])
+        return {"process": process, "state": state, "node": nodes[0]["id"]}
 
     def _spawn(self, name, arguments, environment):
         with open(self.folder / f"{name}.log", "ab") as log:
@@ -118,7 +124,7 @@ class Stage:
         return state["supervisor"]["pid"]
 
     def __exit__(self, *_):
-        for file in self.folder.glob("agent/bots/*/.agent/supervisor.json"):
+        for file in self.folder.glob("*/bots/*/.agent/supervisor.json"):
             try:
                 os.kill(json.loads(file.read_text())["supervisor"]["pid"], signal.SIGTERM)
             except (OSError, ValueError, KeyError):
