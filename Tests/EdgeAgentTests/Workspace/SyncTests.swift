@@ -11,7 +11,7 @@ import WireFormat
 
 @Suite("Making one workspace like another")
 struct SyncTests {
-    private func service(_ place: TestWorkspace, limits: WorkspaceFiles.Limits = WorkspaceFiles.Limits())
+    func service(_ place: TestWorkspace, limits: WorkspaceFiles.Limits = WorkspaceFiles.Limits())
         -> WorkspaceService
     {
         WorkspaceService(
@@ -21,7 +21,7 @@ struct SyncTests {
     }
 
     /// Two nodes and the hub between them.
-    private func joined<Result: Sendable>(
+    func joined<Result: Sendable>(
         _ source: TestWorkspace,
         _ target: TestWorkspace,
         limits: WorkspaceFiles.Limits = WorkspaceFiles.Limits(),
@@ -33,7 +33,7 @@ struct SyncTests {
         }
     }
 
-    private func install(_ target: TestWorkspace, _ report: WireSyncReport? = nil, revert: Bool = false) async
+    func install(_ target: TestWorkspace, _ report: WireSyncReport? = nil, revert: Bool = false) async
         -> WireCommandResult
     {
         await service(target).install(
@@ -46,7 +46,7 @@ struct SyncTests {
         )
     }
 
-    private func tree(_ target: TestWorkspace) -> TestTree {
+    func tree(_ target: TestWorkspace) -> TestTree {
         TestTree(root: target.bots + "/bot/.agent/transfers/t1/tree")
     }
 
@@ -68,7 +68,7 @@ struct SyncTests {
     }
 
     /// What was written a moment ago may change again without its times telling, so it is read once more.
-    private static func settle() async throws {
+    static func settle() async throws {
         // allow-sleep: on the clock of the file system, which no test moves
         try await Task.sleep(for: .nanoseconds(2 * DigestCache.settlingNanoseconds))
     }
@@ -228,15 +228,6 @@ struct SyncTests {
         _ = try await joined(source, target) { try await TestRelay.run(from: $0, to: $1) }
         let again = try await joined(source, target) { try await TestRelay.run(from: $0, to: $1) }
         #expect(again.added == 0 && again.changed == 0 && again.receivedBytes == 0)
-    }
-
-    @Test("thousands of small files go in a handful of messages")
-    func manySmall() async throws {
-        let (source, target) = (try TestWorkspace(), try TestWorkspace())
-        for index in 0..<3000 { try source.put("d\(index / 100)/f\(index)", "\(index)") }
-        let report = try await joined(source, target) { try await TestRelay.run(from: $0, to: $1) }
-        #expect(report.added == 3030)
-        #expect(try tree(target).described() == TestTree(root: source.root).described())
     }
 
     @Test("a target without room says so before anything is written")

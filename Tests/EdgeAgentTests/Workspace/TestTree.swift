@@ -32,10 +32,7 @@ struct TestTree {
                     if directory.count == root.utf8.count, buffer.starts(with: [0x2E, 0x2E]) { continue }
                     lines.append("\(shown) link \(buffer[..<max(0, count)])")
                 case S_IFREG:
-                    let content = try Data(
-                        contentsOf: URL(filePath: String(decoding: path, as: UTF8.self)),
-                        options: []
-                    )
+                    let content = try Self.content(path, Int(status.st_size))
                     lines.append(
                         "\(shown) file \(status.st_mode & 0o777) \(time) \(content.count) \(content.hashValue)"
                     )
@@ -52,6 +49,20 @@ struct TestTree {
     struct Failure: Error {
         let code: Int32
         init(_ code: Int32) { self.code = code }
+    }
+
+    /// By the system's calls, because Foundation knows no names that are not Unicode.
+    private static func content(_ path: [UInt8], _ count: Int) throws -> [UInt8] {
+        let descriptor = open(text(path), O_RDONLY)
+        guard descriptor >= 0 else { throw Failure(errno) }
+        defer { close(descriptor) }
+        return try [UInt8](unsafeUninitializedCapacity: count) { buffer, filled in
+            while filled < count {
+                let more = pread(descriptor, buffer.baseAddress.map { $0 + filled }, count - filled, off_t(filled))
+                guard more > 0 else { throw Failure(errno) }
+                filled += more
+            }
+        }
     }
 
     private static func text(_ path: [UInt8]) -> [CChar] { path.map(CChar.init(bitPattern:)) + [0] }
