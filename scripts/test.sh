@@ -21,6 +21,14 @@ swift test --skip-build --disable-xctest --filter SystemTests "$@" || status=$?
 swift test --skip-build --disable-xctest --filter EndToEndTests --skip ShapedLinkTests "$@" || status=$?
 # Alone, because it measures.
 swift test --skip-build --disable-xctest --filter ShapedLinkTests "$@" || status=$?
+# Containers, with a real engine of their own; without one the contract of all backends ran against a recorded one above.
+docker=0
+scripts/docker-test.sh --installed "$@" || docker=$?
+if ((docker == 77)); then
+    echo "test: SKIPPED the tests with a real container engine, because there is none (see above)" >&2
+elif ((docker != 0)); then
+    status=$docker
+fi
 # The API of a real hub, with few made-up requests; `make api-test` sends more.
 scripts/api-env.sh
 .build/api-test/bin/python Tests/API/run.py --programs "$(swift build --show-bin-path "$@")" --examples 3 || status=$?
