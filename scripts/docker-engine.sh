@@ -86,7 +86,8 @@ down() {
             sleep 0.1
         done
     fi
-    grep -o " $dir/[^ ]*" /proc/mounts | sort -r | while read -r mount; do umount "$mount" || true; done
+    # An engine that ended by itself has left none.
+    { grep -o " $dir/[^ ]*" /proc/mounts || true; } | sort -r | while read -r mount; do umount "$mount" || true; done
     rm -rf "$dir"
 }
 

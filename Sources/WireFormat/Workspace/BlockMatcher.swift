@@ -1,5 +1,6 @@
 /// How a file is made from another: pieces of the other, and bytes of its own.
 public struct DeltaPlan: Sendable, Equatable {
+    /// A piece of the file.
     public enum Step: Sendable, Equatable {
         /// `length` bytes of the basis from `offset` on.
         case copy(offset: UInt64, length: UInt64)
@@ -9,7 +10,9 @@ public struct DeltaPlan: Sendable, Equatable {
 
     /// In the order of the file, without holes; neighbours of one kind are joined where they can be.
     public fileprivate(set) var steps: [Step] = []
+    /// Bytes of the file that come from the basis.
     public fileprivate(set) var copiedBytes: UInt64 = 0
+    /// Bytes of the file that have to be sent.
     public fileprivate(set) var literalBytes: UInt64 = 0
     /// Every copy lies in the file where it lies in the basis, so the basis can be changed where it stands.
     public fileprivate(set) var isInPlace = true

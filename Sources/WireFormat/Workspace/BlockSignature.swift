@@ -9,9 +9,13 @@ public struct BlockSignature: Sendable, Equatable {
     /// The most blocks one file may have.
     public static let maxBlocks = 1 << 22
 
+    /// The length of a block.
     public let blockBytes: Int
+    /// The length of the file.
     public let basisBytes: UInt64
+    /// The rolling checksum of each block so far.
     public private(set) var weak: [UInt32] = []
+    /// The digest of each block so far.
     public private(set) var strong: [Digest256] = []
 
     /// Nil where the sizes are out of range.

@@ -21,6 +21,7 @@ public struct CompressionChooser: Sendable {
     private var windowsUntilTrial = 1
     private var retry = retryRange.lowerBound
 
+    /// Nothing was measured yet; begins without compression.
     public init() {}
 
     /// Takes what became of a message: its length before compression and the time from reading it to its being taken.

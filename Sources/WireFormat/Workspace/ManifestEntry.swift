@@ -1,5 +1,6 @@
 /// One entry of a manifest.
 public struct ManifestEntry: Sendable, Equatable {
+    /// What it is.
     public enum Kind: Sendable, Equatable {
         case file
         case directory
@@ -9,16 +10,20 @@ public struct ManifestEntry: Sendable, Equatable {
         case hardLink(WorkspacePath)
     }
 
+    /// Where it lies.
     public var path: WorkspacePath
+    /// What it is.
     public var kind: Kind
     /// Permission bits for owner, group and others; no others are carried.
     public var mode: UInt32
+    /// When it was changed last, in nanoseconds since 1970.
     public var modifiedNanoseconds: Int64
     /// Of a file, in bytes; 0 for everything else.
     public var size: UInt64
     /// Of a file's content; nil where it is not known yet.
     public var digest: Digest256?
 
+    /// An entry as given; of the mode the permission bits are kept.
     public init(
         path: WorkspacePath,
         kind: Kind,
@@ -35,6 +40,7 @@ public struct ManifestEntry: Sendable, Equatable {
         self.digest = digest
     }
 
+    /// Whether it is a file of its own, not another name of one.
     public var isFile: Bool { kind == .file }
 
     /// Throws where the entry cannot stand in a manifest.
@@ -129,8 +135,10 @@ public struct ManifestEntry: Sendable, Equatable {
 
 /// What a peer did that the protocol of a transfer does not allow.
 public struct SyncViolation: Error, Sendable, Equatable, CustomStringConvertible {
+    /// The rule, and what broke it.
     public let description: String
 
+    /// A violation told in these words.
     public init(_ description: String) {
         self.description = description
     }

@@ -23,6 +23,7 @@ public struct SyncTargetMachine: Sendable {
         case failed(code: String, message: String)
     }
 
+    /// What a source may announce at most.
     public struct Limits: Sendable {
         /// Entries of one workspace.
         public var maxEntries = 1_000_000
@@ -31,6 +32,7 @@ public struct SyncTargetMachine: Sendable {
         /// Names of what was not carried that are kept; all are counted.
         public var maxSkippedNames = 100
 
+        /// The defaults named above.
         public init() {}
     }
 
@@ -50,6 +52,7 @@ public struct SyncTargetMachine: Sendable {
     public private(set) var entries: [ManifestEntry] = []
     /// The first of what was not carried.
     public private(set) var skipped: [WireSyncSkipped] = []
+    /// How many there are.
     public private(set) var skippedCount = 0
     private var isManifestComplete = false
     private var directories: [WorkspacePath] = [.root]
@@ -58,6 +61,7 @@ public struct SyncTargetMachine: Sendable {
     private var current: Current?
     private var isDone = false
 
+    /// A target that knows nothing yet.
     public init(limits: Limits = Limits()) {
         self.limits = limits
     }

@@ -107,7 +107,8 @@ struct TestTree {
                 if let existing {
                     chmod(existing, [0o444, 0o600, 0o755, 0o700].randomElement(using: &random) ?? 0o644)
                 }
-            case 7: if let existing { try? FileManager.default.removeItem(atPath: existing) }  // a link in the middle: nothing
+            // `try?`: a link in the middle leads to nothing.
+            case 7: if let existing { try? FileManager.default.removeItem(atPath: existing) }
             case 8: if let existing { rename(existing, path) }
             case 9, 10: if let existing { edit(existing, &random) }
             case 11: sparse(path, &random)

@@ -133,11 +133,12 @@ final class MovingBot: Sendable {
         }
     }
 
-    /// Every entry of a workspace but what the bot itself remembers there: kind, rights, time, names of the file, its
-    /// length, where a link leads, path; then the digest of each file. By find and sha256sum, which are not ours.
+    /// Every entry of a workspace but what the bot itself remembers there: kind, rights, time, how many names, path, or where a
+    /// link leads; then the digest of each file. By find and sha256sum, which are not ours.
     func listing(_ place: Place) async throws -> String {
         let script = #"""
-            cd "$1" && find . -mindepth 1 -not -path './memory*' -printf '%y %m %T@ %n %l %p\0' | sort -z | tr '\0' '\n' &&
+            cd "$1" && find . -mindepth 1 -not -path './memory*' \( -type l -printf 'link %l %p\0' -o \
+                -printf '%y %m %T@ %n %p\0' \) | sort -z | tr '\0' '\n' &&
             find . -type f -not -path './memory*' -print0 | sort -z | xargs -0r sha256sum
             """#
         let listed = try await run("/bin/sh", ["-c", script, "sh", workspace(place).path], in: bench.folder)
