@@ -79,6 +79,7 @@ class Stage:
         self.address = (host, int(port))
         self.url = f"http://{text.strip()}"
         wait("the hub to be ready", lambda: self.send("GET", "/readyz").status == 200)
+        self.secrets["the token for this machine"] = json.loads((self.data / "hub.local").read_text())["token"]
 
     @staticmethod
     def read(path):

@@ -26,11 +26,10 @@ struct BotOperations: Sendable {
     ) async throws -> BotID {
         let name = try NamePolicy.checked(name)
         let date = clock.date()
-        let id = BotID.make(at: date)
         let profile = try await profile(runtimeProfile, on: node)
         let text = try Self.checked(config ?? .object([:]))
-        try await store.create(
-            id: id,
+        let (id, isNew) = try await store.create(
+            id: .make(at: date),
             name: name,
             node: node,
             runtimeProfile: profile,
@@ -38,7 +37,7 @@ struct BotOperations: Sendable {
             at: date,
             by: actor
         )
-        publish(id, change: "created", at: date)
+        if isNew { publish(id, change: "created", at: date) }
         return id
     }
 

@@ -75,8 +75,8 @@ struct BotStore: Sendable {
         config: String,
         at date: Date,
         by actor: Actor
-    ) async throws {
-        try await database.write { db in
+    ) async throws -> (id: BotID, isNew: Bool) {
+        let (made, fresh) = try await database.once("bot.create") { db in
             try NodeStore.requireTakingBots(db, node)
             try Self.requireFreeName(db, name, except: nil)
             try db.execute(
@@ -87,7 +87,9 @@ struct BotStore: Sendable {
                 arguments: [id.rawValue, name, node.rawValue, runtimeProfile, config, date.unixMilliseconds]
             )
             try AuditStore.append(db, at: date, actor: actor, action: "bot.create", target: id.rawValue, detail: name)
+            return (id, true)
         }
+        return (made, fresh != nil)
     }
 
     func update(_ id: BotID, name: String?, config: String?, at date: Date, by actor: Actor) async throws {

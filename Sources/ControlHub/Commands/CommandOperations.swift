@@ -144,9 +144,7 @@ struct CommandOperations: Sendable {
         let date = clock.date()
         let message = MessageID.make(at: date)
         let conversation = conversation ?? .make(at: date)
-        let request = IdempotentRequest.current
-        let (new, sent) = try await database.write { db -> (NewCommand?, SentMessage) in
-            if let sent = try request?.effect(SentMessage.self, in: db) { return (nil, sent) }
+        let (sent, new) = try await database.once("message.send") { db in
             let stored = try BotStore.required(db, bot)
             var body = WireDeliverMessage()
             body.botID = bot.rawValue
@@ -183,8 +181,7 @@ struct CommandOperations: Sendable {
                 detail: message.rawValue
             )
             let sent = SentMessage(message: message, conversation: conversation, command: new.id)
-            try request?.note(sent, in: db)
-            return (new, sent)
+            return (sent, new)
         }
         guard let new else { return sent }
         bots.publish(
@@ -225,7 +222,7 @@ struct CommandOperations: Sendable {
         _ bodies: @escaping @Sendable (Bot) throws -> [WireCommand.OneOf_Body]
     ) async throws -> CommandID {
         let date = clock.date()
-        let created = try await database.write { db in
+        let (last, created) = try await database.once("\(action) \(id)") { db in
             let bot = try BotStore.required(db, id)
             if desired == .running { try NodeStore.requireTakingBots(db, bot.nodeID) }
             try DeploymentStore.requireNone(db, of: id)
@@ -249,12 +246,13 @@ struct CommandOperations: Sendable {
                 try BotStore.setDesired(db, id, desired)
             }
             try AuditStore.append(db, at: date, actor: actor, action: action, target: id.rawValue, detail: bot.name)
-            return new
+            guard let last = new.last else { throw HubError(.internalError, "No command was made.") }
+            return (last.id, new)
         }
+        guard let created else { return last }
         bots.publish(id, change: isDeleting ? "deleted" : "desired_state", at: date)
         for command in created { queued(command, at: date) }
-        guard let last = created.last else { throw HubError(.internalError, "No command was made.") }
-        return last.id
+        return last
     }
 
     private func queued(_ new: NewCommand, at date: Date) {

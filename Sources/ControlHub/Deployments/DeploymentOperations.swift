@@ -52,6 +52,7 @@ struct DeploymentOperations: Sendable {
     /// Begins a deployment. Throws `notFound`, `deploymentRunning`, and `preflightFailed` where it is clear already
     /// that it cannot work.
     func deploy(_ id: BotID, _ wish: Wish, by actor: Actor) async throws -> Deployment {
+        if let begun = try await begunBefore("bot.deploy") { return begun }
         let bot = try await context.bots.store.bot(id)
         let (source, target) = try Self.placements(bot, wish)
         return try await begin(bot, source, target, isForced: wish.isForced, action: "bot.deploy", by: actor)
@@ -60,6 +61,7 @@ struct DeploymentOperations: Sendable {
     /// Brings a bot back to where and how it was before a deployment: node, profile, image and configuration. The
     /// workspace comes along as it is now.
     func rollBack(_ id: BotID, before deployment: DeploymentID?, by actor: Actor) async throws -> Deployment {
+        if let begun = try await begunBefore("bot.rollback") { return begun }
         let bot = try await context.bots.store.bot(id)
         let past = try await store.list(id, before: nil, limit: 200)
         guard let undone = past.first(where: { $0.state == .succeeded && (deployment == nil || $0.id == deployment) })
@@ -78,7 +80,7 @@ struct DeploymentOperations: Sendable {
     /// Ends a deployment that is not committed yet; the bot goes back to where it was. Throws `notCancellable`.
     func cancel(_ id: DeploymentID, by actor: Actor) async throws -> Deployment {
         let date = context.clock.date()
-        let deployment = try await context.database.write { db in
+        let (_, cancelled) = try await context.database.once("deployment.cancel") { db in
             let deployment = try DeploymentStore.required(db, id)
             guard deployment.state == .running, DeploymentPlan.canReturn(from: deployment.step) else {
                 throw HubError(
@@ -97,13 +99,20 @@ struct DeploymentOperations: Sendable {
                 target: id.rawValue,
                 detail: deployment.bot.rawValue
             )
-            return deployment
+            return (id, deployment)
         }
+        guard let cancelled else { return try await store.deployment(id) }
         queue.cancelWishes.wake()
-        return deployment
+        return cancelled
     }
 
     // MARK: - Parts
+
+    /// What this request has begun before. Asked first: what it began may be why it could not begin now.
+    private func begunBefore(_ action: String) async throws -> Deployment? {
+        guard let id = try await context.database.past(DeploymentID.self, named: action) else { return nil }
+        return try await store.deployment(id)
+    }
 
     /// Said where nothing is known of the bot: ending, the last changes, starting.
     private static let usualDowntime = Duration.seconds(5)
@@ -159,7 +168,7 @@ struct DeploymentOperations: Sendable {
             isCancelRequested: false,
             updatedAt: date
         )
-        try await context.database.write { db in
+        _ = try await context.database.once(action) { db in
             guard try BotStore.required(db, bot.id).placementEpoch == bot.placementEpoch else {
                 throw HubError(.conflict, "The bot was placed anew in this moment. Look where it is and try again.")
             }
@@ -173,6 +182,7 @@ struct DeploymentOperations: Sendable {
                 target: bot.id.rawValue,
                 detail: "\(source.node) \(source.runtimeProfile) -> \(target.node) \(target.runtimeProfile)"
             )
+            return (deployment.id, true)
         }
         context.publish(deployment)
         queue.add(deployment.id)

@@ -1,7 +1,7 @@
 import Foundation
 
 /// An enrollment code's record; the code itself is not kept.
-struct Enrollment: Sendable {
+struct Enrollment: Sendable, Codable {
     enum State: String, Sendable {
         case open, used, expired
     }
@@ -16,6 +16,8 @@ struct Enrollment: Sendable {
     let expiresAt: Date
     let redeemedAt: Date?
     let nodeID: NodeID?
+    /// Who was refused while it was waited for, newest first.
+    var failedAttempts: [EnrollmentAttempt] = []
 
     func state(at date: Date) -> State {
         if redeemedAt != nil { return .used }

@@ -1,5 +1,5 @@
 /// The one-time code that pairs an agent: 12 characters in three groups, about 59 bits.
-struct EnrollmentCode: Sendable, Equatable {
+struct EnrollmentCode: Sendable, Equatable, Codable {
     /// No 0, O, 1, I, L, and nothing else that is mistaken for another when read out or copied by hand.
     static let alphabet = Array("23456789ABCDEFGHJKMNPQRSTUVWXYZ")
     static let characters = 12

@@ -42,8 +42,12 @@ struct EnrollmentOperations: Sendable {
             redeemedAt: nil,
             nodeID: nil
         )
-        try await store.create(enrollment, codeHash: key.enrollmentHash(code.canonical), by: actor)
-        return (enrollment, code)
+        let made = try await store.create(
+            EnrollmentStore.Made(enrollment: enrollment, code: code),
+            codeHash: key.enrollmentHash(code.canonical),
+            by: actor
+        )
+        return (made.enrollment, made.code)
     }
 
     func list(before: EnrollmentID?, limit: Int) async throws -> [Enrollment] {
@@ -59,8 +63,42 @@ struct EnrollmentOperations: Sendable {
     /// The agent that redeemed it may ask again with the same request id while the code lives: it gets the same node
     /// with a new token, and a token that was never used is dropped. Throws `rateLimited`, `enrollmentCodeInvalid`,
     /// `enrollmentCodeExpired`, `enrollmentCodeUsed`.
-    func redeem(_ request: EnrollmentRequest, from address: String) async throws -> Redeemed {
-        try limiter.admit(address, now: clock.now())
+    ///
+    /// - Parameters:
+    ///   - key: what tries are limited by.
+    ///   - address: who asks, as operators are told where it is refused; nil for `key`.
+    func redeem(_ request: EnrollmentRequest, from key: String, at address: String? = nil) async throws -> Redeemed {
+        try limiter.admit(key, now: clock.now())
+        do {
+            return try await redeem(request)
+        } catch let error as HubError where Self.refusals.contains(error.code) {
+            await note(EnrollmentAttempt(at: clock.date(), address: address ?? key, request, error), request.code)
+            throw error
+        }
+    }
+
+    /// What is said to who asks, and kept for operators.
+    private static let refusals: Set<HubError.Code> = [
+        .invalidRequest, .notFound, .enrollmentCodeInvalid, .enrollmentCodeExpired, .enrollmentCodeUsed,
+    ]
+
+    /// The limits on tries bound how often this writes.
+    private func note(_ attempt: EnrollmentAttempt, _ code: String) async {
+        let hash = EnrollmentCode(code).map { key.enrollmentHash($0.canonical) }
+        // `try?`: a note that cannot be kept must not hide why the pairing was refused.
+        let id = try? await EnrollmentAttemptStore(database: store.database).add(attempt, codeHash: hash)
+        // Ids alone: who may read events need not be an administrator.
+        nodes.events.publish(
+            "enrollment.updated",
+            at: attempt.at,
+            .object([
+                "change": .string("attempt_refused"),
+                "enrollment_id": (id ?? nil).map { .string($0.rawValue) } ?? .null,
+            ])
+        )
+    }
+
+    private func redeem(_ request: EnrollmentRequest) async throws -> Redeemed {
         guard (8...128).contains(request.requestId.utf8.count) else {
             throw HubError(.invalidRequest, "`request_id` must have 8 to 128 bytes.")
         }

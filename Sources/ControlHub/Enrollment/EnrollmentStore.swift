@@ -5,8 +5,16 @@ import GRDB
 struct EnrollmentStore: Sendable {
     let database: HubDatabase
 
-    func create(_ enrollment: Enrollment, codeHash: Data, by actor: Actor) async throws {
-        try await database.write { db in
+    /// A code's record, with the only copy of the code.
+    struct Made: Sendable, Codable {
+        let enrollment: Enrollment
+        let code: EnrollmentCode
+    }
+
+    /// Stores a code's record and its keyed hash; a request that comes again gets the code that it made.
+    func create(_ new: Made, codeHash: Data, by actor: Actor) async throws -> Made {
+        let enrollment = new.enrollment
+        return try await database.once("enrollment.create") { db in
             try db.execute(
                 sql: """
                     INSERT INTO enrollments (id, name, for_node_id, code_hash, created_by, created_at, expires_at)
@@ -25,17 +33,26 @@ struct EnrollmentStore: Sendable {
                 target: enrollment.id.rawValue,
                 detail: enrollment.name
             )
-        }
+            return (new, true)
+        }.effect
     }
 
-    /// Codes, newest first.
+    /// Codes with who was refused, newest first.
     func list(before: EnrollmentID?, limit: Int) async throws -> [Enrollment] {
         try await database.read { db in
-            try Row.fetchAll(
+            let found = try Row.fetchAll(
                 db,
                 sql: "SELECT * FROM enrollments WHERE ? IS NULL OR id < ? ORDER BY id DESC LIMIT ?",
                 arguments: [before?.rawValue, before?.rawValue, limit]
             ).map(Self.enrollment)
+            let attempts = try EnrollmentAttemptStore.list(db, of: found.map(\.id))
+            return found.map { enrollment in
+                var enrollment = enrollment
+                enrollment.failedAttempts = Array(
+                    attempts.lazy.filter { $0.mayConcern(enrollment) }.prefix(EnrollmentAttempt.maximumOfOneCode)
+                )
+                return enrollment
+            }
         }
     }
 

@@ -9,6 +9,7 @@ import Glibc
 ///     hub.address               where the running hub listens, `host:port`
 ///     hub.json                  how the hub is reached, for the other commands
 ///     logs/                     copies of bots' logs, where the hub is set to keep them
+///     hub.local                 how programs on this machine reach the running hub, with this run's token; mode 0600
 ///     tls/                      the private authority and the server certificate
 struct DataDirectory: Sendable {
     let path: String

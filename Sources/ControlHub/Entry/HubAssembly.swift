@@ -26,7 +26,7 @@ struct HubAssembly {
         announce: @escaping @Sendable (Announcement) -> Void
     ) async throws {
         try directory.lock()
-        unlink(directory.file("hub.address"))
+        removeTraces()
         guard !configuration.insecureHTTP || configuration.isLoopback || configuration.publicURL != nil else {
             throw StartFailure(
                 .configuration,
@@ -48,6 +48,7 @@ struct HubAssembly {
                 pin: tls?.caFile == nil ? nil : tls?.pin
             )
         )
+        let localToken = SecretBytes.token(prefix: LocalHub.tokenPrefix)
         let parts = HubParts(
             database: database,
             key: key,
@@ -58,7 +59,8 @@ struct HubAssembly {
             logger: logger,
             trustedProxies: configuration.trustedProxies,
             archive: configuration.keptLogBytes > 0
-                ? LogArchive(directory: directory.file("logs"), budgetBytes: configuration.keptLogBytes) : nil
+                ? LogArchive(directory: directory.file("logs"), budgetBytes: configuration.keptLogBytes) : nil,
+            localTokenDigest: SecretBytes.digest(localToken)
         )
         try await parts.loadRegistry()
         let loginToken = try await operators.firstAdministratorToken()
@@ -76,7 +78,14 @@ struct HubAssembly {
                 serverName: nil
             ),
             onServerRunning: { channel in
-                await listening(on: channel, site: site, tls: tls, loginToken: loginToken, announce: announce)
+                await listening(
+                    on: channel,
+                    site: site,
+                    tls: tls,
+                    loginToken: loginToken,
+                    localToken: localToken,
+                    announce: announce
+                )
             },
             logger: logger
         )
@@ -120,7 +129,13 @@ struct HubAssembly {
             // The limit for a graceful end was reached; what was committed is on disk.
         }
         try database.close()
+        removeTraces()
+    }
+
+    /// What tells others where the hub serves.
+    private func removeTraces() {
         unlink(directory.file("hub.address"))
+        unlink(directory.file(LocalHub.fileName))
     }
 
     private func keepers(_ services: HubServices) -> [any Service] {
@@ -167,8 +182,8 @@ struct HubAssembly {
             session: Self.sessionConfiguration(),
             logger: logger
         )
-        let builder = HTTPServerBuilder { responder in
-            WebSocketUpgradeChannel(
+        let builder = HTTPServerBuilder { [logger] responder in
+            let channel = WebSocketUpgradeChannel(
                 responder: responder,
                 webSocketConfiguration: GatewayService.connection,
                 accept: { try NodeRequest.accept($0, remoteAddress: $1, trustedProxies: parts.trustedProxies) },
@@ -180,6 +195,8 @@ struct HubAssembly {
                 makeApplication: { service.connection($0, $1) },
                 serve: { await service.serve($0) }
             )
+            channel.makeTypes(logger: logger)
+            return channel
         }
         return Gateway(channel: service, gate: gate, services: [service], builder: builder)
     }
@@ -239,6 +256,7 @@ struct HubAssembly {
         site: SiteInformation,
         tls: TLSMaterial?,
         loginToken: String?,
+        localToken: String,
         announce: @Sendable (Announcement) -> Void
     ) async {
         let port = channel.localAddress?.port ?? configuration.listenPort
@@ -251,6 +269,9 @@ struct HubAssembly {
         }
         do {
             try directory.write(try JSONEncoder().encode(site.current), to: "hub.json")
+            let local = LocalHub(listeningOn: configuration.listenHost, port: port, token: localToken, pin: tls?.pin)
+            try directory.write(try JSONEncoder().encode(local), to: LocalHub.fileName)
+            // Last: who waits for the address finds all the rest.
             try directory.write(Data((address + "\n").utf8), to: "hub.address", mode: 0o644)
         } catch {
             // The hub serves all the same; only other commands do not learn where.

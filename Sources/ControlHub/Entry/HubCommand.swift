@@ -10,12 +10,15 @@ struct HubCommand: AsyncParsableCommand {
         abstract: "The control plane for edge agents and their bots.",
         discussion: """
             Start with `control-hub serve`. It makes what it needs in its data directory and prints how to sign in.
-            The other commands work on the same data directory, also while the hub serves.
+
+            nodes, bots, logs, chat, deploy, events, commands and enrollment ask the hub: on its own machine the one that             serves from the data directory, for who may read that; from anywhere with --url and a token. operator, node and             backup work on the data directory itself. `--generate-completion-script bash` (zsh, fish) makes completions.
             """,
         version: HubVersion.version,
         subcommands: [
-            ServeCommand.self, OperatorCommand.self, EnrollmentCommand.self, NodeCommand.self, BackupCommand.self,
-            VersionCommand.self,
+            ServeCommand.self, NodesCommand.self, BotsCommand.self, LogsCommand.self, ChatCommand.self,
+            DeployCommand.self,
+            EventsCommand.self, CommandsCommand.self, EnrollmentCommand.self, OperatorCommand.self, NodeCommand.self,
+            BackupCommand.self, VersionCommand.self,
         ]
     )
 
@@ -53,16 +56,5 @@ struct VersionCommand: ParsableCommand {
         } else {
             print("control-hub \(HubVersion.version) (node protocol \(HubVersion.nodeProtocol))")
         }
-    }
-}
-
-/// What commands print.
-enum Output {
-    static func json(_ members: [String: JSONValue]) throws {
-        try json(.object(members))
-    }
-
-    static func json(_ value: JSONValue) throws {
-        print(String(decoding: try JSONCoding.encode(value), as: UTF8.self))
     }
 }

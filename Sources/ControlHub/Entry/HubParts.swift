@@ -1,3 +1,4 @@
+import Foundation
 import Logging
 
 /// The hub's slices, joined over one database. Used by the server and by the commands beside it.
@@ -28,7 +29,8 @@ struct HubParts: Sendable {
         logger: Logger,
         enrollmentLimiter: EnrollmentLimiter? = nil,
         trustedProxies: Set<String> = [],
-        archive: LogArchive? = nil
+        archive: LogArchive? = nil,
+        localTokenDigest: Data? = nil
     ) {
         self.archive = archive
         self.trustedProxies = trustedProxies
@@ -62,7 +64,11 @@ struct HubParts: Sendable {
             limiter: enrollmentLimiter ?? EnrollmentLimiter(now: clock.now()),
             clock: clock
         )
-        operators = OperatorOperations(store: OperatorStore(database: database), clock: clock)
+        operators = OperatorOperations(
+            store: OperatorStore(database: database),
+            clock: clock,
+            localTokenDigest: localTokenDigest
+        )
         idempotency = IdempotencyStore(database: database, key: key)
     }
 

@@ -2,11 +2,18 @@ import Foundation
 
 /// How `control-hub` ends; the numbers of sysexits.h, so that scripts and systemd can tell causes apart.
 enum HubExitCode: Int32, Sendable {
+    /// The hub understood what was asked and did not do it, or it went wrong: a bot that does not start, a message that
+    /// failed, a deployment that went back.
+    case refused = 1
     /// The command line is wrong.
     case usage = 64
     /// A certificate, key or database cannot be understood.
     case dataError = 65
-    /// An address cannot be listened on, or something named does not exist.
+    /// A file that was named cannot be read.
+    case noInput = 66
+    /// A node, a bot or something else that was named does not exist.
+    case notFound = 68
+    /// An address cannot be listened on, or a hub cannot be reached.
     case unavailable = 69
     /// A fault of this program.
     case software = 70
@@ -14,8 +21,10 @@ enum HubExitCode: Int32, Sendable {
     case cannotCreate = 73
     /// Reading or writing failed, for example because the disk is full.
     case ioError = 74
-    /// Another hub uses the data directory.
+    /// Another hub uses the data directory; a node is away, or the hub asks to come back later.
     case temporaryFailure = 75
+    /// The token is not accepted, or its role is not enough.
+    case noPermission = 77
     /// The configuration is wrong.
     case configuration = 78
 }
@@ -45,7 +54,8 @@ struct StartFailure: Error, CustomStringConvertible {
             case .storageUnavailable: self.init(.ioError, place + error.detail)
             case .storageCorrupt: self.init(.dataError, place + error.detail)
             case .invalidRequest: self.init(.usage, error.detail)
-            case .notFound, .nameTaken, .conflict: self.init(.unavailable, error.detail)
+            case .notFound: self.init(.notFound, error.detail)
+            case .nameTaken, .conflict, .limitReached, .lastAdministrator: self.init(.refused, error.detail)
             default: self.init(.software, error.detail)
             }
         case let error as CocoaError where error.code == .fileWriteOutOfSpace:

@@ -78,7 +78,7 @@ struct OpenedSession: Sendable {
 }
 
 /// A node that was just made, with the only copy of its token.
-struct CreatedNode: Sendable {
+struct CreatedNode: Sendable, Codable {
     let id: NodeID
     let name: String
     let token: String

@@ -79,6 +79,8 @@ extension NodeOperations {
         by actor: Actor,
         channel: any AgentChannel
     ) async throws {
+        let isDecided = try await store.database.past(Bool.self, named: "\(NodeSettingsStore.decisionName) \(id)")
+        guard isDecided == nil else { return }
         let node = try await node(id)
         guard let (present, newcomer) = registry.machines(of: id) else {
             throw HubError(

@@ -27,18 +27,14 @@ struct NodeOperations: Sendable {
     func create(name: String, lifetime: Duration? = nil, by actor: Actor) async throws -> CreatedNode {
         let name = try NamePolicy.checked(name)
         let date = clock.date()
-        let id = NodeID.make(at: date)
-        let token = SecretBytes.token(prefix: Self.tokenPrefix)
-        try await store.create(
-            id: id,
-            name: name,
-            tokenHash: SecretBytes.digest(token),
+        let (node, isNew) = try await store.create(
+            CreatedNode(id: .make(at: date), name: name, token: SecretBytes.token(prefix: Self.tokenPrefix)),
             expiresAt: lifetime.map { date.addingTimeInterval($0.seconds) },
             at: date,
             by: actor
         )
-        announceCreated(id, name: name, at: date)
-        return CreatedNode(id: id, name: name, token: token)
+        if isNew { announceCreated(node.id, name: node.name, at: date) }
+        return node
     }
 
     /// Makes a node known that another slice has stored (an agent that redeemed a code).
@@ -54,7 +50,7 @@ struct NodeOperations: Sendable {
     /// Withdraws every token of the node and ends its session.
     func revoke(_ id: NodeID, by actor: Actor, channel: any AgentChannel) async throws {
         let date = clock.date()
-        try await store.revoke(id, at: date, by: actor)
+        guard try await store.revoke(id, at: date, by: actor) else { return }
         events.publish(
             "node.updated",
             at: date,

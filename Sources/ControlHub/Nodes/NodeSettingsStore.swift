@@ -75,7 +75,7 @@ struct NodeSettingsStore: Sendable {
     ) async throws {
         let quarantineText = try quarantine.map { try Self.json($0) }
         let refusedText = refused.isEmpty ? nil : try Self.json(refused)
-        try await database.write { db in
+        _ = try await database.once("\(Self.decisionName) \(id)") { db in
             try db.execute(
                 sql: "UPDATE nodes SET quarantine = ?, refused_machines = ? WHERE id = ?",
                 arguments: [quarantineText, refusedText, id.rawValue]
@@ -90,8 +90,12 @@ struct NodeSettingsStore: Sendable {
                     detail: decision.action
                 )
             }
+            return (true, true)
         }
     }
+
+    /// What a request that decides is remembered by.
+    static let decisionName = "node.quarantine"
 
     private static func json(_ value: some Encodable) throws -> String {
         let encoder = JSONEncoder()

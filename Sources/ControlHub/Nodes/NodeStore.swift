@@ -166,23 +166,39 @@ struct NodeStore: Sendable {
         return candidate
     }
 
+    /// Stores a node and its token's digest; a request that comes again gets the node that it made.
     func create(
-        id: NodeID,
-        name: String,
-        tokenHash: Data,
+        _ new: CreatedNode,
         expiresAt: Date?,
         at date: Date,
         by actor: Actor
-    ) async throws {
-        try await database.write { db in
-            guard try !Self.isNameTaken(db, name) else { throw Self.nameTaken(name) }
-            try Self.insert(db, id: id, name: name, tokenHash: tokenHash, at: date, expiresAt: expiresAt)
-            try AuditStore.append(db, at: date, actor: actor, action: "node.create", target: id.rawValue, detail: name)
+    ) async throws -> (node: CreatedNode, isNew: Bool) {
+        let (made, fresh) = try await database.once("node.create") { db in
+            guard try !Self.isNameTaken(db, new.name) else { throw Self.nameTaken(new.name) }
+            try Self.insert(
+                db,
+                id: new.id,
+                name: new.name,
+                tokenHash: SecretBytes.digest(new.token),
+                at: date,
+                expiresAt: expiresAt
+            )
+            try AuditStore.append(
+                db,
+                at: date,
+                actor: actor,
+                action: "node.create",
+                target: new.id.rawValue,
+                detail: new.name
+            )
+            return (new, true)
         }
+        return (made, fresh != nil)
     }
 
-    func revoke(_ id: NodeID, at date: Date, by actor: Actor) async throws {
-        try await database.write { db in
+    /// - Returns: false where this request had done it before: what was paired since stays.
+    func revoke(_ id: NodeID, at date: Date, by actor: Actor) async throws -> Bool {
+        let (_, fresh) = try await database.once("node.revoke") { db in
             guard try Self.find(db, id) != nil else { throw Self.notFound(id) }
             let time = date.unixMilliseconds
             try db.execute(
@@ -194,7 +210,9 @@ struct NodeStore: Sendable {
                 arguments: [time, id.rawValue]
             )
             try AuditStore.append(db, at: date, actor: actor, action: "node.revoke", target: id.rawValue)
+            return (id, true)
         }
+        return fresh != nil
     }
 
     func delete(_ id: NodeID, at date: Date, by actor: Actor) async throws {

@@ -21,7 +21,7 @@ enum Role: String, Sendable, Codable, CaseIterable, Comparable {
 }
 
 /// A person or script that may use the API.
-struct Operator: Sendable, Equatable {
+struct Operator: Sendable, Equatable, Codable {
     let id: OperatorID
     let name: String
     let role: Role
@@ -41,7 +41,7 @@ struct OperatorSession: Sendable {
 }
 
 /// A bearer token's record; the token itself is not kept.
-struct OperatorToken: Sendable {
+struct OperatorToken: Sendable, Codable {
     let id: TokenID
     let operatorID: OperatorID
     let operatorName: String

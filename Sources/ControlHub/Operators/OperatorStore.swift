@@ -5,8 +5,14 @@ import GRDB
 struct OperatorStore: Sendable {
     let database: HubDatabase
 
-    func add(_ new: Operator, tokens: [NewToken], by actor: Actor) async throws {
-        try await database.write { db in
+    /// Stores an operator with its tokens; a request that comes again gets the operator that it made.
+    func add(
+        _ added: OperatorOperations.Added,
+        tokens: [NewToken],
+        by actor: Actor
+    ) async throws -> OperatorOperations.Added {
+        let new = added.operator
+        return try await database.once("operator.add") { db in
             try Self.requireFreeName(db, new.name, except: nil)
             try db.execute(
                 sql: "INSERT INTO operators (id, name, role, created_at) VALUES (?, ?, ?, ?)",
@@ -21,7 +27,8 @@ struct OperatorStore: Sendable {
                 target: new.id.rawValue,
                 detail: "\(new.name) (\(new.role.rawValue))"
             )
-        }
+            return (added, true)
+        }.effect
     }
 
     func update(_ id: OperatorID, name: String?, role: Role?, at date: Date, by actor: Actor) async throws -> Operator {

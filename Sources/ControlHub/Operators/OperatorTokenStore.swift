@@ -26,9 +26,14 @@ extension OperatorStore {
     /// `last_used_at` is written at most this often for a token.
     private static let usePrecision: TimeInterval = 60
 
-    /// Adds a bearer token. Throws `limitReached`, `notFound`.
-    func addToken(_ new: NewToken, of owner: OperatorID, by actor: Actor) async throws -> OperatorToken {
-        try await database.write { db in
+    /// Adds a bearer token; a request that comes again gets the one that it made. Throws `limitReached`, `notFound`.
+    func addToken(
+        _ new: NewToken,
+        _ token: String,
+        of owner: OperatorID,
+        by actor: Actor
+    ) async throws -> OperatorOperations.MadeToken {
+        try await database.once("token.create") { db in
             _ = try Self.required(db, owner)
             try Self.dropExpired(db, at: new.at)
             let count =
@@ -52,23 +57,31 @@ extension OperatorStore {
                 target: id.rawValue,
                 detail: "\(new.name), for \(owner)"
             )
-            return try Self.requiredToken(db, id, of: owner)
-        }
+            return (OperatorOperations.MadeToken(record: try Self.requiredToken(db, id, of: owner), token: token), true)
+        }.effect
     }
 
-    func addLoginToken(_ new: NewToken, of owner: OperatorID, by actor: Actor) async throws {
-        try await database.write { db in
+    /// Adds a login link's token; a request that comes again gets the one that it made.
+    func addLoginToken(
+        _ made: OperatorOperations.MadeLogin,
+        of owner: OperatorID,
+        at date: Date,
+        by actor: Actor
+    ) async throws -> OperatorOperations.MadeLogin {
+        try await database.once("operator.login_link") { db in
             _ = try Self.required(db, owner)
-            try Self.dropExpired(db, at: new.at)
+            try Self.dropExpired(db, at: date)
+            let new = NewToken(hash: SecretBytes.digest(made.token), kind: .login, at: date, expiresAt: made.expiresAt)
             _ = try Self.insert(db, new, of: owner)
             try AuditStore.append(
                 db,
-                at: new.at,
+                at: date,
                 actor: actor,
                 action: "operator.login_link",
                 target: owner.rawValue
             )
-        }
+            return (made, true)
+        }.effect
     }
 
     /// Bearer tokens that are good, oldest first; of one operator or of all.

@@ -45,27 +45,47 @@ public enum HTTPExchange {
         timeout: Duration = .seconds(30),
         observer: DialObserver? = nil
     ) async throws(WebSocketError) -> Response {
-        let bytes: [UInt8]
-        do throws(LocalMisuse) {
-            bytes = try serialize(request)
-        } catch {
-            throw WebSocketError(.misuse, "\(error)", cause: error)
-        }
+        let bytes = try message(request)
         let stream = try await dialer.dial(request.endpoint, observer: observer)
         do {
             let deadline = ContinuousClock.now + timeout
-            try await stream.write(bytes[...], deadline: deadline)
-            let response = try await readResponse(
-                to: request,
-                from: stream,
-                maxBodyBytes: maxBodyBytes,
-                deadline: deadline
-            )
+            let (head, begun) = try await exchange(bytes, request, over: stream, deadline: deadline)
+            var reader = begun
+            guard reader.announcedBytes ?? 0 <= maxBodyBytes else { throw HTTPBodyError.tooLarge }
+            var body: [UInt8] = []
+            while true {
+                let piece = try await reader.next(from: stream, deadline: deadline)
+                if piece.isEmpty { break }
+                guard body.count + piece.count <= maxBodyBytes else { throw HTTPBodyError.tooLarge }
+                body += piece
+            }
             await stream.close()
-            return response
+            return Response(status: head.status, headers: head.headers, body: body)
         } catch {
             await stream.close()
             throw describe(error, request: request, maxBodyBytes: maxBodyBytes)
+        }
+    }
+
+    /// Sends a request that was put into bytes, and reads the answer's head.
+    static func exchange(
+        _ bytes: [UInt8],
+        _ request: Request,
+        over stream: any ByteStream,
+        deadline: ContinuousClock.Instant
+    ) async throws -> (HTTPResponseHead, HTTPBodyReader) {
+        try await stream.write(bytes[...], deadline: deadline)
+        var reader = HTTPHeadReader()
+        let (head, rest) = try await reader.readHead(from: stream, deadline: deadline)
+        return (head, try HTTPBodyReader(head: head, rest: rest, method: request.method))
+    }
+
+    /// The request as it is sent. Throws `misuse` for fields that cannot be.
+    static func message(_ request: Request) throws(WebSocketError) -> [UInt8] {
+        do throws(LocalMisuse) {
+            return try serialize(request)
+        } catch {
+            throw WebSocketError(.misuse, "\(error)", cause: error)
         }
     }
 
@@ -90,69 +110,7 @@ public enum HTTPExchange {
         return output
     }
 
-    /// How the end of the body is told (RFC 9112 §6.3).
-    private enum BodyLength {
-        case bytes(Int)
-        case chunked
-        case untilEnd
-    }
-
-    private static func readResponse(
-        to request: Request,
-        from stream: any ByteStream,
-        maxBodyBytes: Int,
-        deadline: ContinuousClock.Instant
-    ) async throws -> Response {
-        var reader = HTTPHeadReader()
-        var (head, rest) = try await reader.readHead(from: stream, deadline: deadline)
-        var body: [UInt8] = []
-        switch try bodyLength(of: head, method: request.method) {
-        case .bytes(let count):
-            guard count <= maxBodyBytes else { throw HTTPBodyError.tooLarge }
-            body = Array(rest.prefix(count))
-            while body.count < count {
-                let more = try await stream.read(maxBytes: count - body.count, deadline: deadline)
-                guard !more.isEmpty else { throw HTTPBodyError.syntax("the connection ended within the body") }
-                body += more
-            }
-        case .chunked:
-            var parser = ChunkedBodyParser()
-            while true {
-                try parser.parse(&rest, into: &body, maxBodyBytes: maxBodyBytes)
-                if parser.isFinished { break }
-                rest = try await stream.read(maxBytes: 64 * 1024, deadline: deadline)[...]
-                guard !rest.isEmpty else { throw HTTPBodyError.syntax("the connection ended within the body") }
-            }
-        case .untilEnd:
-            body = Array(rest)
-            while true {
-                guard body.count <= maxBodyBytes else { throw HTTPBodyError.tooLarge }
-                let more = try await stream.read(maxBytes: 64 * 1024, deadline: deadline)
-                if more.isEmpty { break }
-                body += more
-            }
-        }
-        return Response(status: head.status, headers: head.headers, body: body)
-    }
-
-    private static func bodyLength(of head: HTTPResponseHead, method: String) throws -> BodyLength {
-        if method == "HEAD" || head.status == 204 || head.status == 304 { return .bytes(0) }
-        let codings = head.headers.list(for: "Transfer-Encoding")
-        if !codings.isEmpty {
-            guard codings.count == 1, ASCII.equalIgnoringCase(codings[0], "chunked") else {
-                throw HTTPBodyError.syntax("an unknown transfer coding")
-            }
-            return .chunked
-        }
-        let lengths = Set(head.headers.list(for: "Content-Length"))
-        guard let length = lengths.first else { return .untilEnd }
-        guard lengths.count == 1, let count = ASCII.decimal(length) else {
-            throw HTTPBodyError.syntax("Content-Length is not one number")
-        }
-        return .bytes(count)
-    }
-
-    private static func describe(_ error: any Error, request: Request, maxBodyBytes: Int) -> WebSocketError {
+    static func describe(_ error: any Error, request: Request, maxBodyBytes: Int) -> WebSocketError {
         let authority = request.endpoint.authority
         switch error {
         case let error as HTTPSyntaxError:

@@ -18,7 +18,7 @@ struct IdempotencyStoreTests {
         let (_, bot) = try await hub.botOnNode()
         let owner = OperatorID(rawValue: "somebody")
         let date = hub.parts.clock.date()
-        let request = IdempotentRequest(owner: owner.rawValue, key: "k")
+        let request = IdempotentRequest(owner: owner.rawValue, key: "k", hubKey: hub.parts.idempotency.key)
         func send() async throws -> CommandOperations.SentMessage {
             try await IdempotentRequest.$current.withValue(request) {
                 try await hub.parts.commands.send("hello", to: bot, in: nil, by: .hub)

@@ -11,6 +11,7 @@ import WireFormat
 struct RunningHub: Sendable {
     /// The hub's slices on the same database, for what an operator would do.
     let parts: HubParts
+    let directory: DataDirectory
     /// `host:port`.
     let address: String
     let loop: EpollLoop
@@ -62,6 +63,7 @@ struct RunningHub: Sendable {
                         site: SiteInformation(site),
                         logger: logger
                     ),
+                    directory: directory,
                     address: address,
                     loop: try EpollLoop.start(),
                     stop: { stopping.wake() }

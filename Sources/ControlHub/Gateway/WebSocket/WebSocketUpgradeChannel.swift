@@ -2,6 +2,7 @@ import HTTPTypes
 import HummingbirdCore
 import Logging
 import NIOCore
+import NIOEmbedded
 import NIOHTTP1
 import NIOHTTPTypes
 import NIOHTTPTypesHTTP1
@@ -45,6 +46,19 @@ struct WebSocketUpgradeChannel<Request: Sendable, Application: WebSocketApplicat
     let makeApplication: @Sendable (Request, WebSocketWaker) -> Application
     /// Runs beside an upgraded connection. The connection goes on until it is closed.
     let serve: @Sendable (Application) async -> Void
+
+    /// Sets a pipeline up once, on a connection that leads nowhere. To be called before the first real one.
+    ///
+    /// The types of the pipeline are generic and depend on each other, and the runtime makes them when they are first
+    /// asked for. Swift 6.3's has ended the process (a null pointer in `checkTransitiveCompleteness`) when two event loops
+    /// asked at once, which is what a hub gets whose nodes all dial again the moment it listens.
+    func makeTypes(logger: Logger) {
+        let channel = EmbeddedChannel()
+        let value = setup(channel: channel, logger: logger)
+        value.whenFailure { logger.debug("no pipeline without a connection", metadata: ["error": "\($0)"]) }
+        // `try?`: nothing was sent, so that the request it waits for does not come is all there is to tell.
+        _ = try? channel.finish(acceptAlreadyClosed: true)
+    }
 
     func setup(channel: any Channel, logger: Logger) -> EventLoopFuture<Value> {
         channel.eventLoop.makeCompletedFuture {

@@ -25,55 +25,6 @@ struct EnrollmentRoutes {
         }
     }
 
-    private enum State: String, Codable, Sendable, CaseIterable {
-        case open, used, expired
-    }
-
-    private struct Document: Codable, APIDocument {
-        static let schemaName: String? = "Enrollment"
-
-        let id: String
-        let name: String?
-        let state: State
-        let createdBy: String
-        let createdAt: Date
-        let expiresAt: Date
-        let redeemedAt: Date?
-        /// The node to be paired again; null where the code makes a node.
-        let forNodeId: String?
-        let nodeId: String?
-        /// The same, by the name that tells why it is there.
-        let redeemedNodeId: String?
-        var code: String?
-        var command: String?
-
-        static var memberDetails: [String: Schema] {
-            [
-                "code": Schema().described("Only in the answer that makes it."),
-                "command": Schema().described("What to type on the node. Only in the answer that makes it."),
-                "redeemed_node_id": Schema().described("The same as `node_id`."),
-            ]
-        }
-
-        init(_ enrollment: Enrollment, at date: Date) {
-            id = enrollment.id.rawValue
-            name = enrollment.name
-            state =
-                switch enrollment.state(at: date) {
-                case .open: .open
-                case .used: .used
-                case .expired: .expired
-                }
-            createdBy = enrollment.createdBy
-            createdAt = enrollment.createdAt
-            expiresAt = enrollment.expiresAt
-            redeemedAt = enrollment.redeemedAt
-            forNodeId = enrollment.forNodeID?.rawValue
-            nodeId = enrollment.nodeID?.rawValue
-            redeemedNodeId = nodeId
-        }
-    }
-
     private struct RedeemedDocument: Codable, APIDocument {
         let nodeId: String
         let nodeName: String
@@ -90,7 +41,7 @@ struct EnrollmentRoutes {
                 .pairing,
                 "Make a one-time code that pairs an agent; it is shown this once.",
                 body: .json(CreateBody.self),
-                answers: [.created(Document.self)],
+                answers: [.created(EnrollmentDocument.self)],
                 errors: [.notFound]
             ) { request, context in
                 let body = try await request.json(CreateBody.self)
@@ -100,7 +51,7 @@ struct EnrollmentRoutes {
                     lifetime: body.ttlSeconds.map { .seconds($0) } ?? EnrollmentOperations.defaultLifetime,
                     by: try context.actor()
                 )
-                var document = Document(enrollment, at: services.clock.date())
+                var document = EnrollmentDocument(enrollment, at: services.clock.date())
                 document.code = code.text
                 document.command = services.site.enrollCommand(code: code.text, again: enrollment.forNodeID != nil)
                 return try JSONCoding.response(document, status: .created)
@@ -112,7 +63,7 @@ struct EnrollmentRoutes {
                 .pairing,
                 "Codes that were made, newest first, without the codes themselves.",
                 parameters: [.limit, .cursor],
-                answers: [.json(Page<Document>.self)]
+                answers: [.json(Page<EnrollmentDocument>.self)]
             ) { request, _ in
                 let limit = try request.pageLimit()
                 let rows = try await services.enrollments.list(
@@ -121,7 +72,7 @@ struct EnrollmentRoutes {
                 )
                 let date = services.clock.date()
                 return try JSONCoding.response(
-                    Page(rows, limit: limit, cursor: \.id.rawValue) { Document($0, at: date) }
+                    Page(rows, limit: limit, cursor: \.id.rawValue) { EnrollmentDocument($0, at: date) }
                 )
             },
             APIRoute(
@@ -160,7 +111,11 @@ struct EnrollmentRoutes {
             from: try await JSONCoding.body(request, limit: 8 << 10)
         )
         let address = services.address(of: request, context)
-        let redeemed = try await services.enrollments.redeem(body, from: address.limitKey ?? address.text)
+        let redeemed = try await services.enrollments.redeem(
+            body,
+            from: address.limitKey ?? address.text,
+            at: address.text
+        )
         if redeemed.isPairedAgain {
             await services.channel.disconnect(redeemed.nodeID, code: 4403, reason: "paired again elsewhere")
         }

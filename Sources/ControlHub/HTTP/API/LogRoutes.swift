@@ -58,6 +58,12 @@ struct LogRoutes {
                     .query("offset", .integer(0...Int64.max), "From here on, instead of `tail`."),
                     .query("since", .time, "Only lines written at this time or later."),
                     .query(
+                        "search",
+                        .text,
+                        "Only lines that hold this, whatever the case; from the beginning on unless `tail` or `offset` is given."
+                    ),
+                    .query("source", .words(of: Source.self), "Only what the bot wrote there."),
+                    .query(
                         "follow",
                         .boolean,
                         "`true` for the stream, which `Accept: text/event-stream` also asks for."

@@ -48,7 +48,7 @@ struct IdempotencyMiddleware: RouterMiddleware {
         var request = request
         request.body = RequestBody(buffer: ByteBuffer(bytes: body))
         do {
-            let current = IdempotentRequest(owner: owner.rawValue, key: key)
+            let current = IdempotentRequest(owner: owner.rawValue, key: key, hubKey: store.key)
             let response = try await IdempotentRequest.$current.withValue(current) { try await next(request, context) }
             let collector = BodyCollector()
             try await response.body.write(collector)

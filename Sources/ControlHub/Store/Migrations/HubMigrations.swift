@@ -25,6 +25,9 @@ enum HubMigrations {
         }
         migrator.registerMigration(MigrationNodeCalls.name, migrate: MigrationNodeCalls.apply)
         migrator.registerMigration(MigrationLogOffsets.name, migrate: MigrationLogOffsets.run)
+        migrator.registerMigration(MigrationPairingAttempts.name) { db in
+            try db.execute(sql: MigrationPairingAttempts.sql)
+        }
         return migrator
     }
 

@@ -1,0 +1,234 @@
+import ArgumentParser
+import Foundation
+
+/// `control-hub bots …`.
+struct BotsCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "bots",
+        abstract: "List bots, make, start, stop and delete them.",
+        discussion: "On the hub's machine as it is; from elsewhere with --url and a token.",
+        subcommands: [
+            List.self, Show.self, Create.self, Start.self, Stop.self, Restart.self, Delete.self,
+        ],
+        defaultSubcommand: List.self
+    )
+
+    struct List: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(abstract: "List the bots.")
+
+        @OptionGroup var access: HubAccess
+        @Option(help: "Only those placed on this node (name or id).") var node: String?
+
+        func run() async throws {
+            try await access.withClient { client in
+                var id: String?
+                if let node { id = try await Named.node(node, client) }
+                let bots = try await client.all(HubClient.path("/api/bots", query: ["node_id": id]))
+                if access.json { return try Output.json(["items": .array(bots)]) }
+                var table = Table(["name", "phase", "wanted", "since", "node", "profile", "reason"])
+                for bot in bots {
+                    table.add([
+                        Table.Cell(bot["name"]), Table.Cell(bot["phase"]), Table.Cell(bot["desired_state"]),
+                        .time(bot["since"]?.stringValue), Table.Cell(bot["node_name"]),
+                        Table.Cell(bot["runtime_profile"]), Table.Cell(bot["reason"]),
+                    ])
+                }
+                table.print(orSay: "No bots. `control-hub bots create NAME --node NODE` makes one.")
+            }
+        }
+    }
+
+    struct Show: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(abstract: "Show one bot.")
+
+        @OptionGroup var access: HubAccess
+        @Argument(help: "Name or id of the bot.") var bot: String
+
+        func run() async throws {
+            try await access.withClient { client in
+                let id = try await Named.bot(bot, client)
+                try BotsCommand.show(try await client.get("/api/bots/\(HubClient.escaped(id))"), access)
+            }
+        }
+    }
+
+    struct Create: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(abstract: "Make a bot on a node; it does not run yet.")
+
+        @OptionGroup var access: HubAccess
+        @Argument(help: "The bot's name.") var name: String
+        @Option(help: "Name or id of the node.") var node: String
+        @Option(help: "Runtime profile. (default: the node's only usable one)") var profile: String?
+        @Option(help: "File that becomes the bot's config.json.") var botConfig: String?
+        @Flag(help: "Start it as well.") var start = false
+
+        func run() async throws {
+            var body: [String: JSONValue] = ["name": .string(name)]
+            if let profile { body["runtime_profile"] = .string(profile) }
+            if let botConfig { body["config"] = try BotsCommand.read(botConfig) }
+            try await access.withClient { [body] client in
+                var body = body
+                body["node_id"] = .string(try await Named.node(node, client))
+                let created = try await client.post("/api/bots", body, idempotencyKey: UUID().uuidString)
+                let id = created["id"]?.stringValue ?? ""
+                guard start else {
+                    if access.json { return try Output.json(created) }
+                    let name = Printable.line(name)
+                    return Output.line("\(name) is made. Start it: control-hub bots start \(name)")
+                }
+                try await BotsCommand.control("start", id, client, access, named: name)
+            }
+        }
+    }
+
+    struct Start: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(abstract: "Start a bot, and wait until its node has.")
+
+        @OptionGroup var access: HubAccess
+        @Argument(help: "Name or id of the bot.") var bot: String
+
+        func run() async throws { try await BotsCommand.control("start", bot, access) }
+    }
+
+    struct Stop: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(abstract: "Stop a bot, and wait until its node has.")
+
+        @OptionGroup var access: HubAccess
+        @Argument(help: "Name or id of the bot.") var bot: String
+
+        func run() async throws { try await BotsCommand.control("stop", bot, access) }
+    }
+
+    struct Restart: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(abstract: "Stop and start a bot.")
+
+        @OptionGroup var access: HubAccess
+        @Argument(help: "Name or id of the bot.") var bot: String
+
+        func run() async throws { try await BotsCommand.control("restart", bot, access) }
+    }
+
+    struct Delete: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(
+            abstract: "Delete a bot and remove it from its node, also when that comes back only later."
+        )
+
+        @OptionGroup var access: HubAccess
+        @Argument(help: "Name or id of the bot.") var bot: String
+        @Flag(help: "Leave its workspace on the node; otherwise it goes with the bot.") var keepWorkspace = false
+        @Flag(help: "Do not ask.") var yes = false
+
+        func run() async throws {
+            try await access.withClient { client in
+                let id = try await Named.bot(bot, client)
+                let fate = keepWorkspace ? "Its workspace stays on the node." : "Its workspace goes with it."
+                try await Confirmation.ask("Delete \(bot)? \(fate)", isGiven: yes)
+                let deleted = try await client.send(
+                    "DELETE",
+                    HubClient.path(
+                        "/api/bots/\(HubClient.escaped(id))",
+                        query: ["keep_workspace": keepWorkspace ? "true" : "false"]
+                    )
+                )
+                if access.json { return try Output.json(deleted) }
+                Output.line(Printable.line(deleted["message"]?.plain ?? "\(bot) is deleted."))
+            }
+        }
+    }
+
+    // MARK: Parts
+
+    private static func read(_ file: String) throws -> JSONValue {
+        guard let data = FileManager.default.contents(atPath: file) else {
+            throw StartFailure(.noInput, "\(file) cannot be read. Check its name and its mode.")
+        }
+        do {
+            return try JSONDecoder().decode(JSONValue.self, from: data)
+        } catch {
+            throw StartFailure(.dataError, "\(file) is no JSON. A bot's configuration is one object.")
+        }
+    }
+
+    private static func control(_ verb: String, _ bot: String, _ access: HubAccess) async throws {
+        try await access.withClient { client in
+            try await control(verb, try await Named.bot(bot, client), client, access, named: bot)
+        }
+    }
+
+    /// Does it and says what came of the command.
+    private static func control(
+        _ verb: String,
+        _ id: String,
+        _ client: HubClient,
+        _ access: HubAccess,
+        named name: String
+    ) async throws {
+        let accepted = try await client.post(
+            "/api/bots/\(HubClient.escaped(id))/\(verb)",
+            idempotencyKey: UUID().uuidString
+        )
+        let command = try await CommandsCommand.ended(accepted["command_id"]?.stringValue ?? "", client)
+        if access.json { try Output.json(command) }
+        let state = command["state"]?.stringValue ?? ""
+        let name = Printable.line(name)
+        switch state {
+        case "done":
+            guard !access.json else { return }
+            let bot = try await client.get("/api/bots/\(HubClient.escaped(id))")
+            Output.line(Printable.line("\(verb) \(name): done, it is \(bot["phase"]?.plain ?? "unknown") now."))
+        case "queued", "delivered", "running":
+            throw StartFailure(
+                .temporaryFailure,
+                "\(verb) \(name) waits: \(command["waiting_reason"]?.plain ?? "no reason given.") "
+                    + "`control-hub commands show \(command["id"]?.plain ?? "")` tells how it goes on."
+            )
+        default:
+            throw StartFailure(
+                .refused,
+                "\(verb) \(name) ended as \(state): \(command["message"]?.plain ?? "no reason given.")"
+            )
+        }
+    }
+
+    private static func show(_ bot: JSONValue, _ access: HubAccess) throws {
+        if access.json { return try Output.json(bot) }
+        var properties = Properties()
+        for key in [
+            "id", "name", "phase", "reason", "reason_code", "since", "desired_state", "node_name", "runtime_profile",
+            "image", "pid", "restart_count", "restart_policy", "next_start_at", "created_at",
+        ] {
+            properties.add(key.replacing("_", with: " "), bot[key])
+        }
+        if let exit = bot["last_exit"], exit != .null {
+            let end =
+                (exit["signal"]?.integerValue ?? 0) > 0
+                ? "signal \(exit["signal"]?.plain ?? "")" : "status \(exit["code"]?.plain ?? "")"
+            properties.add("last exit", "\(end) at \(exit["at"]?.plain ?? "") \(exit["last_stderr"]?.plain ?? "")")
+        }
+        for limit in bot["limits"]?.arrayValue ?? [] {
+            properties.add(
+                "limit \(limit["resource"]?.plain ?? "")",
+                "\(limit["value"]?.plain ?? "") by \(limit["mechanism"]?.plain ?? "")"
+            )
+        }
+        for problem in bot["problems"]?.arrayValue ?? [] {
+            properties.add("problem \(problem["code"]?.plain ?? "")", problem["detail"])
+        }
+        if let bytes = bot["usage"]?["rss_bytes"]?.doubleValue { properties.add("memory", ByteCount.text(bytes)) }
+        properties.print()
+    }
+}
+
+/// Asks before what cannot be taken back.
+enum Confirmation {
+    /// - Parameter isGiven: `--yes`.
+    /// - Throws: `StartFailure` for anything but a yes, and where nobody can be asked.
+    static func ask(_ question: String, isGiven: Bool) async throws {
+        guard !isGiven else { return }
+        guard Output.isInputTerminal else {
+            throw StartFailure(.usage, "nobody can be asked: standard input is no terminal. Say --yes.")
+        }
+        let answer = await Output.ask("\(Printable.line(question)) [y/N] ") ?? ""
+        guard ["y", "yes"].contains(answer.lowercased()) else { throw StartFailure(.refused, "nothing was done.") }
+    }
+}

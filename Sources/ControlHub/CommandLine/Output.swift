@@ -1,0 +1,77 @@
+import Foundation
+import Glibc
+
+/// What commands print. Lines are written at once, so that who reads a pipe has them, and who has gone is noticed.
+enum Output {
+    static var isTerminal: Bool { isatty(STDOUT_FILENO) == 1 }
+    /// Whether questions can be asked.
+    static var isInputTerminal: Bool { isatty(STDIN_FILENO) == 1 }
+
+    static func json(_ members: [String: JSONValue]) throws {
+        try json(.object(members))
+    }
+
+    /// One object in one line.
+    static func json(_ value: JSONValue) throws {
+        line(String(decoding: try JSONCoding.encode(value), as: UTF8.self))
+    }
+
+    static func line(_ text: String) { write(text + "\n") }
+
+    /// Ends the program quietly when nobody reads any more, as in `control-hub events | head -1`.
+    static func write(_ text: String) {
+        var rest = Array(text.utf8)[...]
+        while !rest.isEmpty {
+            let count = rest.withUnsafeBytes { Glibc.write(STDOUT_FILENO, $0.baseAddress, $0.count) }
+            if count < 0, errno == EINTR { continue }
+            guard count > 0 else { exit(errno == EPIPE ? 0 : HubExitCode.ioError.rawValue) }
+            rest = rest.dropFirst(count)
+        }
+    }
+
+    /// Something beside the result: standard error, so that a pipe stays clean.
+    static func note(_ text: String) {
+        FileHandle.standardError.write(Data("control-hub: \(Printable.line(text))\n".utf8))
+    }
+
+    /// Asks until Ctrl-D. Nil at the end of the input.
+    ///
+    /// Reading waits on a thread of its own; where the command ends meanwhile, the process does, and the thread with it.
+    static func ask(_ prompt: String) async -> String? {
+        if isInputTerminal { write(prompt) }
+        return await withCheckedContinuation { continuation in
+            Thread.detachNewThread { continuation.resume(returning: readLine()) }
+        }
+    }
+
+    /// Faint on a terminal.
+    static func faint(_ text: String) -> String {
+        isTerminal ? "\u{1B}[2m\(text)\u{1B}[0m" : text
+    }
+}
+
+/// Text of nodes and bots on a terminal: what would steer that is left out.
+enum Printable {
+    /// Lines stay lines. Unchanged in a pipe.
+    static func text(_ text: String, forTerminal isTerminal: Bool = Output.isTerminal) -> String {
+        guard isTerminal else { return text }
+        return filter(text) { $0 == "\n" || $0 == "\t" }
+    }
+
+    /// One line, whatever comes.
+    static func line(_ text: String) -> String {
+        String(text.map { $0.isNewline || $0 == "\t" ? " " : $0 }.filter { !$0.unicodeScalars.contains(where: steers) })
+    }
+
+    private static func filter(_ text: String, _ isKept: (Unicode.Scalar) -> Bool) -> String {
+        String(String.UnicodeScalarView(text.unicodeScalars.filter { isKept($0) || !steers($0) }))
+    }
+
+    /// Control characters, and those that turn the direction of what follows (UAX #9).
+    private static func steers(_ scalar: Unicode.Scalar) -> Bool {
+        switch scalar.value {
+        case 0x00..<0x20, 0x7F..<0xA0, 0x202A...0x202E, 0x2066...0x2069: true
+        default: false
+        }
+    }
+}
