@@ -1,4 +1,6 @@
 import Foundation
+import HTTPTypes
+import TestSupport
 import Testing
 
 @testable import ControlHub

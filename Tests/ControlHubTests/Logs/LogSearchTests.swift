@@ -2,6 +2,7 @@ import Foundation
 import HTTPTypes
 import HummingbirdTesting
 import NIOCore
+import SwiftProtobuf
 import Testing
 import WireFormat
 
@@ -84,21 +85,23 @@ struct LogSearchTests {
         let hub = try TestHub()
         let (_, bot) = try await hub.botOnNode()
         let big = Data(repeating: UInt8(ascii: "x"), count: LogOperations.maximumSearchBytes / 2)
+        let size = UInt64(big.count)
+        let lines = [0, size, 2 * size].map { offset in
+            WireLogLine.with {
+                $0.offset = offset
+                $0.text = big
+            }
+        }
         hub.channel.chunks = [
-            .with { chunk in
-                chunk.lines = (0..<3).map { number in
-                    .with {
-                        $0.offset = number * UInt64(big.count)
-                        $0.text = big
-                    }
-                }
-                chunk.nextOffset = UInt64(3 * big.count)
+            WireLogChunk.with {
+                $0.lines = lines
+                $0.nextOffset = 3 * size
             }
         ]
         let query = LogOperations.Query(start: .offset(0), source: .stderr)
         let page = try await hub.services.logs.page(bot, query)
         #expect(page.lines.isEmpty)
-        #expect(page.nextOffset == UInt64(2 * big.count))
+        #expect(page.nextOffset == 2 * size)
     }
 
     @Test("downloads what is wanted as text, one line each, under a name that is safe in a header")
