@@ -184,17 +184,20 @@ struct CommandLineTests {
         #expect(typed.contains("to go on: control-hub chat echo --conversation"), "\(typed)")
 
         // Ctrl-C while an answer is waited for: it ends at once, and says how to go on.
-        _ = try await here(story, "bots", "stop", "echo")
+        let slow = try await story.api.send("PATCH", "/api/bots/\(story.bot)", ["config": ["reply_delay_ms": 600_000]])
+        #expect(slow.status == 200)
+        _ = try await here(story, "bots", "restart", "echo")
+        try await eventually("the bot is ready again") {
+            try json(try await here(story, "bots", "show", "echo", "--json"))["phase"] == "ready" ? () : nil
+        }
         let waiting = try Program(
             "control-hub",
             ["chat", "echo", "later"],
             environment: environment,
             in: story.bench.folder
         )
-        try await eventually("the message is on the hub", or: { waiting.text }) {
-            try await story.api.get("/api/bots/\(story.bot)/conversations").items.contains {
-                $0["last_text"] == "later"
-            } ? () : nil
+        try await eventually("the bot is at it", or: { waiting.text }) {
+            waiting.text.contains("· thinking") ? () : nil
         }
         waiting.signal(SIGINT)
         #expect(try await waiting.exit() == 130)
