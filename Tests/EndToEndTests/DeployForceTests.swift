@@ -11,7 +11,8 @@ struct DeployForceTests {
     private func cutPower(of node: DeployStage.Node, _ stage: DeployStage) async throws {
         stage.kill(node)
         for process in try FileManager.default.contentsOfDirectory(atPath: "/proc").compactMap(Int32.init) {
-            guard let line = try? String(contentsOfFile: "/proc/\(process)/cmdline", encoding: .utf8),  // ended meanwhile
+            // One that has ended meanwhile has no command line.
+            guard let line = try? String(contentsOfFile: "/proc/\(process)/cmdline", encoding: .utf8),
                 line.contains(node.state.path + "/")
             else { continue }
             kill(process, SIGKILL)

@@ -4,7 +4,10 @@ import Testing
 /// The copy that a deployment has started and not committed yet lives by a lease.
 @Suite("A copy on trial ends by itself when its node does not hear from the hub", .serialized)
 struct DeployLeaseTests {
-    @Test("also where its agent is dead: the bot comes back to its source, and there are never two", arguments: [true, false])
+    @Test(
+        "also where its agent is dead: the bot comes back to its source, and there are never two",
+        arguments: [true, false]
+    )
     func trial(isAgentKilled: Bool) async throws {
         let stage = try await DeployStage()
         let target = stage.target
@@ -38,11 +41,16 @@ struct DeployLeaseTests {
             FileManager.default.fileExists(atPath: folder.appending(path: "workspace").path) ? nil : ()
         }
         if !isAgentKilled {
-            #expect(target.agent.text.contains("trial") || target.agent.text.contains("not heard of"), "\(target.agent.text)")
+            #expect(
+                target.agent.text.contains("trial") || target.agent.text.contains("not heard of"),
+                "\(target.agent.text)"
+            )
         }
     }
 
-    @Test("a target that is lost at the commit starts the bot when it is back, and the source keeps what it has till then")
+    @Test(
+        "a target that is lost at the commit starts the bot when it is back, and the source keeps what it has till then"
+    )
     func lostAtCommit() async throws {
         let stage = try await DeployStage()
         let (source, target) = (stage.source, stage.target)

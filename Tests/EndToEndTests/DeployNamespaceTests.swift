@@ -95,7 +95,9 @@ struct DeployNamespaceTests {
             let packets = try await story.packets()
             return packets.count { $0["type"] == "assistant_message" } >= said.count ? packets : nil
         }
-        let launches = Dictionary(grouping: packets.filter { ($0["bot_sequence"].int ?? 0) > 0 }) { $0["launch_id"].string ?? "" }
+        let launches = Dictionary(grouping: packets.filter { ($0["bot_sequence"].int ?? 0) > 0 }) {
+            $0["launch_id"].string ?? ""
+        }
         #expect(launches.count == 3)
         for (launch, packets) in launches {
             let numbers = packets.compactMap { $0["bot_sequence"].int }

@@ -41,7 +41,9 @@ struct DeploySnapshotTests {
         try String(contentsOf: node.workspace(of: stage.bot).appending(path: "memo.txt"), encoding: .utf8)
     }
 
-    @Test("a bot whose node is gone begins elsewhere with the last one, and what is lost is said; a damaged one is refused")
+    @Test(
+        "a bot whose node is gone begins elsewhere with the last one, and what is lost is said; a damaged one is refused"
+    )
     func force() async throws {
         let stage = try await DeployStage()
         let (old, new) = (stage.source, stage.target)
@@ -58,7 +60,10 @@ struct DeploySnapshotTests {
         try await stage.gone(old)
         let preview = try await stage.deploy(["force": .bool(true), "dry_run": .bool(true)])
         let words = preview["checks"].array.compactMap { $0["message"].string }.joined(separator: " ")
-        #expect(words.contains("snapshot of") && words.contains("s old") && words.contains("not taken along"), "\(words)")
+        #expect(
+            words.contains("snapshot of") && words.contains("s old") && words.contains("not taken along"),
+            "\(words)"
+        )
         let ended = try await stage.end(of: try await stage.deploy(["force": .bool(true)]))
         #expect(ended["state"] == "succeeded" && ended["workspace_from"] == "snapshot", "\(ended)\n\(stage.evidence)")
         try await stage.settled()
@@ -83,7 +88,9 @@ struct DeploySnapshotTests {
         #expect(try TreeHash.lines(new.workspace(of: stage.bot)) == expected)
     }
 
-    @Test("as many as are wanted; a rollback brings the workspace back, on another node and on the same, or says that it does not")
+    @Test(
+        "as many as are wanted; a rollback brings the workspace back, on another node and on the same, or says that it does not"
+    )
     func rollback() async throws {
         let stage = try await DeployStage(settings: ["HUB_SNAPSHOTS_KEPT": "2"])
         let (attic, barn) = (stage.source, stage.target)
@@ -107,7 +114,10 @@ struct DeploySnapshotTests {
         try await stage.settled()
         try write("third\n", attic, stage)
         let undone = try await stage.end(of: try await stage.api.post("/api/bots/\(stage.bot)/rollback"))
-        #expect(undone["state"] == "succeeded" && undone["workspace_from"] == "snapshot", "\(undone)\n\(stage.evidence)")
+        #expect(
+            undone["state"] == "succeeded" && undone["workspace_from"] == "snapshot",
+            "\(undone)\n\(stage.evidence)"
+        )
         try await stage.settled()
         #expect(try memo(attic, stage) == "first\n")
         #expect(try await stage.api.get("/api/bots/\(stage.bot)")["runtime_profile"] == "default")

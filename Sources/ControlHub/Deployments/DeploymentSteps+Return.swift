@@ -56,6 +56,8 @@ extension DeploymentSteps {
             // An agent of before the epoch in this command says so of a bot that was never started there.
             case .failed? where ended?.errorCode == "bot_not_found": return nil
             case nil: break
+            // It has ended, and only that could not be noted there.
+            case .failed? where try await isDown(deployment): return nil
             default:
                 problem = ended?.message ?? problem
                 id = nil
@@ -63,8 +65,15 @@ extension DeploymentSteps {
             }
             if context.isLeaseOver(on: target) { return nil }
         }
-        return "The copy on the target could not be ended (\(problem)), so the bot was not started on its source: there would "
+        return
+            "The copy on the target could not be ended (\(problem)), so the bot was not started on its source: there would "
             + "be two. End it on the target and start the bot."
+    }
+
+    /// Whether the target says that its copy does not run.
+    private func isDown(_ deployment: Deployment) async throws -> Bool {
+        let status = try await context.bots.store.bot(deployment.bot).status
+        return status?.placementEpoch == deployment.targetEpoch && status?.phase.isDown == true
     }
 
     /// The record names the source again.
@@ -118,7 +127,8 @@ extension DeploymentSteps {
                 for: bot
             )
         }
-        guard deployment.isMove, [.verify, .start, .healthy, .commit].contains(deployment.failedStep ?? .preflight) else { return }
+        guard deployment.isMove, [.verify, .start, .healthy, .commit].contains(deployment.failedStep ?? .preflight)
+        else { return }
         if isCopied {
             try await context.leave(.removeBot(.with { $0.botID = bot.rawValue }), on: target, for: bot)
         } else {

@@ -22,6 +22,9 @@ struct DeploymentSteps: Sendable {
         static let copyPause = Duration.milliseconds(500)
         /// For the target to say that it knows of the commit.
         static let commit = Duration.seconds(60)
+        /// For a target that is there and fails, as with a full disk: somebody may set that right.
+        static let commitTries = Duration.seconds(600)
+        static let commitPause = Duration.seconds(2)
         /// For what a target has still to remove of the bot.
         static let removal = Duration.seconds(120)
     }
@@ -280,7 +283,8 @@ struct DeploymentSteps: Sendable {
         case .unheard?:
             throw DeploymentFailure(
                 code: "target_lost",
-                reason: "The target was not heard of any more before its copy was ready, so that copy has ended itself.",
+                reason:
+                    "The target was not heard of any more before its copy was ready, so that copy has ended itself.",
                 remedy: "See that the target's agent is connected, and deploy again."
             )
         case nil:
@@ -299,28 +303,37 @@ struct DeploymentSteps: Sendable {
         var deployment = try await placed(deployment)
         context.commands.arrivals.notify(deployment.target.node)
         guard deployment.wasRunning, !deployment.isConfirmed else { return deployment }
-        // The same start again without a lease ends the trial and leaves the bot running.
-        let bot = try await context.bots.store.bot(deployment.bot)
-        let body = try CommandOperations.startBody(bot)
-        let command = try await context.perform(
-            body,
-            on: bot.nodeID,
-            for: bot.id,
-            atMost: Limit.commit,
-            unless: { context.isLeaseOver(on: bot.nodeID) }
-        )
-        switch command?.state {
-        case .done?: deployment.isConfirmed = true
-        case .failed?:
-            deployment.note =
-                "The bot is on the target for good, but did not go on there: \(command?.message ?? "no reason was given")"
-        default:
-            try await context.leave(body, on: bot.nodeID, for: bot.id)
-            deployment.note =
-                "The target was not heard of when this was committed. The bot is started there as soon as it is back; the "
-                + "source keeps its workspace until you discard it."
+        let deadline = context.clock.now() + Limit.commitTries
+        while true {
+            // The same start again without a lease ends the trial and leaves the bot running.
+            let bot = try await context.bots.store.bot(deployment.bot)
+            let body = try CommandOperations.startBody(bot)
+            let command = try await context.perform(
+                body,
+                on: bot.nodeID,
+                for: bot.id,
+                atMost: Limit.commit,
+                unless: { context.isLeaseOver(on: bot.nodeID) }
+            )
+            switch command?.state {
+            case .done?:
+                deployment.isConfirmed = true
+                deployment.note = nil
+                return deployment
+            case .failed?:
+                let reason = command?.message ?? "no reason was given"
+                deployment.note = "The bot is on the target for good, but does not go on there: \(reason)"
+                guard context.clock.now() < deadline else { return deployment }
+                try await context.store(deployment)
+                try await context.clock.sleep(context.clock.now() + Limit.commitPause)
+            default:
+                try await context.leave(body, on: bot.nodeID, for: bot.id)
+                deployment.note =
+                    "The target was not heard of when this was committed. The bot is started there as soon as it is back; "
+                    + "the source keeps its workspace until you discard it."
+                return deployment
+            }
         }
-        return deployment
     }
 
     private func cleanUp(_ deployment: Deployment) async throws -> Deployment {
@@ -346,7 +359,7 @@ struct DeploymentSteps: Sendable {
         let date = context.clock.date()
         let reason =
             deployment.isForced
-                ? "The bot was moved away by force while this node could not be asked."
+            ? "The bot was moved away by force while this node could not be asked."
             : deployment.origin == .target
                 ? "The bot was recovered from another node; this is what it had here."
                 : "The bot was moved away, and the target was not heard of when that was committed."

@@ -90,7 +90,8 @@ struct DeploymentStore: Sendable {
                 """,
             arguments: [
                 deployment.state.rawValue, deployment.step.rawValue, deployment.targetEpoch.map(Int64.init(clamping:)),
-                deployment.isConfirmed, holds, deployment.failedStep?.rawValue, try deployment.failure.map(text), deployment.note,
+                deployment.isConfirmed, holds, deployment.failedStep?.rawValue, try deployment.failure.map(text),
+                deployment.note,
                 try deployment.totals.map(text), deployment.stoppedAt?.unixMilliseconds,
                 deployment.readyAt?.unixMilliseconds, deployment.updatedAt.unixMilliseconds,
                 deployment.finishedAt?.unixMilliseconds, deployment.id.rawValue,

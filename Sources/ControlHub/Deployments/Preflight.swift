@@ -219,7 +219,8 @@ struct PreflightFacts: Sendable {
             ? PreflightCheck(
                 name: name,
                 outcome: .warning,
-                message: "The source is not connected. \(reason) \(loss) The old copy stays on the source and is stopped when "
+                message:
+                    "The source is not connected. \(reason) \(loss) The old copy stays on the source and is stopped when "
                     + "that comes back.",
                 remedy: nil
             )

@@ -69,7 +69,10 @@ extension DeploymentOperations {
     func recover(_ id: BotID, on node: NodeID, isForced: Bool, by actor: Actor) async throws -> Deployment {
         let stray = try await context.database.read { db in try StrayStore.required(db, id, on: node) }
         if let state = stray.removalState, [.queued, .delivered, .running].contains(state) {
-            throw HubError(.conflict, "What node \(node) holds of the bot is being discarded (\(stray.removal?.rawValue ?? "")).")
+            throw HubError(
+                .conflict,
+                "What node \(node) holds of the bot is being discarded (\(stray.removal?.rawValue ?? ""))."
+            )
         }
         let past = try await store.list(id, before: nil, limit: 200)
         let old = past.first { $0.id == stray.deployment }?.source
@@ -79,6 +82,14 @@ extension DeploymentOperations {
         target.node = node
         // The operator may have changed it since.
         target.config = nil
-        return try await begin(bot, source, target, isForced: isForced, from: .target, action: "stray.recover", by: actor)
+        return try await begin(
+            bot,
+            source,
+            target,
+            isForced: isForced,
+            from: .target,
+            action: "stray.recover",
+            by: actor
+        )
     }
 }

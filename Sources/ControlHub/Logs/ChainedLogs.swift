@@ -100,7 +100,7 @@ private actor ChainedLogReader {
             return chunk
         } catch let error as CancellationError {
             throw error
-        } catch where place.end != nil {
+        } catch  where place.end != nil {
             current = nil
             return hole(place, "its node has it no longer, or was lost while it was read")
         }

@@ -68,11 +68,25 @@ actor CommandExecutor: CommandHandler, Service {
             case .interrupted where !Self.canBeginAgain(command): return await unknown(command)
             case .interrupted, .run: break
             }
+        } catch  where Self.needsNoReceipt(command) {
+            logger.warning(
+                "a command could not be noted and is carried out all the same",
+                metadata: ["command_id": "\(command.commandID)", "reason": "\(error)"]
+            )
         } catch {
             return .failure(command, "journal_unavailable", "the node could not note the command: \(error)")
         }
         if case .enqueued = enqueue.yield(command) { return nil }
         return .failure(command, "agent_busy", "the node has too many commands waiting, or is stopping; try again")
+    }
+
+    /// On a full disk it must still be possible to stop bots and to remove what takes the space; doing either twice does no
+    /// harm.
+    private static func needsNoReceipt(_ command: WireCommand) -> Bool {
+        switch command.body {
+        case .stopBot, .removeBot, .discardTransfer: true
+        default: false
+        }
     }
 
     private static func canBeginAgain(_ command: WireCommand) -> Bool {

@@ -68,12 +68,32 @@ extension BotFleet {
                 )
             }
         } else if handle.supervisor == nil {
-            logger.warning("A bot on trial is ended, because the hub is not heard of.", metadata: ["bot_id": "\(bot.botID)"])
+            logger.warning(
+                "A bot on trial is ended, because the hub is not heard of.",
+                metadata: ["bot_id": "\(bot.botID)"]
+            )
             await (try? backend(bot))?.kill(handle)
         }
     }
 
     // MARK: Placed elsewhere
+
+    /// Keeps starts under lower epochs out from here on.
+    ///
+    /// - Returns: whether that could be noted.
+    func fence(_ botID: String, below epoch: UInt64) async -> Bool {
+        guard epoch > 0, BotDirectory.isValid(botID) else { return true }
+        do {
+            try await journal.raiseEpoch(botID, to: epoch)
+            return true
+        } catch {
+            logger.error(
+                "It cannot be noted that a bot is placed elsewhere.",
+                metadata: ["bot_id": "\(botID)", "reason": "\(error)"]
+            )
+            return false
+        }
+    }
 
     /// Lets a log that has become longer on another node go on from there.
     func continueLog(_ bot: Bot, from begin: UInt64) async throws {

@@ -231,21 +231,23 @@ actor BotFleet {
         giveUpProvision(botID)
         let result = await exclusively(botID) {
             await self.attempt {
-                if epoch > 0, BotDirectory.isValid(botID) { try await self.journal.raiseEpoch(botID, to: epoch) }
+                let isFenced = await self.fence(botID, below: epoch)
                 guard let bot = self.bots[botID] else {
-                    if epoch > 0 { return }
+                    if epoch > 0, isFenced { return }
                     throw Self.notFound(botID)
                 }
                 bot.record.shouldRun = false
                 bot.record.clearOutcome()
                 bot.generation += 1
-                try await self.save(bot)
+                let isSaved = await self.attempt { try await self.save(bot) }
                 var sequence = self.stopSequence(bot)
                 if graceMilliseconds > 0 {
                     sequence = sequence.spread(over: .milliseconds(Int64(graceMilliseconds)))
                 }
+                // Also where it cannot be noted, as on a full disk: what runs on is worse than what starts again.
                 try await self.endLaunch(bot, sequence)
                 self.settlePhase(bot)
+                try isSaved.get()
             }
         }
         try result.get()
@@ -260,7 +262,8 @@ actor BotFleet {
                 guard let bot = self.bots[botID] else { return try await self.removeFiles(botID, kept) }
                 bot.record.shouldRun = false
                 bot.generation += 1
-                try await self.save(bot)
+                // Where it cannot be saved it is removed all the same, which may make the room.
+                _ = await self.attempt { try await self.save(bot) }
                 try await self.endLaunch(bot, self.stopSequence(bot))
                 try await self.backend(bot).remove(botID: botID, keeping: kept)
                 try await self.journal.removeBot(botID, keepsLog: kept.contains(.log))

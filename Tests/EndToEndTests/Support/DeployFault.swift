@@ -58,10 +58,10 @@ struct DeployFaultCell: Sendable, CustomStringConvertible {
     var ends: [String] {
         switch fault {
         // A preflight that finds its nodes away ends there; later steps wait for them.
-        case .sourceAgentKilled, .targetAgentKilled, .linkCut: step == "preflight" ? ["failed"] : ["succeeded"]
-        case .hubKilled: ["succeeded"]
+        case .sourceAgentKilled, .targetAgentKilled, .linkCut, .hubKilled:
+            step == "preflight" ? ["failed", "succeeded"] : ["succeeded"]
         // What does not fit is told by the copy, and without room a bot cannot be installed or started.
-        case .targetDiskFull: isUpTo("start") ? ["failed"] : ["succeeded", "failed"]
+        case .targetDiskFull: isUpTo("start") ? ["failed"] : ["succeeded"]
         case .botWillNotStart: isUpTo("start") ? ["failed"] : ["succeeded"]
         case .botWillNotStop: step == "healthy" ? ["cancelled"] : ["succeeded"]
         case .operatorCancels: isUpTo("healthy") ? ["cancelled"] : ["succeeded"]
@@ -117,6 +117,14 @@ struct DeployFaultRun {
         }
         var problems: [String] = []
         let filler = try await strike(source, target, deployment, &problems)
+        if let filler, ["healthy", "commit"].contains(cell.step) {
+            // Committed, and told what is wrong: now somebody frees the disk.
+            try await eventually("the hub says what the target lacks", or: { stage.evidence }) { () -> Void? in
+                let now = try await stage.state(of: deployment)
+                return now["note"].string != nil || now["finished_at"].string != nil ? () : nil
+            }
+            try FileManager.default.removeItem(at: filler)
+        }
         let ended = try await stage.end(of: deployment)
         try heal(target, filler)
         problems += try await judge(ended, expected)
@@ -137,7 +145,9 @@ struct DeployFaultRun {
     private func change(_ workspace: URL) throws -> [String] {
         let manager = FileManager.default
         let large = workspace.appending(path: "notes.bin")
-        var bytes = (try? Data(contentsOf: large)) ?? Data((0..<1_500_000).map { UInt8(truncatingIfNeeded: $0 &* 31 &+ $0 >> 9) })
+        var bytes =
+            (try? Data(contentsOf: large))
+            ?? Data((0..<1_500_000).map { UInt8(truncatingIfNeeded: $0 &* 31 &+ $0 >> 9) })
         let start = Int.random(in: 0..<1_400_000)
         for index in start..<(start + 50_000) { bytes[index] = .random(in: 0...255) }
         try bytes.write(to: large)
@@ -209,8 +219,8 @@ struct DeployFaultRun {
     }
 
     private func heal(_ target: DeployStage.Node, _ filler: URL?) throws {
-        if let filler { try FileManager.default.removeItem(at: filler) }
-        // Absent in most cells.
+        // Absent in most cells, or removed before.
+        if let filler { try? FileManager.default.removeItem(at: filler) }
         try? FileManager.default.removeItem(at: target.marker)
     }
 

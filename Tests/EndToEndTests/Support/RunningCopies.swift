@@ -46,7 +46,10 @@ final class RunningCopies: Sendable {
         return all.compactMap { Int32($0) }.compactMap { pid in
             // One that has ended meanwhile has no command line any more.
             guard let line = try? String(contentsOfFile: "/proc/\(pid)/cmdline", encoding: .utf8),
-                line.contains("samples/bot/sample-bot"), line.contains(folder + "/")
+                line.contains("samples/bot/sample-bot"), line.contains(folder + "/"),
+                // Not a launcher before it has become the interpreter, nor what such a one runs on the way.
+                let program = line.split(separator: "\0").first,
+                program.split(separator: "/").last?.hasPrefix("python") == true
             else { return nil }
             return (pid, line.replacingOccurrences(of: "\0", with: " "))
         }

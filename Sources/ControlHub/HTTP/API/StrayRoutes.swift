@@ -33,7 +33,9 @@ struct StrayDocument: Codable, APIDocument {
         [
             "bot_name": Schema().described("Missing for a bot that was deleted."),
             "placed_on": Schema().described("The node the bot is placed on now."),
-            "state": Schema().described("`discarding`: an operator wants it removed, and the node has not done it yet."),
+            "state": Schema().described(
+                "`discarding`: an operator wants it removed, and the node has not done it yet."
+            ),
             "deployment_id": Schema().described("Of the deployment that left it there."),
             "command_id": Schema().described("Of the command that removes it."),
             "problem": Schema().described("Why it could not be removed."),
@@ -81,7 +83,11 @@ struct StrayRoutes {
         let force: Bool?
 
         static var memberDetails: [String: Schema] {
-            ["force": Schema.boolean.described("Do not wait for the node that has the bot now; what it has stays there.")]
+            [
+                "force": Schema.boolean.described(
+                    "Do not wait for the node that has the bot now; what it has stays there."
+                )
+            ]
         }
     }
 
