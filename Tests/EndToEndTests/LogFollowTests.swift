@@ -125,6 +125,10 @@ struct LogFollowTests {
             try await api.post("/api/bots", ["name": "count", "node_id": .string(node)])["id"].string
         )
         _ = try await api.post("/api/bots/\(bot)/start")
+        // A node that has not been told of the bot yet refuses its log.
+        try await eventually("the bot runs", or: { hub.program.text + agent.text }) {
+            (try await api.get("/api/bots/\(bot)")["pid"].int ?? 0) > 0 ? () : nil
+        }
         let reader = Reader(api, bot: bot)
         async let reading: Void = reader.run()
         func more(_ what: String) async throws {
