@@ -44,7 +44,6 @@ extension SyncTests {
         let report = try await joined(source, target) { try await TestRelay.run(from: $0, to: $1) }
         #expect(report.skippedCount == 0 && report.entries == UInt64(names.count * 4))
         let found = try tree(target).described()
-        #expect(found.count == names.count * 4)
         #expect(found == (try TestTree(root: source.root).described()))
     }
 
@@ -126,29 +125,29 @@ extension SyncTests {
         #expect(try tree(target).described() == TestTree(root: source.root).described())
     }
 
-    @Test("A hundred thousand small files go in some hundreds of messages", .timeLimit(.minutes(5)))
+    @Test("Twenty thousand small files go in some hundreds of messages", .timeLimit(.minutes(5)))
     func manySmall() async throws {
         let (source, target) = (try TestWorkspace(), try TestWorkspace())
-        for directory in 0..<1000 {
+        for directory in 0..<200 {
             let path = source.root + "/d\(directory)"
             mkdir(path, 0o755)
             for file in 0..<100 { write(Array("\(path)/f\(file)".utf8), Array("\(directory) \(file)".utf8)) }
         }
         let report = try await joined(source, target) { from, to in
             let report = try await TestRelay.run(from: from, to: to)
-            // 101,000 entries, each content with its digest, and their names and wishes: about 150 bytes a file.
-            #expect(from.agentLink.sentBytes < 20 << 20)
+            // 20,200 entries, each content with its digest, and their names and wishes: about 150 bytes a file.
+            #expect(from.agentLink.sentBytes < 4 << 20)
             return report
         }
-        #expect(report.added == 101_000 && report.unstable == 0)
+        #expect(report.added == 20_200 && report.unstable == 0)
         #expect(await install(target, report).outcome == .done)
         var count = 0
-        for directory in 0..<1000 {
+        for directory in 0..<200 {
             for file in stride(from: 0, to: 100, by: directory % 10 == 0 ? 1 : 50) {
                 count += target.text("d\(directory)/f\(file)") == "\(directory) \(file)" ? 1 : 0
             }
         }
-        #expect(count == 100 * 100 + 900 * 2)
+        #expect(count == 20 * 100 + 180 * 2)
     }
 
     /// Where an agent can die while it puts a tree in place.
