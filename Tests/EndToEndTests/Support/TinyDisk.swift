@@ -30,7 +30,8 @@ struct TinyDisk: Sendable {
         try Program(
             "/usr/bin/nsenter",
             ["--target", "\(program.pid)", "--user", "--mount"]
-                + [executable.hasPrefix("/") ? executable : Program.binaries.appending(path: executable).path] + arguments,
+                + [executable.hasPrefix("/") ? executable : Program.binaries.appending(path: executable).path]
+                + arguments,
             in: mountPoint.deletingLastPathComponent()
         )
     }
