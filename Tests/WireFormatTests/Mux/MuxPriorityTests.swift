@@ -41,6 +41,7 @@ import WireFormat
         #expect(try machine.send(chunk, on: dense))
         #expect(machine.nextTransmission() != nil)
         #expect(machine.isLastTransmissionPrecompressed)
+        while machine.nextTransmission() != nil {}
         #expect(try machine.sendSession([9]))
         #expect(machine.nextTransmission() != nil)
         #expect(!machine.isLastTransmissionPrecompressed)
