@@ -3,7 +3,8 @@ import Synchronization
 
 /// Makes a connection look at its application again, from any thread; calls that come before it looks become one.
 ///
-/// `@unchecked Sendable`: `handler` is used on the event loop only.
+/// `@unchecked Sendable`: `handler` is touched in two places, `attach`, which checks that it is on the event loop, and the closure
+/// that `wake` gives to that loop; `wake` itself touches only the atomic.
 final class WebSocketWaker: @unchecked Sendable {
     private let eventLoop: any EventLoop
     private let isPending = Atomic<Bool>(false)
