@@ -8,8 +8,8 @@ import WireFormat
 /// middle of it, leads outside. A kernel without openat2 (before 5.6) is helped out component by component; symbolic
 /// links are then not followed at all.
 ///
-/// `@unchecked Sendable`: the descriptor never changes, and the system calls on it may come from any thread.
-final class BeneathDirectory: @unchecked Sendable {
+/// The descriptor never changes, and the system calls on it may come from any thread.
+final class BeneathDirectory: Sendable {
     /// What one system call takes of a path, in bytes, with room for what the kernel adds.
     private static let segmentBytes = 4000
     /// Tries where the kernel saw a rename in the middle of resolving and could not be sure.

@@ -3,8 +3,8 @@ import WireFormat
 
 /// A file open for reading, from any offset.
 ///
-/// `@unchecked Sendable`: the descriptor never changes, and reading by offset has no position to share.
-final class FileReader: @unchecked Sendable {
+/// The descriptor never changes, and reading by offset has no position to share.
+final class FileReader: Sendable {
     let descriptor: Int32
     private let path: WorkspacePath
 
