@@ -121,14 +121,14 @@ class Browser:
 
     def press(self, label, within="body"):
         """The button or link that is called `label`."""
-        def look():
+        def press():
+            # Looked for at each try: what the page draws anew meanwhile is another element.
             for element in self.all(f"{within} button, {within} a"):
                 if element.is_displayed() and element.is_enabled() and label in (element.text.strip(), element.get_attribute("aria-label")):
-                    return element
-            return None
-        element = self.wait(f"a button “{label}”", look)
-        self.js("arguments[0].scrollIntoView({ block: 'center' })", element)
-        self.wait(f"“{label}” where it can be pressed", lambda: self._click(element))
+                    self.js("arguments[0].scrollIntoView({ block: 'center' })", element)
+                    return self._click(element)
+            return False
+        self.wait(f"a button “{label}” that can be pressed", press)
 
     @staticmethod
     def _click(element):
