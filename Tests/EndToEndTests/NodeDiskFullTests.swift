@@ -124,7 +124,8 @@ struct NodeDiskFullTests {
             agent,
             "/usr/bin/python3",
             [
-                "-c", "import sqlite3, sys; print(sqlite3.connect(sys.argv[1]).execute('PRAGMA integrity_check').fetchone())",
+                "-c",
+                "import sqlite3, sys; print(sqlite3.connect(sys.argv[1]).execute('PRAGMA integrity_check').fetchone())",
                 state + "/journal.sqlite",
             ]
         )
