@@ -16,7 +16,8 @@ class Row:
 
 
 def shown(answer):
-    return f"{answer.status}" + (f" `{answer.code}`" if answer.code else "")
+    # What an enrollment answers has a code as well, and that one is secret.
+    return f"{answer.status}" + (f" `{answer.code}`" if answer.status >= 400 and answer.code else "")
 
 
 def raw_shown(received, closed):
@@ -34,7 +35,9 @@ class Attempts:
         self.pool = concurrent.futures.ThreadPoolExecutor(16)
 
     def row(self, group, what, answer, statuses, extra=True):
-        self.rows.append(Row(group, what, shown(answer), answer.status in statuses and bool(extra)))
+        # Written so that two runs write the same table.
+        named = what.replace(self.bot, "{bot}")
+        self.rows.append(Row(group, named, shown(answer), answer.status in statuses and bool(extra)))
 
     def raw(self, group, what, data, accept, seconds=10, **more):
         """Sent by itself, because it may take a while. `accept` judges the bytes and whether the hub closed."""

@@ -233,7 +233,9 @@ class Story(Moves):
         page.press("Save")
         page.see("#view [role=status]", "Saved")
         page.barriers("file")
-        written = next((self.agent.state / "bots").glob("*/workspace/notes.md"))
+        written = next((self.agent.state / "bots").glob("*/workspace")) / "notes.md"
+        if not written.exists():
+            raise Failure(f"the new file is not where it was made but at {[str(each) for each in written.parent.glob('**/notes.md')]}")
         if written.read_text() != "# Notes\nfrom the browser":
             raise Failure(f"the node has {written.read_text()!r}")
         picked = self.hub.folder / "upload.bin"

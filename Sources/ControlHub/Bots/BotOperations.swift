@@ -119,8 +119,20 @@ struct BotOperations: Sendable {
     // MARK: Rules
 
     private func profile(_ wanted: String?, on node: NodeID) async throws -> String {
-        if let wanted { return try NamePolicy.checked(wanted, field: "runtime_profile") }
-        let usable = try await NodeStore(database: database).node(node)?.hello?.runtimeProfiles.filter(\.usable) ?? []
+        let offered = try await NodeStore(database: database).node(node)?.hello?.runtimeProfiles ?? []
+        if let wanted {
+            let name = try NamePolicy.checked(wanted, field: "runtime_profile")
+            // A node that was never here has not said what it offers.
+            guard offered.isEmpty || offered.contains(where: { $0.name == name }) else {
+                throw HubError(
+                    .invalidRequest,
+                    "The node offers no runtime profile \(name). Choose one of these: "
+                        + offered.map(\.name).sorted().joined(separator: ", ") + "."
+                )
+            }
+            return name
+        }
+        let usable = offered.filter(\.usable)
         if usable.count == 1, let only = usable.first { return only.name }
         return Self.defaultProfile
     }

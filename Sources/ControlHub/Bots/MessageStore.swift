@@ -245,15 +245,7 @@ struct MessageStore: Sendable {
 
     /// Gives up one turn.
     static func interrupt(_ db: Database, _ id: MessageID, reason: String, at date: Date) throws -> [MessageChange] {
-        try change(
-            db,
-            to: .interrupted,
-            reason: reason,
-            at: date,
-            setting: ended(date),
-            where: "id = ? AND state = 'delivered'",
-            arguments: [id.rawValue]
-        )
+        try interrupt(db, where: "id = ?", [id.rawValue], reason: reason, at: date)
     }
 
     /// Gives up the turns of a launch that the bot had taken before a time of the node's clock.
@@ -265,16 +257,12 @@ struct MessageStore: Sendable {
         reason: String,
         at date: Date
     ) throws -> [MessageChange] {
-        try change(
+        try interrupt(
             db,
-            to: .interrupted,
+            where: "bot_id = ? AND launch_id IN ('', ?) AND coalesce(accepted_at, 0) <= ?",
+            [bot.rawValue, launch, acceptedBefore.unixMilliseconds],
             reason: reason,
-            at: date,
-            setting: ended(date),
-            where: """
-                bot_id = ? AND state = 'delivered' AND launch_id IN ('', ?) AND coalesce(accepted_at, 0) <= ?
-                """,
-            arguments: [bot.rawValue, launch, acceptedBefore.unixMilliseconds]
+            at: date
         )
     }
 
@@ -286,26 +274,16 @@ struct MessageStore: Sendable {
         reason: String,
         at date: Date
     ) throws -> [MessageChange] {
-        if let survivingLaunch {
-            guard !survivingLaunch.isEmpty else { return [] }
-            return try change(
-                db,
-                to: .interrupted,
-                reason: reason,
-                at: date,
-                setting: ended(date),
-                where: "bot_id = ? AND state = 'delivered' AND launch_id <> '' AND launch_id <> ?",
-                arguments: [bot.rawValue, survivingLaunch]
-            )
+        guard let survivingLaunch else {
+            return try interrupt(db, where: "bot_id = ?", [bot.rawValue], reason: reason, at: date)
         }
-        return try change(
+        guard !survivingLaunch.isEmpty else { return [] }
+        return try interrupt(
             db,
-            to: .interrupted,
+            where: "bot_id = ? AND launch_id <> '' AND launch_id <> ?",
+            [bot.rawValue, survivingLaunch],
             reason: reason,
-            at: date,
-            setting: ended(date),
-            where: "bot_id = ? AND state = 'delivered'",
-            arguments: [bot.rawValue]
+            at: date
         )
     }
 
@@ -317,14 +295,31 @@ struct MessageStore: Sendable {
         reason: String,
         at date: Date
     ) throws -> [MessageChange] {
+        try interrupt(
+            db,
+            where: "bot_id = ? AND launch_id IN ('', ?)",
+            [bot.rawValue, endedLaunch],
+            reason: reason,
+            at: date
+        )
+    }
+
+    /// Only a turn that the bot has and has not ended can be given up.
+    private static func interrupt(
+        _ db: Database,
+        where condition: String,
+        _ arguments: StatementArguments,
+        reason: String,
+        at date: Date
+    ) throws -> [MessageChange] {
         try change(
             db,
             to: .interrupted,
             reason: reason,
             at: date,
             setting: ended(date),
-            where: "bot_id = ? AND state = 'delivered' AND launch_id IN ('', ?)",
-            arguments: [bot.rawValue, endedLaunch]
+            where: "state = 'delivered' AND \(condition)",
+            arguments: arguments
         )
     }
 

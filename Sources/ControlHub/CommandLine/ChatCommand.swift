@@ -23,7 +23,7 @@ struct ChatCommand: AsyncParsableCommand {
     @Option(help: "How long to wait for an answer.") var timeout = "10m"
 
     func run() async throws {
-        let limit = try HubConfiguration.parseDuration(timeout, name: "--timeout")
+        let limit = try HubConfiguration.parseDuration(timeout, name: "--timeout", otherwise: .usage)
         try await target.withBot { client, path in
             let chat = Chat(
                 client: client,

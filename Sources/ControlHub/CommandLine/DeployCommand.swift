@@ -136,8 +136,8 @@ final class DeploymentPrinter {
             func count(_ name: String) -> String { workspace[name]?.plain ?? "0" }
             func bytes(_ name: String) -> String { ByteCount.text(workspace[name]?.doubleValue ?? 0) }
             Output.line(
-                "workspace: \(bytes("total_bytes")); to carry over \(bytes("changed_bytes")): \(count("added_files")) new "
-                    + "files, \(count("changed_files")) changed, \(count("removed_files")) to remove"
+                "workspace: \(bytes("total_bytes")); to carry over \(bytes("changed_bytes")): \(count("added_files")) new, "
+                    + "\(count("changed_files")) changed, \(count("removed_files")) to remove (files and folders)"
             )
         }
         if let downtime = preview["expected_downtime_ms"]?.doubleValue {

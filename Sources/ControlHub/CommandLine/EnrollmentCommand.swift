@@ -25,7 +25,7 @@ struct EnrollmentCommand: AsyncParsableCommand {
         @Option(help: "How long the code lives, for example 15m; at most 24h.") var ttl = "15m"
 
         func run() async throws {
-            let lifetime = try HubConfiguration.parseDuration(ttl, name: "--ttl")
+            let lifetime = try HubConfiguration.parseDuration(ttl, name: "--ttl", otherwise: .usage)
             guard let place = try access.remote(ProcessInfo.processInfo.environment) else {
                 return try await local(lifetime)
             }

@@ -271,10 +271,12 @@ struct PreflightFacts: Sendable {
         return PreflightCheck(
             name: name,
             outcome: .passed,
-            message: "The workspace has \(copy.totalBytes) bytes, of which \(copy.changedBytes) differ.",
+            message: "The workspace has \(size(copy.totalBytes)), of which \(size(copy.changedBytes)) differ.",
             remedy: nil
         )
     }
+
+    private func size(_ bytes: UInt64) -> String { ByteCount.text(Double(bytes)) }
 
     private var disk: PreflightCheck? {
         guard let copy, copy.availableBytes > 0 else { return nil }
@@ -283,7 +285,7 @@ struct PreflightFacts: Sendable {
         return PreflightCheck(
             name: "disk_space",
             outcome: isEnough ? .passed : .failed,
-            message: "The target has \(copy.availableBytes) bytes free for a workspace of \(copy.totalBytes).",
+            message: "The target has \(size(copy.availableBytes)) free for a workspace of \(size(copy.totalBytes)).",
             remedy: isEnough ? nil : "Free some space on the target."
         )
     }

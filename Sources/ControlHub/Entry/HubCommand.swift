@@ -11,7 +11,9 @@ struct HubCommand: AsyncParsableCommand {
         discussion: """
             Start with `control-hub serve`. It makes what it needs in its data directory and prints how to sign in.
 
-            nodes, bots, logs, chat, deploy, events, commands and enrollment ask the hub: on its own machine the one that             serves from the data directory, for who may read that; from anywhere with --url and a token. operator, node and             backup work on the data directory itself. `--generate-completion-script bash` (zsh, fish) makes completions.
+            nodes, bots, logs, chat, deploy, events, commands and enrollment ask the hub: on its own machine the one that \
+            serves from the data directory, for who may read that; from anywhere with --url and a token. operator, node and \
+            backup work on the data directory itself. `--generate-completion-script bash` (zsh, fish) makes completions.
             """,
         version: HubVersion.version,
         subcommands: [

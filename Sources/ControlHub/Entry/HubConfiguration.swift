@@ -246,13 +246,17 @@ struct HubConfiguration: Sendable {
     }
 
     /// Reads 500ms, 15s, 10m, 24h; a bare number counts seconds.
-    static func parseDuration(_ text: String, name: String) throws -> Duration {
+    static func parseDuration(
+        _ text: String,
+        name: String,
+        otherwise code: HubExitCode = .configuration
+    ) throws -> Duration {
         let digits = text.prefix { $0.isASCII && $0.isNumber }
         let factors: [String: Int64] = ["ms": 1, "": 1000, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000]
         guard let number = Int64(digits), number <= 1_000_000_000,
             let factor = factors[String(text.dropFirst(digits.count))]
         else {
-            throw StartFailure(.configuration, "\(name) \"\(text)\" must be a time like 500ms, 15s, 10m or 24h.")
+            throw StartFailure(code, "\(name) \"\(text)\" must be a time like 500ms, 15s, 10m or 24h.")
         }
         return .milliseconds(number * factor)
     }

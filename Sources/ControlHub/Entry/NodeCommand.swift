@@ -22,7 +22,9 @@ struct NodeCommand: AsyncParsableCommand {
 
         func run() async throws {
             let parts = try common.open()
-            let lifetime = try tokenLifetime.map { try HubConfiguration.parseDuration($0, name: "--token-lifetime") }
+            let lifetime = try tokenLifetime.map {
+                try HubConfiguration.parseDuration($0, name: "--token-lifetime", otherwise: .usage)
+            }
             let created = try await parts.nodes.create(name: name, lifetime: lifetime, by: .commandLine)
             let command = parts.site.current.runCommand(token: created.token)
             if json {
@@ -62,6 +64,13 @@ struct BackupCommand: AsyncParsableCommand {
     func run() async throws {
         guard !FileManager.default.fileExists(atPath: file) else {
             throw StartFailure(.cannotCreate, "\(file) exists already. Name a new file.")
+        }
+        let folder = URL(filePath: file).deletingLastPathComponent().path
+        guard FileManager.default.isWritableFile(atPath: folder) else {
+            throw StartFailure(
+                .cannotCreate,
+                "nothing can be written to \(folder). Make that directory, or name another."
+            )
         }
         let parts = try common.open()
         do {

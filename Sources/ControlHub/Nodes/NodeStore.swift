@@ -225,7 +225,8 @@ struct NodeStore: Sendable {
                     arguments: [id.rawValue]
                 ) ?? 0
             guard bots == 0 else {
-                throw HubError(.nodeInUse, "Node \(node.name) still holds \(bots) bot(s). Delete them first.")
+                let held = bots == 1 ? "a bot. Delete or move it" : "\(bots) bots. Delete or move them"
+                throw HubError(.nodeInUse, "Node \(node.name) still holds \(held) first.")
             }
             try db.execute(sql: "DELETE FROM nodes WHERE id = ?", arguments: [id.rawValue])
             try AuditStore.append(

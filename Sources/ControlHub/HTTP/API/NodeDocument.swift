@@ -241,7 +241,7 @@ struct NodeDocument: Codable, APIDocument {
                 "\(first.name) is in \(first.status?.phase.name ?? "trouble"): \(first.status?.reason ?? "")"
             )
         } else {
-            (state, reason) = ("ok", "\(running) of \(bots.count) \(bots.count == 1 ? "bot" : "bots") run.")
+            (state, reason) = ("ok", "\(running) of \(bots.count) bots \(running == 1 ? "runs" : "run").")
         }
         return Workload(state: state, reason: reason, since: since, botsRunning: running, botsTotal: bots.count)
     }

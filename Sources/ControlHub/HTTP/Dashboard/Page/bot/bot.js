@@ -5,7 +5,7 @@ import { announce, h, setAttribute, setText, show } from '../core/dom.js';
 import { bots, nodes, refreshBot, status, subscribe } from '../core/store.js';
 import { deployBanner } from '../deploy/banner.js';
 import { openDeploy } from '../deploy/deploy.js';
-import { botLink, crumbs, link, nodeLink, pageHead, problem } from '../parts/pieces.js';
+import { botLink, crumbs, link, nodeLink, pageHead, problem, tabs } from '../parts/pieces.js';
 import { stateLine, word } from '../parts/state.js';
 import { chatPanel } from './chat.js';
 import { detailsPanel, editBot } from './details.js';
@@ -41,10 +41,9 @@ export function botView(container, { id, part, signal, setTitle }) {
   const node = h('a');
   const nodeNote = h('span');
   const place = h('span', { class: 'quiet small' }, 'on ', node, nodeNote);
-  const tabs = h('nav', { class: 'tabs', 'aria-label': 'Bot' });
-  for (const [name, [title]] of Object.entries(panels)) tabs.append(h('a', { href: botLink(id, name), text: title, 'data-panel': name }));
+  const bar = tabs('Bot', Object.entries(panels).map(([name, [title]]) => [name, title, botLink(id, name)]));
   const panelPlace = h('div', { class: 'panel stack' });
-  const body = h('div', { class: 'stack' }, tabs, panelPlace);
+  const body = h('div', { class: 'stack' }, bar, panelPlace);
   const lead = h('div', { class: 'row' }, state, place);
   let deploying = null;
   const banner = deployBanner({ id, path, signal, open: (deployment) => openDeploy({ botID: id, path, deployment }), onChange: (deployment) => {
@@ -107,8 +106,7 @@ export function botView(container, { id, part, signal, setTitle }) {
     panelController?.abort();
     panelController = new AbortController();
     panelPlace.replaceChildren();
-    for (const anchor of tabs.children) setAttribute(anchor, 'aria-current', anchor.dataset.panel === name ? 'page' : null);
-    tabs.querySelector('[aria-current]')?.scrollIntoView({ block: 'nearest', inline: 'nearest' });
+    bar.show(name);
     panels[name][1](panelPlace, { id, path, signal: panelController.signal });
   }
   signal.addEventListener('abort', () => panelController?.abort());

@@ -38,6 +38,8 @@ export function chatPanel(container, { id, path, signal }) {
   let pending = [];
   let loadTimer = null, listTimer = null;
   let loading = false, again = false;
+  // What is shown of `failure` is about reading, and over when that works again.
+  let isUnread = false;
 
   const atEnd = () => scroller.scrollHeight - scroller.scrollTop - scroller.clientHeight < 48;
   const scrollToEnd = () => { scroller.scrollTop = scroller.scrollHeight; };
@@ -101,8 +103,11 @@ export function chatPanel(container, { id, path, signal }) {
       } else items = [];
       show(earlier, Boolean(earlierCursor));
       render();
+      if (isUnread) failure.set(null);
+      isUnread = false;
     } catch (error) {
-      failure.set(error);
+      isUnread = true;
+      failure.set(error, load);
     } finally {
       loading = false;
       if (again && !signal.aborted) {
@@ -242,11 +247,20 @@ export function chatPanel(container, { id, path, signal }) {
     setText(note, !mayTalk ? 'Your role lets you read. An operator can write.' : (underWay.has(id) && bot?.phase !== 'ready' ? 'The bot is being deployed. What you write waits and is answered when it is back.' : notes[bot?.phase]) ?? 'Enter sends, Shift+Enter starts a new line.');
   }));
 
-  loadConversations().then(() => {
+  async function begin() {
+    try {
+      await loadConversations();
+      failure.set(null);
+    } catch (error) {
+      failure.set(error, begin);
+      return;
+    }
     conversation ??= conversations[0]?.conversation_id ?? null;
     fillPicker();
-    return load();
-  }).then(scrollToEnd).catch((error) => failure.set(error));
+    await load();
+    scrollToEnd();
+  }
+  begin();
 }
 
 /** A page of a conversation and what was known before it; of what both have, the newer counts. */

@@ -18,7 +18,7 @@ export function filesPanel(container, { path, signal }) {
   const loading = waiting('Asking the node for its files…');
   const none = h('p', { class: 'quiet', text: 'This folder is empty. Files the bot keeps in its workspace appear here; you can also drop some onto this page.' });
   const transfers = h('ul', { class: 'rows' });
-  const table = h('table', { class: 'table stacking' }, h('thead', {}, h('tr', {}, ...[['Name'], ['Size', 'end'], ['Changed'], ['', 'end']].map(([text, name]) => (text ? h('th', { text, class: name, scope: 'col' }) : h('td'))))));
+  const table = h('table', { class: 'table stacking files' }, h('thead', {}, h('tr', {}, ...[['Name'], ['Size', 'end'], ['Changed'], ['', 'end']].map(([text, name]) => h(text ? 'th' : 'td', { text, class: name, scope: text ? 'col' : null })))));
   const rows = h('tbody');
   table.append(rows);
   const list = h('section', { class: 'card', 'aria-label': 'Files' },
@@ -31,26 +31,33 @@ export function filesPanel(container, { path, signal }) {
   // Paths are percent-encoded throughout, as the hub gives and takes them: a name need not be text.
   let folder = '';
   const address = (place) => `${files}/${place}`;
-  const inside = (name) => [folder, ...name.split('/').map(encodeURIComponent)].filter(Boolean).join('/');
+  const inside = (name, place = folder) => [place, ...name.split('/').map(encodeURIComponent)].filter(Boolean).join('/');
 
   let round = 0;
   async function open(to = folder) {
     const own = round += 1;
     show(loading, rows.childElementCount === 0);
+    // At once: what is made or brought from now on is meant for where one goes, not for where one was.
+    const isOther = folder !== to;
+    const hadFocus = list.contains(document.activeElement);
+    folder = to;
+    fillCrumbs();
     try {
       const items = await listing(files, to, signal);
       if (own !== round) return;
-      folder = to;
-      fillCrumbs();
       keyed(rows, items, (item) => item.path, () => fileRow({ open, view, address, removeFile }));
       show(none, items.length === 0);
       show(table, items.length > 0);
       failure.set(null);
     } catch (error) {
       if (own !== round) return;
-      failure.set(error.isAbsent && !folder ? new Error('This hub does not show workspaces yet. Upgrade hub and agent, then try again.') : error, () => open(to));
+      rows.replaceChildren();
+      for (const part of [none, table]) show(part, false);
+      failure.set(error, () => open(to));
     }
     show(loading, false);
+    // What was pressed is gone now.
+    if (isOther && hadFocus && !list.contains(document.activeElement)) crumbs.querySelector('[aria-current]').focus();
   }
 
   function fillCrumbs() {
@@ -76,13 +83,14 @@ export function filesPanel(container, { path, signal }) {
   }
 
   create.addEventListener('click', () => {
+    const place = folder;
     const name = h('input', { id: 'file-name', required: true, autocomplete: 'off', spellcheck: 'false', placeholder: 'notes.md' });
     ask({
-      title: 'New file', confirm: 'Create', content: [h('div', { class: 'field' }, h('label', { for: 'file-name', text: `Name, in ${readable(folder) || 'workspace'}` }), name,
+      title: 'New file', confirm: 'Create', content: [h('div', { class: 'field' }, h('label', { for: 'file-name', text: `Name, in ${readable(place) || 'workspace'}` }), name,
         h('p', { class: 'help', text: 'With / at the end it becomes a folder. Folders on the way are made.' }))],
       action: async () => {
         const wanted = name.value.trim(), isFolder = wanted.endsWith('/');
-        const made = inside(wanted.replace(/\/+$/, ''));
+        const made = inside(wanted.replace(/\/+$/, ''), place);
         await send('PUT', `${address(made)}${isFolder ? '/' : ''}`, {
           body: new Blob([]), headers: { 'Content-Type': 'application/octet-stream', ...(isFolder ? {} : { 'If-None-Match': '*' }) }, signal,
         });

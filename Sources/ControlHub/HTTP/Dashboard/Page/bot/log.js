@@ -30,9 +30,9 @@ export function logPanel(container, { id, path, signal }) {
   waitingLines.hidden = true;
   const failure = problem();
   container.append(h('section', { class: 'card chat', 'aria-label': 'Log of the bot' },
-    h('div', { class: 'panel-bar' }, search, found, h('span', { class: 'check' }, only, h('label', { for: 'log-only', text: 'Only matches' })),
+    h('div', { class: 'panel-bar log-bar' }, search, found, h('span', { class: 'check' }, only, h('label', { for: 'log-only', text: 'Only matches' })),
       h('span', { class: 'check' }, wrap, h('label', { for: 'log-wrap', text: 'Wrap' })),
-      h('label', { class: 'check' }, h('span', { text: 'From' }), from), h('span', { class: 'spacer' }), state, pause, download),
+      h('label', { class: 'check log-from' }, h('span', { text: 'From' }), from), h('span', { class: 'spacer' }), state, pause, download),
     failure, h('div', { class: 'scroll-frame' }, scroller, waitingLines)));
 
   let following = true, isConnected = false;

@@ -30,16 +30,18 @@ export function packetsPanel(container, { id, path, signal }) {
     items = [];
     load();
   });
-  more.addEventListener('click', async () => {
+  more.addEventListener('click', loadMore);
+  async function loadMore() {
     try {
       const page = await get(`${query()}&cursor=${encodeURIComponent(cursor)}`, { signal });
       items = [...items, ...page.items];
       cursor = page.next_cursor;
       draw();
+      failure.set(null);
     } catch (error) {
-      failure.set(error);
+      failure.set(error, loadMore);
     }
-  });
+  }
 
   async function load() {
     try {

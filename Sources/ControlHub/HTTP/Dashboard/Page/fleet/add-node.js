@@ -1,11 +1,11 @@
 // Pairing a node: a code, the command to paste, and the node itself once it is there, or why it is not.
 import { list, post, remove } from '../core/api.js';
-import { announce, copyButton, h, setAttribute, setText, show } from '../core/dom.js';
+import { announce, h, setAttribute, setText, show } from '../core/dom.js';
 import { instant } from '../core/format.js';
 import { on } from '../core/live.js';
 import { nodes, reload, subscribe } from '../core/store.js';
 import { attemptList } from '../parts/attempts.js';
-import { link, nodeLink, pageHead, problem, waiting } from '../parts/pieces.js';
+import { copyable, link, nodeLink, pageHead, problem, waiting } from '../parts/pieces.js';
 import { stateLine } from '../parts/state.js';
 
 const pollMilliseconds = 2000;
@@ -76,17 +76,16 @@ function showTicket(place, enrollment, { signal, createAnother }) {
   const run = step('Pair it: run this there',
     h('div', { class: 'code-line' }, h('span', { class: 'code', text: enrollment.code, 'aria-label': `Code ${[...(enrollment.code ?? '')].join(' ')}` }), remaining, withdraw),
     h('div', { class: 'code-life', 'aria-hidden': 'true' }, lifeBar),
-    h('div', { class: 'command' }, h('pre', { tabindex: '0', 'aria-label': 'Command' }, h('code', { text: enrollment.command })), copyButton(() => enrollment.command, 'Copy command')),
+    copyable(enrollment.command),
     pairing, attempts, trouble, expired);
-  const startCommand = 'edge-agent run';
   const state = stateLine();
   const advice = h('div', { class: 'notice' }, h('p', {}, 'Not there yet? On the machine, ', h('code', { text: 'edge-agent doctor' }), ' checks name, route, proxy, certificate and token, and says which is at fault.'));
   advice.hidden = true;
   const online = waiting('Waiting for the agent to connect…');
   online.hidden = true;
   const start = step('Start it',
-    h('div', { class: 'command' }, h('pre', { tabindex: '0', 'aria-label': 'Command' }, h('code', { text: startCommand })), copyButton(() => startCommand, 'Copy command')),
-    h('p', { class: 'quiet small', text: 'Or as a service, which starts with the machine: systemctl enable --now edge-agent' }), online, advice);
+    copyable('edge-agent run'),
+    h('p', { class: 'quiet small' }, 'Or as a service, which starts with the machine: ', h('code', { class: 'word', text: 'systemctl enable --now edge-agent' })), online, advice);
   const title = h('a', { class: 'arrived-name' });
   const actions = h('div', { class: 'actions' });
   const arrived = step('It is here', h('p', {}, title, ' ', state), actions);

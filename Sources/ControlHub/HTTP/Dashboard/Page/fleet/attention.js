@@ -56,7 +56,9 @@ export function attentionPanel(showAll) {
   const more = h('button', { type: 'button', class: 'slim', on: { click: showAll } });
   const element = h('section', { class: 'card fleet-attention', 'aria-labelledby': 'attention-title' },
     h('h2', { id: 'attention-title', text: 'Needs attention' }), rows, fine, more);
-  element.set = (found, fineWords) => {
+  /** `isKnown` is false while not everything has been read: then nothing found says nothing. */
+  element.set = (found, fineWords, isKnown) => {
+    mark.set(isKnown ? 'ok' : 'busy');
     keyed(rows, found.slice(0, shown), (item) => item.key, findingRow);
     setText(fineText, fineWords);
     show(fine, found.length === 0);

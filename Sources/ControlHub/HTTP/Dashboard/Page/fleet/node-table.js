@@ -182,7 +182,10 @@ function nodeRow() {
 
     const own = botsOf(node.id);
     const running = own.filter((bot) => bot.phase === 'ready').length;
+    setAttribute(bots, 'data-none', own.length === 0 ? 'true' : null);
     setText(bots, own.length === 0 ? 'No bots' : running === own.length ? `${own.length} running` : `${running} of ${own.length} run`);
+    setAttribute(chips, 'data-stale', node.health === 'offline' ? 'true' : null);
+    setAttribute(chips, 'title', node.health === 'offline' ? 'As last known: the node is away.' : null);
     keyed(chips, [...own].sort(byName).slice(0, botChips), (bot) => bot.id, botChip);
   };
   return row;

@@ -102,7 +102,7 @@ export function overviewView(container, { signal, setTitle, query }) {
     show(noMatch, shown.length === 0 && nodes.size > 0);
     if (isNew || Date.now() - judgedAt > judgeMilliseconds) {
       judgedAt = Date.now();
-      attention.set(findings(nodes.values(), botsOf), `Nothing. ${plural(nodes.size, 'node')}, ${plural(bots.size, 'bot')}.`);
+      attention.set(findings(nodes.values(), botsOf), status.loaded ? `Nothing. ${plural(nodes.size, 'node')}, ${plural(bots.size, 'bot')}.` : 'Reading the nodes…', status.loaded);
     }
   }
 

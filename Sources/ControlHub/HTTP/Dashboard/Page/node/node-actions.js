@@ -14,7 +14,7 @@ export function nodeActions(id, { signal, failure }) {
   const node = () => nodes.get(id) ?? {};
   const attempt = (action) => async () => {
     failure.set(null);
-    try { await action(); } catch (error) { failure.set(absentWords(error)); }
+    try { await action(); } catch (error) { failure.set(error); }
   };
   const entries = [];
   if (allowed('operator')) {
@@ -36,12 +36,6 @@ export function nodeActions(id, { signal, failure }) {
   return entries.length ? menuButton('Actions', entries) : null;
 }
 
-const absentWords = (error) => (error.isAbsent ? new Error('This hub does not offer that yet. Upgrade the hub, then try again.') : error);
-
-const guarded = (action) => async (...parameters) => {
-  try { return await action(...parameters); } catch (error) { throw absentWords(error); }
-};
-
 async function test(path, signal) {
   toast('Testing: a round trip to the node and back…');
   const answer = await post(`${path}/test`, {}, { signal });
@@ -62,7 +56,7 @@ function rename(path, node, signal) {
   return ask({
     title: 'Rename the node', confirm: 'Rename',
     content: [h('div', { class: 'field' }, h('label', { for: 'new-name', text: 'Name' }), name)],
-    action: guarded(async () => put(nodes, await patch(path, { name: name.value.trim() }, { signal }))),
+    action: async () => put(nodes, await patch(path, { name: name.value.trim() }, { signal })),
   });
 }
 
@@ -71,13 +65,13 @@ function label(path, node, signal) {
   return ask({
     title: 'Labels', confirm: 'Save',
     content: [h('div', { class: 'field' }, h('label', { for: 'new-labels', text: 'One a line, as name=value' }), text, h('p', { class: 'help', text: 'In the list of nodes, label:site=home finds them.' }))],
-    action: guarded(async () => {
+    action: async () => {
       const labels = Object.fromEntries(text.value.split('\n').map((line) => line.trim()).filter(Boolean).map((line) => {
         const [name, ...value] = line.split('=');
         return [name.trim(), value.join('=').trim()];
       }));
       put(nodes, await patch(path, { labels }, { signal }));
-    }),
+    },
   });
 }
 
@@ -90,7 +84,7 @@ function drain(path, node, signal) {
       h('p', { text: isOn ? 'Bots may be placed and started on it again.' : 'Nothing is placed or started on it any more, until you end it.' }),
       !isOn && h('div', { class: 'check' }, stop, h('label', { for: 'drain-stop', text: 'Stop the bots that run there now' })),
     ],
-    action: guarded(async () => put(nodes, await post(`${path}/drain`, isOn ? { enabled: false } : { enabled: true, stop_bots: stop.checked }, { signal }))),
+    action: async () => put(nodes, await post(`${path}/drain`, isOn ? { enabled: false } : { enabled: true, stop_bots: stop.checked }, { signal })),
   });
 }
 
@@ -111,10 +105,10 @@ function setThresholds(path, node, signal) {
       h('p', { class: 'quiet', text: `It is heard every ${current.heartbeat_interval_seconds ?? 15} s. What is left empty is as the hub has it for all nodes.` }),
       ...fields.map(({ element }) => element),
     ],
-    action: guarded(async () => {
+    action: async () => {
       const thresholds = Object.fromEntries(fields.filter(({ input }) => input.value.trim()).map(({ name, input }) => [name, Number(input.value)]));
       put(nodes, await patch(path, { thresholds }, { signal }));
-    }),
+    },
   });
 }
 
@@ -122,10 +116,10 @@ function rotate(path, node, signal) {
   return ask({
     title: `Give ${node.name} a new token?`, confirm: 'Rotate',
     content: [h('p', { text: 'It is sent over the live link. The node proves it with a new session before the old one stops working, so nothing is cut off.' })],
-    action: guarded(async () => {
+    action: async () => {
       await post(`${path}/rotate-token`, {}, { signal, timeout: 90000 });
       toast('The node has proved its new token; the old one is withdrawn.');
-    }),
+    },
   });
 }
 
@@ -133,7 +127,7 @@ function revoke(path, node, signal) {
   return ask({
     title: `Revoke ${node.name}?`, confirm: 'Revoke', danger: true,
     content: [h('p', { text: 'Its tokens stop working and its session is closed at once. Its bots go on running there, out of reach. Pairing it again brings it back with its history.' })],
-    action: guarded(async () => put(nodes, await post(`${path}/revoke`, {}, { signal }))),
+    action: async () => put(nodes, await post(`${path}/revoke`, {}, { signal })),
   });
 }
 
@@ -144,11 +138,11 @@ function erase(path, node, signal) {
   return ask({
     title: `Delete ${node.name}?`, confirm: 'Delete', danger: true,
     content: [h('p', { text: 'The hub forgets the node and its history. A node with bots cannot be deleted: move or delete them first.' }), h('div', { class: 'field' }, hint, typed)],
-    action: guarded(async () => {
+    action: async () => {
       if (typed.value.trim() !== node.name) throw new Error(`That is not its name. Type ${node.name} to delete it.`);
       await remove(path, { signal });
       nodes.delete(node.id);
       location.hash = '#/';
-    }),
+    },
   });
 }

@@ -1,8 +1,9 @@
 // Two machines with one identity: the evidence, and the decision that only a person can make.
 import { allowed, post } from '../core/api.js';
 import { ask, tell, toast } from '../core/dialog.js';
-import { copyButton, h, setText, show } from '../core/dom.js';
+import { h, setText, show } from '../core/dom.js';
 import { nodes, put } from '../core/store.js';
+import { copyable } from '../parts/pieces.js';
 import { sentence } from '../parts/state.js';
 
 export function quarantineNotice(id, { failure }) {
@@ -18,7 +19,7 @@ export function quarantineNotice(id, { failure }) {
     show(element, Boolean(found));
     if (!found) return;
     setText(who, `A second machine presents this node’s identity and is kept out: ${[found.host_name, found.remote_address].filter(Boolean).join(', ')}.`);
-    setText(why, `${sentence(found.reason)} It tried ${found.attempts} ${found.attempts === 1 ? 'time' : 'times'}.`);
+    setText(why, `${sentence(found.reason).replace(/[^.!?]$/, '$&.')} It tried ${found.attempts} ${found.attempts === 1 ? 'time' : 'times'}.`);
   };
 
   async function decide(decision) {
@@ -34,7 +35,7 @@ export function quarantineNotice(id, { failure }) {
       content: [h('p', { text: 'It is a copy of this one, such as a cloned disk. It gets a code and becomes a node of its own; this node stays as it is.' })],
       action: async () => { answer = await decide('clone'); },
     });
-    if (done && answer.command) tell('Run this on the other machine', h('div', { class: 'command' }, h('pre', { tabindex: '0', 'aria-label': 'Command' }, h('code', { text: answer.command })), copyButton(() => answer.command, 'Copy command')));
+    if (done && answer.command) tell('Run this on the other machine', copyable(answer.command));
   });
   moved.addEventListener('click', async () => {
     const done = await ask({

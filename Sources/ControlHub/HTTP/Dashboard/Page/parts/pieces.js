@@ -1,5 +1,5 @@
 // Pieces that several views share.
-import { h, setAttribute, setChildren, setText, show } from '../core/dom.js';
+import { copyButton, h, setAttribute, setChildren, setText, show } from '../core/dom.js';
 import { bytes, percent } from '../core/format.js';
 import { badge } from './state.js';
 
@@ -105,6 +105,24 @@ export const botLink = (id, part) => `#/bots/${encodeURIComponent(id)}${part ? `
 /** A card with a heading. */
 export function section(title, ...content) {
   return h('section', { class: 'card' }, h('h2', { text: title }), ...content);
+}
+
+/** Links to the parts of a view, as `[name, title, href]`; `show(name)` marks the open one and brings it into sight. */
+export function tabs(label, entries) {
+  const element = h('nav', { class: 'tabs', 'aria-label': label }, ...entries.map(([name, title, href]) => h('a', { href, text: title, 'data-part': name })));
+  element.show = (name) => {
+    for (const anchor of element.children) setAttribute(anchor, 'aria-current', anchor.dataset.part === name ? 'page' : null);
+    element.querySelector('[aria-current]')?.scrollIntoView({ block: 'nearest', inline: 'nearest' });
+  };
+  return element;
+}
+
+const longestWord = 24;
+
+/** A text to be used elsewhere, with a button that copies it. A line ends between words: no code is broken at its hyphens. */
+export function copyable(text, { name = 'Command', label = 'Copy command' } = {}) {
+  const words = text.split(/(\s+)/).map((word) => (word.length > longestWord ? word : h('span', { class: 'word', text: word })));
+  return h('div', { class: 'command' }, h('pre', { tabindex: '0', 'aria-label': name }, h('code', {}, ...words)), copyButton(() => text, label));
 }
 
 /** A spinner with a sentence. */

@@ -18,11 +18,16 @@ export function aboutPart(container, { signal }) {
     section('For scripts', h('p', {}, 'Everything here is done by an API that scripts can use too: ', h('a', { href: '/api/openapi.json', text: 'its OpenAPI document' }), '. ',
       'Figures for Prometheus are at ', h('code', { text: '/metrics' }), '.')));
   tell();
-  get('/api/version', { signal }).then((version) => {
-    list.set('Name', version.hub_name);
-    list.set('Address', version.public_url);
-    list.set('Version', version.version);
-    list.set('API', version.api_version);
-    list.set('Node protocol', version.node_protocol);
-  }).catch((error) => failure.set(error));
+  async function load() {
+    try {
+      const version = await get('/api/version', { signal });
+      list.set('Name', version.hub_name);
+      list.set('Address', version.public_url);
+      list.set('Version', version.version);
+      list.set('API', version.api_version);
+      list.set('Node protocol', version.node_protocol);
+      failure.set(null);
+    } catch (error) { failure.set(error, load); }
+  }
+  load();
 }

@@ -24,7 +24,7 @@ export function enrollmentsPart(container, { signal }) {
       keyed(rows, items, (item) => item.id, codeRow);
       show(none, items.length === 0);
       failure.set(null);
-    } catch (error) { failure.set(error); }
+    } catch (error) { failure.set(error, load); }
   }
 
   function codeRow() {

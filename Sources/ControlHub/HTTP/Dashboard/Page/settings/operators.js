@@ -22,8 +22,7 @@ export function operatorsPart(container, { signal }) {
       keyed(rows, await list('/api/operators', { signal }), (item) => item.id, operatorRow);
       failure.set(null);
     } catch (error) {
-      failure.set(error.isAbsent ? new Error('This hub adds operators only by its command line: control-hub operator add NAME --role ROLE') : error);
-      show(add, !error.isAbsent);
+      failure.set(error, load);
     }
   }
 
@@ -71,7 +70,7 @@ export function operatorsPart(container, { signal }) {
       ['Remove…', () => erase(item), { danger: true }],
     ]);
     menu.button.classList.add('slim');
-    const row = h('li', {}, h('div', { class: 'row-head' }, name, role, h('span', { class: 'caption' }, 'since ', made), h('span', { class: 'actions' }, menu)));
+    const row = h('li', {}, h('div', { class: 'row-head' }, name, role, h('span', { class: 'caption' }, 'added ', made), h('span', { class: 'actions' }, menu)));
     row.update = (value) => {
       item = value;
       setText(name, value.name);

@@ -1,7 +1,7 @@
 // Who may use the hub, what was done, and what the hub is. A part is `(container, {signal})`.
 import { allowed } from '../core/api.js';
-import { h, setAttribute } from '../core/dom.js';
-import { pageHead } from '../parts/pieces.js';
+import { h } from '../core/dom.js';
+import { pageHead, tabs } from '../parts/pieces.js';
 import { aboutPart } from './about.js';
 import { auditPart } from './audit.js';
 import { enrollmentsPart } from './enrollments.js';
@@ -16,18 +16,16 @@ export const settingsParts = Object.keys(parts);
 
 export function settingsView(container, { part, signal, setTitle }) {
   setTitle('Settings');
-  const tabs = h('nav', { class: 'tabs', 'aria-label': 'Settings' });
-  for (const [name, [title, , role]] of Object.entries(parts)) {
-    if (allowed(role)) tabs.append(h('a', { href: `#/settings/${name}`, text: title, 'data-part': name }));
-  }
+  const offered = Object.entries(parts).filter(([, [, , role]]) => allowed(role));
+  const bar = tabs('Settings', offered.map(([name, [title]]) => [name, title, `#/settings/${name}`]));
   const place = h('div', { class: 'stack' });
-  container.append(pageHead('Settings'), tabs, place);
+  container.append(pageHead('Settings'), bar, place);
   let controller = null;
   const open = (name = 'about') => {
     controller?.abort();
     controller = new AbortController();
     place.replaceChildren();
-    for (const anchor of tabs.children) setAttribute(anchor, 'aria-current', anchor.dataset.part === name ? 'page' : null);
+    bar.show(name);
     if (allowed(parts[name][2])) parts[name][1](place, { signal: controller.signal });
     else place.append(h('p', { class: 'notice', text: `Only an ${parts[name][2]} sees this.` }));
   };

@@ -1,9 +1,9 @@
 // Bearer tokens for scripts: one's own, or another operator's.
 import { allowed, list, post, remove } from '../core/api.js';
 import { ask, tell, toast } from '../core/dialog.js';
-import { copyButton, h, keyed, setText, show } from '../core/dom.js';
+import { h, keyed, setText, show } from '../core/dom.js';
 import { timeElement } from '../core/format.js';
-import { problem } from '../parts/pieces.js';
+import { copyable, problem } from '../parts/pieces.js';
 
 const day = 86400;
 export const lifetimes = [['', 'until it is revoked'], [7 * day, '7 days'], [30 * day, '30 days'], [90 * day, '90 days'], [365 * day, 'a year']];
@@ -30,7 +30,7 @@ export function tokenList(path, { signal, title, about, mayMake = true }) {
       show(none, items.length === 0);
       failure.set(null);
     } catch (error) {
-      failure.set(error.isAbsent ? new Error('This hub makes tokens only by its command line: control-hub operator add NAME') : error);
+      failure.set(error, load);
     }
   }
 
@@ -65,7 +65,7 @@ export function tokenList(path, { signal, title, about, mayMake = true }) {
 
 /** Shows what cannot be shown again. */
 export function showSecret(title, secret, words = 'Copy it now: the hub keeps only its digest and cannot show it again.') {
-  tell(title, h('p', { text: words }), h('div', { class: 'command' }, h('pre', { tabindex: '0', 'aria-label': 'Secret' }, h('code', { text: secret })), copyButton(() => secret)));
+  tell(title, h('p', { text: words }), copyable(secret, { name: 'Secret', label: 'Copy' }));
 }
 
 function tokenRow(revoke, mayRevoke) {
