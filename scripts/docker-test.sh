@@ -49,7 +49,7 @@ END
         "http://engine/images/127.0.0.1:$port/test/busybox:1" >/dev/null
 
     status=0
-    swift test --skip-build --disable-xctest --filter 'RuntimeBackendContractTests|DockerEngineTests|EngineProtocolTests|DockerStoryTests' "$@" || status=$?
+    swift test --skip-build --disable-xctest --filter 'RuntimeBackendContractTests|DockerEngineTests|DockerFoundTests|EngineProtocolTests|DockerStoryTests' "$@" || status=$?
     exit "$status"
 fi
 

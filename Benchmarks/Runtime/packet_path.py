@@ -1,5 +1,6 @@
 """How many monitor packets a second of one bot come into the journal, and how much of the agent's time is SQLite's."""
 
+import json
 import os
 import pathlib
 import re
@@ -19,8 +20,21 @@ WRITER = pathlib.Path(__file__).with_name("writer.py")
 
 
 def journaled(path):
+    """The last packet's own number, which comes whatever is missing before it."""
     with sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=5) as journal:
-        return journal.execute("SELECT coalesce(max(last_sequence), 0) FROM log_cursors").fetchone()[0]
+        # By the primary key: a look must not cost more than what it looks at.
+        last = journal.execute("SELECT bot_sequence FROM packets WHERE bot_id = (SELECT bot_id FROM log_cursors LIMIT 1) "
+                               "ORDER BY sequence DESC LIMIT 1").fetchone()
+    return last[0] if last else 0
+
+
+def account(path):
+    """How many packets are in the journal, and how many it says are missing."""
+    with sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=5) as journal:
+        stored = journal.execute("SELECT count(*) FROM packets WHERE gap IS NULL").fetchone()[0]
+        gaps = [json.loads(row[0]) for row in journal.execute("SELECT json FROM packets WHERE gap IS NOT NULL")]
+    told = sum(gap["to_seq"] - gap["from_seq"] + 1 for gap in gaps if gap["reason"] == "bot_sequence")
+    return stored, told, sorted({gap["reason"] for gap in gaps})
 
 
 def shares(data):
@@ -52,6 +66,7 @@ def run():
             journal = stage.state / "journal.sqlite"
             wait_for("last packet in the journal", lambda: journaled(journal) >= PACKETS, 600)
             seconds = time.monotonic() - begin
+            stored, told, reasons = account(journal)
             after = memory_kib(stage.agent.pid)["Rss"]
             found = {}
             if perf:
@@ -59,13 +74,20 @@ def run():
                 perf.wait()
                 found = shares(data)
             stage.hub.send_signal(signal.SIGCONT)
-    return {"packets": PACKETS, "seconds": seconds, "packets_per_s": PACKETS / seconds, "agent_rss_kib_before": before,
+    if stored + told != PACKETS:
+        raise SystemExit(f"{PACKETS} packets written, {stored} in the journal, {told} told to be missing ({reasons})")
+    return {"packets": PACKETS, "journaled": stored, "told_missing": told, "gaps": reasons, "seconds": seconds,
+            "packets_per_s": stored / seconds, "agent_rss_kib_before": before,
             "agent_rss_kib_after": after,
             "agent_time_percent": dict(sorted(found.items(), key=lambda item: -item[1])[:6])}
 
 
 def show(result):
-    print(f"{result['packets']} packets of one bot into the journal in {result['seconds']:.2f} s: "
+    if result["told_missing"]:
+        # More at once than the bot's log keeps for an agent that is behind.
+        print(f"{result['packets']} packets written, {result['told_missing']} of them rotated away before they were read, "
+              f"each told by gaps ({', '.join(result['gaps'])})")
+    print(f"{result['journaled']} packets of one bot into the journal in {result['seconds']:.2f} s: "
           f"{result['packets_per_s']:.0f} a second; agent RSS {result['agent_rss_kib_before']} KiB before, "
           f"{result['agent_rss_kib_after']} KiB after")
     for name, share in result["agent_time_percent"].items():

@@ -78,6 +78,11 @@ struct NodeDiskFullTests {
         let full = try await status(disk, agent, state)
         #expect(full["link"]["state"] == "connected" && full["link"]["session_epoch"] == session, "\(full)")
         #expect((full["disk"]["available_bytes"].int ?? 1) < 65_536, "\(full)")
+        #expect(full["problems"].array.map { $0["code"] } == ["disk_full"], "\(full)")
+        let troubled = try await agentFact(api, node, state: "impaired", agent)
+        let advice = try #require(troubled["reason"].string)
+        #expect(advice.contains("The disk of \(state) is full") && advice.contains("Free space there"), "\(advice)")
+        #expect(try await api.get("/api/nodes/\(node)")["health"] == "online")
         let during = try await story.say("during")
 
         try FileManager.default.removeItem(at: filler)
@@ -97,6 +102,8 @@ struct NodeDiskFullTests {
         #expect(!missing.isEmpty, "nothing was lost, so nothing was tested")
         #expect(packets.contains { $0["gap"]["reason"] == "disk_full" })
 
+        let well = try await agentFact(api, node, state: "running", agent)
+        #expect(try #require(well["since"].string) <= (try #require(troubled["since"].string)), "online all the time")
         let after = try await api.get("/api/bots/\(bot)")
         #expect(after["pid"].int == pid && after["launch_id"] == launch, "the bot was started anew: \(after)")
         #expect(after["problems"].array.contains { $0["code"] == "output_lost" }, "\(after)")
@@ -141,6 +148,25 @@ struct NodeDiskFullTests {
             "disk full: \(last) packets emitted, \(numbers.count) stored, \(missing.count) told to be missing; \(outcome["state"])"
         )
         try await story.end()
+    }
+
+    @Test("A state directory on a read-only file system is told on the node, with what to do")
+    func readOnly() async throws {
+        let bench = try Workbench()
+        let disk = try TinyDisk(in: bench.folder, options: "ro,size=1m")
+        let told = try disk.start("edge-agent", ["status", "--json", "--state-dir", disk.mountPoint.path])
+        #expect(try await told.exit() == 4)
+        let problem = try JSON(parsing: told.text)["problems"].array.first
+        #expect(problem?["code"] == "disk_read_only", "\(told.text)")
+        #expect(problem?["message"].string?.contains("mount it writable again") == true, "\(told.text)")
+    }
+
+    /// The agent as the node's document shows it, once it is in this state.
+    private func agentFact(_ api: API, _ node: String, state: String, _ agent: Program) async throws -> JSON {
+        try await eventually("the node's agent is \(state)", or: { agent.text }) {
+            let fact = try await api.get("/api/nodes/\(node)")["agent"]
+            return fact["state"] == .string(state) ? fact : nil
+        }
     }
 
     /// As `edge-agent status` tells it on the node.

@@ -13,7 +13,7 @@ import Testing
         let named = document.matches(of: /`([A-Z][A-Za-z]+Tests)\/([A-Za-z]+)`/).map { ($0.output.1, $0.output.2) }
         #expect(named.count > 40)
         for (suite, function) in named {
-            let isEndToEnd = ["BotErrorsTests", "LostJournalTests", "NodeDiskFullTests"].contains(suite)
+            let isEndToEnd = ["BotErrorsTests", "LostJournalTests", "NodeDiskFullTests", "UpgradeTests"].contains(suite)
             let folder = isEndToEnd ? "EndToEndTests" : "EdgeAgentTests/Runtime"
             let source = try text("Tests/\(folder)/\(suite).swift")
             #expect(source.contains("func \(function)("), "\(suite)/\(function) is named and not there")

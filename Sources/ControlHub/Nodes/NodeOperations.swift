@@ -194,18 +194,41 @@ struct NodeOperations: Sendable {
 
     /// Takes a heartbeat; one from a replaced session is ignored. Never waits for the disk.
     func heartbeat(_ node: NodeID, epoch: UInt64, _ heartbeat: WireHeartbeat, at date: Date) async {
-        let (isCurrent, transition) = registry.heartbeat(node, epoch: epoch, heartbeat, now: clock.now(), at: date)
+        let (isCurrent, hasNews, transition) = registry.heartbeat(
+            node,
+            epoch: epoch,
+            heartbeat,
+            now: clock.now(),
+            at: date
+        )
         guard isCurrent else { return }
         publish(transition)
+        if hasNews { publishProblems(node, heartbeat.resources, at: date) }
         guard heartbeat.hasResources else { return }
         publishResources(node, heartbeat.resources, roundTripMicroseconds: heartbeat.linkRttUs, at: date)
     }
 
     /// Takes figures that came between two heartbeats; from a replaced session they are ignored.
     func telemetry(_ node: NodeID, epoch: UInt64, _ telemetry: WireTelemetry, at date: Date) async {
-        guard registry.telemetry(node, epoch: epoch, telemetry) else { return }
+        let (isCurrent, hasNews) = registry.telemetry(node, epoch: epoch, telemetry, at: date)
+        guard isCurrent else { return }
+        if hasNews { publishProblems(node, telemetry.resources, at: date) }
         let trip = UInt64(max(0, registry.live(node)?.linkRTTMicroseconds ?? 0))
         publishResources(node, telemetry.resources, roundTripMicroseconds: trip, at: date)
+    }
+
+    /// Tells listeners that the agent is troubled, or that it is no more.
+    private func publishProblems(_ node: NodeID, _ resources: WireNodeResources, at date: Date) {
+        let isTroubled = !resources.problems.isEmpty
+        events.publish(
+            "node.updated",
+            at: date,
+            .object([
+                "change": .string("agent"), "node_id": .string(node.rawValue),
+                "state": .string(isTroubled ? "impaired" : "running"),
+                "reason": .string(resources.problems.map(\.message).joined(separator: " ")),
+            ])
+        )
     }
 
     private func publishResources(

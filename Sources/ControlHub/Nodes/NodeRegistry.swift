@@ -28,6 +28,8 @@ final class NodeRegistry: Sendable {
         /// The node's own; nil where the hub's hold.
         var thresholds: HealthThresholds?
         var resources: WireNodeResources?
+        /// Since when the agent has said that something keeps it from doing all it should, or that nothing does.
+        var problemsSince: Date?
         var botUsage: [WireBotUsage] = []
         var linkRTTMicroseconds: Int64?
         var clockOffsetMilliseconds: Int64?
@@ -263,24 +265,23 @@ final class NodeRegistry: Sendable {
         }
     }
 
-    /// A heartbeat came; false when it is from a session that has been replaced.
+    /// A heartbeat came.
+    ///
+    /// - Returns: false when it is from a session that has been replaced; whether what troubles the agent is news.
     func heartbeat(
         _ node: NodeID,
         epoch: UInt64,
         _ heartbeat: WireHeartbeat,
         now: ContinuousClock.Instant,
         at date: Date
-    ) -> (isCurrent: Bool, transition: Transition?) {
+    ) -> (isCurrent: Bool, hasNews: Bool, transition: Transition?) {
         state.withLock { state in
-            guard var live = state[node], live.epoch == epoch, live.isConnected else { return (false, nil) }
+            guard var live = state[node], live.epoch == epoch, live.isConnected else { return (false, false, nil) }
             heartbeats.withLock { $0 += 1 }
             live.heardAt = now
             live.lastSeenAt = date
             // Without figures the ones before still hold: the hub may want them more rarely than heartbeats.
-            if heartbeat.hasResources {
-                live.resources = heartbeat.resources
-                live.botUsage = heartbeat.bots
-            }
+            let hasNews = heartbeat.hasResources && live.take(heartbeat.resources, heartbeat.bots, at: date)
             if heartbeat.linkRttUs > 0 { live.linkRTTMicroseconds = Int64(clamping: heartbeat.linkRttUs) }
             if heartbeat.sentAtUnixMs > 0 {
                 let halfTrip = (live.linkRTTMicroseconds ?? 0) / 2000
@@ -288,21 +289,27 @@ final class NodeRegistry: Sendable {
                     Int64(clamping: heartbeat.sentAtUnixMs) - (date.unixMilliseconds - halfTrip)
             }
             live.isDirty = true
-            return (true, settle(&state, node, live, now: now, date: date))
+            return (true, hasNews, settle(&state, node, live, now: now, date: date))
         }
     }
 
-    /// Figures came, between two heartbeats or because they were asked for; false when from a session that was replaced.
-    func telemetry(_ node: NodeID, epoch: UInt64, _ telemetry: WireTelemetry) -> Bool {
+    /// Figures came, between two heartbeats or because they were asked for.
+    ///
+    /// - Returns: as `heartbeat`.
+    func telemetry(
+        _ node: NodeID,
+        epoch: UInt64,
+        _ telemetry: WireTelemetry,
+        at date: Date
+    ) -> (isCurrent: Bool, hasNews: Bool) {
         state.withLock { state in
             guard var live = state[node], live.epoch == epoch, live.isConnected, telemetry.hasResources else {
-                return false
+                return (false, false)
             }
-            live.resources = telemetry.resources
-            live.botUsage = telemetry.bots
+            let hasNews = live.take(telemetry.resources, telemetry.bots, at: date)
             live.isDirty = true
             state[node] = live
-            return true
+            return (true, hasNews)
         }
     }
 
@@ -376,5 +383,18 @@ final class NodeRegistry: Sendable {
         state[node] = live
         guard before != verdict.state else { return nil }
         return Transition(node: node, from: before, to: verdict.state, reason: verdict.reason, at: date)
+    }
+}
+
+extension NodeRegistry.Live {
+    /// Takes over figures.
+    ///
+    /// - Returns: whether what troubles the agent is something else than before.
+    fileprivate mutating func take(_ figures: WireNodeResources, _ usage: [WireBotUsage], at date: Date) -> Bool {
+        let (before, after) = ((resources?.problems ?? []).map(\.code), figures.problems.map(\.code))
+        if before.isEmpty != after.isEmpty { problemsSince = date }
+        resources = figures
+        botUsage = usage
+        return before != after
     }
 }

@@ -8,13 +8,25 @@ struct HubEvent: Sendable {
     /// `node.updated`, `bot.updated`, `message.updated`, `command.updated`, `packet`, ...
     let type: String
     let at: Date
-    let data: JSONValue
+    /// What is told, as JSON text: thousands are kept, and every listener is sent the same.
+    let json: [UInt8]
+    /// The node and the bot it is about, as far as it names them.
+    let nodeID: String?
+    let botID: String?
     /// A newer event of the same name makes this one pointless: figures that are measured again and again.
-    var supersedes: String?
+    let supersedes: String?
 
-    /// Whether it is about this node, as far as it names one.
-    func isAbout(node: String) -> Bool { data["node_id"]?.stringValue == node }
-    func isAbout(bot: String) -> Bool { data["bot_id"]?.stringValue == bot }
+    init(sequence: UInt64, type: String, at: Date, data: JSONValue, supersedes: String?) {
+        (self.sequence, self.type, self.at, self.supersedes) = (sequence, type, at, supersedes)
+        json = data.text
+        nodeID = data["node_id"]?.stringValue
+        botID = data["bot_id"]?.stringValue
+    }
+
+    var data: JSONValue {
+        // It was made of a value; nothing else is ever stored.
+        (try? JSONDecoder().decode(JSONValue.self, from: Data(json))) ?? .null
+    }
 }
 
 /// The last events of this run, for any number of listeners.
@@ -30,8 +42,10 @@ final class EventFeed: Sendable {
         var events: [HubEvent]
     }
 
-    /// Enough for a browser that was away for a minute on a hub with 2,000 nodes; about 1 KB each.
+    /// Enough for a browser that was away for a minute on a hub with 2,000 nodes; about half a kilobyte each.
     static let capacity = 5000
+    /// How many more gather before the oldest are dropped, all at once.
+    static let slack = 500
     /// Most events handed out at once, so that one listener is written to in bounded pieces.
     static let batchLimit = 100
 
@@ -95,7 +109,7 @@ final class EventFeed: Sendable {
             if let supersedes { state.newestByName[supersedes] = event.sequence }
             // One array that is tidied in bulk: cheaper than shifting it for each event.
             state.ring.append(event)
-            if state.ring.count >= Self.capacity * 2 { state.tidy() }
+            if state.ring.count >= Self.capacity + Self.slack { state.tidy() }
             return Array(state.listeners.values)
         }
         for listener in listeners {

@@ -34,7 +34,10 @@ struct AgentAssembly: Sendable {
         let telemetry = TelemetryFeed(
             sampler: TelemetrySampler(logger: logger),
             roots: { await bots.processRoots() },
-            measured: { await bots.measuredUsages() }
+            measured: { await bots.measuredUsages() },
+            problems: {
+                NodeProblems.find(stateDirectory: directory.path, journalFailure: await bots.journalFailure())
+            }
         )
         let workspaces = WorkspaceService(
             files: WorkspaceFiles(

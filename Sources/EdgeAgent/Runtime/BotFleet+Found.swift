@@ -7,8 +7,11 @@ extension BotRecord {
         "its record was lost with the agent's journal, so it is not started again by itself; start it from the hub"
 }
 
-/// Bots that no record tells of, because the journal was damaged or removed: their files do.
+/// Bots that no record tells of, because the journal was damaged or removed: their files do, or what runs them.
 extension BotFleet {
+    /// Between two tries to ask what cannot be asked just now, such as a container engine that does not run.
+    private static let strayPauses: ClosedRange<Duration> = .seconds(5)...(.seconds(600))
+
     /// Takes up what runs, so that it can be talked to, watched and stopped and is not started a second time. What does
     /// not run is told, and left for the hub to start: what its placement asked for is not known any more.
     func takeUpFound() async {
@@ -17,15 +20,41 @@ extension BotFleet {
                 await takeUp(remains, backend)
             }
         }
+        for backend in backends.all where await !takeUpStrays(backend) {
+            perform { fleet in await fleet.keepLookingForStrays(backend) }
+        }
+    }
+
+    /// Takes up what has no files, either.
+    ///
+    /// - Returns: whether the backend could tell.
+    private func takeUpStrays(_ backend: any EdgeRuntimeBackend) async -> Bool {
+        guard let found = try? await backend.strays() else { return false }
+        for remains in found {
+            await exclusively(remains.botID) {
+                guard bots[remains.botID] == nil else { return }
+                await takeUp(remains, backend)
+            }
+        }
+        return true
+    }
+
+    private func keepLookingForStrays(_ backend: any EdgeRuntimeBackend) async {
+        var pause = Self.strayPauses.lowerBound
+        while (try? await clock.sleep(for: pause)) != nil {
+            if await takeUpStrays(backend) { return }
+            pause = min(pause * 2, Self.strayPauses.upperBound)
+        }
     }
 
     private func takeUp(_ remains: LaunchRemains, _ backend: any EdgeRuntimeBackend) async {
         let botID = remains.botID
         guard let directory = try? backend.logs(botID: botID) else { return }
-        let handle = await backend.adopt(botID: botID)
         do {
             let known = try await journal.logCursor(botID)
+            // Before it is adopted: what its backend brings into the log from then on was certainly not taken.
             let told = Self.replay(directory, through: known > 0 ? known : .max)
+            let handle = await backend.adopt(botID: botID)
             var record = told.record
             record.name = remains.name
             record.profile = remains.profile

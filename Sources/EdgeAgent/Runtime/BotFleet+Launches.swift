@@ -241,7 +241,7 @@ extension BotFleet {
                     "Packets cannot be stored; they stay in the bot's log until they can.",
                     metadata: ["bot_id": "\(bot.botID)", "reason": "\(error)"]
                 )
-                tell(bot, storageProblem: "its packets wait in its log until they can be stored: \(error)")
+                tell(bot, storageProblem: "\(error)")
                 // Cancelled: the loop ends by its condition.
                 try? await clock.sleep(for: timing.journalRetry)
             }

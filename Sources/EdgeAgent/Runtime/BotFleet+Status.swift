@@ -87,11 +87,18 @@ extension BotFleet {
         return directory
     }
 
+    /// Why packets cannot be stored just now; nil where they can.
+    func journalFailure() -> String? { bots.values.lazy.compactMap(\.storageProblem).first }
+
+    private func storageNote(_ bot: Bot) -> String? {
+        bot.storageProblem.map { "its packets wait in its log until they can be stored: \($0)" }
+    }
+
     func status(_ bot: Bot) -> WireBotStatus {
         var status = WireBotStatus()
         status.botID = bot.botID
         status.phase = bot.phase
-        status.reason = [bot.reason, note(bot), bot.storageProblem].compactMap { $0 }.filter { !$0.isEmpty }.joined(
+        status.reason = [bot.reason, note(bot), storageNote(bot)].compactMap { $0 }.filter { !$0.isEmpty }.joined(
             separator: "; "
         )
         status.sinceUnixMs = bot.sinceUnixMilliseconds

@@ -77,7 +77,7 @@ actor BotFleet {
         var isReady = false
         /// Why the agent itself ends the running launch, in words that follow "it".
         var livenessProblem: String?
-        /// Why what it says cannot be kept just now; in words.
+        /// Why what it says cannot be kept just now; the journal's own words.
         var storageProblem: String?
         /// In backoff: when it is started again.
         var nextStartUnixMilliseconds: UInt64 = 0

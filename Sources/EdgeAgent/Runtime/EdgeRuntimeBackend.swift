@@ -34,6 +34,11 @@ protocol EdgeRuntimeBackend: Sendable {
     /// The bots this machine holds by the files of their last launch, whether or not anybody knows of them.
     func leftovers() async -> [LaunchRemains]
 
+    /// The launches whose files may be gone, by what carries them out itself.
+    ///
+    /// - Throws: where that cannot be told just now.
+    func strays() async throws(RuntimeError) -> [LaunchRemains]
+
     /// The launch that still runs, or nil.
     func adopt(botID: String) async -> LaunchHandle?
 
@@ -87,7 +92,7 @@ protocol EdgeRuntimeBackend: Sendable {
 extension EdgeRuntimeBackend {
     var notes: LaunchNotes? { nil }
 
-    func leftovers() async -> [LaunchRemains] { [] }
+    func strays() async throws(RuntimeError) -> [LaunchRemains] { [] }
 
     func provision(botID: String, profile: RuntimeProfile) async throws(RuntimeError) {}
 
@@ -114,7 +119,7 @@ struct LaunchRequest: Sendable {
     var placementEpoch: UInt64 = 0
 }
 
-/// What the files of a bot's last launch say about it.
+/// What is known of a bot's last launch without any record of the bot.
 struct LaunchRemains: Sendable {
     var botID: String
     var name: String
@@ -122,6 +127,19 @@ struct LaunchRemains: Sendable {
     var placementEpoch: UInt64
     var launchID: String
     var chatPort: UInt16
+}
+
+extension LaunchRemains {
+    init(botID: String, _ plan: LaunchPlan) {
+        self.init(
+            botID: botID,
+            name: plan.environment["BOT_NAME", default: ""],
+            profile: plan.profile,
+            placementEpoch: plan.placementEpoch,
+            launchID: plan.launchID,
+            chatPort: UInt16(plan.environment["BOT_CHAT_PORT", default: ""]) ?? 0
+        )
+    }
 }
 
 /// One running launch. Only its backend looks inside.

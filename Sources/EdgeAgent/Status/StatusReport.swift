@@ -82,6 +82,12 @@ struct StatusReport: Codable, Sendable, Equatable {
         }
     }
 
+    struct Problem: Codable, Sendable, Equatable {
+        /// As in `NodeProblem` of the protocol.
+        var code: String
+        var message: String
+    }
+
     struct Disk: Codable, Sendable, Equatable {
         var availableBytes: UInt64
         var totalBytes: UInt64
@@ -104,6 +110,8 @@ struct StatusReport: Codable, Sendable, Equatable {
     var journal: JournalDepth?
     var journalProblem: String?
     var disk: Disk?
+    /// What keeps the agent from doing all it should.
+    var problems: [Problem]
     /// Path of the policy's file; nil: the standard rules hold.
     var policyFile: String?
 
@@ -116,6 +124,7 @@ struct StatusReport: Codable, Sendable, Equatable {
         case journal
         case journalProblem = "journal_problem"
         case disk
+        case problems
         case policyFile = "policy_file"
     }
 }

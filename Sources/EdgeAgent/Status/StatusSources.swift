@@ -49,6 +49,10 @@ struct RunningStatus: Sendable {
             node: .init(id: link.welcome?.nodeID ?? nodeID(), name: link.welcome?.nodeName ?? nodeName),
             bots: statuses.map { Self.bot($0, name: names[$0.botID] ?? "") },
             disk: DiskStatus.read(stateDirectory),
+            problems: NodeProblems.find(
+                stateDirectory: stateDirectory,
+                journalFailure: await bots.journalFailure()
+            ).map(StatusReport.Problem.init),
             policyFile: policy.current.file
         )
         do {
@@ -121,6 +125,7 @@ enum LeftStatus {
             node: identity.map { .init(id: $0.nodeID, name: $0.nodeName) },
             bots: [],
             disk: DiskStatus.read(directory.path),
+            problems: NodeProblems.find(stateDirectory: directory.path).map(StatusReport.Problem.init),
             // `try?`: one that cannot be used keeps the next agent from starting, which says why.
             policyFile: (try? PolicyFile.load(configuration.policyFile))?.file
         )
@@ -171,6 +176,12 @@ enum DiskStatus {
             }
         }
         return StatusReport.Disk(availableBytes: space.availableBytes, totalBytes: space.totalBytes, logBytes: logs)
+    }
+}
+
+extension StatusReport.Problem {
+    init(_ problem: WireNodeProblem) {
+        self.init(code: problem.code, message: problem.message)
     }
 }
 

@@ -21,6 +21,7 @@ struct StatusText {
             add("at fault", paint(fault, "1;31"))
             if !report.link.reason.isEmpty { add("reason", report.link.reason) }
         }
+        for problem in report.problems { add("problem", paint(problem.message, "1;31")) }
         add("bots", bots(report.bots))
         let width = report.bots.prefix(Self.maximumBots).map { title($0).count }.max() ?? 0
         for bot in report.bots.prefix(Self.maximumBots) { add("", self.bot(bot, width)) }

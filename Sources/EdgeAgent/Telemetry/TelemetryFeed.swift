@@ -46,19 +46,23 @@ final class TelemetryFeed: Sendable {
     private let sampler: TelemetrySampler
     private let roots: @Sendable () async -> [BotProcessRoot]
     private let measured: @Sendable () async -> [WireBotUsage]
+    private let problems: @Sendable () async -> [WireNodeProblem]
     private let pace = Mutex(TelemetryPace())
     private let changed = Signal()
 
     /// - Parameters:
     ///   - roots: the running bots' processes.
     ///   - measured: the use of bots whose processes cannot be seen from here.
+    ///   - problems: what keeps the agent from doing all it should.
     init(
         sampler: TelemetrySampler,
         roots: @escaping @Sendable () async -> [BotProcessRoot],
-        measured: @escaping @Sendable () async -> [WireBotUsage] = { [] }
+        measured: @escaping @Sendable () async -> [WireBotUsage] = { [] },
+        problems: @escaping @Sendable () async -> [WireNodeProblem] = { [] }
     ) {
         self.sampler = sampler
         self.measured = measured
+        self.problems = problems
         self.roots = roots
     }
 
@@ -92,6 +96,7 @@ final class TelemetryFeed: Sendable {
     func sample() async -> TelemetrySample {
         var sample = await sampler.sample(bots: await roots())
         sample.bots += await measured()
+        sample.resources.problems = await problems()
         return sample
     }
 

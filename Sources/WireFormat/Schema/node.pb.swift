@@ -834,11 +834,33 @@ public nonisolated struct WireNodeResources: @unchecked Sendable {
     set {_uniqueStorage()._agentCpuSecondsTotal = newValue}
   }
 
+  /// What keeps the agent from doing all it should; empty while all is well.
+  public var problems: [WireNodeProblem] {
+    get {_storage._problems}
+    set {_uniqueStorage()._problems = newValue}
+  }
+
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
   public init() {}
 
   fileprivate var _storage = _StorageClass.defaultInstance
+}
+
+public nonisolated struct WireNodeProblem: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  /// "disk_full", "disk_read_only", "journal_failing"
+  public var code: String = String()
+
+  /// What is wrong, with what, and what to do.
+  public var message: String = String()
+
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  public init() {}
 }
 
 public nonisolated struct WireTemperature: Sendable {
@@ -3922,7 +3944,7 @@ nonisolated extension WireHeartbeatAck: SwiftProtobuf.Message, SwiftProtobuf._Me
 
 nonisolated extension WireNodeResources: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".NodeResources"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}cpu_count\0\u{3}cpu_percent\0\u{3}load_1m\0\u{3}load_5m\0\u{3}load_15m\0\u{3}memory_total_bytes\0\u{3}memory_available_bytes\0\u{3}swap_total_bytes\0\u{3}swap_free_bytes\0\u{1}disks\0\u{3}network_received_bytes_total\0\u{3}network_transmitted_bytes_total\0\u{3}boot_time_unix_ms\0\u{3}cpu_times\0\u{3}agent_rss_bytes\0\u{3}memory_limit_bytes\0\u{3}cpu_limit_cores\0\u{1}temperatures\0\u{3}sampled_at_unix_ms\0\u{3}agent_cpu_seconds_total\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}cpu_count\0\u{3}cpu_percent\0\u{3}load_1m\0\u{3}load_5m\0\u{3}load_15m\0\u{3}memory_total_bytes\0\u{3}memory_available_bytes\0\u{3}swap_total_bytes\0\u{3}swap_free_bytes\0\u{1}disks\0\u{3}network_received_bytes_total\0\u{3}network_transmitted_bytes_total\0\u{3}boot_time_unix_ms\0\u{3}cpu_times\0\u{3}agent_rss_bytes\0\u{3}memory_limit_bytes\0\u{3}cpu_limit_cores\0\u{1}temperatures\0\u{3}sampled_at_unix_ms\0\u{3}agent_cpu_seconds_total\0\u{1}problems\0")
 
   fileprivate class _StorageClass {
     var _cpuCount: UInt32 = 0
@@ -3945,6 +3967,7 @@ nonisolated extension WireNodeResources: SwiftProtobuf.Message, SwiftProtobuf._M
     var _temperatures: [WireTemperature] = []
     var _sampledAtUnixMs: UInt64 = 0
     var _agentCpuSecondsTotal: Double = 0
+    var _problems: [WireNodeProblem] = []
 
       // This property is used as the initial default value for new instances of the type.
       // The type itself is protecting the reference to its storage via CoW semantics.
@@ -3975,6 +3998,7 @@ nonisolated extension WireNodeResources: SwiftProtobuf.Message, SwiftProtobuf._M
       _temperatures = source._temperatures
       _sampledAtUnixMs = source._sampledAtUnixMs
       _agentCpuSecondsTotal = source._agentCpuSecondsTotal
+      _problems = source._problems
     }
   }
 
@@ -4013,6 +4037,7 @@ nonisolated extension WireNodeResources: SwiftProtobuf.Message, SwiftProtobuf._M
         case 18: try { try decoder.decodeRepeatedMessageField(value: &_storage._temperatures) }()
         case 19: try { try decoder.decodeSingularUInt64Field(value: &_storage._sampledAtUnixMs) }()
         case 20: try { try decoder.decodeSingularDoubleField(value: &_storage._agentCpuSecondsTotal) }()
+        case 21: try { try decoder.decodeRepeatedMessageField(value: &_storage._problems) }()
         default: break
         }
       }
@@ -4085,6 +4110,9 @@ nonisolated extension WireNodeResources: SwiftProtobuf.Message, SwiftProtobuf._M
       if _storage._agentCpuSecondsTotal.bitPattern != 0 {
         try visitor.visitSingularDoubleField(value: _storage._agentCpuSecondsTotal, fieldNumber: 20)
       }
+      if !_storage._problems.isEmpty {
+        try visitor.visitRepeatedMessageField(value: _storage._problems, fieldNumber: 21)
+      }
     }
     try unknownFields.traverse(visitor: &visitor)
   }
@@ -4114,10 +4142,46 @@ nonisolated extension WireNodeResources: SwiftProtobuf.Message, SwiftProtobuf._M
         if _storage._temperatures != rhs_storage._temperatures {return false}
         if _storage._sampledAtUnixMs != rhs_storage._sampledAtUnixMs {return false}
         if _storage._agentCpuSecondsTotal != rhs_storage._agentCpuSecondsTotal {return false}
+        if _storage._problems != rhs_storage._problems {return false}
         return true
       }
       if !storagesAreEqual {return false}
     }
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension WireNodeProblem: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  public static let protoMessageName: String = _protobuf_package + ".NodeProblem"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}code\0\u{1}message\0")
+
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularStringField(value: &self.code) }()
+      case 2: try { try decoder.decodeSingularStringField(value: &self.message) }()
+      default: break
+      }
+    }
+  }
+
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if !self.code.isEmpty {
+      try visitor.visitSingularStringField(value: self.code, fieldNumber: 1)
+    }
+    if !self.message.isEmpty {
+      try visitor.visitSingularStringField(value: self.message, fieldNumber: 2)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  public static func ==(lhs: WireNodeProblem, rhs: WireNodeProblem) -> Bool {
+    if lhs.code != rhs.code {return false}
+    if lhs.message != rhs.message {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }

@@ -221,6 +221,35 @@ struct APITests {
         }
     }
 
+    @Test("says of an agent that something keeps it from its work what that is, since when, and when it is over")
+    func impairedAgent() async throws {
+        let hub = try TestHub()
+        let token = try await hub.token(.viewer)
+        let node = try await hub.parts.nodes.create(name: "n", by: .hub).id
+        let session = try await hub.parts.nodes.openSession(node, hello: WireHello(), remoteAddress: "::1", at: hub.now)
+        let full = WireNodeProblem.with { ($0.code, $0.message) = ("disk_full", "The disk of /s is full.") }
+        try await hub.api { api in
+            func tell(_ problems: [WireNodeProblem], after seconds: Double) async throws -> JSONValue? {
+                var heartbeat = WireHeartbeat()
+                heartbeat.resources.problems = problems
+                let date = hub.now.addingTimeInterval(seconds)
+                await hub.parts.nodes.heartbeat(node, epoch: session.epoch, heartbeat, at: date)
+                return try await api.send(.get, "/api/nodes/\(node)", token: token)["agent"]
+            }
+            #expect(try await tell([], after: 0)?["state"] == .string("running"))
+            for seconds in [1.0, 2.0] {
+                let troubled = try await tell([full], after: seconds)
+                #expect(troubled?["state"] == .string("impaired"))
+                #expect(troubled?["reason"] == .string("The disk of /s is full."))
+                #expect(troubled?["since"] == .string("2026-01-01T00:00:01.000Z"))
+            }
+            #expect(try await tell([], after: 3)?["state"] == .string("running"))
+        }
+        let told = hub.parts.events.history(before: nil, limit: 100) { $0.nodeID == node.rawValue }
+            .map(\.data).filter { $0["change"] == .string("agent") }.map { $0["state"]?.stringValue }
+        #expect(told == ["running", "impaired"], "newest first, and told once")
+    }
+
     @Test("reads a log by page, and says when the node is offline")
     func logs() async throws {
         let hub = try TestHub()

@@ -27,11 +27,11 @@ struct EventFeedTests {
 
     @Test("tells a reader that fell behind how many it missed")
     func missed() {
-        let feed = feed(EventFeed.capacity * 2 + 500)
+        let feed = feed(EventFeed.capacity + EventFeed.slack * 3 / 2)
         var cursor: UInt64 = 10
         let batch = feed.read(after: &cursor)
-        #expect(batch.missed == UInt64(EventFeed.capacity - 10), "tidied once, when it was twice as long")
-        #expect(batch.events.first?.sequence == UInt64(EventFeed.capacity + 1))
+        #expect(batch.missed == UInt64(EventFeed.slack - 10), "tidied once, when it was too long by the slack")
+        #expect(batch.events.first?.sequence == UInt64(EventFeed.slack + 1))
     }
 
     @Test("keeps only the newest of figures that are measured again and again, however many there are")
@@ -49,6 +49,31 @@ struct EventFeedTests {
         #expect(cursor == feed.newest)
         let history = feed.history(before: nil, limit: 2) { $0.type == "figure" }
         #expect(history.map(\.sequence) == [feed.newest, feed.newest - 1])
+    }
+
+    @Test("hands out what was published, whatever it holds, with the time beside it")
+    func texts() async throws {
+        let values: [JSONValue] = [
+            .object([
+                "text": .string("a \"quoted\" \\ line\nwith \u{1} and \u{1F600} é"), "none": .null, "yes": .bool(true),
+                "list": .array([.integer(.min), .number(0.25), .number(3), .object([:])]), "": .string(""),
+            ]),
+            .object([:]), .array([]), .integer(7), .string("x"),
+        ]
+        let feed = EventFeed(run: "run")
+        let reader = EventReader(feed: feed, lastEventID: nil)
+        for value in values { feed.publish("test", at: TestHub.start, value) }
+        var cursor: UInt64 = 0
+        let kept = feed.read(after: &cursor).events.map(\.data)
+        // A whole number has one text, and is read as an integer.
+        #expect(kept.dropFirst() == values.dropFirst())
+        #expect(kept.first?["text"] == values[0]["text"] && kept.first?["none"] == .null)
+        #expect(kept.first?["list"] == .array([.integer(.min), .number(0.25), .integer(3), .object([:])]))
+        let sent = try #require(try await reader.next()).map { try JSONDecoder().decode(JSONValue.self, from: $0.data) }
+        #expect(sent.first?["at"] == .string("2026-01-01T00:00:00.000Z") && sent.first?["yes"] == .bool(true))
+        #expect(sent.last == .string("x"))
+        feed.publish("test", at: TestHub.start, .object(["never": .number(.nan)]))
+        #expect(feed.read(after: &cursor).events.first?.data["never"] == .null)
     }
 
     @Test("resumes after an id of this run and of no other")

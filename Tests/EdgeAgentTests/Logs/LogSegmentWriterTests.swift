@@ -38,6 +38,34 @@ import Testing
         #expect(reader.read(from: 0).missingBytes == segments[0].start)
     }
 
+    @Test("What was written too long ago goes by whole segments, is told as a hole, and nothing younger goes with it")
+    func keepsAge() throws {
+        let bench = try BotWorkbench()
+        defer { bench.cleanUp() }
+        try Files.makeDirectory(bench.logs("a"), mode: 0o700)
+        var limits = LogSegmentWriter.Limits(segmentBytes: 100, segmentCount: 100)
+        var writer = LogSegmentWriter(directory: bench.logs("a"), limits: limits)
+        for number in 0..<20 { writer.append(PacketIngestModelTests.record(.stdout, "line \(number)"), count: 1) }
+        let before = LogSegments.list(bench.logs("a"))
+        #expect(before.count > 6)
+        for (index, segment) in before.enumerated() {
+            // The first four were written an hour ago, the others half a minute ago.
+            let ago = time_t(index < 4 ? 3_600 : 30)
+            var times = [timespec(tv_sec: time(nil) - ago, tv_nsec: 0), timespec(tv_sec: time(nil) - ago, tv_nsec: 0)]
+            #expect(utimensat(AT_FDCWD, segment.path, &times, 0) == 0)
+        }
+        writer.expire()
+        #expect(LogSegments.list(bench.logs("a")).count == before.count, "without a limit nothing grows too old")
+        limits.maximumAgeSeconds = 600
+        writer = LogSegmentWriter(directory: bench.logs("a"), limits: limits)
+        writer.expire()
+        #expect(LogSegments.list(bench.logs("a")).map(\.start) == before.dropFirst(4).map(\.start))
+        var reader = LogReader(directory: bench.logs("a"))
+        #expect(reader.read(from: 0).missingBytes == before[4].start)
+        writer.append(PacketIngestModelTests.record(.stdout, "next"), count: 1)
+        #expect(bench.records().last?.string == "next" && bench.records().last?.endOffset == writer.endOffset)
+    }
+
     @Test(
         "A timestamp is read as it was written",
         arguments: [0, 951_782_399, 951_868_800, 1_769_860_800, 4_102_444_799]

@@ -277,9 +277,15 @@ struct BotFleetEndingsTests {
     func keepsExitStatus() async throws {
         let bench = try BotWorkbench()
         defer { bench.cleanUp() }
-        // Nothing can be appended to the log any more, as if the disk were full: its directory is gone.
-        let script = "rm -rf .agent/logs; exit 9"
-        try await withBot(script, bench: bench, profile: { $0.restart = .never }) { fleet, _, _ in
+        // Nothing can be appended to the log any more, as if the disk were full: each record begins a file, and the
+        // directory is gone.
+        let script = "while [ ! -e go ]; do sleep 0.02; done; rm -rf .agent/logs; exit 9"
+        let profile: (inout RuntimeProfile) -> Void = {
+            $0.restart = .never
+            $0.logLimits.segmentBytes = 1
+        }
+        try await withBot(script, bench: bench, profile: profile) { fleet, _, _ in
+            try Files.replace(bench.directory("a") + "/go", with: [], mode: 0o600)
             let status = try await eventually(fleet) { $0.phase == .failed }
             #expect(status.lastExit.code == 9 && !status.lastExit.lost)
             #expect(status.reason.contains("status 9"))

@@ -78,7 +78,7 @@ final class HubNodeSession {
             }
         case .session(.heartbeat(let heartbeat, _)):
             guard let epoch else { return }
-            let (isCurrent, _) = hub.registry.heartbeat(
+            let (isCurrent, _, _) = hub.registry.heartbeat(
                 NodeID(rawValue: node),
                 epoch: epoch,
                 heartbeat,

@@ -15,8 +15,8 @@ struct EventRoutes {
 
         func isWanted(_ event: HubEvent) -> Bool {
             if !types.isEmpty, !types.contains(event.type) { return false }
-            if let node, !event.isAbout(node: node) { return false }
-            if let bot, !event.isAbout(bot: bot) { return false }
+            if let node, event.nodeID != node { return false }
+            if let bot, event.botID != bot { return false }
             return true
         }
     }
@@ -123,17 +123,8 @@ final class EventReader: Sendable {
                     ServerSentEvent(id: nil, name: "missed", data: try JSONCoding.encode(["missed": count]))
                 )
             }
-            events += try batch.events.filter(isWanted).map { event in
-                var data = event.data
-                if case .object(var members) = data {
-                    members["at"] = .string(event.at.rfc3339)
-                    data = .object(members)
-                }
-                return ServerSentEvent(
-                    id: feed.eventID(event.sequence),
-                    name: event.type,
-                    data: try JSONCoding.encode(data)
-                )
+            events += batch.events.filter(isWanted).map { event in
+                ServerSentEvent(id: feed.eventID(event.sequence), name: event.type, data: Self.timed(event))
             }
             if !events.isEmpty { return events }
             guard isAtEnd else { continue }
@@ -145,5 +136,11 @@ final class EventReader: Sendable {
             }
             if isOver || Task.isCancelled { return nil }
         }
+    }
+
+    /// What is told with the time beside it.
+    private static func timed(_ event: HubEvent) -> Data {
+        guard event.json.count > 2, event.json.last == UInt8(ascii: "}") else { return Data(event.json) }
+        return Data(event.json.dropLast() + #","at":"\#(event.at.rfc3339)"}"#.utf8)
     }
 }

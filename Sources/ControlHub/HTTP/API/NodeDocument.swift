@@ -204,7 +204,14 @@ struct NodeDocument: Codable, APIDocument {
         if let revokedAt = node.revokedAt {
             return Fact(state: "revoked", reason: "An operator revoked this node. Pair it again.", since: revokedAt)
         }
+        let problems = live.isConnected ? live.resources?.problems ?? [] : []
         switch live.health {
+        case .online where !problems.isEmpty:
+            return Fact(
+                state: "impaired",
+                reason: problems.map(\.message).joined(separator: " "),
+                since: live.problemsSince ?? live.healthSince
+            )
         case .online: return Fact(state: "running", reason: "Heartbeats arrive.", since: live.healthSince)
         case .degraded where live.isConnected, .offline where live.isConnected:
             return Fact(state: "silent", reason: live.healthReason, since: live.healthSince)

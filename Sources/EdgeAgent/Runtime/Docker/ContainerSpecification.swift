@@ -132,6 +132,9 @@ enum ContainerLabels {
     static let instance = "edge-agent.instance"
     static let bot = "edge-agent.bot-id"
     static let launch = "edge-agent.launch-id"
+    /// For an agent that has lost its records.
+    static let profile = "edge-agent.profile"
+    static let epoch = "edge-agent.placement-epoch"
 }
 
 extension ContainerSpecification {
@@ -161,7 +164,8 @@ extension ContainerSpecification {
         self.user = user
         labels = [
             ContainerLabels.instance: instance, ContainerLabels.bot: request.botID,
-            ContainerLabels.launch: request.launchID,
+            ContainerLabels.launch: request.launchID, ContainerLabels.profile: profile.name,
+            ContainerLabels.epoch: String(request.placementEpoch),
         ]
         var mounts = [
             Mount(source: home, target: ContainerPaths.home, isReadOnly: false),

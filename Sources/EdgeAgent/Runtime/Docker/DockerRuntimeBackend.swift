@@ -10,14 +10,14 @@ actor DockerRuntimeBackend: EdgeRuntimeBackend {
     /// Where Docker's socket is unless the configuration says otherwise.
     static let defaultSocket = "/var/run/docker.sock"
 
-    private let root: String
-    private let engine: EngineClient
+    let root: String
+    let engine: EngineClient
     private let chat: BotChatClient
     private let images: ImageProvider
     private let policy: PolicyRegistry
     private let inherited: [String: String]
     private let executor: QueueExecutor
-    private let instance: String
+    let instance: String
     private var followers: [String: ContainerFollower] = [:]
     private var samples: [String: (launchID: String, seconds: Double, at: ContinuousClock.Instant)] = [:]
 
@@ -231,6 +231,9 @@ actor DockerRuntimeBackend: EdgeRuntimeBackend {
         if !settings.usesHostNetwork { contract["BOT_CHAT_HOST"] = "0.0.0.0" }
         var plan = LaunchPlan()
         plan.launchID = request.launchID
+        plan.profile = request.profile.name
+        plan.placementEpoch = request.placementEpoch
+        plan.backend = kind
         plan.executable = settings.image
         plan.arguments = [settings.image] + request.profile.command.words
         plan.workingDirectory = ContainerPaths.home
@@ -266,44 +269,6 @@ actor DockerRuntimeBackend: EdgeRuntimeBackend {
         }
         // Whether it runs the follower finds out, also where the engine is away just now.
         return await follow(directory, plan, record, lock: lock, limits: [])
-    }
-
-    /// The launch whose end is not known: from the agent's own files, else from the labels of a container that runs.
-    private func unfinished(_ directory: BotDirectory) async -> (ContainerRecord, LaunchPlan)? {
-        if let record = ContainerRecord.read(directory), let plan = directory.readPlan(),
-            plan.launchID == record.launchID
-        {
-            return (record, plan)
-        }
-        guard let found = try? await containers(of: directory.botID).first(where: { $0.state == "running" }),
-            let launchID = found.labels?[ContainerLabels.launch],
-            let container = try? await engine.inspect(found.id)
-        else { return nil }
-        var plan = directory.readPlan() ?? LaunchPlan()
-        if plan.launchID != launchID {
-            plan = LaunchPlan()
-            plan.launchID = launchID
-            (plan.executable, plan.arguments) = (found.id, [found.id])
-            for variable in container.config?.env ?? [] {
-                let parts = variable.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
-                if parts.count == 2 { plan.environment[String(parts[0])] = String(parts[1]) }
-            }
-            plan.packetPrefix = plan.environment["BOT_PACKET_PREFIX", default: ""]
-        }
-        let isHost = plan.environment["BOT_CHAT_HOST"] == "127.0.0.1"
-        let record = ContainerRecord(
-            launchID: launchID,
-            name: found.id,
-            containerID: found.id,
-            logOffset: 0,
-            network: isHost ? "host" : "bridge"
-        )
-        // The directory may be gone with the rest; without the plan no message could be delivered.
-        guard (try? directory.make()) != nil,
-            (try? Files.replace(directory.launch, with: plan.encoded, mode: 0o600)) != nil,
-            (try? record.write(directory)) != nil
-        else { return nil }
-        return (record, plan)
     }
 
     func status(botID: String) async -> LaunchStatus? {
@@ -431,7 +396,7 @@ actor DockerRuntimeBackend: EdgeRuntimeBackend {
 
     // MARK: The engine
 
-    private func containers(of botID: String) async throws(RuntimeError) -> [EngineModels.Listed] {
+    func containers(of botID: String) async throws(RuntimeError) -> [EngineModels.Listed] {
         try await asking { () async throws(EngineError) in
             try await engine.containers(labels: [ContainerLabels.instance: instance, ContainerLabels.bot: botID])
         }
@@ -443,7 +408,7 @@ actor DockerRuntimeBackend: EdgeRuntimeBackend {
         }
     }
 
-    private func asking<Value: Sendable>(
+    func asking<Value: Sendable>(
         _ call: () async throws(EngineError) -> Value
     ) async throws(RuntimeError) -> Value {
         do throws(EngineError) {

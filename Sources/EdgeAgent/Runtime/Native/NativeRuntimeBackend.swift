@@ -184,16 +184,9 @@ actor NativeRuntimeBackend: EdgeRuntimeBackend {
     func leftovers() -> [LaunchRemains] {
         DirectoryNames.list(root).compactMap { name in
             guard let directory = try? BotDirectory(root: root, botID: name), let plan = directory.readPlan(),
-                access(directory.containerRecord, F_OK) != 0
+                plan.backend == kind
             else { return nil }
-            return LaunchRemains(
-                botID: name,
-                name: plan.environment["BOT_NAME", default: ""],
-                profile: plan.profile,
-                placementEpoch: plan.placementEpoch,
-                launchID: plan.launchID,
-                chatPort: UInt16(plan.environment["BOT_CHAT_PORT", default: ""]) ?? 0
-            )
+            return LaunchRemains(botID: name, plan)
         }
     }
 

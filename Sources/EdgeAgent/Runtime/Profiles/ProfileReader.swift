@@ -161,8 +161,10 @@ struct ProfileReader {
 
     private static func log(_ value: ProfileNode) throws(ProfileMistake) -> LogSegmentWriter.Limits {
         var limits = LogSegmentWriter.Limits()
-        for (key, value) in try object(value, "log", known: ["segment_size", "segments"]) {
-            if key == "segment_size" {
+        for (key, value) in try object(value, "log", known: ["max_age", "segment_size", "segments"]) {
+            if key == "max_age" {
+                limits.maximumAgeSeconds = try age(value, "log.max_age")
+            } else if key == "segment_size" {
                 // A line has up to 1 MiB.
                 let size = try bytes(value, "log.segment_size")
                 guard size >= 2 << 20, size <= 1 << 30 else {
@@ -218,6 +220,16 @@ struct ProfileReader {
             throw ProfileMistake(reason: "\"\(key)\" must be one of \(known)")
         }
         return choice
+    }
+
+    /// Whole seconds: `12h`, `30d`, `90m`; a minute to ten years.
+    private static func age(_ value: ProfileNode, _ key: String) throws(ProfileMistake) -> Int {
+        if case .text(let text) = value, let unit = text.last, let number = Int(text.dropLast()),
+            let factor = ["m": 60, "h": 3_600, "d": 86_400][unit], (1...(3_650 * 86_400 / factor)).contains(number)
+        {
+            return number * factor
+        }
+        throw ProfileMistake(reason: "\"\(key)\" must be an age such as \"90m\", \"12h\" or \"30d\", at most ten years")
     }
 
     /// `500ms`, `10s`, `5m`, or a number of seconds; up to a day.

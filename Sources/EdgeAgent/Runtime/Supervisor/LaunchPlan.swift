@@ -13,6 +13,8 @@ struct LaunchPlan: Sendable, Equatable {
     /// The profile's name and the placement's epoch, for an agent that has lost its records.
     var profile = ""
     var placementEpoch: UInt64 = 0
+    /// Of the launch; the agent alone asks.
+    var backend = BackendKind.native
     /// Absolute path of the program.
     var executable = ""
     var arguments: [String] = []
@@ -42,6 +44,7 @@ extension LaunchPlan {
         fields.add("launch_id", launchID)
         fields.add("profile", profile)
         fields.add("placement_epoch", String(placementEpoch))
+        if backend != .native { fields.add("backend", backend.rawValue) }
         fields.add("executable", executable)
         for argument in arguments { fields.add("argument", argument) }
         fields.add("directory", workingDirectory)
@@ -75,6 +78,7 @@ extension LaunchPlan {
             case "launch_id": launchID = value
             case "profile": profile = value
             case "placement_epoch": placementEpoch = UInt64(value) ?? 0
+            case "backend": backend = BackendKind(rawValue: value) ?? backend
             case "executable": executable = value
             case "argument": arguments.append(value)
             case "directory": workingDirectory = value

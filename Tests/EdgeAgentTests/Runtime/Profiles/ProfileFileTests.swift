@@ -18,7 +18,7 @@ struct ProfileFileTests {
                 "limits": {"memory": "1.5G", "cpu": 0.5, "pids": 64, "open_files": 256},
                 "restart": "on-failure", "stop": "INT 500ms, TERM 5s", "ready_timeout": "2m", "delivery": "stdin",
                 "liveness": {"interval": 10, "failures": 5, "restarts": true}, "engine": "e", "engine_version": "2",
-                "log": {"segment_size": "4M", "segments": 3}},
+                "log": {"segment_size": "4M", "segments": 3, "max_age": "30d"}},
              "quiet": {"command": ["/bin/cat", "a b"], "packets": false, "settle_time": "1s", "liveness": false}}
             """
         )
@@ -32,6 +32,7 @@ struct ProfileFileTests {
         #expect(big.liveness == LivenessCheck(interval: .seconds(10), failures: 5, restarts: true))
         #expect(big.engine == "e" && big.engineVersion == "2")
         #expect(big.logLimits.segmentBytes == 4 << 20 && big.logLimits.segmentCount == 3)
+        #expect(big.logLimits.maximumAgeSeconds == 30 * 86_400)
         let quiet = profiles[1]
         #expect(quiet.command.words == ["/bin/cat", "a b"] && !quiet.speaksPackets && quiet.liveness == nil)
         #expect(quiet.settleTime == .seconds(1) && quiet.delivery == .http)
@@ -57,6 +58,8 @@ struct ProfileFileTests {
             (#"{"x": {"command": "a", "environment": {"A": 1}}}"#, ["environment.A", "text"]),
             (#"{"x": {"command": "a", "packets": false, "ready_timeout": 1}}"#, ["ready_timeout", "settle_time"]),
             (#"{"x": {"command": "a", "log": {"segment_size": 10}}}"#, ["log.segment_size", "2M"]),
+            (#"{"x": {"command": "a", "log": {"max_age": "0d"}}}"#, ["log.max_age", "30d"]),
+            (#"{"x": {"command": "a", "log": {"max_age": 86400}}}"#, ["log.max_age", "30d"]),
         ]
     )
     func mistakes(json: String, parts: [String]) {

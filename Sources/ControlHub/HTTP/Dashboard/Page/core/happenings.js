@@ -84,6 +84,10 @@ function nodeSentence(event) {
     case 'deleted': return { tone: 'idle', text: `${name} was deleted` };
     case 'paired_again': return { tone: 'ok', text: `${name} was paired again` };
     case 'name': return { tone: 'idle', text: `A node is now called ${name}` };
+    case 'agent': return {
+      tone: event.state === 'impaired' ? 'warn' : 'ok',
+      text: event.state === 'impaired' ? `The agent of ${name} is impaired${because(event.reason)}` : `The agent of ${name} is well again`,
+    };
     case 'resources': return null;
     default: return event.change ? { tone: 'idle', text: `${name}: ${words(event.change)}` } : null;
   }

@@ -6,7 +6,7 @@ const words = {
   // Health of a node, and its three facts
   online: ['Online', 'ok'], degraded: ['Degraded', 'warn'], offline: ['Offline', 'bad'], never_seen: ['Never seen', 'idle'],
   up: ['Connected', 'ok'], down: ['Not connected', 'bad'], never: ['Not connected yet', 'idle'],
-  ok: ['OK', 'ok'], running: ['Running', 'ok'], silent: ['Silent', 'bad'], revoked: ['Revoked', 'bad'], idle: ['Idle', 'idle'],
+  ok: ['OK', 'ok'], running: ['Running', 'ok'], silent: ['Silent', 'bad'], impaired: ['Impaired', 'warn'], revoked: ['Revoked', 'bad'], idle: ['Idle', 'idle'],
   draining: ['Draining', 'warn'], quarantined: ['Quarantined', 'bad'],
   // Bots
   stopped: ['Stopped', 'idle'], starting: ['Starting', 'busy'], ready: ['Running', 'ok'], stopping: ['Stopping', 'busy'],

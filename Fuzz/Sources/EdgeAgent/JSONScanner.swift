@@ -1,0 +1,1 @@
+../../../Sources/EdgeAgent/Runtime/JSONScanner.swift
