@@ -13,8 +13,9 @@ DIST := .build/dist
 OURS := Sources Tests Benchmarks Fuzz/Package.swift Fuzz/Sources Package.swift
 ARGS ?=
 
-.PHONY: help deps build test check fmt proto demo browser-test screenshots bench-page conformance nanobot-test simulate fuzz-smoke flap kill-test bench-idle bench-link bench-memory bench-migrate bench-runtime bench-websocket soak docker-test api-test bench-telemetry clean
-.PHONY: help deps build test check fmt proto demo browser-test screenshots bench-page conformance nanobot-test simulate fuzz-smoke flap kill-test deploy-faults bench-idle bench-link bench-memory bench-runtime bench-websocket soak docker-test api-test bench-telemetry clean
+.PHONY: help deps build test check fmt proto demo browser-test screenshots bench-page conformance nanobot-test \
+    simulate fuzz-smoke flap kill-test bench-idle bench-link bench-memory bench-migrate bench-runtime \
+    bench-websocket soak docker-test api-test bench-telemetry clean deploy-faults
 
 help: ## Lists these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -31,7 +32,7 @@ test: deps ## Every test that needs no special hardware
 check: deps ## Format, repository rules, and no warning in our own code
 	swift format lint --strict --parallel --recursive $(OURS)
 	@scripts/check-warnings.sh $(BUILD_FLAGS)
-	swift test $(BUILD_FLAGS) --disable-xctest --filter TidyTests
+	swift test $(BUILD_FLAGS) --skip-build --disable-xctest --filter TidyTests
 	@scripts/check-deploy.sh
 
 fmt: ## Formats our Swift in place

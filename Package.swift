@@ -152,6 +152,7 @@ let package = Package(
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "SwiftProtobuf", package: "swift-protobuf"),
             ],
+            exclude: ["Runtime/Docker/Recordings", "Runtime/Docker/Samples"],
             swiftSettings: strict
         ),
         .testTarget(

@@ -37,6 +37,26 @@ struct CommandLineTests {
         ).text
     }
 
+    /// What bash offers for the last word of a line, by the script that the program writes.
+    private func completed(_ story: Story, _ words: String...) async throws -> [String] {
+        let line = (["control-hub"] + words).map { "'\($0)'" }.joined(separator: " ")
+        let script = """
+            source <(control-hub --generate-completion-script bash)
+            COMP_WORDS=(\(line)); COMP_CWORD=$((${#COMP_WORDS[@]} - 1)); COMP_LINE="${COMP_WORDS[*]}"; COMP_POINT=${#COMP_LINE}
+            _control-hub control-hub "${COMP_WORDS[COMP_CWORD]}" "${COMP_WORDS[COMP_CWORD - 1]}"
+            printf '%s\\n' "${COMPREPLY[@]}"
+            """
+        let done = try await run(
+            "/bin/bash",
+            ["-c", script],
+            environment: [
+                "HUB_DATA_DIR": story.hub.data.path, "PATH": "\(Program.binaries.path):/usr/bin:/bin",
+            ],
+            in: story.bench.folder
+        )
+        return done.text.split(separator: "\n").map { $0.trimmingCharacters(in: .whitespaces) }
+    }
+
     @Test("on the hub's machine: nodes, bots, commands and codes, as tables, in pipes and as JSON, without a token")
     func local() async throws {
         let story = try await Story()
@@ -48,6 +68,10 @@ struct CommandLineTests {
         #expect(table.hasPrefix("NAME     HEALTH  SINCE"), "\(table)")
         #expect(table.contains("kitchen  online  "), "\(table)")
         #expect(try await here(story, "nodes", "show", "kitchen").contains("host name\t"))
+        #expect(try await completed(story, "nodes", "show", "k") == ["kitchen"])
+        #expect(try await completed(story, "logs", "") == ["echo"])
+        #expect(try await completed(story, "nodes", "list", "--health", "off") == ["offline"])
+        #expect(try await completed(story, "bots", "cr") == ["create"])
         #expect(try json(try await here(story, "nodes", "test", "kitchen", "--json"))["ok"] == .bool(true))
         #expect(try await here(story, "nodes", "drain", "kitchen").contains("drained"))
         _ = try await here(story, "bots", "restart", "echo", expecting: 1)

@@ -86,7 +86,7 @@ struct NodeDiskFullTests {
         let during = try await story.say("during")
 
         try FileManager.default.removeItem(at: filler)
-        FileManager.default.createFile(atPath: bench.folder.appending(path: "enough").path, contents: nil)
+        try Data().write(to: bench.folder.appending(path: "enough"))
         let packets = try await eventually("the last packet is there", or: { agent.text + hub.program.text }) {
             let packets = try await story.packets()
             return packets.contains { $0["type"] == "done" } ? packets : nil

@@ -38,7 +38,7 @@ struct PacketGapTests {
         }
         let port = hub.port
         hub.program.kill()
-        FileManager.default.createFile(atPath: bench.folder.appending(path: "go").path, contents: nil)
+        try Data().write(to: bench.folder.appending(path: "go"))
         try await eventually("the bot has written everything", or: { agent.text }) {
             FileManager.default.fileExists(atPath: bench.folder.appending(path: "done").path) ? () : nil
         }

@@ -17,7 +17,7 @@ struct BotsCommand: AsyncParsableCommand {
         static let configuration = CommandConfiguration(abstract: "List the bots.")
 
         @OptionGroup var access: HubAccess
-        @Option(help: "Only those placed on this node (name or id).") var node: String?
+        @Option(help: "Only those placed on this node (name or id).", completion: Suggestions.nodes) var node: String?
 
         func run() async throws {
             try await access.withClient { client in
@@ -55,7 +55,7 @@ struct BotsCommand: AsyncParsableCommand {
 
         @OptionGroup var access: HubAccess
         @Argument(help: "The bot's name.") var name: String
-        @Option(help: "Name or id of the node.") var node: String
+        @Option(help: "Name or id of the node.", completion: Suggestions.nodes) var node: String
         @Option(help: "Runtime profile. (default: the node's only usable one)") var profile: String?
         @Option(help: "File that becomes the bot's config.json.", completion: .file()) var botConfig: String?
         @Flag(help: "Start it as well.") var start = false

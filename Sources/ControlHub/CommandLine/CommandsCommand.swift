@@ -14,8 +14,8 @@ struct CommandsCommand: AsyncParsableCommand {
         static let configuration = CommandConfiguration(abstract: "List commands, newest first.")
 
         @OptionGroup var access: HubAccess
-        @Option(help: "Only those for this node (name or id).") var node: String?
-        @Option(help: "Only those about this bot (name or id).") var bot: String?
+        @Option(help: "Only those for this node (name or id).", completion: Suggestions.nodes) var node: String?
+        @Option(help: "Only those about this bot (name or id).", completion: Suggestions.bots) var bot: String?
         @Option(help: "Only those in this state, for example queued or failed.") var state: CommandState?
         @Flag(help: "Only those that have not ended.") var open = false
         @Option(help: "At most so many.") var limit = 50

@@ -17,7 +17,7 @@ struct DeployCommand: AsyncParsableCommand {
     )
 
     @OptionGroup var target: BotArgument
-    @Option(help: "Name or id of the node. (default: where it is)") var node: String?
+    @Option(help: "Name or id of the node. (default: where it is)", completion: Suggestions.nodes) var node: String?
     @Option(help: "Runtime profile. (default: the one it has)") var profile: String?
     @Option(help: "Image, for a profile of containers.") var image: String?
     @Flag(help: "Go without a source that is away, and without the workspace there.") var force = false

@@ -14,8 +14,8 @@ struct EventsCommand: AsyncParsableCommand {
 
     @OptionGroup var access: HubAccess
     @Option(help: "Only these types, with commas between: node.updated,bot.updated,packet …") var types: String?
-    @Option(help: "Only what is about this node (name or id).") var node: String?
-    @Option(help: "Only what is about this bot (name or id).") var bot: String?
+    @Option(help: "Only what is about this node (name or id).", completion: Suggestions.nodes) var node: String?
+    @Option(help: "Only what is about this bot (name or id).", completion: Suggestions.bots) var bot: String?
     @Option(help: "Begin after the event with this id, as far as it is kept.") var after: String?
 
     func run() async throws {

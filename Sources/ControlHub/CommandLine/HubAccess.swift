@@ -102,7 +102,7 @@ struct HubAccess: ParsableArguments {
 /// A node that is named, and the hub that knows it.
 struct NodeArgument: ParsableArguments {
     @OptionGroup var access: HubAccess
-    @Argument(help: "Name or id of the node.") var node: String
+    @Argument(help: "Name or id of the node.", completion: Suggestions.nodes) var node: String
 
     /// Calls `body` with a client and the address of the node in the API.
     func withNode(_ body: (HubClient, String) async throws -> Void) async throws {
@@ -115,7 +115,7 @@ struct NodeArgument: ParsableArguments {
 /// A bot that is named, and the hub that knows it.
 struct BotArgument: ParsableArguments {
     @OptionGroup var access: HubAccess
-    @Argument(help: "Name or id of the bot.") var bot: String
+    @Argument(help: "Name or id of the bot.", completion: Suggestions.bots) var bot: String
 
     /// Calls `body` with a client and the address of the bot in the API.
     func withBot(_ body: (HubClient, String) async throws -> Void) async throws {

@@ -31,6 +31,17 @@ struct HubAccessTests {
         )
     }
 
+    @Test("is the one that stands in the line, also when a shell asks for names to offer")
+    func suggestions() throws {
+        let line = ["control-hub", "nodes", "show", "--url", "https://one", "--insecure", "--token-file", "/t", "ki"]
+        let access = try Suggestions.access(line)
+        #expect(
+            access.url == "https://one" && access.tokenFile == "/t" && access.insecure && access.common.dataDir == nil
+        )
+        #expect(try Suggestions.access(["control-hub", "logs", "--data-dir", "/x", ""]).common.dataDir == "/x")
+        #expect(try Suggestions.access(["control-hub", "logs", "--url"]).url == nil)
+    }
+
     @Test(
         "is asked for anew where the answer is not clear",
         arguments: [

@@ -153,7 +153,7 @@ private struct TestTransport: MessageTransport {
     func receive() async throws -> [UInt8]? {
         do {
             if case .binary(let message)? = try await connection.receive() { return message }
-        } catch let error as WebSocketError {
+        } catch {
             guard error.closeStatus != nil else { throw error }
         }
         guard let status = await connection.closeStatus, status.initiator == .remote else { return nil }

@@ -46,7 +46,7 @@ struct TinyDisk: Sendable {
     /// - Returns: the file to delete to make space again.
     func fill(_ program: Program) throws -> URL {
         let file = seenFromOutside(program).appending(path: "filler")
-        FileManager.default.createFile(atPath: file.path, contents: nil)
+        try Data().write(to: file)
         let handle = try FileHandle(forWritingTo: file)
         defer { try? handle.close() }  // everything that counts was written
         for size in [1 << 16, 1 << 12, 1] {

@@ -2,7 +2,7 @@
 import { allowed, post, remove } from '../core/api.js';
 import { ask, menuButton, toast } from '../core/dialog.js';
 import { announce, h, setAttribute, setText, show } from '../core/dom.js';
-import { bots, nodes, refreshBot, status, subscribe } from '../core/store.js';
+import { bots, isLastKnown, nodes, refreshBot, status, subscribe } from '../core/store.js';
 import { deployBanner } from '../deploy/banner.js';
 import { openDeploy } from '../deploy/deploy.js';
 import { botLink, crumbs, link, nodeLink, pageHead, problem, tabs } from '../parts/pieces.js';
@@ -83,6 +83,7 @@ export function botView(container, { id, part, signal, setTitle }) {
     setText(head.heading, bot.name);
     const host = nodes.get(bot.node_id);
     const isAway = host && host.health !== 'online';
+    setAttribute(lead, 'data-stale', isLastKnown(bot) ? 'true' : null);
     const wantsToRun = bot.desired_state === 'running';
     const isWaiting = bot.phase === 'stopped' && wantsToRun;
     state.set(bot.phase, bot.reason || (deploying ? 'It is being deployed; messages wait until it is back.' : isWaiting ? (isAway ? 'Start requested; it is done when the node is back.' : 'Start requested, waiting for the node.') : ''), bot.since);

@@ -2,7 +2,7 @@
 import { allowed } from '../core/api.js';
 import { h, keyed, setAttribute, setText, show } from '../core/dom.js';
 import { plural } from '../core/format.js';
-import { bots, nodes, status, subscribe } from '../core/store.js';
+import { bots, isLastKnown, nodes, status, subscribe } from '../core/store.js';
 import { isTroubled } from '../fleet/filter.js';
 import { botLink, byName, empty, link, nodeLink, pageHead, problem, waiting } from '../parts/pieces.js';
 import { stateLine } from '../parts/state.js';
@@ -54,7 +54,8 @@ function botRow() {
   row.update = (bot) => {
     setText(name, bot.name);
     setAttribute(name, 'href', botLink(bot.id));
-    setText(node, bot.node_name ?? nodes.get(bot.node_id)?.name ?? bot.node_id ?? '');
+    setText(node, `${bot.node_name ?? nodes.get(bot.node_id)?.name ?? bot.node_id ?? ''}${isLastKnown(bot) ? ', which is offline' : ''}`);
+    setAttribute(row, 'data-stale', isLastKnown(bot) ? 'true' : null);
     setAttribute(node, 'href', bot.node_id ? nodeLink(bot.node_id) : null);
     state.set(bot.phase, bot.reason, bot.since);
   };

@@ -76,6 +76,9 @@ export function put(map, item) {
   restructured();
 }
 
+/** Whether what is shown of a bot is only what was last known: its node is away. */
+export const isLastKnown = (bot) => nodes.get(bot.node_id)?.health === 'offline';
+
 // Bots by node, made anew only when bots have changed.
 let placed = { at: -1, byNode: new Map() };
 const none = [];

@@ -6,7 +6,7 @@ import { botsOf, nodes, refreshNode, status, subscribe } from '../core/store.js'
 import { profileKind, profileRules } from '../deploy/placement-form.js';
 import { happeningsList } from '../parts/happenings-list.js';
 import { botLine, byName, crumbs, facts, labelTexts, link, meter, pageHead, problem, section, setUsage } from '../parts/pieces.js';
-import { badge, glyph, stateLine, tone, word } from '../parts/state.js';
+import { badge, glyph, reasonText, stateLine, tone, word } from '../parts/state.js';
 import { nodeActions } from './node-actions.js';
 import { nodeCharts } from './node-charts.js';
 import { nodePolicy } from './node-policy.js';
@@ -132,7 +132,7 @@ function stop(title) {
     mark.set(tone(name));
     setAttribute(element, 'data-tone', tone(name));
     setText(state, word(name));
-    setText(reason, fact?.reason ?? '');
+    setText(reason, reasonText(fact?.reason));
     since.set(fact?.since);
     show(lasting, Boolean(fact?.since));
   };
@@ -172,7 +172,7 @@ function profileRow() {
     show(description, Boolean(profile.description));
     setText(rules, profileRules(profile));
     show(rules, Boolean(rules.textContent));
-    setText(reason, profile.reason);
+    setText(reason, reasonText(profile.reason));
     show(reason, Boolean(profile.reason));
   };
   return row;

@@ -4,7 +4,7 @@ import { ask, tell, toast } from '../core/dialog.js';
 import { h, setText, show } from '../core/dom.js';
 import { nodes, put } from '../core/store.js';
 import { copyable } from '../parts/pieces.js';
-import { sentence } from '../parts/state.js';
+import { reasonText } from '../parts/state.js';
 
 export function quarantineNotice(id, { failure }) {
   const who = h('p');
@@ -19,7 +19,7 @@ export function quarantineNotice(id, { failure }) {
     show(element, Boolean(found));
     if (!found) return;
     setText(who, `A second machine presents this node’s identity and is kept out: ${[found.host_name, found.remote_address].filter(Boolean).join(', ')}.`);
-    setText(why, `${sentence(found.reason).replace(/[^.!?]$/, '$&.')} It tried ${found.attempts} ${found.attempts === 1 ? 'time' : 'times'}.`);
+    setText(why, `${reasonText(found.reason)} It tried ${found.attempts} ${found.attempts === 1 ? 'time' : 'times'}.`);
   };
 
   async function decide(decision) {

@@ -1,6 +1,7 @@
 // Pieces that several views share.
 import { copyButton, h, setAttribute, setChildren, setText, show } from '../core/dom.js';
 import { bytes, percent } from '../core/format.js';
+import { isLastKnown } from '../core/store.js';
 import { badge } from './state.js';
 
 /** A share of something as a bar under its figure; `isCalm` where a high share is nothing to worry about. */
@@ -144,7 +145,8 @@ export function botLine() {
     setAttribute(name, 'href', botLink(bot.id));
     setText(reason, bot.reason ?? '');
     state.set(bot.phase);
-    setAttribute(element, 'title', bot.reason || null);
+    setAttribute(element, 'data-stale', isLastKnown(bot) ? 'true' : null);
+    setAttribute(element, 'title', isLastKnown(bot) ? 'As last known: the node is away.' : bot.reason || null);
   };
   return element;
 }

@@ -24,10 +24,13 @@ const words = {
 export const word = (state) => words[state]?.[0] ?? sentence(state ?? 'unknown');
 export const tone = (state) => words[state]?.[1] ?? 'idle';
 
-export function sentence(name) {
-  const text = String(name).replaceAll('_', ' ');
-  return text.charAt(0).toUpperCase() + text.slice(1);
-}
+/** A reason as it was given, with a capital and a full stop. */
+export const reasonText = (text) => (text ? capital(text).replace(/[^.!?…]$/, '$&.') : '');
+
+/** A name of the API as people read it. */
+export const sentence = (name) => capital(String(name).replaceAll('_', ' '));
+
+const capital = (text) => text.charAt(0).toUpperCase() + text.slice(1);
 
 const shapes = {
   ok: () => svg('circle', { cx: 8, cy: 8, r: 5.5, fill: 'currentColor' }),
