@@ -20,7 +20,7 @@ struct DeployCommand: AsyncParsableCommand {
     @Argument(help: "Name or id of the bot.") var bot: String
     @Option(help: "Name or id of the node. (default: where it is)") var node: String?
     @Option(help: "Runtime profile. (default: the one it has)") var profile: String?
-    @Option(help: "Image, for a profile of containers.") var image: String?
+    @Option(help: "Image, for a profile of containers; empty: the profile's own again.") var image: String?
     @Flag(help: "Go without a source that is away, and without the workspace there.") var force = false
     @Flag(help: "Only say what would be done.") var dryRun = false
     @Flag(name: [.short, .long], help: "Do not ask.") var yes = false
@@ -31,11 +31,12 @@ struct DeployCommand: AsyncParsableCommand {
     func validate() throws {
         let others = [rollback, cancel, history].filter { $0 }.count
         guard others <= 1 else { throw ValidationError("--rollback, --cancel and --history exclude each other.") }
-        let isWish = node != nil || profile != nil || image != nil || force || dryRun
+        let isWish = node != nil || profile != nil || image != nil || force
         guard others == 0 || !isWish else {
-            throw ValidationError(
-                "--rollback, --cancel and --history take no --node, --profile, --image, --force or --dry-run."
-            )
+            throw ValidationError("--rollback, --cancel and --history take no --node, --profile, --image or --force.")
+        }
+        guard !dryRun || !cancel && !history else {
+            throw ValidationError("--cancel and --history take no --dry-run.")
         }
         guard others == 1 || node != nil || profile != nil || image != nil else {
             throw ValidationError("Say where to: --node, --profile or --image.")
@@ -48,17 +49,12 @@ struct DeployCommand: AsyncParsableCommand {
             if history { return try list(try await client.all("/api/bots/\(id)/deployments", limit: 100)) }
             let printer = DeploymentPrinter(isJSON: access.json)
             if cancel { return try await printer.follow(try await cancelOpen(id, client), client) }
-            if rollback {
-                try await Confirmation.ask("Bring \(bot) back to where it was?", isGiven: yes)
-                let begun = try await client.post("/api/bots/\(id)/rollback", idempotencyKey: UUID().uuidString)
-                return try await printer.follow(begun, client)
-            }
             var wish: [String: JSONValue] = [:]
             if let node { wish["node_id"] = .string(try await Named.node(node, client)) }
             if let profile { wish["runtime_profile"] = .string(profile) }
             if let image { wish["image"] = .string(image) }
             if force { wish["force"] = .bool(true) }
-            let path = "/api/bots/\(id)/deploy"
+            let path = "/api/bots/\(id)/\(rollback ? "rollback" : "deploy")"
             let preview = try await client.post(path, wish.merging(["dry_run": .bool(true)]) { $1 })
             if !access.json {
                 printer.show(preview: preview)
@@ -71,7 +67,7 @@ struct DeployCommand: AsyncParsableCommand {
                 throw StartFailure(.refused, "it cannot work. " + Printable.line(remedies.joined(separator: " ")))
             }
             guard !dryRun else { return }
-            try await Confirmation.ask("Deploy \(bot)?", isGiven: yes)
+            try await Confirmation.ask(rollback ? "Bring \(bot) back to where it was?" : "Deploy \(bot)?", isGiven: yes)
             try await printer.follow(try await client.post(path, wish, idempotencyKey: UUID().uuidString), client)
         }
     }
@@ -119,6 +115,10 @@ final class DeploymentPrinter {
         }
         Output.line(Printable.line("from  \(place("source"))"))
         Output.line(Printable.line("to    \(place("target"))"))
+        if preview["config_changes"]?.boolValue == true { Output.line("the configuration changes") }
+        if preview["workspace_from"]?.stringValue == "snapshot" {
+            Output.line(Printable.line("workspace: from the snapshot \(preview["snapshot_id"]?.plain ?? "")"))
+        }
         var table = Table(["check", "outcome", "found"])
         for check in preview["checks"]?.arrayValue ?? [] {
             let remedy = check["remedy"]?.stringValue.map { " \($0)" } ?? ""
