@@ -6,19 +6,27 @@ import pathlib
 import time
 
 from selenium import webdriver
-from selenium.common.exceptions import JavascriptException, NoSuchElementException, StaleElementReferenceException, WebDriverException
-from selenium.webdriver.common.action_chains import ActionChains
+from selenium.common.exceptions import WebDriverException
 from selenium.webdriver.chrome.service import Service
-from selenium.webdriver.common.by import By
-from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.common.action_chains import ActionChains
+from selenium.webdriver.common.keys import Keys  # noqa: F401 (tests press them)
 
 from workbench import Failure
 
 CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")
 DRIVER = os.environ.get("CHROMEDRIVER", "/usr/bin/chromedriver")
 
-# Runs before any script of a page: notes what its policy refused and how much moved under the reader's eyes.
+# Runs before any script of a page. Notes what its policy refused, how much moved under the reader's eyes, and what was said
+# for a moment only: a driver on a busy machine comes too late to read that. What `find` and `words` do is said in Browser.
 WATCH = """
+window.__find = (selector, text = null) => [...document.querySelectorAll(selector)].find((element) => element.checkVisibility()
+  && (text === null || __words(element).includes(text)));
+window.__words = (element) => element.innerText || element.textContent || element.value || '';
+window.__told = [];
+addEventListener('DOMContentLoaded', () => {
+  const note = (element) => new MutationObserver(() => { if (element.textContent) __told.push(element.textContent); }).observe(element, { childList: true, characterData: true, subtree: true });
+  for (const id of ['toasts', 'announce']) if (document.getElementById(id)) note(document.getElementById(id));
+});
 window.__refused = [];
 addEventListener('securitypolicyviolation', (event) => __refused.push(`${event.violatedDirective}: ${event.blockedURI}`));
 window.__shifts = [];
@@ -60,14 +68,19 @@ class Browser:
         self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [
             {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}]})
 
-    # Moving about
+    # Moving about. No handle of an element is kept between looking and acting, because the page may draw it anew at any
+    # moment: what is looked for and what is done with it are one script, or are done again until they were about one element.
 
     def open(self, path):
         self.driver.get(self.hub.url + path)
 
     def go(self, address):
-        """To a view of the page, as a link would."""
-        self.js("location.hash = arguments[0]", address)
+        """To a view of the page, as a link would; waits until the page has turned to it."""
+        self.driver.execute_async_script("""
+            const [address, done] = arguments;
+            if (location.hash === address) return done();
+            addEventListener('hashchange', () => done(), { once: true });
+            location.hash = address;""", address)
 
     def js(self, script, *arguments):
         return self.driver.execute_script(script, *arguments)
@@ -80,80 +93,134 @@ class Browser:
 
     # Looking
 
-    def all(self, selector):
-        return self.driver.find_elements(By.CSS_SELECTOR, selector)
-
     def wait(self, what, look, limit=45):
         end = time.monotonic() + limit
+        trouble = ""
         while True:
             try:
                 found = look()
-            except (StaleElementReferenceException, NoSuchElementException, JavascriptException):
-                found = None
+                trouble = ""
+            except WebDriverException as error:
+                # Between two documents there is nothing to ask. What stays wrong is told in the end.
+                found, trouble = None, f" ({error.msg})"
             if found:
                 return found
             if time.monotonic() > end:
-                raise Failure(f"the page does not show {what} after {limit} s; it says:\n{self.text('body')[:3000]}")
+                raise Failure(f"the page does not show {what} after {limit} s{trouble}; it says:\n{self.text('body')[:3000]}")
             time.sleep(0.05)
 
     def see(self, selector, text=None, limit=45):
-        """The first visible element that `selector` finds and that says `text`."""
-        def look():
-            return self.js("""
-                const [selector, text] = arguments;
-                return [...document.querySelectorAll(selector)].find((element) => element.checkVisibility()
-                  && (text === null || (element.innerText || element.textContent || element.value || '').includes(text)))""", selector, text)
-        return self.wait(f"{selector}{f' with “{text}”' if text else ''}", look, limit)
+        """Waits for a visible element that `selector` finds and that says `text`; gives all that it says."""
+        found = self.wait(self._named(selector, text), lambda: self.js(
+            "const found = __find(...arguments); return found ? { words: __words(found) } : null", selector, text), limit)
+        return found["words"]
 
     def gone(self, selector, text=None, limit=45):
-        return self.wait(f"no {selector}", lambda: self.js("""
-            const [selector, text] = arguments;
-            return ![...document.querySelectorAll(selector)].some((element) => element.checkVisibility() && (text === null || element.innerText.includes(text)))""",
-            selector, text), limit)
+        self.wait(f"no {self._named(selector, text)}", lambda: self.js("return !__find(...arguments)", selector, text), limit)
+
+    def texts(self, selector):
+        """What the visible elements say that `selector` finds now."""
+        return self.js("return [...document.querySelectorAll(arguments[0])].filter((each) => each.checkVisibility()).map(__words)", selector)
 
     def text(self, selector="#view"):
+        """What the first element says that `selector` finds now; empty without one."""
         try:
-            return self.driver.find_element(By.CSS_SELECTOR, selector).text
-        except (NoSuchElementException, WebDriverException):
+            return self.js("const found = document.querySelector(arguments[0]); return found ? __words(found) : ''", selector)
+        except WebDriverException:
             return ""
+
+    def told(self, text, limit=45):
+        """Waits until the page has said `text` in passing, as a toast or to screen readers, since it was asked last."""
+        self.wait(f"word of “{text}”", lambda: self.js("return __told.some((each) => each.includes(arguments[0]))", text), limit)
+        self.js("__told.length = 0")
+
+    def remember(self, **selectors):
+        """From now on the page remembers all that these elements say; see `saw`."""
+        self.js("""
+            const selectors = arguments[0];
+            window.__remembered = Object.fromEntries(Object.keys(selectors).map((name) => [name, []]));
+            const note = () => {
+              for (const [name, selector] of Object.entries(selectors)) for (const each of document.querySelectorAll(selector)) {
+                if (each.checkVisibility() && !__remembered[name].includes(each.textContent)) __remembered[name].push(each.textContent);
+              }
+            };
+            window.__remembering?.disconnect();
+            window.__remembering = new MutationObserver(note);
+            __remembering.observe(document.body, { subtree: true, childList: true, characterData: true, attributes: true });
+            note();""", selectors)
+
+    def saw(self, name, text, limit=45):
+        """Waits until what is remembered as `name` has said `text`, if only for a moment."""
+        try:
+            self.wait(f"{name} with “{text}”", lambda: self.js("return __remembered[arguments[0]].some((each) => each.includes(arguments[1]))", name, text), limit)
+        except Failure as failure:
+            raise Failure(f"{failure}\nIt has said: {self.js('return __remembered[arguments[0]]', name)}") from None
+
+    @staticmethod
+    def _named(selector, text):
+        return selector + (f" with “{text}”" if text else "")
 
     # Acting
 
     def press(self, label, within="body"):
         """The button or link that is called `label`."""
-        def press():
-            # Looked for at each try: what the page draws anew meanwhile is another element.
-            for element in self.all(f"{within} button, {within} a"):
-                if element.is_displayed() and element.is_enabled() and label in (element.text.strip(), element.get_attribute("aria-label")):
-                    self.js("arguments[0].scrollIntoView({ block: 'center' })", element)
-                    return self._click(element)
-            return False
-        self.wait(f"a button “{label}” that can be pressed", press)
+        self._click(f"a button “{label}” that can be pressed", """
+            const [label, within] = arguments;
+            return [...document.querySelectorAll(within)].flatMap((place) => [...place.querySelectorAll('button, a')])
+              .find((each) => each.checkVisibility({ visibilityProperty: true }) && !each.disabled && [each.innerText.trim(), each.getAttribute('aria-label')].includes(label))""", label, within)
 
-    @staticmethod
-    def _click(element):
-        try:
+    def click(self, selector, text=None):
+        """What `see` would find."""
+        self._click(self._named(selector, text), "return __find(...arguments)", selector, text)
+
+    def _click(self, what, find, *arguments):
+        def press():
+            # The page itself says whether it was this element that took the click: one that was drawn anew under the
+            # pointer takes none. Where the click led to another document there is nobody left to say so.
+            element = self.js(f"""
+                const found = (function () {{ {find} }})(...arguments);
+                if (!found) return null;
+                window.__pressed = false;
+                addEventListener('click', (event) => {{ if (found.contains(event.target)) window.__pressed = true; }}, {{ capture: true, once: true }});
+                found.scrollIntoView({{ block: 'center', behavior: 'instant' }});
+                return found""", *arguments)
+            if element is None:
+                return False
             element.click()
-            return True
-        except StaleElementReferenceException:
-            raise
-        except WebDriverException:
-            return False
+            return self.js("return window.__pressed !== false")
+        self.wait(what, press)
 
     def type(self, selector, text):
-        element = self.see(selector)
-        element.clear()
-        element.send_keys(text)
-        return element
+        """Into a field, in place of what is there, key by key."""
+        self.wait(f"the field {selector}", lambda: self.js("""
+            const found = __find(arguments[0]);
+            if (!found || found.disabled) return false;
+            found.scrollIntoView({ block: 'center', behavior: 'instant' });
+            found.focus();
+            found.select();
+            return document.activeElement === found""", selector))
+        self.keys(text if text else Keys.DELETE)
+        typed = self.js("return document.activeElement.value")
+        if typed != text:
+            raise Failure(f"“{text}” was typed into {selector}, and it holds “{typed}”")
+
+    def pick(self, selector, path):
+        """A file, for a field that takes one."""
+        def pick():
+            self.driver.find_element("css selector", selector).send_keys(str(path))
+            return True
+        self.wait(f"the field {selector}", pick)
 
     def keys(self, *keys):
         ActionChains(self.driver).send_keys(*keys).perform()
 
     def focused(self):
-        """What has the focus, as one would name it."""
-        return self.js("const e = document.activeElement; return (e.getAttribute('aria-label') || e.textContent || e.id || e.tagName).trim().slice(0, 60)")
+        """What has the focus, as one would name it; nothing where nothing has."""
+        return self.js("""
+            const e = document.activeElement;
+            return !e || e === document.body ? '' : (e.getAttribute('aria-label') || e.textContent || e.id || e.tagName).trim().slice(0, 60)""")
 
-    def picture(self, path, scale=None):
+    def picture(self, path):
         pathlib.Path(path).parent.mkdir(parents=True, exist_ok=True)
         self.driver.save_screenshot(str(path))
 

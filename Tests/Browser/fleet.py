@@ -97,13 +97,10 @@ def scroll(page):
 
 
 def search(page):
-    field = page.see("#fleet-search")
     for text in "node-01", "is:online", "example", "1999":
-        field.clear()
-        field.send_keys(text)
+        page.type("#fleet-search", text)
         page.wait("a search's result", lambda: page.js("return document.querySelector('.fleet-bar [role=status]').textContent.includes(' of ') || document.querySelector('.fleet-row[data-node]')"))
-    field.clear()
-    field.send_keys(" ")
+    page.type("#fleet-search", " ")
 
 
 def main():

@@ -12,7 +12,7 @@ import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
 
-from browser import Browser, By, Keys  # noqa: E402
+from browser import Browser, Keys  # noqa: E402
 import scenery  # noqa: E402
 from workbench import ROOT, Agent, Fleet, Hub, check_programs, wait  # noqa: E402
 
@@ -70,10 +70,10 @@ class Pictures:
         page = self.page
         page.go(f"#/bots/{self.bot}/chat")
         for text in "Good morning! My name is Ada.", "/note The courier comes at four", "What time is it?", "/notes":
-            before = len(page.all(".message[data-role=assistant] .text"))
+            before = len(page.texts(".message[data-role=assistant] .text"))
             page.type("#message", text)
             page.keys(Keys.ENTER)
-            page.wait("the answer", lambda: len([each for each in page.all(".message[data-role=assistant] .text") if each.text]) > before)
+            page.wait("the answer", lambda: len(page.texts(".message[data-role=assistant] .text")) > before)
 
     def take(self, name, view, selector, width=1280, height=800, dark=False, first=None):
         page = self.page
@@ -106,16 +106,15 @@ class Pictures:
         self.take("phone", "#/", ".fleet-row .badge", width=390, height=780)
 
     def unfold(self):
-        for summary in [each for each in self.page.all(".message summary") if each.is_displayed()][-1:]:
-            summary.click()
+        self.page.click(".message:last-child summary")
 
     def look_at_a_move(self):
         self.page.press("Move…")
-        self.page.see("dialog label.choice", THERE).click()
+        self.page.click("dialog label.choice", THERE)
         self.page.see("dialog .change-tree")
         for folder in "attachments", "inbox":
-            for summary in [each for each in self.page.all("dialog details:not([open]) > summary") if each.text.startswith(folder)]:
-                summary.click()
+            if any(text.startswith(folder) for text in self.page.texts("dialog details:not([open]) > summary")):
+                self.page.click("dialog details:not([open]) > summary", folder)
 
     def move(self):
         self.look_at_a_move()

@@ -160,11 +160,11 @@ class Agent:
             raise Failure(f"the page shows no command of the agent: {command}")
         return subprocess.run([AGENT, *words[1:], "--state-dir", str(self.state)], capture_output=True, text=True, timeout=60)
 
-    def start(self, profiles=None, machine_id=None):
+    def start(self, profiles=None, machine_id=None, **environment):
         """`profiles`: more runtime profiles than the default one, as in the agent's configuration. `machine_id`: a file
         that is /etc/machine-id for this agent, in a mount namespace of its own, so that it is on another machine."""
         wrapper = [*namespace(), "sh", "-c", 'mount --bind "$0" /etc/machine-id && exec "$@"', str(machine_id)] if machine_id else []
-        more = {"EDGE_PROFILES": json.dumps(profiles)} if profiles else {}
+        more = {"EDGE_PROFILES": json.dumps(profiles), **environment} if profiles else environment
         # By its name alone, as on a machine where it is installed; the page shows the command.
         bots = self.folder / "bin"
         bots.mkdir(exist_ok=True)

@@ -68,6 +68,7 @@ class Session:
         self.commands: dict[int, dict] = {}
         self.sequence = 0
         self.interval = 15.0
+        self.welcomed = asyncio.Event()
 
     async def send(self, *pieces: bytes) -> None:
         await self.socket.send(b"".join(pieces))
@@ -93,8 +94,7 @@ class Session:
 
     async def beat(self) -> None:
         """Heartbeats from Welcome on; the first at once."""
-        while self.sequence == 0:
-            await asyncio.sleep(0.01)
+        await self.welcomed.wait()
         while True:
             heartbeat = encode((1, self.sequence), (2, now_ms()))
             await self.send(frame(DATA, 0, message(3, heartbeat)))
@@ -128,6 +128,7 @@ class Session:
                 interval_ms=integer(welcome, 5),
             )  # fmt: skip
             self.sequence = 1
+            self.welcomed.set()
         elif 4 in body:
             sequence = integer(decode(body[4][0]), 1)
             report("heartbeat_ack", sequence=sequence)

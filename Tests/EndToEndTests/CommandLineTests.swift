@@ -269,7 +269,10 @@ struct CommandLineTests {
             "\(preview)"
         )
         let shown = try await here(story, "deploy", "echo", "--node", "barn", "--dry-run")
-        #expect(shown.contains("workspace: ") && shown.contains("from  \(story.node)"), "\(shown)")
+        #expect(
+            shown.contains("workspace: ") && shown.contains("from  kitchen, ") && shown.contains("to    barn, "),
+            "\(shown)"
+        )
         let asked = try await here(story, "deploy", "echo", "--node", "barn", expecting: 64)
         #expect(asked.contains("Say --yes"), "\(asked)")
         let denied = try await onTerminal(story, "deploy echo --node barn", input: "n\\n")

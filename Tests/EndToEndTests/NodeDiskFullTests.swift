@@ -101,7 +101,14 @@ struct NodeDiskFullTests {
         #expect(after["pid"].int == pid && after["launch_id"] == launch, "the bot was started anew: \(after)")
         #expect(after["problems"].array.contains { $0["code"] == "output_lost" }, "\(after)")
         // Told as failed, with the reason, or carried out; never left open.
-        let outcome = try await eventually("the message said meanwhile has an end", or: { agent.text }) {
+        let outcome = try await eventually(
+            "the message said meanwhile has an end",
+            or: {
+                let said = try await api.get("/api/bots/\(bot)/conversations/\(during.conversation)").items
+                let gaps = try await story.packets().filter { $0["gap"]["reason"].string != nil }.suffix(10)
+                return "\(said)\n\(gaps.map { "\($0)" }.joined(separator: "\n"))\n\(agent.text)"
+            }
+        ) {
             let items = try await api.get("/api/bots/\(bot)/conversations/\(during.conversation)").items
             let said = items.first { $0["role"] == "user" }
             return ["answered", "failed", "interrupted"].contains(said?["state"].string ?? "") ? said : nil
@@ -124,7 +131,8 @@ struct NodeDiskFullTests {
             agent,
             "/usr/bin/python3",
             [
-                "-c", "import sqlite3, sys; print(sqlite3.connect(sys.argv[1]).execute('PRAGMA integrity_check').fetchone())",
+                "-c",
+                "import sqlite3, sys; print(sqlite3.connect(sys.argv[1]).execute('PRAGMA integrity_check').fetchone())",
                 state + "/journal.sqlite",
             ]
         )

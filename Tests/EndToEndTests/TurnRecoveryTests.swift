@@ -16,7 +16,7 @@ struct TurnRecoveryTests {
         let node = try await Story.onlineNode(api, agent)
         let created = try await api.post(
             "/api/bots",
-            ["name": "slow", "node_id": .string(node), "config": ["reply_delay_ms": 4000]]
+            ["name": "slow", "node_id": .string(node), "config": ["reply_delay_ms": 8000]]
         )
         let bot = try #require(created["id"].string)
         _ = try await api.post("/api/bots/\(bot)/start")
@@ -24,7 +24,7 @@ struct TurnRecoveryTests {
             try await api.get("/api/bots/\(bot)")["phase"] == "ready" ? () : nil
         }
         let story = Story(bench: bench, hub: hub, api: api, agent: agent, node: node, bot: bot)
-        // The bot answers the first after four seconds, and then buries it under what it makes of the second.
+        // The bot answers the first after eight seconds, and then buries it under what it makes of the second.
         let first = try await story.say("count one two three", conversation: "first")
         let second = try await story.say("emit 4000", conversation: "second")
         try await eventually("the bot has both messages", or: { hub.program.text + agent.text }) {

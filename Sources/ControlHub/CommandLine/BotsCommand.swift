@@ -25,7 +25,7 @@ struct BotsCommand: AsyncParsableCommand {
                 if let node { id = try await Named.node(node, client) }
                 let bots = try await client.all(HubClient.path("/api/bots", query: ["node_id": id]))
                 if access.json { return try Output.json(["items": .array(bots)]) }
-                var table = Table(["name", "phase", "wanted", "since", "node", "profile", "reason"])
+                var table = Table(["name", "phase", "wanted", "since", "node", "profile"], prose: "reason")
                 for bot in bots {
                     table.add([
                         Table.Cell(bot["name"]), Table.Cell(bot["phase"]), Table.Cell(bot["desired_state"]),
@@ -41,13 +41,11 @@ struct BotsCommand: AsyncParsableCommand {
     struct Show: AsyncParsableCommand {
         static let configuration = CommandConfiguration(abstract: "Show one bot.")
 
-        @OptionGroup var access: HubAccess
-        @Argument(help: "Name or id of the bot.") var bot: String
+        @OptionGroup var target: BotArgument
 
         func run() async throws {
-            try await access.withClient { client in
-                let id = try await Named.bot(bot, client)
-                try BotsCommand.show(try await client.get("/api/bots/\(HubClient.escaped(id))"), access)
+            try await target.withBot { client, path in
+                try BotsCommand.show(try await client.get(path), target.access)
             }
         }
     }
@@ -59,7 +57,7 @@ struct BotsCommand: AsyncParsableCommand {
         @Argument(help: "The bot's name.") var name: String
         @Option(help: "Name or id of the node.") var node: String
         @Option(help: "Runtime profile. (default: the node's only usable one)") var profile: String?
-        @Option(help: "File that becomes the bot's config.json.") var botConfig: String?
+        @Option(help: "File that becomes the bot's config.json.", completion: .file()) var botConfig: String?
         @Flag(help: "Start it as well.") var start = false
 
         func run() async throws {
@@ -70,13 +68,13 @@ struct BotsCommand: AsyncParsableCommand {
                 var body = body
                 body["node_id"] = .string(try await Named.node(node, client))
                 let created = try await client.post("/api/bots", body, idempotencyKey: UUID().uuidString)
-                let id = created["id"]?.stringValue ?? ""
+                let path = "/api/bots/\(HubClient.escaped(created["id"]?.stringValue ?? ""))"
                 guard start else {
                     if access.json { return try Output.json(created) }
                     let name = Printable.line(name)
                     return Output.line("\(name) is made. Start it: control-hub bots start \(name)")
                 }
-                try await BotsCommand.control("start", id, client, access, named: name)
+                try await BotsCommand.control("start", path, client, access, named: name)
             }
         }
     }
@@ -84,28 +82,25 @@ struct BotsCommand: AsyncParsableCommand {
     struct Start: AsyncParsableCommand {
         static let configuration = CommandConfiguration(abstract: "Start a bot, and wait until its node has.")
 
-        @OptionGroup var access: HubAccess
-        @Argument(help: "Name or id of the bot.") var bot: String
+        @OptionGroup var target: BotArgument
 
-        func run() async throws { try await BotsCommand.control("start", bot, access) }
+        func run() async throws { try await BotsCommand.control("start", target) }
     }
 
     struct Stop: AsyncParsableCommand {
         static let configuration = CommandConfiguration(abstract: "Stop a bot, and wait until its node has.")
 
-        @OptionGroup var access: HubAccess
-        @Argument(help: "Name or id of the bot.") var bot: String
+        @OptionGroup var target: BotArgument
 
-        func run() async throws { try await BotsCommand.control("stop", bot, access) }
+        func run() async throws { try await BotsCommand.control("stop", target) }
     }
 
     struct Restart: AsyncParsableCommand {
         static let configuration = CommandConfiguration(abstract: "Stop and start a bot.")
 
-        @OptionGroup var access: HubAccess
-        @Argument(help: "Name or id of the bot.") var bot: String
+        @OptionGroup var target: BotArgument
 
-        func run() async throws { try await BotsCommand.control("restart", bot, access) }
+        func run() async throws { try await BotsCommand.control("restart", target) }
     }
 
     struct Delete: AsyncParsableCommand {
@@ -113,25 +108,18 @@ struct BotsCommand: AsyncParsableCommand {
             abstract: "Delete a bot and remove it from its node, also when that comes back only later."
         )
 
-        @OptionGroup var access: HubAccess
-        @Argument(help: "Name or id of the bot.") var bot: String
+        @OptionGroup var target: BotArgument
         @Flag(help: "Leave its workspace on the node; otherwise it goes with the bot.") var keepWorkspace = false
         @Flag(help: "Do not ask.") var yes = false
 
         func run() async throws {
-            try await access.withClient { client in
-                let id = try await Named.bot(bot, client)
+            try await target.withBot { client, path in
                 let fate = keepWorkspace ? "Its workspace stays on the node." : "Its workspace goes with it."
-                try await Confirmation.ask("Delete \(bot)? \(fate)", isGiven: yes)
-                let deleted = try await client.send(
-                    "DELETE",
-                    HubClient.path(
-                        "/api/bots/\(HubClient.escaped(id))",
-                        query: ["keep_workspace": keepWorkspace ? "true" : "false"]
-                    )
-                )
-                if access.json { return try Output.json(deleted) }
-                Output.line(Printable.line(deleted["message"]?.plain ?? "\(bot) is deleted."))
+                try await Confirmation.ask("Delete \(target.bot)? \(fate)", isGiven: yes)
+                let call = HubClient.path(path, query: ["keep_workspace": keepWorkspace ? "true" : "false"])
+                let deleted = try await client.send("DELETE", call)
+                if target.access.json { return try Output.json(deleted) }
+                Output.line(Printable.line(deleted["message"]?.plain ?? "\(target.bot) is deleted."))
             }
         }
     }
@@ -149,24 +137,21 @@ struct BotsCommand: AsyncParsableCommand {
         }
     }
 
-    private static func control(_ verb: String, _ bot: String, _ access: HubAccess) async throws {
-        try await access.withClient { client in
-            try await control(verb, try await Named.bot(bot, client), client, access, named: bot)
+    private static func control(_ verb: String, _ target: BotArgument) async throws {
+        try await target.withBot { client, path in
+            try await control(verb, path, client, target.access, named: target.bot)
         }
     }
 
     /// Does it and says what came of the command.
     private static func control(
         _ verb: String,
-        _ id: String,
+        _ path: String,
         _ client: HubClient,
         _ access: HubAccess,
         named name: String
     ) async throws {
-        let accepted = try await client.post(
-            "/api/bots/\(HubClient.escaped(id))/\(verb)",
-            idempotencyKey: UUID().uuidString
-        )
+        let accepted = try await client.post("\(path)/\(verb)", idempotencyKey: UUID().uuidString)
         let command = try await CommandsCommand.ended(accepted["command_id"]?.stringValue ?? "", client)
         if access.json { try Output.json(command) }
         let state = command["state"]?.stringValue ?? ""
@@ -174,7 +159,7 @@ struct BotsCommand: AsyncParsableCommand {
         switch state {
         case "done":
             guard !access.json else { return }
-            let bot = try await client.get("/api/bots/\(HubClient.escaped(id))")
+            let bot = try await client.get(path)
             Output.line(Printable.line("\(verb) \(name): done, it is \(bot["phase"]?.plain ?? "unknown") now."))
         case "queued", "delivered", "running":
             throw StartFailure(

@@ -17,21 +17,19 @@ struct ChatCommand: AsyncParsableCommand {
             """
     )
 
-    @OptionGroup var access: HubAccess
-    @Argument(help: "Name or id of the bot.") var bot: String
+    @OptionGroup var target: BotArgument
     @Argument(help: "What to say; without it each line of standard input is said.") var text: [String] = []
     @Option(help: "Id of a conversation to go on with. (default: a new one)") var conversation: String?
     @Option(help: "How long to wait for an answer.") var timeout = "10m"
 
     func run() async throws {
         let limit = try HubConfiguration.parseDuration(timeout, name: "--timeout")
-        try await access.withClient { client in
-            let id = try await Named.bot(bot, client)
+        try await target.withBot { client, path in
             let chat = Chat(
                 client: client,
-                bot: id,
-                name: bot,
-                isJSON: access.json,
+                path: path,
+                name: target.bot,
+                isJSON: target.access.json,
                 limit: limit,
                 conversation: conversation
             )
@@ -39,9 +37,12 @@ struct ChatCommand: AsyncParsableCommand {
             try await withThrowingTaskGroup(of: Void.self) { group in
                 group.addTask {
                     for await _ in signals {
+                        // The terminal has written `^C` where the cursor was.
+                        if Output.isInputTerminal { Output.line("") }
                         chat.sayGoodbye()
-                        // As a shell tells a program that was interrupted. Whatever is under way ends with the process.
-                        Glibc.exit(128 + SIGINT)
+                        // As a shell tells a program that was interrupted. At once: what runs at an ordinary exit would take
+                        // OpenSSL and standard input from under the threads that use them.
+                        Glibc._exit(128 + SIGINT)
                     }
                 }
                 try await talk(chat)
@@ -52,9 +53,9 @@ struct ChatCommand: AsyncParsableCommand {
 
     private func talk(_ chat: Chat) async throws {
         guard text.isEmpty else { return try await chat.say(text.joined(separator: " ")) }
-        let isTerminal = Output.isInputTerminal && !access.json
-        if isTerminal { Output.note("you talk to \(bot). Ctrl-D ends it.") }
-        while let line = await Output.ask(access.json ? "" : "> ") {
+        let isTerminal = Output.isInputTerminal && !target.access.json
+        if isTerminal { Output.note("you talk to \(target.bot). Ctrl-D ends it.") }
+        while let line = await Output.ask(target.access.json ? "" : "> ") {
             guard !line.allSatisfy(\.isWhitespace) else { continue }
             do {
                 try await chat.say(line)
@@ -73,15 +74,16 @@ struct ChatCommand: AsyncParsableCommand {
 /// One conversation with a bot.
 private final class Chat: Sendable {
     private let client: HubClient
-    private let bot: String
+    /// Of the bot in the API.
+    private let path: String
     private let name: String
     private let isJSON: Bool
     private let limit: Duration
     private let conversation: Mutex<String?>
 
-    init(client: HubClient, bot: String, name: String, isJSON: Bool, limit: Duration, conversation: String?) {
+    init(client: HubClient, path: String, name: String, isJSON: Bool, limit: Duration, conversation: String?) {
         self.client = client
-        self.bot = HubClient.escaped(bot)
+        self.path = path
         self.name = name
         self.isJSON = isJSON
         self.limit = limit
@@ -107,9 +109,10 @@ private final class Chat: Sendable {
         var shown = Shown()
         // Safe to send again where the answer was lost.
         let key = UUID().uuidString
-        let path = HubClient.path("/api/events", query: ["types": "packet,message.updated,missed", "bot_id": bot])
+        let bot = path.dropFirst("/api/bots/".count)
+        let events = "/api/events?types=packet,message.updated,missed&bot_id=\(bot)"
         // The stream is opened first, so that nothing of the answer can fall between.
-        let isDone = try await EventFollower(client: client, path: path, deadline: .now + limit).run { news in
+        let isDone = try await EventFollower(client: client, path: events, deadline: .now + limit).run { news in
             switch news {
             case .opened:
                 if shown.message.isEmpty { try await send(text, key, &shown) }
@@ -130,7 +133,7 @@ private final class Chat: Sendable {
     private func send(_ text: String, _ key: String, _ shown: inout Shown) async throws {
         var body: [String: JSONValue] = ["text": .string(text)]
         if let conversation = conversation.withLock({ $0 }) { body["conversation_id"] = .string(conversation) }
-        let sent = try await client.post("/api/bots/\(bot)/messages", body, idempotencyKey: key)
+        let sent = try await client.post("\(path)/messages", body, idempotencyKey: key)
         guard let message = sent["message_id"]?.stringValue, let id = sent["conversation_id"]?.stringValue else {
             throw StartFailure(
                 .unavailable,
@@ -147,7 +150,7 @@ private final class Chat: Sendable {
     /// Prints what is new of the answer; true when the bot is done.
     private func catchUp(_ shown: inout Shown) async throws -> Bool {
         let page = try await client.get(
-            "/api/bots/\(bot)/conversations/\(HubClient.escaped(shown.conversation))?limit=20"
+            "\(path)/conversations/\(HubClient.escaped(shown.conversation))?limit=20"
         )
         let mine = (page["items"]?.arrayValue ?? []).filter { $0["message_id"]?.stringValue == shown.message }
         // Steps move from the open turn into the answer they led to; their order stays, so counting tells the new ones.

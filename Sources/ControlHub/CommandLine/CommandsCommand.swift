@@ -39,11 +39,11 @@ struct CommandsCommand: AsyncParsableCommand {
                     limit: limit
                 )
                 if access.json { return try Output.json(["items": .array(commands)]) }
-                var table = Table(["id", "kind", "state", "made", "by", "reason"])
+                var table = Table(["id", "kind", "state", "made", "by"], prose: "reason")
                 for command in commands {
                     let reason = command["waiting_reason"] ?? command["message"]
                     table.add([
-                        Table.Cell(command["id"]), Table.Cell(command["kind"]), Table.Cell(command["state"]),
+                        Table.Cell(id: command["id"]), Table.Cell(command["kind"]), Table.Cell(command["state"]),
                         .time(command["created_at"]?.stringValue), Table.Cell(command["actor"]), Table.Cell(reason),
                     ])
                 }

@@ -16,8 +16,7 @@ struct DeployCommand: AsyncParsableCommand {
             """
     )
 
-    @OptionGroup var access: HubAccess
-    @Argument(help: "Name or id of the bot.") var bot: String
+    @OptionGroup var target: BotArgument
     @Option(help: "Name or id of the node. (default: where it is)") var node: String?
     @Option(help: "Runtime profile. (default: the one it has)") var profile: String?
     @Option(help: "Image, for a profile of containers; empty: the profile's own again.") var image: String?
@@ -44,55 +43,63 @@ struct DeployCommand: AsyncParsableCommand {
     }
 
     func run() async throws {
-        try await access.withClient { client in
-            let id = HubClient.escaped(try await Named.bot(bot, client))
-            if history { return try list(try await client.all("/api/bots/\(id)/deployments", limit: 100)) }
-            let printer = DeploymentPrinter(isJSON: access.json)
-            if cancel { return try await printer.follow(try await cancelOpen(id, client), client) }
+        try await target.withBot { client, bot in
+            if history { return try await list(try await client.all("\(bot)/deployments", limit: 100), client) }
+            let printer = DeploymentPrinter(isJSON: target.access.json)
+            if cancel { return try await printer.follow(try await cancelOpen(bot, client), client) }
             var wish: [String: JSONValue] = [:]
             if let node { wish["node_id"] = .string(try await Named.node(node, client)) }
             if let profile { wish["runtime_profile"] = .string(profile) }
             if let image { wish["image"] = .string(image) }
             if force { wish["force"] = .bool(true) }
-            let path = "/api/bots/\(id)/\(rollback ? "rollback" : "deploy")"
+            let path = "\(bot)/\(rollback ? "rollback" : "deploy")"
             let preview = try await client.post(path, wish.merging(["dry_run": .bool(true)]) { $1 })
-            if !access.json {
-                printer.show(preview: preview)
+            if !target.access.json {
+                printer.show(preview: preview, nodes: try await Named.nodes(client))
             } else if dryRun {
                 try Output.json(preview)
             }
             guard preview["is_possible"]?.boolValue == true else {
                 let remedies = (preview["checks"]?.arrayValue ?? []).filter { $0["outcome"]?.stringValue == "failed" }
-                    .map { "\($0["message"]?.plain ?? "") \($0["remedy"]?.plain ?? "")" }
+                    .map(DeploymentPrinter.finding)
                 throw StartFailure(.refused, "it cannot work. " + Printable.line(remedies.joined(separator: " ")))
             }
             guard !dryRun else { return }
-            try await Confirmation.ask(rollback ? "Bring \(bot) back to where it was?" : "Deploy \(bot)?", isGiven: yes)
+            let question = rollback ? "Bring \(target.bot) back to where it was?" : "Deploy \(target.bot)?"
+            try await Confirmation.ask(question, isGiven: yes)
             try await printer.follow(try await client.post(path, wish, idempotencyKey: UUID().uuidString), client)
         }
     }
 
-    private func list(_ deployments: [JSONValue]) throws {
-        if access.json { return try Output.json(["items": .array(deployments)]) }
-        var table = Table(["id", "state", "made", "by", "from", "to", "away", "reason"])
+    private func list(_ deployments: [JSONValue], _ client: HubClient) async throws {
+        if target.access.json { return try Output.json(["items": .array(deployments)]) }
+        let nodes = try await Named.nodes(client)
+        var table = Table(["id", "state", "made", "by", "from", "to", "away"], prose: "reason")
         for each in deployments {
             func place(_ name: String) -> Table.Cell {
-                .text("\(each[name]?["node_id"]?.plain ?? "")/\(each[name]?["runtime_profile"]?.plain ?? "")")
+                let node = each[name]?["node_id"]?.plain ?? ""
+                return .text("\(nodes[node] ?? node)/\(each[name]?["runtime_profile"]?.plain ?? "")")
             }
             table.add([
-                Table.Cell(each["id"]), Table.Cell(each["state"]), .time(each["created_at"]?.stringValue),
+                Table.Cell(id: each["id"]), Table.Cell(each["state"]), .time(each["created_at"]?.stringValue),
                 Table.Cell(each["actor"]), place("source"), place("target"),
-                .text(each["downtime_ms"].map { "\($0.plain) ms" } ?? ""), Table.Cell(each["reason"]),
+                .text(each["downtime_ms"]?.doubleValue.map(DeploymentPrinter.seconds) ?? ""),
+                Table.Cell(each["reason"]),
             ])
         }
-        table.print(orSay: "\(bot) was never deployed.")
+        table.print(orSay: "\(target.bot) was never deployed anew.")
     }
 
-    private func cancelOpen(_ id: String, _ client: HubClient) async throws -> JSONValue {
-        let newest = try await client.get("/api/bots/\(id)/deployments?limit=1")["items"]?.arrayValue?.first
+    private func cancelOpen(_ bot: String, _ client: HubClient) async throws -> JSONValue {
+        let newest = try await client.get("\(bot)/deployments?limit=1")["items"]?.arrayValue?.first
         guard let newest, let deployment = newest["id"]?.stringValue,
             ["running", "returning"].contains(newest["state"]?.stringValue)
-        else { throw StartFailure(.refused, "no deployment of \(bot) is under way. --history lists those that were.") }
+        else {
+            throw StartFailure(
+                .refused,
+                "no deployment of \(target.bot) is under way. --history lists those that were."
+            )
+        }
         return try await client.post("/api/deployments/\(HubClient.escaped(deployment))/cancel")
     }
 }
@@ -107,11 +114,13 @@ final class DeploymentPrinter {
 
     init(isJSON: Bool) { self.isJSON = isJSON }
 
-    func show(preview: JSONValue) {
+    /// - Parameter nodes: names by ids.
+    func show(preview: JSONValue, nodes: [String: String]) {
         func place(_ name: String) -> String {
             let placement = preview[name]
-            return [placement?["node_id"], placement?["runtime_profile"], placement?["image"]]
-                .compactMap { $0?.plain }.joined(separator: ", ")
+            let node = placement?["node_id"]?.plain ?? ""
+            return [nodes[node] ?? node, placement?["runtime_profile"]?.plain, placement?["image"]?.plain]
+                .compactMap(\.self).filter { !$0.isEmpty }.joined(separator: ", ")
         }
         Output.line(Printable.line("from  \(place("source"))"))
         Output.line(Printable.line("to    \(place("target"))"))
@@ -119,13 +128,9 @@ final class DeploymentPrinter {
         if preview["workspace_from"]?.stringValue == "snapshot" {
             Output.line(Printable.line("workspace: from the snapshot \(preview["snapshot_id"]?.plain ?? "")"))
         }
-        var table = Table(["check", "outcome", "found"])
+        var table = Table(["check", "outcome"], prose: "found")
         for check in preview["checks"]?.arrayValue ?? [] {
-            let remedy = check["remedy"]?.stringValue.map { " \($0)" } ?? ""
-            table.add([
-                Table.Cell(check["name"]), Table.Cell(check["outcome"]),
-                .text((check["message"]?.plain ?? "") + remedy),
-            ])
+            table.add([Table.Cell(check["name"]), Table.Cell(check["outcome"]), .text(Self.finding(check))])
         }
         table.print(orSay: "Nothing was checked.")
         if let workspace = preview["workspace"], workspace != .null {
@@ -137,8 +142,19 @@ final class DeploymentPrinter {
             )
         }
         if let downtime = preview["expected_downtime_ms"]?.doubleValue {
-            Output.line("expected downtime: about \(String(format: "%.1f", downtime / 1000)) s")
+            Output.line("expected downtime: about \(Self.seconds(downtime))")
         }
+    }
+
+    /// What a check has found, and what to do about it.
+    static func finding(_ check: JSONValue) -> String { sentences(check["message"], check["remedy"]) }
+
+    static func seconds(_ milliseconds: Double) -> String { String(format: "%.1f s", milliseconds / 1000) }
+
+    /// One after the other, each with its full stop.
+    private static func sentences(_ parts: JSONValue?...) -> String {
+        parts.compactMap { $0?.plain }.filter { !$0.isEmpty }
+            .map { $0.last.map { ".!?:".contains($0) } == true ? $0 : $0 + "." }.joined(separator: " ")
     }
 
     /// Follows a deployment to its end, and throws `StartFailure` where that is not what was wished.
@@ -221,7 +237,7 @@ final class DeploymentPrinter {
                 )
             }
             if let downtime = last["downtime_ms"]?.doubleValue {
-                properties.add("bot was away", "\(String(format: "%.1f", downtime / 1000)) s")
+                properties.add("bot was away", Self.seconds(downtime))
             }
             properties.add("note", last["note"])
             properties.print()
@@ -232,7 +248,7 @@ final class DeploymentPrinter {
             .refused,
             Printable.line(
                 "the deployment \(state == "cancelled" ? "was cancelled" : "failed") at \(step). "
-                    + "\(last["reason"]?.plain ?? "") \(last["remedy"]?.plain ?? "")"
+                    + Self.sentences(last["reason"], last["remedy"])
             )
         )
     }

@@ -77,11 +77,11 @@ struct EnrollmentCommand: AsyncParsableCommand {
         func run() async throws {
             let items = try await items()
             if access.json { return try Output.json(["items": .array(items)]) }
-            var table = Table(["id", "state", "expires", "name", "refused"])
+            var table = Table(["id", "state", "expires", "name"], prose: "refused")
             for item in items {
                 let last = item["failed_attempts"]?.arrayValue?.first
                 table.add([
-                    Table.Cell(item["id"]), Table.Cell(item["state"]), Table.Cell(item["expires_at"]),
+                    Table.Cell(id: item["id"]), Table.Cell(item["state"]), Table.Cell(item["expires_at"]),
                     .text(item["name"]?.plain ?? "-"),
                     .text(last.map { "\($0["address"]?.plain ?? ""): \($0["reason"]?.plain ?? "")" } ?? ""),
                 ])

@@ -9,10 +9,13 @@ struct HubAccess: ParsableArguments {
     @Option(help: "An operator's token. Others see it in `ps`; better in a file, or in HUB_TOKEN.")
     var token: String?
 
-    @Option(help: "File that holds an operator's token. (environment: HUB_TOKEN_FILE)")
+    @Option(help: "File that holds an operator's token. (environment: HUB_TOKEN_FILE)", completion: .file())
     var tokenFile: String?
 
-    @Option(help: "Trust the authority in this PEM file, and not the system's. (environment: HUB_CA_FILE)")
+    @Option(
+        help: "Trust the authority in this PEM file, and not the system's. (environment: HUB_CA_FILE)",
+        completion: .file()
+    )
     var caFile: String?
 
     @Option(
@@ -96,6 +99,32 @@ struct HubAccess: ParsableArguments {
     }
 }
 
+/// A node that is named, and the hub that knows it.
+struct NodeArgument: ParsableArguments {
+    @OptionGroup var access: HubAccess
+    @Argument(help: "Name or id of the node.") var node: String
+
+    /// Calls `body` with a client and the address of the node in the API.
+    func withNode(_ body: (HubClient, String) async throws -> Void) async throws {
+        try await access.withClient { client in
+            try await body(client, "/api/nodes/\(HubClient.escaped(try await Named.node(node, client)))")
+        }
+    }
+}
+
+/// A bot that is named, and the hub that knows it.
+struct BotArgument: ParsableArguments {
+    @OptionGroup var access: HubAccess
+    @Argument(help: "Name or id of the bot.") var bot: String
+
+    /// Calls `body` with a client and the address of the bot in the API.
+    func withBot(_ body: (HubClient, String) async throws -> Void) async throws {
+        try await access.withClient { client in
+            try await body(client, "/api/bots/\(HubClient.escaped(try await Named.bot(bot, client)))")
+        }
+    }
+}
+
 /// Finds what a person means by a name or an id.
 enum Named {
     /// Names in an error; more help nobody.
@@ -115,6 +144,13 @@ enum Named {
         let items = try await client.all("/api/bots")
         guard let found = match(wanted, items) else { throw unknown(wanted, kind: "bot", items) }
         return found
+    }
+
+    /// Names of all nodes by their ids.
+    static func nodes(_ client: HubClient) async throws -> [String: String] {
+        try await client.all("/api/nodes").reduce(into: [:]) { names, node in
+            if let id = node["id"]?.stringValue { names[id] = node["name"]?.stringValue }
+        }
     }
 
     private static func match(_ wanted: String, _ items: [JSONValue]) -> String? {

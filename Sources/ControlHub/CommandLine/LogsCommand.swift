@@ -12,8 +12,7 @@ struct LogsCommand: AsyncParsableCommand {
             """
     )
 
-    @OptionGroup var access: HubAccess
-    @Argument(help: "Name or id of the bot.") var bot: String
+    @OptionGroup var target: BotArgument
     @Flag(name: [.short, .long], help: "Go on with what it writes from now on, until Ctrl-C.") var follow = false
     @Option(
         name: [.customShort("n"), .long],
@@ -36,11 +35,10 @@ struct LogsCommand: AsyncParsableCommand {
 
     func run() async throws {
         let since = try since.map(Self.time)
-        try await access.withClient { client in
-            let id = HubClient.escaped(try await Named.bot(bot, client))
+        try await target.withBot { client, bot in
             let isWhole = tail == nil && (since != nil || search != nil)
             let path = HubClient.path(
-                "/api/bots/\(id)/logs",
+                "\(bot)/logs",
                 query: [
                     "tail": isWhole ? nil : String(tail ?? 100), "offset": isWhole ? "0" : nil, "since": since,
                     "search": search, "source": source?.rawValue,
@@ -49,7 +47,7 @@ struct LogsCommand: AsyncParsableCommand {
             if follow {
                 try await go(on: path + "&follow=true", client)
             } else if isWhole {
-                try await readAll(id, since, client)
+                try await readAll(bot, since, client)
             } else {
                 try show(try await client.get(path))
             }
@@ -57,12 +55,12 @@ struct LogsCommand: AsyncParsableCommand {
     }
 
     /// Page by page, to the end.
-    private func readAll(_ id: String, _ since: String?, _ client: HubClient) async throws {
+    private func readAll(_ bot: String, _ since: String?, _ client: HubClient) async throws {
         var offset: Int64 = 0
         while true {
             let page = try await client.get(
                 HubClient.path(
-                    "/api/bots/\(id)/logs",
+                    "\(bot)/logs",
                     query: ["offset": String(offset), "since": since, "search": search, "source": source?.rawValue]
                 )
             )
@@ -83,7 +81,7 @@ struct LogsCommand: AsyncParsableCommand {
 
     private func show(_ page: JSONValue) throws {
         for line in page["lines"]?.arrayValue ?? [] {
-            if access.json {
+            if target.access.json {
                 try Output.json(line)
                 continue
             }

@@ -28,7 +28,7 @@ struct NodesCommand: AsyncParsableCommand {
                     )
                 )
                 if access.json { return try Output.json(["items": .array(nodes)]) }
-                var table = Table(["name", "health", "since", "bots", "agent", "reason"])
+                var table = Table(["name", "health", "since", "bots", "agent"], prose: "reason")
                 for node in nodes {
                     let (running, total) = (node["workload"]?["bots_running"], node["workload"]?["bots_total"])
                     table.add([
@@ -45,13 +45,11 @@ struct NodesCommand: AsyncParsableCommand {
     struct Show: AsyncParsableCommand {
         static let configuration = CommandConfiguration(abstract: "Show one node.")
 
-        @OptionGroup var access: HubAccess
-        @Argument(help: "Name or id of the node.") var node: String
+        @OptionGroup var target: NodeArgument
 
         func run() async throws {
-            try await access.withClient { client in
-                let id = try await Named.node(node, client)
-                try NodesCommand.show(try await client.get("/api/nodes/\(HubClient.escaped(id))"), access)
+            try await target.withNode { client, path in
+                try NodesCommand.show(try await client.get(path), target.access)
             }
         }
     }
@@ -61,23 +59,22 @@ struct NodesCommand: AsyncParsableCommand {
             abstract: "Ask a connected node how it is: round trip, clock, runtime profiles, policy."
         )
 
-        @OptionGroup var access: HubAccess
-        @Argument(help: "Name or id of the node.") var node: String
+        @OptionGroup var target: NodeArgument
 
         func run() async throws {
-            try await access.withClient { client in
-                let test = try await NodesCommand.post("test", node, [:], client)
-                if access.json {
+            try await target.withNode { client, path in
+                let test = try await client.post("\(path)/test")
+                if target.access.json {
                     try Output.json(test)
                 } else {
-                    var table = Table(["check", "status", "detail"])
+                    var table = Table(["check", "status"], prose: "detail")
                     for check in test["checks"]?.arrayValue ?? [] {
                         table.add(["name", "status", "detail"].map { Table.Cell(check[$0]) })
                     }
                     table.print(orSay: "The node was asked for nothing.")
                 }
                 guard test["ok"]?.boolValue == true else {
-                    throw StartFailure(.refused, "\(node) is not well; see above.")
+                    throw StartFailure(.refused, "\(target.node) is not well; see above.")
                 }
             }
         }
@@ -86,15 +83,14 @@ struct NodesCommand: AsyncParsableCommand {
     struct Drain: AsyncParsableCommand {
         static let configuration = CommandConfiguration(abstract: "Place and start nothing on a node any more.")
 
-        @OptionGroup var access: HubAccess
-        @Argument(help: "Name or id of the node.") var node: String
+        @OptionGroup var target: NodeArgument
         @Flag(help: "Stop its bots as well; otherwise they run on.") var stopBots = false
 
         func run() async throws {
-            try await access.withClient { client in
+            try await target.withNode { client, path in
                 let body: [String: JSONValue] = ["enabled": .bool(true), "stop_bots": .bool(stopBots)]
-                let changed = try await NodesCommand.post("drain", node, body, client)
-                try NodesCommand.say("\(node) is drained: nothing is placed or started there.", changed, access)
+                let changed = try await client.post("\(path)/drain", body)
+                try target.say("\(target.node) is drained: nothing is placed or started there.", changed)
             }
         }
     }
@@ -102,13 +98,12 @@ struct NodesCommand: AsyncParsableCommand {
     struct Resume: AsyncParsableCommand {
         static let configuration = CommandConfiguration(abstract: "Let a drained node take bots again.")
 
-        @OptionGroup var access: HubAccess
-        @Argument(help: "Name or id of the node.") var node: String
+        @OptionGroup var target: NodeArgument
 
         func run() async throws {
-            try await access.withClient { client in
-                let changed = try await NodesCommand.post("drain", node, ["enabled": .bool(false)], client)
-                try NodesCommand.say("\(node) takes bots again.", changed, access)
+            try await target.withNode { client, path in
+                let changed = try await client.post("\(path)/drain", ["enabled": .bool(false)])
+                try target.say("\(target.node) takes bots again.", changed)
             }
         }
     }
@@ -116,15 +111,13 @@ struct NodesCommand: AsyncParsableCommand {
     struct Rename: AsyncParsableCommand {
         static let configuration = CommandConfiguration(abstract: "Give a node another name.")
 
-        @OptionGroup var access: HubAccess
-        @Argument(help: "Name or id of the node.") var node: String
+        @OptionGroup var target: NodeArgument
         @Argument(help: "Its new name.") var name: String
 
         func run() async throws {
-            try await access.withClient { client in
-                let id = HubClient.escaped(try await Named.node(node, client))
-                let changed = try await client.send("PATCH", "/api/nodes/\(id)", .object(["name": .string(name)]))
-                try NodesCommand.say("\(node) is \(name) now.", changed, access)
+            try await target.withNode { client, path in
+                let changed = try await client.send("PATCH", path, .object(["name": .string(name)]))
+                try target.say("\(target.node) is \(name) now.", changed)
             }
         }
     }
@@ -134,17 +127,13 @@ struct NodesCommand: AsyncParsableCommand {
             abstract: "Withdraw a node's credentials and end its session at once. Its bots run on."
         )
 
-        @OptionGroup var access: HubAccess
-        @Argument(help: "Name or id of the node.") var node: String
+        @OptionGroup var target: NodeArgument
 
         func run() async throws {
-            try await access.withClient { client in
-                let changed = try await NodesCommand.post("revoke", node, [:], client)
-                try NodesCommand.say(
-                    "\(node) is revoked. `control-hub enrollment create --node \(node)` pairs it again.",
-                    changed,
-                    access
-                )
+            try await target.withNode { client, path in
+                let changed = try await client.post("\(path)/revoke")
+                let remedy = "control-hub enrollment create --node \(target.node)"
+                try target.say("\(target.node) is revoked. `\(remedy)` pairs it again.", changed)
             }
         }
     }
@@ -152,36 +141,15 @@ struct NodesCommand: AsyncParsableCommand {
     struct Delete: AsyncParsableCommand {
         static let configuration = CommandConfiguration(abstract: "Forget a node that holds no bots any more.")
 
-        @OptionGroup var access: HubAccess
-        @Argument(help: "Name or id of the node.") var node: String
+        @OptionGroup var target: NodeArgument
 
         func run() async throws {
-            try await access.withClient { client in
-                let id = try await Named.node(node, client)
-                _ = try await client.send("DELETE", "/api/nodes/\(HubClient.escaped(id))")
-                try NodesCommand.say(
-                    "\(node) is deleted.",
-                    .object(["id": .string(id), "deleted": .bool(true)]),
-                    access
-                )
+            try await target.withNode { client, path in
+                let id = try await client.get(path)["id"] ?? .null
+                _ = try await client.send("DELETE", path)
+                try target.say("\(target.node) is deleted.", .object(["id": id, "deleted": .bool(true)]))
             }
         }
-    }
-
-    /// Calls something of a node that is named.
-    private static func post(
-        _ verb: String,
-        _ node: String,
-        _ body: [String: JSONValue],
-        _ client: HubClient
-    ) async throws -> JSONValue {
-        let id = try await Named.node(node, client)
-        return try await client.post("/api/nodes/\(HubClient.escaped(id))/\(verb)", body)
-    }
-
-    /// What was done, for people or for programs.
-    private static func say(_ sentence: String, _ document: JSONValue, _ access: HubAccess) throws {
-        if access.json { try Output.json(document) } else { Output.line(Printable.line(sentence)) }
     }
 
     private static func show(_ node: JSONValue, _ access: HubAccess) throws {
@@ -210,3 +178,10 @@ struct NodesCommand: AsyncParsableCommand {
 }
 
 extension NodeHealthState: ExpressibleByArgument {}
+
+extension NodeArgument {
+    /// What was done, for people or for programs.
+    fileprivate func say(_ sentence: String, _ document: JSONValue) throws {
+        if access.json { try Output.json(document) } else { Output.line(Printable.line(sentence)) }
+    }
+}

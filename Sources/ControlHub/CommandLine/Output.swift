@@ -4,6 +4,13 @@ import Glibc
 /// What commands print. Lines are written at once, so that who reads a pipe has them, and who has gone is noticed.
 enum Output {
     static var isTerminal: Bool { isatty(STDOUT_FILENO) == 1 }
+    /// Columns of the terminal; nil where nobody knows, or there is none.
+    static var width: Int? {
+        guard isTerminal else { return nil }
+        var size = winsize()
+        if ioctl(STDOUT_FILENO, UInt(TIOCGWINSZ), &size) == 0, size.ws_col > 0 { return Int(size.ws_col) }
+        return ProcessInfo.processInfo.environment["COLUMNS"].flatMap { Int($0) }.flatMap { $0 > 0 ? $0 : nil }
+    }
     /// Whether questions can be asked.
     static var isInputTerminal: Bool { isatty(STDIN_FILENO) == 1 }
 
@@ -61,6 +68,21 @@ enum Printable {
     /// One line, whatever comes.
     static func line(_ text: String) -> String {
         String(text.map { $0.isNewline || $0 == "\t" ? " " : $0 }.filter { !$0.unicodeScalars.contains(where: steers) })
+    }
+
+    /// Columns that a text takes on a terminal.
+    static func width(_ text: some StringProtocol) -> Int {
+        text.reduce(0) { $0 + ($1.unicodeScalars.first.map(isWide) == true ? 2 : 1) }
+    }
+
+    /// Letters of East Asia and pictures (UAX #11), as far as names have them.
+    private static func isWide(_ scalar: Unicode.Scalar) -> Bool {
+        switch scalar.value {
+        case 0x1100...0x115F, 0x2E80...0xA4CF, 0xAC00...0xD7A3, 0xF900...0xFAFF, 0xFE30...0xFE6F, 0xFF00...0xFF60,
+            0xFFE0...0xFFE6, 0x1F300...0x1FAFF, 0x20000...0x3FFFD:
+            true
+        default: false
+        }
     }
 
     private static func filter(_ text: String, _ isKept: (Unicode.Scalar) -> Bool) -> String {

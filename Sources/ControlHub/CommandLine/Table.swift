@@ -1,54 +1,60 @@
 import Foundation
 
-/// Rows for people: columns side by side, as wide as what they hold. In a pipe the columns are separated by tabs, without a
-/// heading and with whole times, so that other programs need not guess.
+/// Rows for people: columns side by side, as wide as what they hold and no wider than the terminal. In a pipe the columns are
+/// separated by tabs, without a heading and with whole times, so that other programs need not guess.
 struct Table {
     /// What stands in a column of a row.
     enum Cell {
         case text(String)
+        /// Never shortened: it is there to be copied.
+        case id(String)
         /// RFC 3339; on a terminal how long ago that is.
         case time(String?)
 
         init(_ value: JSONValue?) { self = .text(value?.plain ?? "") }
+        init(id value: JSONValue?) { self = .id(value?.plain ?? "") }
     }
 
     let heading: [String]
+    private let hasProse: Bool
     private var rows: [[Cell]] = []
 
-    init(_ heading: [String]) {
-        self.heading = heading
+    /// - Parameter prose: a last column of whole sentences, which are broken into lines where they do not fit.
+    init(_ heading: [String], prose: String? = nil) {
+        self.heading = heading + [prose].compactMap(\.self)
+        hasProse = prose != nil
     }
 
     mutating func add(_ row: [Cell]) { rows.append(row) }
 
-    /// - Parameter date: now, which ages are counted from.
-    func text(forTerminal isTerminal: Bool, at date: Date) -> String {
+    /// - Parameters:
+    ///   - width: the terminal's, in columns; nil where there is no limit.
+    ///   - date: now, which ages are counted from.
+    func text(forTerminal isTerminal: Bool, width: Int? = nil, at date: Date) -> String {
         let cells = rows.map { $0.map { Self.text($0, forTerminal: isTerminal, at: date) } }
         guard isTerminal else { return cells.map { $0.joined(separator: "\t") + "\n" }.joined() }
-        let all = [heading.map { $0.uppercased() }] + cells
-        let widths = heading.indices.map { column in all.map { $0[column].count }.max() ?? 0 }
-        return all.map { row in
-            var line = ""
-            for (column, cell) in row.enumerated() {
-                line += cell
-                if column < row.count - 1 {
-                    line += String(repeating: " ", count: widths[column] - cell.count + 2)
-                }
-            }
-            while line.last == " " { line.removeLast() }
-            return line + "\n"
-        }.joined()
+        let layout = layout(of: [heading.map { $0.uppercased() }] + cells, width: width)
+        return cells.reduce(layout.line(heading.map { $0.uppercased() }, isHeading: true)) { $0 + layout.line($1) }
     }
 
     /// Prints it; on a terminal, says so when there is nothing in it.
     func print(orSay nothing: String) {
         guard !rows.isEmpty || !Output.isTerminal else { return Output.line(nothing) }
-        Output.write(text(forTerminal: Output.isTerminal, at: Date()))
+        Output.write(text(forTerminal: Output.isTerminal, width: Output.width, at: Date()))
+    }
+
+    private func layout(of lines: [[String]], width: Int?) -> TableLayout {
+        let count = heading.count - (hasProse ? 1 : 0)
+        let widths = (0..<count).map { column in lines.map { Printable.width($0[column]) }.max() ?? 0 }
+        let isFixed = (0..<count).map { column in
+            rows.contains { if case .text = $0[column] { false } else { true } }
+        }
+        return TableLayout(widths: widths, isFixed: isFixed, hasProse: hasProse, limit: width)
     }
 
     private static func text(_ cell: Cell, forTerminal isTerminal: Bool, at date: Date) -> String {
         switch cell {
-        case .text(let text): Printable.line(text)
+        case .text(let text), .id(let text): Printable.line(text)
         case .time(nil): ""
         case .time(let text?):
             if isTerminal, let then = Date(rfc3339: text) {
@@ -82,14 +88,18 @@ struct Properties {
 
     mutating func add(_ name: String, _ value: String) { rows.append((name, value)) }
 
-    func print() {
-        let width = rows.map(\.name.count).max() ?? 0
-        let isTerminal = Output.isTerminal
-        for (name, value) in rows {
-            let gap = isTerminal ? String(repeating: " ", count: width - name.count + 2) : "\t"
-            Output.line(name + gap + Printable.line(value))
-        }
+    func text(forTerminal isTerminal: Bool, width: Int? = nil) -> String {
+        guard isTerminal else { return rows.map { "\($0.name)\t\(Printable.line($0.value))\n" }.joined() }
+        let layout = TableLayout(
+            widths: [rows.map { Printable.width($0.name) }.max() ?? 0],
+            isFixed: [true],
+            hasProse: true,
+            limit: width
+        )
+        return rows.map { layout.line([$0.name, Printable.line($0.value)]) }.joined()
     }
+
+    func print() { Output.write(text(forTerminal: Output.isTerminal, width: Output.width)) }
 }
 
 extension JSONValue {

@@ -6,6 +6,7 @@ struct CommandOperations: Sendable {
     let database: HubDatabase
     let bots: BotOperations
     let arrivals: CommandArrivals
+    let recoveries: TurnRecoveryRequests
     let events: EventFeed
     let clock: HubClock
 
@@ -74,6 +75,7 @@ struct CommandOperations: Sendable {
         publish(outcome.command, at: date)
         if outcome.isBotChanged { bots.publish(result.botStatus, at: date) }
         bots.publish(outcome.messages, at: date)
+        if outcome.isAnswerPerhapsLost { recoveries.add(outcome.command.nodeID, .gap, now: clock.now()) }
         if outcome.command.state == .queued { arrivals.notify(outcome.command.nodeID) }
     }
 

@@ -121,6 +121,8 @@ struct CommandStore: Sendable {
         var command: Command
         var isBotChanged = false
         var messages: [MessageChange] = []
+        /// Packets were lost since the bot was given the message, so its answer may be nowhere but in the bot's log.
+        var isAnswerPerhapsLost = false
     }
 
     /// Stores a result once; a repeated or unknown one changes nothing and gives nil.
@@ -164,6 +166,9 @@ struct CommandStore: Sendable {
                     try command.messageID.map { try MessageStore.fail(db, $0, reason: result.message, at: date) } ?? []
             }
             var outcome = Outcome(command: try Self.find(db, id) ?? command, messages: messages)
+            if messages.last?.state == .delivered, let message = command.messageID {
+                outcome.isAnswerPerhapsLost = try RecoveredPacketStore.hasLoss(db, since: message)
+            }
             if result.hasBotStatus, !result.fromReceipt {
                 let applied = try BotStore.apply(db, result.botStatus, from: command.nodeID, at: date)
                 outcome.isBotChanged = applied.isChanged

@@ -281,8 +281,8 @@ struct HubConfiguration: Sendable {
     static func parseBytes(_ text: String, name: String) throws -> UInt64 {
         let digits = text.prefix { $0.isASCII && $0.isNumber }
         let shifts: [String: UInt64] = ["": 0, "k": 10, "m": 20, "g": 30, "t": 40]
-        guard let number = UInt64(digits), number <= 1 << 40, let shift = shifts[text.dropFirst(digits.count).lowercased()],
-            number <= UInt64.max >> shift
+        let unit = text.dropFirst(digits.count).lowercased()
+        guard let number = UInt64(digits), number <= 1 << 40, let shift = shifts[unit], number <= UInt64.max >> shift
         else {
             throw StartFailure(.configuration, "\(name) \"\(text)\" must be a size like 500M, 10G or 1T.")
         }

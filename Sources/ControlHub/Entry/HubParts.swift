@@ -49,14 +49,22 @@ struct HubParts: Sendable {
             telemetryInterval: telemetryInterval
         )
         bots = BotOperations(database: database, events: events, clock: clock)
+        let recoveries = TurnRecoveryRequests()
         commands = CommandOperations(
             database: database,
             bots: bots,
             arrivals: CommandArrivals(),
+            recoveries: recoveries,
             events: events,
             clock: clock
         )
-        packets = MonitorPacketOperations(database: database, bots: bots, events: events, clock: clock)
+        packets = MonitorPacketOperations(
+            database: database,
+            bots: bots,
+            events: events,
+            clock: clock,
+            recoveries: recoveries
+        )
         enrollments = EnrollmentOperations(
             store: EnrollmentStore(database: database),
             nodes: nodes,

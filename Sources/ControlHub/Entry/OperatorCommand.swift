@@ -65,7 +65,11 @@ struct OperatorCommand: AsyncParsableCommand {
                     )
                 ])
             } else {
-                for each in operators { print("\(each.role.rawValue)\t\(each.name)\t\(each.createdAt.rfc3339)") }
+                var table = Table(["role", "name", "added"])
+                for each in operators {
+                    table.add([.text(each.role.rawValue), .text(each.name), .time(each.createdAt.rfc3339)])
+                }
+                table.print(orSay: "No operators. `control-hub operator add NAME --role admin` adds one.")
             }
         }
     }

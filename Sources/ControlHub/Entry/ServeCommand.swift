@@ -142,11 +142,12 @@ struct ServeCommand: AsyncParsableCommand {
 
 /// What every command that touches the data directory takes.
 struct CommonOptions: ParsableArguments {
-    @Option(help: "Configuration file (YAML).")
+    @Option(help: "Configuration file (YAML).", completion: .file())
     var config: String?
 
     @Option(
-        help: "Directory of the hub's data. (default: /var/lib/control-hub for root, else ~/.local/state/control-hub)"
+        help: "Directory of the hub's data. (default: /var/lib/control-hub for root, else ~/.local/state/control-hub)",
+        completion: .directory
     )
     var dataDir: String?
 

@@ -7,7 +7,7 @@ struct MonitorPacketOperations: Sendable {
     let bots: BotOperations
     let events: EventFeed
     let clock: HubClock
-    let recoveries = TurnRecoveryRequests()
+    let recoveries: TurnRecoveryRequests
 
     var store: MonitorPacketStore { MonitorPacketStore(database: database) }
     var recovered: RecoveredPacketStore { RecoveredPacketStore(database: database) }

@@ -67,11 +67,22 @@ struct RecoveredPacketStore: Sendable {
         }
     }
 
-    /// Whether something of the launch that has message `m` was lost since then, by the agent's word.
+    /// Whether something of the launch that has message `m` was lost since then, by the agent's word. The loss may have
+    /// been told before the delivery was; then its place in the log tells that it came after.
     private static let hasLoss = """
-        EXISTS (SELECT 1 FROM packets g WHERE g.bot_id = m.bot_id AND g.gap IS NOT NULL AND g.stored_at >= m.delivered_at
+        EXISTS (SELECT 1 FROM packets g WHERE g.bot_id = m.bot_id AND g.gap IS NOT NULL
+            AND (g.stored_at >= m.delivered_at OR g.log_offset > m.log_offset)
             AND g.launch_id IN ('', m.launch_id) AND json_extract(CAST(g.gap AS TEXT), '$.reason') <> 'bot_sequence')
         """
+
+    /// Whether the answer to a message that the bot has may be lost already.
+    static func hasLoss(_ db: Database, since message: MessageID) throws -> Bool {
+        try Bool.fetchOne(
+            db,
+            sql: "SELECT \(hasLoss) FROM messages m WHERE m.id = ?",
+            arguments: [message.rawValue]
+        ) ?? false
+    }
 
     /// What became of a search.
     struct Outcome: Sendable {
@@ -163,13 +174,7 @@ struct RecoveredPacketStore: Sendable {
 
     /// What is told where the answer of an open turn may have been among what was lost; nil where nothing was.
     private static func loss(_ db: Database, _ turn: OpenTurn) throws -> String? {
-        let isLost =
-            try Bool.fetchOne(
-                db,
-                sql: "SELECT \(hasLoss) FROM messages m WHERE m.id = ?",
-                arguments: [turn.message.rawValue]
-            ) ?? false
-        guard isLost else { return nil }
+        guard try hasLoss(db, since: turn.message) else { return nil }
         return
             "Packets of the bot were lost since it was given this message, and its log does not go back that far: the "
             + "answer may have been among them. Should it still come, it is taken."

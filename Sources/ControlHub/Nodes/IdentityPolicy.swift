@@ -54,7 +54,10 @@ struct IdentityPolicy: Sendable {
 
     enum Verdict: Equatable, Sendable {
         case admit
+        /// Kept out until an operator has decided which one is the node.
         case quarantine(reason: String)
+        /// Kept out because an operator has decided. Its tries are no news to anybody.
+        case refuse(reason: String)
     }
 
     /// - Parameters:
@@ -71,7 +74,7 @@ struct IdentityPolicy: Sendable {
         holder: MachineWitness? = nil
     ) -> Verdict {
         if refused.contains(where: { Self.isRefused(newcomer, $0, holder: holder) }) {
-            return .quarantine(
+            return .refuse(
                 reason: "an operator has decided that \(Self.name(newcomer)) is not this node. "
                     + "Pair it with a code of its own: edge-agent enroll --hub URL --code CODE"
             )

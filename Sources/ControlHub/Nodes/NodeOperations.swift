@@ -142,7 +142,7 @@ struct NodeOperations: Sendable {
         let (evidence, isNews) = registry.judge(node, newcomer, now: clock.now(), at: date)
         if let reason = evidence {
             let stored = try await self.node(node)
-            await keepQuarantine(node)
+            if registry.live(node)?.quarantine != nil { await keepQuarantine(node) }
             if isNews {
                 logger.error(
                     "a second machine with one identity was quarantined",

@@ -127,7 +127,7 @@ final class NodeRegistry: Sendable {
     /// Heartbeats taken since the hub started.
     var heartbeatCount: UInt64 { heartbeats.withLock { $0 } }
 
-    /// Judges a machine that dials, and notes one that is turned away.
+    /// Judges a machine that dials, and notes one that an operator has to decide about.
     ///
     /// - Returns: the evidence against it, nil where it may have a session; and whether the evidence is news.
     func judge(
@@ -147,7 +147,12 @@ final class NodeRegistry: Sendable {
                 refused: live.refusedMachines,
                 holder: live.machine
             )
-            guard case .quarantine(let reason) = verdict else { return (nil, false) }
+            let reason: String
+            switch verdict {
+            case .admit: return (nil, false)
+            case .refuse(let why): return (why, false)
+            case .quarantine(let why): reason = why
+            }
             let known = live.quarantine.flatMap { $0.machine.isSameBoot(as: newcomer) ? $0 : nil }
             live.quarantine = Quarantine(
                 machine: newcomer,

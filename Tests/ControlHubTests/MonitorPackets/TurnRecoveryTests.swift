@@ -56,8 +56,9 @@ struct TurnRecoveryTests {
             }
         }
 
-        func gap(_ sequence: UInt64, reason: String = "journal_full") -> WireMonitorPacket {
+        func gap(_ sequence: UInt64, reason: String = "journal_full", at offset: UInt64 = 0) -> WireMonitorPacket {
             .with {
+                $0.logOffset = offset
                 $0.botID = bot.rawValue
                 $0.sequence = sequence
                 $0.launchID = "one"
@@ -207,6 +208,26 @@ struct TurnRecoveryTests {
         // An answer counts whenever it comes, also when it is found only now.
         try await bench.recover([answer(900, to: message)])
         #expect(try await bench.message(message).state == .answered)
+    }
+
+    @Test("A loss that is told before the delivery counts where it came after it in the log, and only there")
+    func toldBefore() async throws {
+        let bench = try await Bench()
+        try await bench.ingest(bench.gap(20, at: 500))
+        bench.hub.clock.advance(by: .seconds(1))
+        let later = try await bench.delivered(at: 600)
+        let requests = bench.hub.parts.packets.recoveries
+        // Taken off the list, so that what stands on it afterwards is the second message's.
+        bench.hub.clock.advance(by: .seconds(2))
+        #expect(try await requests.next(bench.hub.parts.clock) == bench.node)
+        let message = try await bench.delivered(at: 400)
+        async let next = requests.next(bench.hub.parts.clock)
+        await bench.hub.clock.nextSleeper()
+        bench.hub.clock.advance(by: .seconds(2))
+        #expect(try await next == bench.node)
+        try await bench.recover([line(800, "much later", .stdout)], missingBytes: 700)
+        #expect(try await bench.message(message).state == .interrupted)
+        #expect(try await bench.message(later).state == .delivered)
     }
 
     @Test("A gap and a new session have the node's logs looked through, each after its while")

@@ -157,6 +157,7 @@ struct NodeSettingsTests {
             at: hub.now
         )
         #expect(verdict.quarantineReason?.contains("is not this node") == true)
+        #expect(registry.live(node)?.quarantine == nil, "what is decided asks for no other decision")
         #expect(
             registry.judge(
                 node,
@@ -186,6 +187,7 @@ struct NodeSettingsTests {
         #expect(hub.channel.disconnected[node] == 4409)
         let back = try await nodes.openSession(node, hello: old, remoteAddress: "x", at: hub.now)
         #expect(back.quarantineReason?.contains("is not this node") == true, "the old machine was quicker")
+        #expect(nodes.registry.live(node)?.quarantine == nil)
         let opened = try await nodes.openSession(node, hello: new, remoteAddress: "y", at: hub.now)
         #expect(opened.quarantineReason == nil)
     }

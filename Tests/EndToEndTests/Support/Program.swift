@@ -137,7 +137,7 @@ struct Failure: Error, CustomStringConvertible {
 func eventually<Value>(
     _ what: String,
     within limit: Duration = .seconds(120),
-    or evidence: () -> String = { "" },
+    or evidence: () async throws -> String = { "" },
     _ probe: () async throws -> Value?
 ) async throws -> Value {
     let clock = ContinuousClock()
@@ -154,5 +154,5 @@ func eventually<Value>(
         try await Task.sleep(for: .milliseconds(50))
     }
     let cause = lastError.map { "\nlast error: \($0)" } ?? ""
-    throw Failure("waited \(limit) in vain: \(what)\(cause)\n\(evidence())")
+    throw Failure("waited \(limit) in vain: \(what)\(cause)\n\((try? await evidence()) ?? "")")
 }

@@ -49,7 +49,9 @@ struct ContainerReader {
             for item in try Self.texts(value, "capabilities") {
                 let name = item.hasPrefix("CAP_") ? String(item.dropFirst(4)) : item
                 guard Self.isName(name), name != "ALL" else {
-                    throw ProfileMistake(reason: "\"capabilities\": \"\(item.prefix(80))\" is no capability; name each one")
+                    throw ProfileMistake(
+                        reason: "\"capabilities\": \"\(item.prefix(80))\" is no capability; name each one"
+                    )
                 }
                 settings.capabilities.append(name)
             }
@@ -67,11 +69,14 @@ struct ContainerReader {
         let isWellFormed = parts.count == 2 || parts.count == 3 && ["ro", "rw"].contains(parts[2])
         guard isWellFormed, PathText.isPlainAbsolute(parts[0]), PathText.isPlainAbsolute(parts[1]) else {
             throw ProfileMistake(
-                reason: "\"mounts\": \"\(text.prefix(200))\" must be \"/on/node:/in/container\", with \":ro\" for read-only"
+                reason: "\"mounts\": \"\(text.prefix(200))\" must be \"/on/node:/in/container\", with \":ro\" for "
+                    + "read-only"
             )
         }
         guard !PathText.isInside(parts[1], ContainerPaths.home), parts[1] != "/" else {
-            throw ProfileMistake(reason: "\"mounts\": \(parts[1]) is the bot's own place in its container; choose another")
+            throw ProfileMistake(
+                reason: "\"mounts\": \(parts[1]) is the bot's own place in its container; choose another"
+            )
         }
         return ContainerSettings.Mount(source: parts[0], target: parts[1], isReadOnly: parts.last == "ro")
     }
