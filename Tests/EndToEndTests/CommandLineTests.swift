@@ -310,6 +310,13 @@ struct CommandLineTests {
         let moved = try await onTerminal(story, "deploy echo --node barn", input: "y\\n")
         #expect(moved.contains("bot was away") && moved.contains("state") && moved.contains("succeeded"), "\(moved)")
         #expect(moved.contains("(1 of ") || moved.contains("(2 of "), "\(moved)")
+        let undoing = try json(try await here(story, "deploy", "echo", "--rollback", "--dry-run", "--json"))
+        #expect(
+            undoing["target"]["node_id"].string == story.node && undoing["workspace_from"] == "source",
+            "\(undoing)"
+        )
+        #expect(try await story.api.get("/api/bots/\(story.bot)")["node_id"].string != story.node)
+        _ = try await here(story, "deploy", "echo", "--history", "--dry-run", expecting: 64)
         let back = lines(try await here(story, "deploy", "echo", "--rollback", "--yes", "--json"))
         #expect(back.last?["state"] == "succeeded" && back.count > 1, "\(back)")
         #expect(try await story.api.get("/api/bots/\(story.bot)")["node_id"].string == story.node)

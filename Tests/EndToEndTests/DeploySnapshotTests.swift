@@ -101,7 +101,15 @@ struct DeploySnapshotTests {
         #expect(try await snapshots(stage).first?["deployment_id"].string == moved["id"].string)
         try write("second\n", barn, stage)
 
-        // Back before the move: node and workspace.
+        // Back before the move: node and workspace. Looked at first, which changes nothing.
+        let path = "/api/bots/\(stage.bot)/rollback"
+        let preview = try await stage.api.post(path, ["dry_run": .bool(true)])
+        #expect(preview["is_possible"] == .bool(true) && preview["workspace_from"] == "snapshot", "\(preview)")
+        #expect(preview["source"]["node_id"].string == barn.id && preview["target"]["node_id"].string == attic.id)
+        #expect(try await preview["snapshot_id"].string == snapshots(stage).first?["id"].string)
+        #expect(try await stage.api.get("/api/bots/\(stage.bot)/deployments").items.count == 1)
+        let unknown = try await stage.api.send("POST", path, ["dry_run": .bool(true), "deployment_id": "dep_none"])
+        #expect(unknown.status == 404, "\(unknown.json)")
         let back = try await stage.end(of: try await stage.api.post("/api/bots/\(stage.bot)/rollback"))
         #expect(back["state"] == "succeeded" && back["workspace_from"] == "snapshot", "\(back)\n\(stage.evidence)")
         try await stage.settled()

@@ -18,15 +18,26 @@ struct DockerStoryTests {
         let api: API
         let agent: Program
         let id: String
+        /// A deployment does not begin a step while a file of its name lies here.
+        let holds: URL
 
-        init() async throws {
+        /// - Parameter images: which the node's policy allows, also to the hub; without them it has no policy file.
+        init(images: [String] = []) async throws {
             bench = try Workbench()
-            hub = try await bench.startHub()
+            holds = bench.folder.appending(path: "holds")
+            try FileManager.default.createDirectory(at: holds, withIntermediateDirectories: true)
+            hub = try await bench.startHub(environment: ["HUB_TEST_HOLD_DEPLOYMENTS": holds.path])
             api = try await hub.admin()
             try await Story.pair(bench, hub)
+            if !images.isEmpty {
+                let rules = JSON.object(["images": .array(images.map(JSON.string))])
+                try Data(rules.description.utf8).write(to: Self.policy(bench))
+            }
             agent = try Self.startAgent(bench)
             id = try await Story.onlineNode(api, agent)
         }
+
+        private static func policy(_ bench: Workbench) -> URL { bench.folder.appending(path: "policy.json") }
 
         static func startAgent(_ bench: Workbench) throws -> Program {
             let box: JSON = .object([
@@ -35,9 +46,31 @@ struct DockerStoryTests {
                 "command": "/usr/bin/python3 /opt/bot/sample-bot --config {config} --workspace {workspace}",
             ])
             let profiles = JSON.object(["box": box, "plain": .object(["command": .string(Workbench.sampleBot)])])
-            return try bench.startAgent(
-                environment: ["EDGE_PROFILES": profiles.description, "EDGE_DOCKER_SOCKET": engineSocket ?? ""]
+            var environment = ["EDGE_PROFILES": profiles.description, "EDGE_DOCKER_SOCKET": engineSocket ?? ""]
+            if FileManager.default.fileExists(atPath: policy(bench).path) {
+                environment["EDGE_POLICY_FILE"] = policy(bench).path
+            }
+            return try bench.startAgent(environment: environment)
+        }
+
+        /// A call to the engine itself.
+        func engine(_ method: String, _ path: String) async throws {
+            let answer = try await run(
+                "/usr/bin/curl",
+                ["-fsS", "-X", method, "--unix-socket", engineSocket ?? "", "http://engine\(path)"],
+                in: bench.folder
             )
+            guard answer.status == 0 else { throw Failure("\(method) \(path): \(answer.text)") }
+        }
+
+        func deploy(_ story: Story, _ wish: JSON) async throws -> API.Answer {
+            try await api.send("POST", "/api/bots/\(story.bot)/deploy", wish)
+        }
+
+        /// The image of the bot's only container.
+        func image(_ bot: String) async throws -> String? {
+            let all = try await containers(bot)
+            return all.count == 1 ? all[0]["Image"].string : nil
         }
 
         func startBot(_ profile: String) async throws -> Story {
@@ -177,28 +210,161 @@ struct DockerStoryTests {
         try await story.end()
     }
 
-    @Test(
-        "An image that is not to be had fails the deployment, and the process goes on where it was",
-        .disabled("the deployment does not end yet as is expected here")
-    )
-    func withoutImage() async throws {
-        let node = try await Node()
+    @Test("An image that is not to be had, or not allowed, is refused before anything is stopped, and says why")
+    func refusedImage() async throws {
+        let node = try await Node(images: ["sample-bot:test", "127.0.0.1:1/*"])
         let story = try await node.startBot("plain")
-        let answer = try await node.api.send(
-            "POST",
-            "/api/bots/\(story.bot)/deploy",
-            ["runtime_profile": "box", "image": "127.0.0.1:1/no/such:image"]
-        )
-        if answer.status < 300 {
-            let ended = try await node.end(of: answer.json)
-            #expect(ended["state"] == "failed" && ended["reason"].string?.isEmpty == false, "\(ended)")
-        } else {
-            #expect(answer.status == 409 && answer.json["detail"].string?.contains("image") == true, "\(answer.json)")
+        let process = try await story.pid()
+        for (image, reason) in [
+            ("127.0.0.1:1/no/such:image", "cannot be pulled"), ("busybox:test", "rule \"images\""),
+            ("No Name", "no name"),
+        ] {
+            let wish = JSON.object(["runtime_profile": "box", "image": .string(image)])
+            let answer = try await node.deploy(story, wish)
+            let detail = answer.json["detail"].string ?? ""
+            #expect(
+                answer.status == 409 && detail.contains(reason) && detail.contains(". Set that right"),
+                "\(answer.json)"
+            )
         }
+        let onProgram = try await node.deploy(story, ["image": "sample-bot:test"])
+        #expect(onProgram.status == 409 && onProgram.json["detail"].string?.contains("runs programs") == true)
+        #expect(try await node.api.get("/api/bots/\(story.bot)/deployments").items.isEmpty)
+        #expect(try await story.pid() == process)
+        #expect(try await node.containers(story.bot).isEmpty)
+        try await story.end()
+    }
+
+    @Test("A node without a policy file runs the image its profile names, and none that the hub names")
+    func closedByDefault() async throws {
+        let node = try await Node()
+        let story = try await node.startBot("box")
+        let container = try await node.containers(story.bot).first
+        let answer = try await node.deploy(story, ["image": "busybox:test"])
+        #expect(
+            answer.status == 409 && answer.json["detail"].string?.contains("rule \"images\"") == true,
+            "\(answer.json)"
+        )
+        #expect(try await node.containers(story.bot).first?["Id"] == container?["Id"])
+        try await story.end()
+    }
+
+    @Test("An image that is gone when it is needed fails the deployment, and the process goes on where it was")
+    func withoutImage() async throws {
+        let node = try await Node(images: ["passing-bot:1"])
+        try await node.engine("POST", "/images/sample-bot:test/tag?repo=passing-bot&tag=1")
+        let story = try await node.startBot("plain")
+        let hold = node.holds.appending(path: "start").path
+        _ = FileManager.default.createFile(atPath: hold, contents: nil)
+        let begun = try await node.deploy(story, ["runtime_profile": "box", "image": "passing-bot:1"])
+        #expect(begun.status == 202, "\(begun.json)")
+        try await eventually("the deployment is about to start the bot", or: { node.hub.program.text }) {
+            FileManager.default.fileExists(atPath: hold + ".held") ? () : nil
+        }
+        try await node.engine("DELETE", "/images/passing-bot:1")
+        try FileManager.default.removeItem(atPath: hold)
+        let ended = try await node.end(of: begun.json)
+        #expect(ended["state"] == "failed" && ended["failed_step"] == "start", "\(ended)")
+        #expect(ended["reason"].string?.contains("passing-bot:1 cannot be pulled") == true, "\(ended)")
         try await node.ready(story)
+        let bot = try await node.api.get("/api/bots/\(story.bot)")
+        #expect(bot["runtime_profile"] == "plain" && bot["image"] == .null, "\(bot)")
         #expect(try await node.containers(story.bot).isEmpty)
         let said = try await story.say("still there?")
         _ = try await story.answers(said.conversation)
+        try await story.end()
+    }
+
+    @Test("A container on trial ends with its lease although its agent is dead, and the bot goes back to where it was")
+    func leaseOver() async throws {
+        let node = try await Node()
+        let story = try await node.startBot("plain")
+        let hold = node.holds.appending(path: "healthy").path
+        _ = FileManager.default.createFile(atPath: hold, contents: nil)
+        let begun = try await node.deploy(story, ["runtime_profile": "box"])
+        try await eventually("the container runs on trial", or: { node.hub.program.text + node.agent.text }) {
+            let state = try await node.containers(story.bot).first?["State"]
+            return FileManager.default.fileExists(atPath: hold + ".held") && state == "running" ? () : nil
+        }
+        node.agent.kill()
+        try await eventually("nobody but its guard ends it", or: { node.hub.program.text }) {
+            try await node.containers(story.bot).contains { $0["State"] == "running" } ? nil : ()
+        }
+        let id = begun.json["id"].string ?? ""
+        _ = try await node.api.post("/api/deployments/\(id)/cancel")
+        try FileManager.default.removeItem(atPath: hold)
+        let next = try Node.startAgent(node.bench)
+        let ended = try await node.end(of: begun.json)
+        #expect(ended["state"] == "cancelled", "\(ended)\n\(next.text)")
+        try await node.ready(story)
+        try await node.noContainers(story.bot)
+        let said = try await story.say("still there?")
+        _ = try await story.answers(said.conversation)
+        try await story.end()
+    }
+
+    @Test("A container whose deployment was committed outlives its agent")
+    func committed() async throws {
+        let node = try await Node()
+        let story = try await node.startBot("plain")
+        let moved = try await node.end(of: try await node.deploy(story, ["runtime_profile": "box"]).json)
+        #expect(moved["state"] == "succeeded", "\(moved)")
+        try await eventually("its guard has ended", or: { node.agent.text }) {
+            let all = try await run("/bin/ps", ["-eo", "stat,args"], in: node.bench.folder).text.split(separator: "\n")
+            return all.contains { $0.contains("guard-lease \(node.bench.folder.path)") && !$0.hasPrefix("Z") }
+                ? nil : ()
+        }
+        node.agent.kill()
+        // Longer than any lease here (15 s).
+        try await Task.sleep(for: .seconds(17))  // allow-sleep: that nothing happens for this long is the point
+        #expect(try await node.containers(story.bot).first?["State"] == "running")
+        let next = try Node.startAgent(node.bench)
+        try await node.ready(story, evidence: { next.text })
+        try await story.end()
+    }
+
+    @Test(
+        "Another image than the profile's is run, shown, and kept by restarts, adoption and a new agent, until a rollback"
+    )
+    func otherImage() async throws {
+        let node = try await Node(images: ["sample-bot:test", "other-bot:2"])
+        try await node.engine("POST", "/images/sample-bot:test/tag?repo=other-bot&tag=2")
+        let story = try await node.startBot("box")
+        #expect(try await node.image(story.bot) == "sample-bot:test")
+        #expect(try await node.api.get("/api/bots/\(story.bot)")["image"] == .null)
+        let wish: JSON = ["image": "other-bot:2"]
+        let preview = try await node.deploy(story, ["image": "other-bot:2", "dry_run": .bool(true)]).json
+        let check = preview["checks"].array.first { $0["name"] == "image" }
+        #expect(preview["target"]["image"] == "other-bot:2" && check?["outcome"] == "passed", "\(preview)")
+
+        let moved = try await node.end(of: try await node.deploy(story, wish).json)
+        #expect(moved["state"] == "succeeded", "\(moved)\n\(node.agent.text)")
+        #expect(try await node.image(story.bot) == "other-bot:2")
+        #expect(try await node.api.get("/api/bots/\(story.bot)")["image"] == "other-bot:2")
+        _ = try await node.api.post("/api/bots/\(story.bot)/restart")
+        try await node.ready(story)
+        #expect(try await node.image(story.bot) == "other-bot:2")
+
+        // A new agent adopts the container, and begins the next by itself when that ends.
+        let container = try await node.containers(story.bot).first?["Id"].string ?? ""
+        node.agent.kill()
+        let next = try Node.startAgent(node.bench)
+        try await eventually("the new agent is online", or: { next.text }) {
+            try await node.api.get("/api/nodes/\(node.id)")["health"] == "online" ? () : nil
+        }
+        try await node.ready(story)
+        #expect(try await node.containers(story.bot).first?["Id"].string == container)
+        try await node.engine("POST", "/containers/\(container)/kill")
+        try await eventually("the bot runs in a container of the same image", or: { next.text }) {
+            let now = try await node.containers(story.bot).first
+            return now?["Id"].string != container && now?["Image"] == "other-bot:2" ? () : nil
+        }
+        try await node.ready(story)
+
+        let back = try await node.end(of: try await node.api.post("/api/bots/\(story.bot)/rollback"))
+        #expect(back["state"] == "succeeded", "\(back)\n\(next.text)")
+        #expect(try await node.image(story.bot) == "sample-bot:test")
+        #expect(try await node.api.get("/api/bots/\(story.bot)")["image"] == .null)
         try await story.end()
     }
 }

@@ -19,7 +19,7 @@ struct DeployCommand: AsyncParsableCommand {
     @OptionGroup var target: BotArgument
     @Option(help: "Name or id of the node. (default: where it is)", completion: Suggestions.nodes) var node: String?
     @Option(help: "Runtime profile. (default: the one it has)") var profile: String?
-    @Option(help: "Image, for a profile of containers.") var image: String?
+    @Option(help: "Image, for a profile of containers; empty: the profile's own again.") var image: String?
     @Flag(help: "Go without a source that is away, and without the workspace there.") var force = false
     @Flag(help: "Only say what would be done.") var dryRun = false
     @Flag(name: [.short, .long], help: "Do not ask.") var yes = false
@@ -30,11 +30,12 @@ struct DeployCommand: AsyncParsableCommand {
     func validate() throws {
         let others = [rollback, cancel, history].filter { $0 }.count
         guard others <= 1 else { throw ValidationError("--rollback, --cancel and --history exclude each other.") }
-        let isWish = node != nil || profile != nil || image != nil || force || dryRun
+        let isWish = node != nil || profile != nil || image != nil || force
         guard others == 0 || !isWish else {
-            throw ValidationError(
-                "--rollback, --cancel and --history take no --node, --profile, --image, --force or --dry-run."
-            )
+            throw ValidationError("--rollback, --cancel and --history take no --node, --profile, --image or --force.")
+        }
+        guard !dryRun || !cancel && !history else {
+            throw ValidationError("--cancel and --history take no --dry-run.")
         }
         guard others == 1 || node != nil || profile != nil || image != nil else {
             throw ValidationError("Say where to: --node, --profile or --image.")
@@ -46,17 +47,12 @@ struct DeployCommand: AsyncParsableCommand {
             if history { return try await list(try await client.all("\(bot)/deployments", limit: 100), client) }
             let printer = DeploymentPrinter(isJSON: target.access.json)
             if cancel { return try await printer.follow(try await cancelOpen(bot, client), client) }
-            if rollback {
-                try await Confirmation.ask("Bring \(target.bot) back to where it was?", isGiven: yes)
-                let begun = try await client.post("\(bot)/rollback", idempotencyKey: UUID().uuidString)
-                return try await printer.follow(begun, client)
-            }
             var wish: [String: JSONValue] = [:]
             if let node { wish["node_id"] = .string(try await Named.node(node, client)) }
             if let profile { wish["runtime_profile"] = .string(profile) }
             if let image { wish["image"] = .string(image) }
             if force { wish["force"] = .bool(true) }
-            let path = "\(bot)/deploy"
+            let path = "\(bot)/\(rollback ? "rollback" : "deploy")"
             let preview = try await client.post(path, wish.merging(["dry_run": .bool(true)]) { $1 })
             if !target.access.json {
                 printer.show(preview: preview, nodes: try await Named.nodes(client))
@@ -69,7 +65,8 @@ struct DeployCommand: AsyncParsableCommand {
                 throw StartFailure(.refused, "it cannot work. " + Printable.line(remedies.joined(separator: " ")))
             }
             guard !dryRun else { return }
-            try await Confirmation.ask("Deploy \(target.bot)?", isGiven: yes)
+            let question = rollback ? "Bring \(target.bot) back to where it was?" : "Deploy \(target.bot)?"
+            try await Confirmation.ask(question, isGiven: yes)
             try await printer.follow(try await client.post(path, wish, idempotencyKey: UUID().uuidString), client)
         }
     }
@@ -127,6 +124,10 @@ final class DeploymentPrinter {
         }
         Output.line(Printable.line("from  \(place("source"))"))
         Output.line(Printable.line("to    \(place("target"))"))
+        if preview["config_changes"]?.boolValue == true { Output.line("the configuration changes") }
+        if preview["workspace_from"]?.stringValue == "snapshot" {
+            Output.line(Printable.line("workspace: from the snapshot \(preview["snapshot_id"]?.plain ?? "")"))
+        }
         var table = Table(["check", "outcome"], prose: "found")
         for check in preview["checks"]?.arrayValue ?? [] {
             table.add([Table.Cell(check["name"]), Table.Cell(check["outcome"]), .text(Self.finding(check))])

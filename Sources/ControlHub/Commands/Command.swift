@@ -59,6 +59,7 @@ struct NewCommand: Sendable {
         case .installWorkspace: "install_workspace"
         case .discardTransfer: "discard_transfer"
         case .measureWorkspace: "measure_workspace"
+        case .checkLaunch: "check_launch"
         }
     }
 

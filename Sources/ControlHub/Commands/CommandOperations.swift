@@ -292,6 +292,7 @@ struct CommandOperations: Sendable {
         specification.placementEpoch = bot.placementEpoch
         specification.configJson = try JSONEncoder().encode(bot.config)
         specification.logBeginsAt = bot.logBegin
+        specification.image = bot.image ?? ""
         specification.leaseMs = lease.map { UInt32(clamping: $0.milliseconds) } ?? 0
         var body = WireStartBot()
         body.bot = specification

@@ -20,6 +20,9 @@ struct DeploymentOperations: Sendable {
     struct Preview: Sendable {
         let source: Placement
         let target: Placement
+        let origin: WorkspaceOrigin
+        /// Of the origin `snapshot`.
+        let snapshot: SnapshotID?
         let checks: [PreflightCheck]
         /// Nil where the workspace does not travel, or the nodes could not be asked.
         let report: WireSyncReport?
@@ -31,22 +34,39 @@ struct DeploymentOperations: Sendable {
     func preview(_ id: BotID, _ wish: Wish) async throws -> Preview {
         let bot = try await context.bots.store.bot(id)
         let (source, target) = try Self.placements(bot, wish)
+        let latest = wish.isForced ? try await context.snapshots.store.list(id).first : nil
+        let origin: WorkspaceOrigin = wish.isForced ? (latest == nil ? .target : .snapshot) : .source
+        return try await preview(
+            bot,
+            Course(source: source, target: target, isForced: wish.isForced, origin: origin, snapshot: latest?.id)
+        )
+    }
+
+    /// What `rollBack` would do. Throws `notFound`.
+    func previewRollBack(_ id: BotID, before deployment: DeploymentID?) async throws -> Preview {
+        let bot = try await context.bots.store.bot(id)
+        return try await preview(bot, try await course(back: bot, before: deployment))
+    }
+
+    private func preview(_ bot: Bot, _ course: Course) async throws -> Preview {
         let isRunning = bot.desiredState == .running
         let (facts, report) = try await PreflightReader(context: context).facts(
-            bot: id,
-            source: source,
-            target: target,
-            isForced: wish.isForced,
-            origin: try await forcedOrigin(id, wish),
+            bot: bot.id,
+            source: course.source,
+            target: course.target,
+            isForced: course.isForced,
+            origin: course.origin,
             wasRunning: isRunning,
             comparesWorkspaces: true
         )
         return Preview(
-            source: source,
-            target: target,
+            source: course.source,
+            target: course.target,
+            origin: course.origin,
+            snapshot: course.snapshot,
             checks: facts.checks,
             report: report,
-            expectedDowntime: isRunning ? try await lastDowntime(of: id) ?? Self.usualDowntime : nil
+            expectedDowntime: isRunning ? try await lastDowntime(of: bot.id) ?? Self.usualDowntime : nil
         )
     }
 
@@ -64,7 +84,30 @@ struct DeploymentOperations: Sendable {
     func rollBack(_ id: BotID, before deployment: DeploymentID?, by actor: Actor) async throws -> Deployment {
         if let begun = try await begunBefore("bot.rollback") { return begun }
         let bot = try await context.bots.store.bot(id)
-        let past = try await store.list(id, before: nil, limit: 200)
+        let course = try await course(back: bot, before: deployment)
+        return try await begin(
+            bot,
+            course.source,
+            course.target,
+            isForced: false,
+            from: course.origin,
+            snapshot: course.snapshot,
+            action: "bot.rollback",
+            by: actor
+        )
+    }
+
+    /// From where to where a deployment leads, and with which workspace.
+    private struct Course {
+        let source: Placement
+        let target: Placement
+        var isForced = false
+        let origin: WorkspaceOrigin
+        let snapshot: SnapshotID?
+    }
+
+    private func course(back bot: Bot, before deployment: DeploymentID?) async throws -> Course {
+        let past = try await store.list(bot.id, before: nil, limit: 200)
         guard let undone = past.first(where: { $0.state == .succeeded && (deployment == nil || $0.id == deployment) })
         else {
             throw HubError(
@@ -74,16 +117,12 @@ struct DeploymentOperations: Sendable {
                     : "There is no deployment \(deployment?.rawValue ?? "") of this bot that succeeded."
             )
         }
-        let kept = try await context.snapshots.store.list(id).first { $0.deployment == undone.id }
-        return try await begin(
-            bot,
-            try Self.placement(of: bot),
-            undone.source,
-            isForced: false,
-            from: kept == nil ? .source : .snapshot,
-            snapshot: kept?.id,
-            action: "bot.rollback",
-            by: actor
+        let kept = try await context.snapshots.store.list(bot.id).first { $0.deployment == undone.id }
+        return Course(
+            source: try Self.placement(of: bot),
+            target: undone.source,
+            origin: kept == nil ? .source : .snapshot,
+            snapshot: kept?.id
         )
     }
 
@@ -129,11 +168,6 @@ struct DeploymentOperations: Sendable {
         return try await store.deployment(id)
     }
 
-    private func forcedOrigin(_ bot: BotID, _ wish: Wish) async throws -> WorkspaceOrigin {
-        guard wish.isForced else { return .source }
-        return try await context.snapshots.store.list(bot).isEmpty ? .target : .snapshot
-    }
-
     /// Said where nothing is known of the bot: ending, the last changes, starting.
     private static let usualDowntime = Duration.seconds(5)
 
@@ -153,9 +187,15 @@ struct DeploymentOperations: Sendable {
     private static func placements(_ bot: Bot, _ wish: Wish) throws -> (source: Placement, target: Placement) {
         let source = try placement(of: bot)
         let profile = wish.runtimeProfile ?? bot.runtimeProfile
-        // An image belongs to the profile it was chosen for.
+        // An image belongs to the profile it was chosen for; an empty one leads back to the profile's own.
         let image = wish.image ?? (profile == bot.runtimeProfile ? bot.image : nil)
-        return (source, Placement(node: wish.node ?? bot.nodeID, runtimeProfile: profile, image: image, config: nil))
+        let target = Placement(
+            node: wish.node ?? bot.nodeID,
+            runtimeProfile: profile,
+            image: image?.isEmpty == true ? nil : image,
+            config: nil
+        )
+        return (source, target)
     }
 
     /// - Parameter origin: nil: the source's workspace, or without the source what the target has.

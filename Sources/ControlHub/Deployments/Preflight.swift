@@ -31,6 +31,8 @@ struct PreflightFacts: Sendable {
         var profiles: [WireRuntimeProfile]
         /// Moves workspaces.
         var canSync: Bool
+        /// Runs another image than the profile's, and says before whether that could work.
+        var canChooseImage = false
     }
 
     /// What a look at both workspaces told; nil where none was taken.
@@ -38,6 +40,14 @@ struct PreflightFacts: Sendable {
         var totalBytes: UInt64
         var changedBytes: UInt64
         var availableBytes: UInt64
+    }
+
+    enum Launch: Sendable, Equatable {
+        case possible
+        /// With the reason, in the words of the node.
+        case impossible(String)
+        /// It gave no answer.
+        case unknown(String)
     }
 
     /// A snapshot that the hub keeps.
@@ -69,6 +79,8 @@ struct PreflightFacts: Sendable {
     var targetNode: Node?
     /// The target still has a workspace of this bot from before.
     var holdsStray = false
+    /// What the target said of starting a container so.
+    var launch: Launch?
     /// What a forced move takes in place of the source's workspace.
     var snapshot: Kept?
     var copy: Copy?
@@ -166,35 +178,51 @@ struct PreflightFacts: Sendable {
             return PreflightCheck(
                 name: name,
                 outcome: .failed,
-                message: "Runtime profile \(profile.name) of node \(node.name) cannot be used: \(profile.reason)",
+                message: "Runtime profile \(profile.name) of node \(node.name) cannot be used: "
+                    + profile.reason.asSentence,
                 remedy: "Set that right on the node; POST /api/nodes/\(target.node)/test looks again."
             )
         }
         return PreflightCheck(
             name: name,
             outcome: .passed,
-            message: "Runtime profile \(profile.name) (\(profile.backend)) can be used: command, image and policy were "
-                + "looked at on the node.",
+            message:
+                "Runtime profile \(profile.name) (\(profile.backend)) can be used: command and policy were looked at "
+                + "on the node.",
             remedy: nil
         )
     }
 
     private func image(_ node: Node) -> PreflightCheck? {
-        guard let image = target.image else { return nil }
-        let backend = node.profiles.first { $0.name == target.runtimeProfile }?.backend
-        return backend == "docker"
-            ? PreflightCheck(
-                name: "image",
-                outcome: .passed,
-                message: "\(image) is pulled by the node if it is not there; the node's policy decides.",
-                remedy: nil
+        func check(_ outcome: PreflightCheck.Outcome, _ message: String, _ remedy: String? = nil) -> PreflightCheck {
+            PreflightCheck(name: "image", outcome: outcome, message: message, remedy: remedy)
+        }
+        let profile = node.profiles.first { $0.name == target.runtimeProfile }
+        guard profile?.backend == "docker" else {
+            guard target.image != nil else { return nil }
+            return check(
+                .failed,
+                "Runtime profile \(target.runtimeProfile) runs programs, not images.",
+                "Leave `image` out, or choose a Docker profile."
             )
-            : PreflightCheck(
-                name: "image",
-                outcome: .failed,
-                message: "Runtime profile \(target.runtimeProfile) runs programs, not images.",
-                remedy: "Leave `image` out, or choose a Docker profile."
+        }
+        guard target.image == nil || node.canChooseImage else {
+            return check(
+                .failed,
+                "The agent of \(node.name) runs no other image than its profiles name.",
+                "Upgrade it, or leave `image` out."
             )
+        }
+        let image = target.image ?? profile?.image ?? ""
+        switch launch {
+        case .possible?:
+            return check(.passed, "\(image) is on node \(node.name) or can be fetched, and its policy allows it.")
+        case .impossible(let reason)?:
+            return check(.failed, reason.asSentence, "Set that right on the node, or choose another image.")
+        case .unknown(let reason)?:
+            return check(.warning, "Whether \(image) can be had is not known. \(reason.asSentence)")
+        case nil: return nil
+        }
     }
 
     private var reachableSource: PreflightCheck {

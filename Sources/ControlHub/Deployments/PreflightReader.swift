@@ -1,3 +1,4 @@
+import SwiftProtobuf
 import WireFormat
 
 /// Finds out what a preflight judges.
@@ -27,6 +28,7 @@ struct PreflightReader: Sendable {
             holdsStray: try await StrayStore(database: context.database).list(target.node).contains { $0.bot == bot },
             snapshot: try await snapshot(bot, isForced)
         )
+        if let node = facts.targetNode { facts.launch = await launch(target, on: node) }
         guard comparesWorkspaces, source.node != target.node, origin == .source,
             [facts.sourceNode, facts.targetNode].allSatisfy({ $0?.isConnected == true && $0?.canSync == true })
         else { return (facts, nil) }
@@ -60,6 +62,29 @@ struct PreflightReader: Sendable {
         }
     }
 
+    /// For the node to ask a registry.
+    private static let launchLimit = Duration.seconds(25)
+
+    /// Asks a node that runs containers whether it could start one so, before anything is stopped for it.
+    private func launch(_ target: Placement, on node: PreflightFacts.Node) async -> PreflightFacts.Launch? {
+        guard node.isConnected, node.canChooseImage,
+            node.profiles.contains(where: { $0.name == target.runtimeProfile && $0.backend == "docker" && $0.usable })
+        else { return nil }
+        var command = WireCommand()
+        command.commandID = CommandID.make(at: context.clock.date()).rawValue
+        command.repeatable = true
+        command.checkLaunch = .with {
+            $0.runtimeProfile = target.runtimeProfile
+            $0.image = target.image ?? ""
+        }
+        do {
+            let result = try await context.channel.ask(command, on: target.node, within: Self.launchLimit)
+            return result.outcome == .done ? .possible : .impossible(result.message)
+        } catch {
+            return .unknown((error as? HubError)?.detail ?? "\(error)")
+        }
+    }
+
     private func node(_ id: NodeID) async throws -> PreflightFacts.Node? {
         guard let node = try await context.nodes.store.node(id) else { return nil }
         let live = context.nodes.registry.live(id)
@@ -70,7 +95,8 @@ struct PreflightReader: Sendable {
             isRevoked: node.revokedAt != nil,
             isDraining: node.drainedAt != nil,
             profiles: node.hello?.runtimeProfiles ?? [],
-            canSync: node.hello?.capabilities["workspace.sync"] == "true"
+            canSync: node.hello?.capabilities["workspace.sync"] == "true",
+            canChooseImage: node.hello?.capabilities["bots.image"] == "true"
         )
     }
 }

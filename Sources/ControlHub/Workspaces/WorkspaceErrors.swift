@@ -3,7 +3,7 @@ import WireFormat
 /// What goes wrong on a node's side of a workspace, as the hub's own errors.
 enum WorkspaceErrors {
     static func error(_ failure: WireWorkspaceFailure) -> HubError {
-        HubError(code(failure.code), sentence(failure.message))
+        HubError(code(failure.code), failure.message.asSentence)
     }
 
     /// The one table from the agent's codes to the hub's.
@@ -20,12 +20,6 @@ enum WorkspaceErrors {
         case "bad_path", "not_a_directory", "is_a_directory", "not_a_file", "bad_data": .invalidRequest
         default: .transferFailed
         }
-    }
-
-    /// The agent's one-liners have no full stop, the API's details do.
-    private static func sentence(_ text: String) -> String {
-        guard let first = text.first else { return "The node did not say why." }
-        return first.uppercased() + text.dropFirst() + (text.hasSuffix(".") ? "" : ".")
     }
 
     /// What became of a stream, where it did not end as it should.

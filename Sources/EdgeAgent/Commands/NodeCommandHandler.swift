@@ -7,6 +7,7 @@ import WireFormat
 /// journal.
 struct NodeCommandHandler: CommandHandler {
     let inspection: NodeInspection
+    let launches: LaunchInspection
     let credentials: CredentialSource
     let next: any CommandHandler
 
@@ -16,6 +17,7 @@ struct NodeCommandHandler: CommandHandler {
         switch command.body {
         case .inspectNode(let inspect): result = await inspection.run(inspect)
         case .rotateToken(let rotate): result = Self.store(rotate, command, credentials)
+        case .checkLaunch(let check): result = await launches.run(check, command)
         default: return try await next.handle(command)
         }
         result.commandID = command.commandID
@@ -36,6 +38,20 @@ struct NodeCommandHandler: CommandHandler {
             return .with { $0.outcome = .done }
         } catch {
             return .failure(command, "token_not_stored", error.message)
+        }
+    }
+}
+
+/// Whether a bot could be started, for the hub that asks.
+struct LaunchInspection: Sendable {
+    let bots: BotFleet
+
+    func run(_ check: WireCheckLaunch, _ command: WireCommand) async -> WireCommandResult {
+        do throws(RuntimeError) {
+            try await bots.check(check)
+            return .with { $0.outcome = .done }
+        } catch {
+            return .failure(command, error.code, error.message)
         }
     }
 }

@@ -61,6 +61,7 @@ struct AgentAssembly: Sendable {
             bots: bots,
             commands: NodeCommandHandler(
                 inspection: NodeInspection(telemetry: telemetry, introduction: introduction),
+                launches: LaunchInspection(bots: bots),
                 credentials: source,
                 next: commands
             ),
@@ -203,6 +204,7 @@ struct AgentAssembly: Sendable {
                     DockerRuntimeBackend(
                         botsDirectory: directory.file("bots"),
                         engine: CurlTransport(socketPath: dockerSocket),
+                        guards: LeaseGuards(engineSocket: dockerSocket),
                         transport: LoopbackHTTPTransport(loop: loop),
                         credentials: RegistryCredentials(environment: ProcessInfo.processInfo.environment),
                         environment: ProcessInfo.processInfo.environment,

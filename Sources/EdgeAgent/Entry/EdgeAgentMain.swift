@@ -5,7 +5,7 @@ import Glibc
 
 /// The program's first instructions.
 ///
-/// `supervise` is handled before anything else is set up: a supervisor is one process a bot, so it must not pay for
+/// `supervise` and `guard-lease` are handled before anything else is set up: each is one process a bot, so it must not pay for
 /// argument parsing, logging or the concurrency runtime.
 @main
 enum EdgeAgentMain {
@@ -14,6 +14,7 @@ enum EdgeAgentMain {
         if arguments.first == "supervise", let directory = arguments.dropFirst().first {
             Supervisor.main(botDirectory: directory)
         }
+        if arguments.first == LeaseGuard.command { LeaseGuard.main(Array(arguments.dropFirst())) }
         // Its threads are many and mostly asleep.
         CLinux_limit_heaps(2)
         // The one bridge from this synchronous start to the concurrent program; it ends the process.

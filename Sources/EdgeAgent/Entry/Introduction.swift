@@ -61,7 +61,7 @@ struct Introduction: Sendable {
         }
         return [
             "runtime.native": isUsable(.native), "runtime.docker": isUsable(.docker), "logs.follow": "true",
-            "workspace.files": "true", "workspace.sync": "true",
+            "workspace.files": "true", "workspace.sync": "true", "bots.image": "true",
         ]
     }
 }

@@ -2,6 +2,21 @@ import WireFormat
 
 /// What a launch needs and takes time to come by: an image, and an engine that answers.
 extension BotFleet {
+    /// Whether a bot could be started so. Fetches nothing, but may ask an image's registry.
+    func check(_ request: WireCheckLaunch) async throws(RuntimeError) {
+        let profile = try profile(request.runtimeProfile)
+        let overrides = ProfileOverrides(image: request.image)
+        try await requireUsable(profile, with: overrides)
+        try await backends.require(profile.backend).checkProvision(overrides.applied(to: profile))
+    }
+
+    /// - Throws: `invalidSpecification`, `profileNotUsable`, `refusedByPolicy`.
+    func requireUsable(_ profile: RuntimeProfile, with overrides: ProfileOverrides) async throws(RuntimeError) {
+        try overrides.checkFit(profile)
+        let answer = await probe(overrides.applied(to: profile))
+        guard answer.usable else { throw RuntimeError(.profileNotUsable, answer.reason) }
+    }
+
     /// The first wait after a start that failed for a reason that passes by itself, and the longest.
     private static let passingWait: ClosedRange<Duration> = .seconds(2)...(.seconds(60))
 

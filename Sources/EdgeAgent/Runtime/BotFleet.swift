@@ -220,8 +220,7 @@ actor BotFleet {
             )
         }
         let profile = try profile(specification.runtimeProfile)
-        let answer = await probe(profile)
-        guard answer.usable else { throw RuntimeError(.profileNotUsable, answer.reason) }
+        try await requireUsable(profile, with: try ProfileOverrides(specification))
         let result = await exclusively(botID) {
             await self.attempt { try await self.startExclusively(specification, profile) }
         }

@@ -28,6 +28,9 @@ protocol EdgeRuntimeBackend: Sendable {
     /// tell how far it has come. Ends early when cancelled.
     func provision(botID: String, profile: RuntimeProfile) async throws(RuntimeError)
 
+    /// Whether `provision` would work, as far as that can be known without doing it.
+    func checkProvision(_ profile: RuntimeProfile) async throws(RuntimeError)
+
     /// Starts a launch. What becomes of it stands in the bot's log.
     func start(_ request: LaunchRequest) async throws(RuntimeError) -> LaunchHandle
 
@@ -95,6 +98,8 @@ extension EdgeRuntimeBackend {
     func strays() async throws(RuntimeError) -> [LaunchRemains] { [] }
 
     func provision(botID: String, profile: RuntimeProfile) async throws(RuntimeError) {}
+
+    func checkProvision(_ profile: RuntimeProfile) async throws(RuntimeError) {}
 
     func measuredUsage(_ handle: LaunchHandle) async -> WireBotUsage? { nil }
 

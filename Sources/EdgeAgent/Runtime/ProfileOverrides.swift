@@ -10,8 +10,15 @@ struct ProfileOverrides: Sendable, Equatable, Codable {
     /// Narrow the profile's.
     var limits = ResourceLimits()
     var restart: RestartPolicy?
+    /// Instead of the profile's; nil also in records of earlier agents.
+    var image: String?
 
     init() {}
+
+    /// Nothing but another image; empty: the profile's.
+    init(image: String) {
+        self.image = image.isEmpty ? nil : image
+    }
 
     /// - Throws: `invalidSpecification` that names the field.
     init(_ specification: WireBotSpecification) throws(RuntimeError) {
@@ -45,6 +52,17 @@ struct ProfileOverrides: Sendable, Equatable, Codable {
             }
             restart = policy
         }
+        image = specification.image.isEmpty ? nil : specification.image
+    }
+
+    /// - Throws: `invalidSpecification` where it names an image and the profile runs programs.
+    func checkFit(_ profile: RuntimeProfile) throws(RuntimeError) {
+        guard let image, profile.container == nil else { return }
+        throw RuntimeError(
+            .invalidSpecification,
+            "the profile \(profile.name) runs programs, not the image \"\(image.prefix(200))\"; choose a profile of the "
+                + "backend docker, or leave the image out"
+        )
     }
 
     func applied(to profile: RuntimeProfile) -> RuntimeProfile {
@@ -52,6 +70,11 @@ struct ProfileOverrides: Sendable, Equatable, Codable {
         result.environment = environment.merging(profile.environment) { _, own in own }
         result.limits = profile.limits.narrowed(by: limits)
         result.restart = restart ?? profile.restart
+        if let image {
+            result.container?.image = image
+            // The policy tells what the node's owner names from what a hub names.
+            result.container?.imageOrigin = .hub
+        }
         return result
     }
 }

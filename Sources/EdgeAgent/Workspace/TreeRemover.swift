@@ -5,6 +5,9 @@ import WireFormat
 ///
 /// A directory is first moved into a bin beside the workspace, so it is gone at once and for everybody; then the bin is
 /// emptied, each directory found in it being moved to its top. Neither needs more than a few descriptors.
+///
+/// Rights that a bot has taken away from its directories are given back on the way: who is not root can neither move nor
+/// empty a directory of its own that it may not write.
 struct TreeRemover: Sendable {
     /// The bin; made where it is missing. It must lie on the file system of what is removed.
     let bin: String
@@ -12,17 +15,27 @@ struct TreeRemover: Sendable {
     /// Moves an entry of an open directory away and deletes it.
     func remove(_ name: [CChar], of directory: Int32, path: WorkspacePath) throws(WorkspaceFailure) {
         let top = try open()
-        guard renameat(directory, name, top.descriptor, RandomText.hex(bytes: 12)) == 0 else {
-            throw WorkspaceFailure(path)
-        }
-        try empty(top)
+        try Self.move(name, of: directory, into: top, path: path)
+        try Self.empty(top)
     }
 
     /// Deletes what is left in the bin, for instance by an agent that was killed in the middle.
     func empty() throws(WorkspaceFailure) {
         guard access(bin, F_OK) == 0 else { return }
-        try empty(try open())
+        try Self.empty(try open())
         rmdir(bin)
+    }
+
+    /// Deletes what a directory holds, but for the names to keep; the directory itself is the bin. A directory that is not
+    /// there holds nothing.
+    static func empty(_ directory: String, keeping kept: Set<String>) throws(WorkspaceFailure) {
+        let top: BeneathDirectory
+        do {
+            top = try BeneathDirectory(directory)
+        } catch  where error.code == .notFound {
+            return
+        }
+        try empty(top, keeping: Set(kept.map { Array($0.utf8) }))
     }
 
     private func open() throws(WorkspaceFailure) -> BeneathDirectory {
@@ -30,14 +43,13 @@ struct TreeRemover: Sendable {
         return try BeneathDirectory(bin)
     }
 
-    private func empty(_ top: BeneathDirectory) throws(WorkspaceFailure) {
+    private static func empty(_ top: BeneathDirectory, keeping kept: Set<[UInt8]> = []) throws(WorkspaceFailure) {
         while true {
-            let names = try top.names(.root, limit: .max)
+            let names = try top.names(.root, limit: .max).filter { !kept.contains($0) }
             guard !names.isEmpty else { return }
             for name in names {
                 let text = name.map(CChar.init(bitPattern:)) + [0]
-                if unlinkat(top.descriptor, text, 0) == 0 || errno == ENOENT { continue }
-                guard errno == EISDIR || errno == EPERM else { throw WorkspaceFailure(.root) }
+                if try !isDirectory(text, of: top, path: .root) { continue }
                 try flatten(text, top)
                 guard unlinkat(top.descriptor, text, AT_REMOVEDIR) == 0 || errno == ENOENT else {
                     throw WorkspaceFailure(.root)
@@ -47,19 +59,51 @@ struct TreeRemover: Sendable {
     }
 
     /// Deletes a directory's files and moves its directories to the top of the bin.
-    private func flatten(_ name: [CChar], _ top: BeneathDirectory) throws(WorkspaceFailure) {
-        // Its owner may have taken the right to write from it.
-        fchmodat(top.descriptor, name, 0o700, 0)
+    private static func flatten(_ name: [CChar], _ top: BeneathDirectory) throws(WorkspaceFailure) {
+        allowAll(name, of: top.descriptor)
         guard let path = WorkspacePath(name.dropLast().map(UInt8.init(bitPattern:))) else { return }
         let directory = try top.directory(path)
         for child in try directory.names(.root, limit: .max) {
             let text = child.map(CChar.init(bitPattern:)) + [0]
-            if unlinkat(directory.descriptor, text, 0) == 0 || errno == ENOENT { continue }
-            guard errno == EISDIR || errno == EPERM else { throw WorkspaceFailure(path) }
-            fchmodat(directory.descriptor, text, 0o700, 0)
-            guard renameat(directory.descriptor, text, top.descriptor, RandomText.hex(bytes: 12)) == 0 else {
-                throw WorkspaceFailure(path)
-            }
+            guard try isDirectory(text, of: directory, path: path) else { continue }
+            try move(text, of: directory.descriptor, into: top, path: path)
         }
+    }
+
+    /// Deletes an entry unless it is a directory.
+    private static func isDirectory(
+        _ name: [CChar],
+        of parent: BeneathDirectory,
+        path: WorkspacePath
+    ) throws(WorkspaceFailure) -> Bool {
+        if unlinkat(parent.descriptor, name, 0) == 0 || errno == ENOENT { return false }
+        // What POSIX and what Linux say of a directory.
+        guard errno == EISDIR || errno == EPERM else { throw WorkspaceFailure(path) }
+        return true
+    }
+
+    private static func move(
+        _ name: [CChar],
+        of directory: Int32,
+        into top: BeneathDirectory,
+        path: WorkspacePath
+    ) throws(WorkspaceFailure) {
+        let target = RandomText.hex(bytes: 12)
+        if renameat(directory, name, top.descriptor, target) == 0 { return }
+        guard errno == EACCES, let before = EntryFacts(directory, name), before.isDirectory else {
+            throw WorkspaceFailure(path)
+        }
+        // Moving a directory changes where its ".." leads, so it has to be writable itself.
+        allowAll(name, of: directory)
+        guard renameat(directory, name, top.descriptor, target) == 0 else {
+            let failure = WorkspaceFailure(path)
+            fchmodat(directory, name, mode_t(before.permissions), AT_SYMLINK_NOFOLLOW)
+            throw failure
+        }
+    }
+
+    /// What fails shows where the directory is used.
+    private static func allowAll(_ name: [CChar], of directory: Int32) {
+        fchmodat(directory, name, 0o700, AT_SYMLINK_NOFOLLOW)
     }
 }

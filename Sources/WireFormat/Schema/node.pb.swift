@@ -1260,6 +1260,10 @@ public nonisolated struct WireBotSpecification: Sendable {
   /// that an offset means one place in the bot's whole log.
   public var logBeginsAt: UInt64 = 0
 
+  /// Instead of the image of the profile, whose backend must be "docker"; empty: the profile's. The node's policy decides
+  /// whether it may be. Capability "bots.image".
+  public var image: String = String()
+
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
   public init() {}
@@ -1435,6 +1439,14 @@ public nonisolated struct WireCommand: Sendable {
     set {body = .measureWorkspace(newValue)}
   }
 
+  public var checkLaunch: WireCheckLaunch {
+    get {
+      if case .checkLaunch(let v)? = body {return v}
+      return WireCheckLaunch()
+    }
+    set {body = .checkLaunch(newValue)}
+  }
+
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
   public nonisolated enum OneOf_Body: Equatable, Sendable {
@@ -1447,8 +1459,27 @@ public nonisolated struct WireCommand: Sendable {
     case installWorkspace(WireInstallWorkspace)
     case discardTransfer(WireDiscardTransfer)
     case measureWorkspace(WireMeasureWorkspace)
+    case checkLaunch(WireCheckLaunch)
 
   }
+
+  public init() {}
+}
+
+/// Asks whether a bot could be started so: whether the profile can be used, the policy allows the image, and the image is on
+/// the node or to be had from its registry. Changes and fetches nothing. Done where it could, failed with the reason where
+/// not; never queued. Capability "bots.image".
+public nonisolated struct WireCheckLaunch: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  public var runtimeProfile: String = String()
+
+  /// As in BotSpecification.
+  public var image: String = String()
+
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
 
   public init() {}
 }
@@ -4849,7 +4880,7 @@ nonisolated extension WireBotStatusReport: SwiftProtobuf.Message, SwiftProtobuf.
 
 nonisolated extension WireBotSpecification: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".BotSpecification"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}bot_id\0\u{1}name\0\u{3}runtime_profile\0\u{3}placement_epoch\0\u{3}config_json\0\u{1}environment\0\u{1}limits\0\u{3}restart_policy\0\u{4}\u{8}lease_ms\0\u{3}log_begins_at\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}bot_id\0\u{1}name\0\u{3}runtime_profile\0\u{3}placement_epoch\0\u{3}config_json\0\u{1}environment\0\u{1}limits\0\u{3}restart_policy\0\u{4}\u{8}lease_ms\0\u{3}log_begins_at\0\u{1}image\0")
 
   public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -4867,6 +4898,7 @@ nonisolated extension WireBotSpecification: SwiftProtobuf.Message, SwiftProtobuf
       case 8: try { try decoder.decodeSingularStringField(value: &self.restartPolicy) }()
       case 16: try { try decoder.decodeSingularUInt32Field(value: &self.leaseMs) }()
       case 17: try { try decoder.decodeSingularUInt64Field(value: &self.logBeginsAt) }()
+      case 18: try { try decoder.decodeSingularStringField(value: &self.image) }()
       default: break
       }
     }
@@ -4907,6 +4939,9 @@ nonisolated extension WireBotSpecification: SwiftProtobuf.Message, SwiftProtobuf
     if self.logBeginsAt != 0 {
       try visitor.visitSingularUInt64Field(value: self.logBeginsAt, fieldNumber: 17)
     }
+    if !self.image.isEmpty {
+      try visitor.visitSingularStringField(value: self.image, fieldNumber: 18)
+    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
@@ -4921,6 +4956,7 @@ nonisolated extension WireBotSpecification: SwiftProtobuf.Message, SwiftProtobuf
     if lhs.restartPolicy != rhs.restartPolicy {return false}
     if lhs.leaseMs != rhs.leaseMs {return false}
     if lhs.logBeginsAt != rhs.logBeginsAt {return false}
+    if lhs.image != rhs.image {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
@@ -5063,7 +5099,7 @@ nonisolated extension WireStreamHeader: SwiftProtobuf.Message, SwiftProtobuf._Me
 
 nonisolated extension WireCommand: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".Command"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}command_id\0\u{1}repeatable\0\u{3}start_bot\0\u{3}stop_bot\0\u{3}deliver_message\0\u{3}remove_bot\0\u{3}install_workspace\0\u{3}discard_transfer\0\u{4}\u{3}rotate_token\0\u{3}inspect_node\0\u{4}\u{3}measure_workspace\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}command_id\0\u{1}repeatable\0\u{3}start_bot\0\u{3}stop_bot\0\u{3}deliver_message\0\u{3}remove_bot\0\u{3}install_workspace\0\u{3}discard_transfer\0\u{4}\u{3}rotate_token\0\u{3}inspect_node\0\u{4}\u{3}measure_workspace\0\u{3}check_launch\0")
 
   public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -5190,6 +5226,19 @@ nonisolated extension WireCommand: SwiftProtobuf.Message, SwiftProtobuf._Message
           self.body = .measureWorkspace(v)
         }
       }()
+      case 16: try {
+        var v: WireCheckLaunch?
+        var hadOneofValue = false
+        if let current = self.body {
+          hadOneofValue = true
+          if case .checkLaunch(let m) = current {v = m}
+        }
+        try decoder.decodeSingularMessageField(value: &v)
+        if let v = v {
+          if hadOneofValue {try decoder.handleConflictingOneOf()}
+          self.body = .checkLaunch(v)
+        }
+      }()
       default: break
       }
     }
@@ -5243,6 +5292,10 @@ nonisolated extension WireCommand: SwiftProtobuf.Message, SwiftProtobuf._Message
       guard case .measureWorkspace(let v)? = self.body else { preconditionFailure() }
       try visitor.visitSingularMessageField(value: v, fieldNumber: 15)
     }()
+    case .checkLaunch?: try {
+      guard case .checkLaunch(let v)? = self.body else { preconditionFailure() }
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 16)
+    }()
     case nil: break
     }
     try unknownFields.traverse(visitor: &visitor)
@@ -5252,6 +5305,41 @@ nonisolated extension WireCommand: SwiftProtobuf.Message, SwiftProtobuf._Message
     if lhs.commandID != rhs.commandID {return false}
     if lhs.repeatable != rhs.repeatable {return false}
     if lhs.body != rhs.body {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension WireCheckLaunch: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  public static let protoMessageName: String = _protobuf_package + ".CheckLaunch"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}runtime_profile\0\u{1}image\0")
+
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularStringField(value: &self.runtimeProfile) }()
+      case 2: try { try decoder.decodeSingularStringField(value: &self.image) }()
+      default: break
+      }
+    }
+  }
+
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if !self.runtimeProfile.isEmpty {
+      try visitor.visitSingularStringField(value: self.runtimeProfile, fieldNumber: 1)
+    }
+    if !self.image.isEmpty {
+      try visitor.visitSingularStringField(value: self.image, fieldNumber: 2)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  public static func ==(lhs: WireCheckLaunch, rhs: WireCheckLaunch) -> Bool {
+    if lhs.runtimeProfile != rhs.runtimeProfile {return false}
+    if lhs.image != rhs.image {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }

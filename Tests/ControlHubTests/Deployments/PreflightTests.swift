@@ -51,7 +51,7 @@ struct PreflightTests {
         #expect(failure { $0.targetNode?.isRevoked = true }?.code == "target_online")
         #expect(failure { $0.targetNode?.isDraining = true }?.code == "target_online")
         #expect(failure { $0.target.runtimeProfile = "none" }?.code == "profile_offered")
-        #expect(failure { $0.target.runtimeProfile = "broken" }?.reason.contains("no such program") == true)
+        #expect(failure { $0.target.runtimeProfile = "broken" }?.reason.hasSuffix(": No such program.") == true)
         #expect(failure { $0.target.image = "x:1" }?.code == "image")
         #expect(failure { $0.sourceNode?.isConnected = false }?.code == "source_reachable")
         #expect(failure { $0.targetNode?.canSync = false }?.remedy == "Upgrade it.")
@@ -80,7 +80,15 @@ struct PreflightTests {
         var facts = good
         facts.target.runtimeProfile = "box"
         facts.target.image = "bot:2"
+        #expect(facts.checks.failure?.remedy.hasPrefix("Upgrade it") == true)
+        facts.targetNode?.canChooseImage = true
+        facts.launch = .possible
         #expect(facts.checks.arePassed)
+        facts.launch = .impossible("the image bot:2 is refused by this node's policy")
+        #expect(facts.checks.failure?.code == "image")
+        #expect(facts.checks.failure?.reason == "The image bot:2 is refused by this node's policy.")
+        facts.launch = .unknown("The node did not answer within 25 s.")
+        #expect(facts.checks.arePassed && facts.checks.contains { $0.name == "image" && $0.outcome == .warning })
     }
 
     @Test("to deploy a bot where it is starts it anew")

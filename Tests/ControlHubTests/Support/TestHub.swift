@@ -21,7 +21,11 @@ final class TestHub: Sendable {
 
     static let start = Date(unixMilliseconds: 1_767_225_600_000)
 
-    init(thresholds: HealthThresholds = HealthThresholds(), directory: DataDirectory? = nil) throws {
+    init(
+        thresholds: HealthThresholds = HealthThresholds(),
+        directory: DataDirectory? = nil,
+        snapshots: SnapshotBounds = SnapshotBounds()
+    ) throws {
         let path = FileManager.default.temporaryDirectory.path + "/hub-test-\(UInt64.random(in: 0 ... .max))"
         self.directory = try directory ?? DataDirectory(path: path)
         let clock = ManualClock()
@@ -47,7 +51,11 @@ final class TestHub: Sendable {
             logger: Logger(label: "test")
         )
         let channel = FakeAgentChannel()
-        services = parts.services(channel: channel, snapshotDirectory: self.directory.file("snapshots"))
+        services = parts.services(
+            channel: channel,
+            snapshotDirectory: self.directory.file("snapshots"),
+            snapshotBounds: snapshots
+        )
         self.clock = clock
         self.channel = channel
     }
@@ -153,8 +161,14 @@ final class FakeAgentChannel: AgentChannel {
     }
 
     func open(_ header: WireStreamHeader, on node: NodeID) async throws -> AgentStream {
-        throw HubError(.nodeOffline, "The node is not connected.")
+        guard let stream = stream.withLock({ $0 }) else {
+            throw HubError(.nodeOffline, "The node is not connected.")
+        }
+        return try stream(header)
     }
+
+    /// Makes the streams that are opened; nil: it is offline.
+    let stream = Mutex<(@Sendable (WireStreamHeader) throws -> AgentStream)?>(nil)
 
     /// What the node answers when it is asked; nil: it is offline.
     let answer = Mutex<(@Sendable (WireCommand) async throws -> WireCommandResult)?>(nil)

@@ -228,6 +228,7 @@ struct BotFleetEndingsTests {
             filled(BotWorkbench.specification()) { $0.environment = ["A=B": "x"] },
             filled(BotWorkbench.specification()) { $0.environment = ["A": "x\0B=y"] },
             filled(BotWorkbench.specification()) { $0.restartPolicy = "sometimes" },
+            filled(BotWorkbench.specification()) { $0.image = "bot:2" },
         ]
     )
     func refusesOverrides(_ specification: WireBotSpecification) async throws {
@@ -250,6 +251,19 @@ struct BotFleetEndingsTests {
         base.limits = ResourceLimits(memoryBytes: 100, cpuMilli: 500, pids: 10)
         let limits = try ProfileOverrides(profile).applied(to: base).limits
         #expect(limits == ResourceLimits(memoryBytes: 100, cpuMilli: 500, pids: 5))
+    }
+
+    @Test("A placement's image goes before the profile's, as one that the hub names")
+    func takesImage() throws {
+        var base = RuntimeProfile(name: "p", backend: .docker, command: CommandTemplate(words: []))
+        base.container = ContainerSettings(image: "bot:1")
+        let other = try ProfileOverrides(filled(BotWorkbench.specification()) { $0.image = "bot:2" })
+        let container = other.applied(to: base).container
+        #expect(container?.image == "bot:2" && container?.imageOrigin == .hub)
+        #expect(try ProfileOverrides(BotWorkbench.specification()).applied(to: base) == base)
+        var record = BotRecord()
+        record.overrides = other
+        #expect(BotRecord(try record.encoded())?.overrides == other)
     }
 
     // MARK: Ports

@@ -35,6 +35,7 @@ struct BotDocument: Codable, APIDocument {
     let nodeId: String
     let nodeName: String
     let runtimeProfile: String
+    let image: String?
     let desiredState: String
     let phase: String
     let reason: String?
@@ -56,6 +57,9 @@ struct BotDocument: Codable, APIDocument {
 
     static var memberDetails: [String: Schema] {
         [
+            "image": Schema().described(
+                "What it was deployed with instead of its Docker profile's own image; missing where it runs that."
+            ),
             "desired_state": .words(["running", "stopped"]),
             "phase": .words(["stopped", "starting", "ready", "stopping", "backoff", "failed", "unknown"]),
             "reason_code": Schema().described(
@@ -80,6 +84,7 @@ struct BotDocument: Codable, APIDocument {
         nodeId = bot.nodeID.rawValue
         nodeName = bot.nodeName
         runtimeProfile = bot.runtimeProfile
+        image = bot.image
         desiredState = bot.desiredState.rawValue
         phase = status?.phase.name ?? "stopped"
         reason = status.flatMap { $0.reason.isEmpty ? nil : $0.reason }

@@ -110,6 +110,9 @@ struct DeploymentPreviewDocument: Codable, APIDocument {
     let checks: [Check]
     let source: PlacementDocument
     let target: PlacementDocument
+    let configChanges: Bool
+    let workspaceFrom: WorkspaceOrigin
+    let snapshotId: String?
     let workspace: Changes?
     let expectedDowntimeMs: Int64?
 
@@ -141,6 +144,11 @@ struct DeploymentPreviewDocument: Codable, APIDocument {
     static var memberDetails: [String: Schema] {
         [
             "is_possible": Schema().described("No check failed."),
+            "config_changes": Schema().described("The bot's config.json becomes another one, as by a rollback."),
+            "workspace_from": Schema().described(
+                "`source`: carried over. `target`: what lies there. `snapshot`: one that the hub keeps."
+            ),
+            "snapshot_id": Schema().described("Which one, of `/api/bots/{id}/snapshots`."),
             "workspace": Schema().described("Missing where it does not travel, or the nodes could not be asked."),
             "expected_downtime_ms": Schema().described(
                 "How long it took the last time, or what is usual; missing where the bot does not run."
@@ -155,6 +163,9 @@ struct DeploymentPreviewDocument: Codable, APIDocument {
         }
         source = PlacementDocument(preview.source)
         target = PlacementDocument(preview.target)
+        configChanges = preview.target.config.map { $0 != preview.source.config } ?? false
+        workspaceFrom = preview.origin
+        snapshotId = preview.snapshot?.rawValue
         workspace = preview.report.map { report in
             Changes(
                 entries: report.entries,

@@ -16,7 +16,9 @@ struct DeploymentRoutes {
             [
                 "node_id": Schema.string(lengths: 1...64).described("Where to; missing: where it is."),
                 "runtime_profile": .name,
-                "image": Schema.string(lengths: 1...512).described("Instead of the Docker profile's own."),
+                "image": Schema.string(lengths: 0...512).described(
+                    "Instead of the Docker profile's own; missing: as it is, empty: the profile's own again."
+                ),
                 "dry_run": Schema.boolean.described("Only look, and tell what would be done."),
                 "force": Schema.boolean.described("Go without the source, and without the workspace that lies there."),
             ]
@@ -25,12 +27,14 @@ struct DeploymentRoutes {
 
     private struct RollbackBody: APIDocument {
         let deploymentId: String?
+        let dryRun: Bool?
 
         static var memberDetails: [String: Schema] {
             [
                 "deployment_id": Schema.string(lengths: 1...64).described(
                     "Go back to before this one; missing: before the last that succeeded."
-                )
+                ),
+                "dry_run": Schema.boolean.described("Only look, and tell what would be done."),
             ]
         }
     }
@@ -70,15 +74,24 @@ struct DeploymentRoutes {
                 "/api/bots/{id}/rollback",
                 .operator,
                 .deployments,
-                "Bring a bot back to where and how it was before a deployment; its workspace comes along as it is now.",
+                "Bring a bot back to where and how it was before a deployment, or see what that would do.",
+                details:
+                    "The workspace as it was then comes back where the hub kept a snapshot of it; otherwise it comes along as "
+                    + "it is now. `workspace_from` says which. With `dry_run` the answer is 200 and a preview.",
                 body: .json(RollbackBody.self),
-                answers: [.accepted(DeploymentDocument.self)],
+                answers: [.json(DeploymentPreviewDocument.self), .accepted(DeploymentDocument.self)],
                 errors: [.deploymentRunning, .preflightFailed]
             ) { request, context in
+                let id = try context.botID()
                 let body = try await request.json(RollbackBody.self)
+                let undone = body.deploymentId.map(DeploymentID.init(rawValue:))
+                if body.dryRun ?? false {
+                    let preview = try await services.deployments.previewRollBack(id, before: undone)
+                    return try JSONCoding.response(DeploymentPreviewDocument(preview))
+                }
                 let deployment = try await services.deployments.rollBack(
-                    try context.botID(),
-                    before: body.deploymentId.map(DeploymentID.init(rawValue:)),
+                    id,
+                    before: undone,
                     by: try context.actor()
                 )
                 return try JSONCoding.response(DeploymentDocument(deployment), status: .accepted)

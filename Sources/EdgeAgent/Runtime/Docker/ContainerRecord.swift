@@ -25,9 +25,11 @@ struct ContainerRecord: Codable, Sendable, Equatable {
     /// By which the engine knows the container.
     var reference: String { containerID ?? name }
 
-    static func read(_ directory: BotDirectory) -> ContainerRecord? {
+    static func read(_ directory: BotDirectory) -> ContainerRecord? { read(directory.containerRecord) }
+
+    static func read(_ path: String) -> ContainerRecord? {
         // A damaged file is as good as none: the labels tell the rest.
-        guard let bytes = try? Files.read(directory.containerRecord) else { return nil }
+        guard let bytes = try? Files.read(path) else { return nil }
         return try? JSONDecoder().decode(Self.self, from: Data(bytes))
     }
 

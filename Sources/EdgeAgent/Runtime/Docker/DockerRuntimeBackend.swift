@@ -12,6 +12,7 @@ actor DockerRuntimeBackend: EdgeRuntimeBackend {
 
     let root: String
     let engine: EngineClient
+    private let guards: LeaseGuards?
     private let chat: BotChatClient
     private let images: ImageProvider
     private let policy: PolicyRegistry
@@ -26,11 +27,13 @@ actor DockerRuntimeBackend: EdgeRuntimeBackend {
     /// - Parameters:
     ///   - botsDirectory: `<state>/bots`.
     ///   - engine: carries requests to the engine.
+    ///   - guards: end launches on trial where the agent cannot; nil leaves that to the agent.
     ///   - environment: of the agent; only LANG and TZ are passed on to bots.
     ///   - executor: where files are read and written.
     init(
         botsDirectory: String,
         engine: any EngineTransport,
+        guards: LeaseGuards? = nil,
         transport: any BotChatTransport,
         credentials: RegistryCredentials,
         environment: [String: String],
@@ -39,6 +42,7 @@ actor DockerRuntimeBackend: EdgeRuntimeBackend {
     ) {
         root = botsDirectory
         self.engine = EngineClient(transport: engine)
+        self.guards = guards
         images = ImageProvider(engine: self.engine, credentials: credentials, notes: launchNotes)
         chat = BotChatClient(transport: transport)
         self.policy = policy
@@ -125,6 +129,10 @@ actor DockerRuntimeBackend: EdgeRuntimeBackend {
         try await images.provide(try settings(of: profile), botID: botID)
     }
 
+    func checkProvision(_ profile: RuntimeProfile) async throws(RuntimeError) {
+        try await images.check(try settings(of: profile))
+    }
+
     // MARK: Launching
 
     func start(_ request: LaunchRequest) async throws(RuntimeError) -> LaunchHandle {
@@ -186,6 +194,8 @@ actor DockerRuntimeBackend: EdgeRuntimeBackend {
         }
         record.containerID = created.id
         try record.write(directory)
+        // Before it runs: an agent that dies in between leaves nothing that nobody would end.
+        if request.isLeased { try guards?.begin(directory, record) }
         do throws(EngineError) {
             try await engine.start(created.id)
         } catch {

@@ -7,6 +7,8 @@ actor EngineClient {
     private static let documentBytes = 4 << 20
     /// A question that is asked while somebody waits for a status.
     static let quickTimeout = Duration.seconds(5)
+    /// For the engine to reach a registry far away.
+    private static let registryTimeout = Duration.seconds(15)
 
     /// What is known about the engine.
     struct Facts: Sendable, Equatable {
@@ -60,6 +62,16 @@ actor EngineClient {
         if let authorization { request.headers["X-Registry-Auth"] = authorization }
         request.timeout = nil
         return try await ask(request).body
+    }
+
+    /// Has the engine ask the image's registry whether that has it. An engine before API 1.30 cannot be asked.
+    func requireInRegistry(_ image: ImageReference, authorization: String?) async throws(EngineError) {
+        guard try await negotiate().version >= EngineAPIVersion(1, 30) else { return }
+        let tag = image.digest.map { "@\($0)" } ?? image.tag.map { ":\($0)" } ?? ""
+        var request = try await request("GET", "/distribution/\(URLText.path(image.pullName + tag))/json")
+        if let authorization { request.headers["X-Registry-Auth"] = authorization }
+        request.timeout = Self.registryTimeout
+        _ = try await ask(request)
     }
 
     // MARK: Containers

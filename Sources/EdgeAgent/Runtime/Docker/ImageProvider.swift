@@ -29,6 +29,22 @@ struct ImageProvider: Sendable {
         }
     }
 
+    /// Whether the image is on the node, or its registry has it for these credentials. Nothing is pulled.
+    ///
+    /// - Throws: as `provide`.
+    func check(_ settings: ContainerSettings) async throws(RuntimeError) {
+        if try await isHere(settings.image) { return }
+        guard settings.pull != .never else { throw Self.missing(settings.image) }
+        guard let image = ImageReference(settings.image) else { throw Self.noName(settings.image) }
+        let authorization = try credentials.authorization(for: image.registry)
+        do throws(EngineError) {
+            try await engine.requireInRegistry(image, authorization: authorization)
+        } catch {
+            guard case .refused(_, let message) = error else { throw error.asRuntimeError }
+            throw refusal(settings.image, image, message, authorization != nil)
+        }
+    }
+
     private func isHere(_ image: String) async throws(RuntimeError) -> Bool {
         do throws(EngineError) {
             return try await engine.image(image) != nil
@@ -39,7 +55,7 @@ struct ImageProvider: Sendable {
 
     private func pull(_ name: String, botID: String) async throws(RuntimeError) {
         guard let image = ImageReference(name) else {
-            throw RuntimeError(.profileNotUsable, "\"\(name)\" is no name of an image")
+            throw Self.noName(name)
         }
         let authorization = try credentials.authorization(for: image.registry)
         var progress = PullProgress(image: name)
@@ -95,7 +111,7 @@ struct ImageProvider: Sendable {
                     "\(credentials.file) has none for \(image.registry); run docker login \(image.registry) on the node"
             }
         } else if isUnknown {
-            advice = "check the image's name and tag in the profile"
+            advice = "check the image's name and tag"
         } else {
             advice = "see that the node reaches \(image.registry), then start the bot again"
         }
@@ -103,6 +119,10 @@ struct ImageProvider: Sendable {
             isDenied || isUnknown ? .pullRefused : .pullFailed,
             "the image \(name) cannot be pulled: \(message.prefix(300)); \(advice)"
         )
+    }
+
+    private static func noName(_ image: String) -> RuntimeError {
+        RuntimeError(.profileNotUsable, "\"\(image)\" is no name of an image")
     }
 
     static func missing(_ image: String) -> RuntimeError {

@@ -143,38 +143,12 @@ struct BotDirectory: Sendable {
         var kept: Set<String> = []
         if remains.contains(.workspace) { kept.insert("workspace") }
         if remains.contains(.log) { kept.insert(Self.controlName) }
-        var isComplete = Self.removeContents(AT_FDCWD, path, keeping: kept)
-        if remains.contains(.log) {
-            isComplete = Self.removeContents(AT_FDCWD, control, keeping: [Self.logsName]) && isComplete
-        }
-        guard isComplete else {
-            throw RuntimeError(.storageFailed, "\(path) could not be removed: \(String(errno: errno))")
+        do throws(WorkspaceFailure) {
+            try TreeRemover.empty(path, keeping: kept)
+            if remains.contains(.log) { try TreeRemover.empty(control, keeping: [Self.logsName]) }
+        } catch {
+            throw RuntimeError(.storageFailed, "\(path) could not be removed: \(error.message)")
         }
         if remains.isEmpty { rmdir(path) }
-    }
-
-    private static func removeContents(_ parent: Int32, _ name: String, keeping kept: Set<String>) -> Bool {
-        let descriptor = openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)
-        guard descriptor >= 0 else { return errno == ENOENT }
-        guard let stream = fdopendir(descriptor) else {
-            close(descriptor)
-            return false
-        }
-        defer { closedir(stream) }
-        var isComplete = true
-        while let entry = readdir(stream) {
-            let child = withUnsafePointer(to: &entry.pointee.d_name) {
-                $0.withMemoryRebound(to: CChar.self, capacity: 256) { String(cString: $0) }
-            }
-            if child == "." || child == ".." || kept.contains(child) { continue }
-            if unlinkat(descriptor, child, 0) == 0 { continue }
-            if errno == EISDIR || errno == EPERM {
-                isComplete = removeContents(descriptor, child, keeping: []) && isComplete
-                isComplete = unlinkat(descriptor, child, AT_REMOVEDIR) == 0 && isComplete
-            } else {
-                isComplete = false
-            }
-        }
-        return isComplete
     }
 }

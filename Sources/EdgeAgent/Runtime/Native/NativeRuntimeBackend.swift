@@ -117,7 +117,12 @@ actor NativeRuntimeBackend: EdgeRuntimeBackend {
         } catch {
             throw .wrapping(error)
         }
-        let pid = try SupervisorProcess.spawn(supervisorExecutable, directory, environment: inherited)
+        let pid = try SupervisorProcess.spawn(
+            supervisorExecutable,
+            directory,
+            arguments: ["supervise", directory.path],
+            environment: inherited
+        )
         guard let supervisor = ProcessIdentity.current(pid) else {
             waitpid(pid, nil, WNOHANG)
             throw RuntimeError(

@@ -1,15 +1,18 @@
 import CLinux
 import Glibc
 
-/// Starts supervisors: `edge-agent supervise <bot directory>`.
+/// Starts what looks after a launch and outlives the agent: a supervisor (`edge-agent supervise <bot directory>`), or the guard
+/// of a lease (`LeaseGuard`).
 enum SupervisorProcess {
     /// - Parameters:
     ///   - program: `edge-agent` itself.
+    ///   - arguments: those after the program's name.
     ///   - environment: the supervisor's own; the bot's stands in the plan and never in the supervisor's `environ`.
     /// - Throws: `launchFailed`.
     static func spawn(
         _ program: String,
         _ directory: BotDirectory,
+        arguments: [String],
         environment: [String: String]
     ) throws(RuntimeError) -> pid_t {
         var actions = posix_spawn_file_actions_t()
@@ -39,13 +42,13 @@ enum SupervisorProcess {
 
         var pid: pid_t = 0
         let variables = environment.map { "\($0.key)=\($0.value)" }
-        let code = CStringArray.with(["edge-agent", "supervise", directory.path]) { arguments in
+        let code = CStringArray.with(["edge-agent"] + arguments) { arguments in
             CStringArray.with(variables) { variables in
                 posix_spawn(&pid, program, &actions, &attributes, arguments, variables)
             }
         }
         guard code == 0 else {
-            throw RuntimeError(.launchFailed, "the supervisor \(program) could not be started: \(String(errno: code))")
+            throw RuntimeError(.launchFailed, "\(program) \(arguments.first ?? "") could not be started: \(String(errno: code))")
         }
         return pid
     }

@@ -88,7 +88,12 @@ final class StagingTree {
         where entry.kind == .directory && facts.permissions & 0o700 != 0o700 {
             // Tree order: what leads there has been made searchable before. A failure shows where something is changed.
             guard let parent = try? tree.directory(entry.path.parent) else { continue }
-            fchmodat(parent.descriptor, entry.path.nameText, mode_t(facts.permissions | 0o700), 0)
+            fchmodat(
+                parent.descriptor,
+                entry.path.nameText,
+                mode_t(facts.permissions | 0o700),
+                AT_SYMLINK_NOFOLLOW
+            )
         }
     }
 
@@ -172,7 +177,12 @@ final class StagingTree {
         if inPlace, let basis, basis.isOwn {
             let parent = try tree.directory(path.parent)
             // Its owner may have taken the right to write from it.
-            fchmodat(parent.descriptor, path.nameText, mode_t(basis.facts.permissions | 0o600), 0)
+            fchmodat(
+                parent.descriptor,
+                path.nameText,
+                mode_t(basis.facts.permissions | 0o600),
+                AT_SYMLINK_NOFOLLOW
+            )
             let descriptor = try tree.open(path, O_RDWR)
             return (try StagedFile(descriptor, path: path, basis: basis.reader, isInPlace: true), .own)
         }

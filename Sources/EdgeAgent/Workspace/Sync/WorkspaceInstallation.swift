@@ -133,7 +133,14 @@ struct TransferDirectory: Sendable {
     }
 
     private func exchange() throws(WorkspaceFailure) {
-        guard CLinux_exchange(AT_FDCWD, tree, AT_FDCWD, workspace) == 0 else {
+        var result = CLinux_exchange(AT_FDCWD, tree, AT_FDCWD, workspace)
+        if result != 0, errno == EACCES {
+            // A bot may have taken the right to write from its workspace itself; who is not root cannot move it then.
+            fchmodat(AT_FDCWD, workspace, 0o700, AT_SYMLINK_NOFOLLOW)
+            fchmodat(AT_FDCWD, tree, 0o700, AT_SYMLINK_NOFOLLOW)
+            result = CLinux_exchange(AT_FDCWD, tree, AT_FDCWD, workspace)
+        }
+        guard result == 0 else {
             if errno == EINVAL || errno == ENOSYS {
                 throw WorkspaceFailure(
                     .unsupported,

@@ -28,6 +28,7 @@ export function detailsPanel(container, { id, signal }) {
     if (!bot) return;
     list.set('Bot id', bot.id);
     list.set('Runtime profile', bot.runtime_profile || 'default of the node');
+    list.set('Image', bot.image ?? '');
     list.set('Wanted', bot.desired_state && word(bot.desired_state));
     list.set('Why', bot.reason_code && sentence(bot.reason_code));
     list.set('Restart policy', bot.restart_policy && sentence(bot.restart_policy.replaceAll('-', ' ')));
