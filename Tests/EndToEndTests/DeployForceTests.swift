@@ -1,25 +1,10 @@
 import Foundation
-import Glibc
 import Testing
 
 /// A bot whose node is gone is moved without it. The node comes back.
 @Suite("A bot is moved by force", .serialized)
 struct DeployForceTests {
     private static let memo = "written on the old node\n"
-
-    /// Like the loss of power: everything of the node ends at once.
-    private func cutPower(of node: DeployStage.Node, _ stage: DeployStage) async throws {
-        stage.kill(node)
-        for process in try FileManager.default.contentsOfDirectory(atPath: "/proc").compactMap(Int32.init) {
-            // One that has ended meanwhile has no command line.
-            guard let line = try? String(contentsOfFile: "/proc/\(process)/cmdline", encoding: .utf8),
-                line.contains(node.state.path + "/")
-            else { continue }
-            kill(process, SIGKILL)
-        }
-        try await eventually("nothing of \(node.name) runs") { node.copies.isEmpty ? () : nil }
-        try await stage.gone(node)
-    }
 
     private func strays(of node: DeployStage.Node, _ stage: DeployStage) async throws -> [JSON] {
         try await stage.api.get("/api/nodes/\(node.id)/strays").items
@@ -34,7 +19,7 @@ struct DeployForceTests {
             atomically: true,
             encoding: .utf8
         )
-        try await cutPower(of: old, stage)
+        try await stage.cutPower(of: old)
         let refused = try await stage.api.send(
             "POST",
             "/api/bots/\(stage.bot)/deploy",

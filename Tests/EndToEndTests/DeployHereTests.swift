@@ -35,10 +35,20 @@ struct DeployHereTests {
         try await stage.settled()
         #expect(try await api.get("/api/bots/\(bot)")["runtime_profile"] == "calm")
 
+        // Back to before the first of them: profile and configuration, as they were then.
+        let config = try await api.get("/api/bots/\(bot)")["config"]
+        let changed = try await api.send("PATCH", "/api/bots/\(bot)", ["config": .object(["note": "later"])])
+        #expect(changed.status == 200, "\(changed.json)")
+        let undoing = try await api.post("/api/bots/\(bot)/rollback", ["dry_run": .bool(true)])
+        #expect(undoing["config_changes"] == .bool(true) && undoing["workspace_from"] == "source", "\(undoing)")
+        #expect(undoing["source"]["runtime_profile"] == "calm" && undoing["target"]["runtime_profile"] == "default")
         let rolled = try await api.post("/api/bots/\(bot)/rollback")
         #expect(try await stage.end(of: rolled)["state"] == "succeeded")
         try await stage.settled()
-        #expect(try await api.get("/api/bots/\(bot)")["runtime_profile"] == "default")
+        let restored = try await api.get("/api/bots/\(bot)")
+        #expect(restored["runtime_profile"] == "default" && restored["config"] == config, "\(restored)")
+        let file = stage.source.files.appending(path: "bots/\(bot)/config.json")
+        #expect(try JSON(parsing: String(contentsOf: file, encoding: .utf8)) == config)
         #expect(stage.copies.takeMost().count == 1)
     }
 

@@ -121,7 +121,7 @@ struct HubParts: Sendable {
             ),
             logs: LogOperations(
                 bots: bots,
-                channel: ChainedLogs(channel: channel, places: LogPlaceStore(database: database)),
+                channel: ChainedLogs(channel: channel, places: LogPlaceStore(database: database), archive: archive),
                 clock: clock,
                 archive: archive
             ),

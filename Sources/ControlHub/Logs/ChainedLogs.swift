@@ -5,11 +5,13 @@ import WireFormat
 
 /// Reads a bot's log across the nodes that have parts of it, as if it were in one place.
 ///
-/// A part whose node is away, or has it no longer, is passed over by a line of the supervisor that says so: a hole is always
-/// visible.
+/// Of a part whose node is away what the hub keeps itself is read. What nobody has, or can give now, is passed over by a line of
+/// the supervisor that says so: a hole is always visible.
 struct ChainedLogs: AgentChannel {
     let channel: any AgentChannel
     let places: LogPlaceStore
+    /// What the hub keeps, where it is set to.
+    let archive: LogArchive?
 
     func logs(_ request: WireLogRequest, on node: NodeID) async throws -> LogSubscription {
         guard case .fromOffset(let offset)? = request.start else { return try await channel.logs(request, on: node) }
@@ -19,6 +21,7 @@ struct ChainedLogs: AgentChannel {
         }
         let reader = ChainedLogReader(
             channel: channel,
+            archive: archive,
             request: request,
             offset: offset,
             places: all.filter { $0.end.map { $0 > offset } ?? true }
@@ -50,15 +53,25 @@ struct ChainedLogs: AgentChannel {
 /// One reader's way through the places. Asked for one chunk at a time.
 private actor ChainedLogReader {
     private let channel: any AgentChannel
+    private let archive: LogArchive?
     private let request: WireLogRequest
     private var offset: UInt64
     private var rest: ArraySlice<LogPlaceStore.Place>
     private var current: (place: LogPlaceStore.Place, subscription: LogSubscription)?
+    /// What is read is the hub's own copy.
+    private var isCopy = false
     /// What is to be let go of when nobody reads any more.
     private nonisolated let open = Mutex((subscription: LogSubscription?.none, isCancelled: false))
 
-    init(channel: any AgentChannel, request: WireLogRequest, offset: UInt64, places: [LogPlaceStore.Place]) {
+    init(
+        channel: any AgentChannel,
+        archive: LogArchive?,
+        request: WireLogRequest,
+        offset: UInt64,
+        places: [LogPlaceStore.Place]
+    ) {
         self.channel = channel
+        self.archive = archive
         self.request = request
         self.offset = offset
         rest = places[...]
@@ -90,8 +103,11 @@ private actor ChainedLogReader {
     private func take(_ place: LogPlaceStore.Place, _ subscription: LogSubscription) async throws -> WireLogChunk? {
         do {
             guard var chunk = try await subscription.next() else {
-                if let end = place.end { offset = max(offset, end) }
-                return nil
+                guard let end = place.end else { return nil }
+                defer { offset = max(offset, end) }
+                guard isCopy, offset < end else { return nil }
+                current = nil
+                return hole(place, "its node is away, and the hub's copy of the log ends here")
             }
             if let end = place.end {
                 chunk.nextOffset = min(chunk.nextOffset, end)
@@ -115,7 +131,14 @@ private actor ChainedLogReader {
             part.toOffset = end
             part.follow = false
         }
-        return try await channel.logs(part, on: place.node)
+        isCopy = false
+        do {
+            return try await channel.logs(part, on: place.node)
+        } catch let error as HubError where error.code == .nodeOffline && !part.follow {
+            guard let kept = await archive?.subscription(part, on: place.node) else { throw error }
+            isCopy = true
+            return kept
+        }
     }
 
     private func hole(_ place: LogPlaceStore.Place, _ reason: String) -> WireLogChunk? {

@@ -128,6 +128,7 @@ actor LogArchive {
         var chunk = chunk
         chunk.lines.removeFirst(min(count, chunk.lines.count))
         if case .fromOffset(let offset) = request.start { chunk.lines.removeAll { $0.offset < offset } }
+        if request.toOffset > 0 { chunk.lines.removeAll { $0.offset >= request.toOffset } }
         if request.sinceUnixMs > 0 { chunk.lines.removeAll { $0.atUnixMs < request.sinceUnixMs } }
         return chunk
     }

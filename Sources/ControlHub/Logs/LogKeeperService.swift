@@ -32,7 +32,7 @@ struct LogKeeperService: Service {
                             let placement = Placement(bot: bot.id, node: bot.nodeID)
                             guard kept.begin(placement) else { continue }
                             group.addTask {
-                                await keep(placement)
+                                await keep(placement, from: bot.logBegin)
                                 kept.end(placement)
                             }
                         }
@@ -46,10 +46,12 @@ struct LogKeeperService: Service {
     }
 
     /// Follows one log until the bot has gone from its node. Waits while the node is away.
-    private func keep(_ placement: Placement) async {
+    ///
+    /// - Parameter begin: what comes before lies on other nodes, and was kept from there.
+    private func keep(_ placement: Placement, from begin: UInt64) async {
         do {
-            let end = try await archive.end(placement.bot, on: placement.node)
-            let log = try await logs.follow(placement.bot, .init(start: .offset(end)), isResuming: true)
+            let start = max(begin, try await archive.end(placement.bot, on: placement.node))
+            let log = try await logs.follow(placement.bot, .init(start: .offset(start)), isResuming: true)
             defer { log.cancel() }
             for try await chunk in log { try await archive.append(chunk, of: placement.bot, on: placement.node) }
         } catch is CancellationError {

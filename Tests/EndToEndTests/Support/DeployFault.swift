@@ -21,7 +21,7 @@ enum DeployFault: String, CaseIterable, Sendable {
 }
 
 /// A cell of the fault table.
-struct DeployFaultCell: Sendable, CustomStringConvertible {
+struct DeployFaultCell: Sendable, Equatable, CustomStringConvertible {
     static let steps = [
         "preflight", "pre_copy", "stop", "delta_copy", "verify", "start", "healthy", "commit", "clean_up",
     ]

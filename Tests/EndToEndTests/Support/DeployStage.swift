@@ -144,6 +144,20 @@ final class DeployStage {
         past += node.agent.text
     }
 
+    /// Like the loss of power: everything of the node ends at once.
+    func cutPower(of node: Node) async throws {
+        kill(node)
+        for process in try FileManager.default.contentsOfDirectory(atPath: "/proc").compactMap(Int32.init) {
+            // One that has ended meanwhile has no command line.
+            guard let line = try? String(contentsOfFile: "/proc/\(process)/cmdline", encoding: .utf8),
+                line.contains(node.state.path + "/")
+            else { continue }
+            Glibc.kill(process, SIGKILL)
+        }
+        try await eventually("nothing of \(node.name) runs") { node.copies.isEmpty ? () : nil }
+        try await gone(node)
+    }
+
     func restart(_ node: Node) throws {
         node.agent = try Self.start(hub, node.relay, node.disk, node.token, node.marker, node.state, in: bench.folder)
     }
