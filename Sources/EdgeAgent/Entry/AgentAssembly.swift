@@ -35,9 +35,7 @@ struct AgentAssembly: Sendable {
             sampler: TelemetrySampler(logger: logger),
             roots: { await bots.processRoots() },
             measured: { await bots.measuredUsages() },
-            problems: {
-                NodeProblems.find(stateDirectory: directory.path, journalFailure: await bots.journalFailure())
-            }
+            problems: { await bots.problems(stateDirectory: directory.path) }
         )
         let workspaces = WorkspaceService(
             files: WorkspaceFiles(

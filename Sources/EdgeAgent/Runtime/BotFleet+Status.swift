@@ -87,8 +87,14 @@ extension BotFleet {
         return directory
     }
 
-    /// Why packets cannot be stored just now; nil where they can.
-    func journalFailure() -> String? { bots.values.lazy.compactMap(\.storageProblem).first }
+    /// What is wrong where the agent keeps its files. Here, because asking a disk may take long, and this actor's
+    /// thread is made for it.
+    func problems(stateDirectory: String) -> [WireNodeProblem] {
+        NodeProblems.find(
+            stateDirectory: stateDirectory,
+            journalFailure: bots.values.lazy.compactMap(\.storageProblem).first
+        )
+    }
 
     private func storageNote(_ bot: Bot) -> String? {
         bot.storageProblem.map { "its packets wait in its log until they can be stored: \($0)" }

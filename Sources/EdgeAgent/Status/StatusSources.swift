@@ -49,10 +49,7 @@ struct RunningStatus: Sendable {
             node: .init(id: link.welcome?.nodeID ?? nodeID(), name: link.welcome?.nodeName ?? nodeName),
             bots: statuses.map { Self.bot($0, name: names[$0.botID] ?? "") },
             disk: DiskStatus.read(stateDirectory),
-            problems: NodeProblems.find(
-                stateDirectory: stateDirectory,
-                journalFailure: await bots.journalFailure()
-            ).map(StatusReport.Problem.init),
+            problems: await bots.problems(stateDirectory: stateDirectory).map(StatusReport.Problem.init),
             policyFile: policy.current.file
         )
         do {

@@ -192,7 +192,10 @@ struct LogFanOutTests {
         // Both have read what was there; what comes now comes by the feed.
         async let fastSecond = read(fast, until: "second")
         async let slowSecond = read(slow, until: "second")
-        while fanOut.counts.readers < 2 { await Task.yield() }
+        while fanOut.counts.readers < 2 {
+            try Task.checkCancellation()
+            await Task.yield()
+        }
         log.write("second")
         #expect(try await fastSecond == ["second"])
         #expect(try await slowSecond == ["second"])
