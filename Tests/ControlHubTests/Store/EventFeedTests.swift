@@ -3,7 +3,7 @@ import Testing
 
 @testable import ControlHub
 
-@Suite("The event feed")
+@Suite("The event feed", .timeLimit(.minutes(1)))
 struct EventFeedTests {
     private func feed(_ count: Int) -> EventFeed {
         let feed = EventFeed(run: "run")
