@@ -16,7 +16,6 @@ ARGS ?=
 .PHONY: help deps build test check fmt proto demo browser-test screenshots bench-page conformance nanobot-test \
     simulate fuzz-smoke flap kill-test bench-idle bench-link bench-memory bench-migrate bench-runtime \
     bench-websocket soak docker-test api-test bench-telemetry clean deploy-faults
-.PHONY: help deps build test check fmt proto demo browser-test screenshots bench-page conformance nanobot-test simulate fuzz-smoke flap kill-test bench-idle bench-link bench-memory bench-migrate bench-runtime bench-websocket soak docker-test api-test bench-telemetry clean deploy-faults
 
 help: ## Lists these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
