@@ -230,7 +230,7 @@ class Flap:
         self.relay.stop()
         for folder in pathlib.Path("/proc").glob("[0-9]*"):
             try:
-                if str(self.folder) in (folder / "cmdline").read_text() and int(folder.name) != os.getpid():
+                if os.fsencode(self.folder) in (folder / "cmdline").read_bytes() and int(folder.name) != os.getpid():
                     os.kill(int(folder.name), signal.SIGKILL)
             except OSError:
                 pass  # it has ended meanwhile

@@ -273,7 +273,7 @@ class KillTest(Checks):
                 process.wait()
         for entry in pathlib.Path("/proc").glob("[0-9]*"):
             try:
-                if str(self.folder) in (entry / "cmdline").read_text() and int(entry.name) != os.getpid():
+                if os.fsencode(self.folder) in (entry / "cmdline").read_bytes() and int(entry.name) != os.getpid():
                     os.kill(int(entry.name), signal.SIGKILL)
             except OSError:
                 pass  # it has ended meanwhile

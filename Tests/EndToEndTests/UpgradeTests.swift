@@ -16,9 +16,17 @@ struct UpgradeTests {
         try await Story.pair(bench, hub)
         let built = Program.binaries.appending(path: "edge-agent")
         let installed = bench.folder.appending(path: "bin/edge-agent")
-        let manager = FileManager.default
-        try manager.createDirectory(at: installed.deletingLastPathComponent(), withIntermediateDirectories: true)
-        try manager.copyItem(at: built, to: installed)
+        try FileManager.default.createDirectory(
+            at: installed.deletingLastPathComponent(),
+            withIntermediateDirectories: true
+        )
+        // By a program of its own: a child that another test starts meanwhile would inherit the file, open for writing, from
+        // this process, and what is open for writing cannot be executed.
+        func copyProgram(to place: URL) async throws {
+            let copied = try await run("/bin/cp", [built.path, place.path], in: bench.folder)
+            #expect(copied.status == 0, "\(copied.text)")
+        }
+        try await copyProgram(to: installed)
         func startAgent() throws -> Program {
             try Program(
                 installed.path,
@@ -49,7 +57,7 @@ struct UpgradeTests {
 
         // The new file takes the name; the old one is gone from the disk, and in use.
         let new = bench.folder.appending(path: "bin/new")
-        try manager.copyItem(at: built, to: new)
+        try await copyProgram(to: new)
         #expect(rename(new.path, installed.path) == 0)
         let second = try await startBot("between")
         let pids = try await [first.pid(), second.pid()]
