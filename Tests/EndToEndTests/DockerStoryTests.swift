@@ -251,7 +251,7 @@ struct DockerStoryTests {
 
     @Test("An image that is gone when it is needed fails the deployment, and the process goes on where it was")
     func withoutImage() async throws {
-        let node = try await Node(images: ["passing-bot:1"])
+        let node = try await Node(images: ["sample-bot:test", "passing-bot:1"])
         try await node.engine("POST", "/images/sample-bot:test/tag?repo=passing-bot&tag=1")
         let story = try await node.startBot("plain")
         let hold = node.holds.appending(path: "start").path
@@ -341,7 +341,12 @@ struct DockerStoryTests {
         #expect(moved["state"] == "succeeded", "\(moved)\n\(node.agent.text)")
         #expect(try await node.image(story.bot) == "other-bot:2")
         #expect(try await node.api.get("/api/bots/\(story.bot)")["image"] == "other-bot:2")
+        let before = try await node.containers(story.bot).first?["Id"].string
         _ = try await node.api.post("/api/bots/\(story.bot)/restart")
+        try await eventually("the bot was started anew", or: { node.agent.text }) {
+            let now = try await node.containers(story.bot).first
+            return now?["Id"].string != before && now?["State"] == "running" ? () : nil
+        }
         try await node.ready(story)
         #expect(try await node.image(story.bot) == "other-bot:2")
 

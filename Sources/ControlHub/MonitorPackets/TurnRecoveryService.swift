@@ -107,7 +107,8 @@ struct TurnRecoveryService: Service {
                 let json = MonitorPacketOperations.parse(line.text)
                 switch line.source {
                 case .supervisor:
-                    if json["event"]?.stringValue == "gap" { found.hole = line.offset }
+                    // What it stands for would stand where it stands itself: also behind a turn that was begun right there.
+                    if json["event"]?.stringValue == "gap" { found.hole = line.offset + 1 }
                     if json["event"]?.stringValue == "started" { launch = json["launch_id"]?.stringValue ?? launch }
                 case .packet:
                     let packet = packet(line, json, bot: bot, launch: launch)

@@ -230,6 +230,21 @@ struct TurnRecoveryTests {
         #expect(try await bench.message(later).state == .delivered)
     }
 
+    @Test("A hole in the log that begins where the turn began may have its answer")
+    func holeAtTheTurn() async throws {
+        let bench = try await Bench()
+        let message = try await bench.delivered(at: 100)
+        let later = try await bench.delivered(at: 101)
+        bench.hub.clock.advance(by: .seconds(1))
+        try await bench.ingest(bench.gap(20))
+        try await bench.recover([
+            line(100, #"{"event":"gap","reason":"disk_full","dropped_records":7}"#, .supervisor),
+            line(200, "all is there from here on", .stdout),
+        ])
+        #expect(try await bench.message(message).state == .interrupted)
+        #expect(try await bench.message(later).state == .delivered)
+    }
+
     @Test("A gap and a new session have the node's logs looked through, each after its while")
     func occasions() async throws {
         let bench = try await Bench()

@@ -154,7 +154,7 @@ struct WorkspaceRoutes {
         let bot = try context.botID()
         let directory = try PercentEncoding.path(Self.rawQuery("list", request) ?? "")
         let limit = try request.pageLimit()
-        let after = try PercentEncoding.decode(Self.rawQuery("cursor", request) ?? "")
+        let after = try Self.cursor(request)
         let listing = try await services.workspaces.list(bot, directory, after: after, limit: limit)
         // A page is made of one row more than it shows where there are more.
         let rows = listing.entries + (listing.isLast ? [] : [WireWorkspaceEntry()])
@@ -297,6 +297,16 @@ struct WorkspaceRoutes {
         let path = try PercentEncoding.path(text)
         guard !path.isEmpty else { throw HubError(.invalidRequest, "Name a file: …/workspace/NAME.") }
         return (path, isDirectory)
+    }
+
+    /// The name, which may be no text, that the page before ended with; empty for the first page.
+    private static func cursor(_ request: Request) throws -> [UInt8] {
+        guard let raw = rawQuery("cursor", request) else { return [] }
+        let name = try PercentEncoding.decode(raw)
+        guard (1...400).contains(name.count) else {
+            throw HubError(.invalidRequest, "`cursor` must have 1 to 400 bytes.")
+        }
+        return name
     }
 
     private static func rawQuery(_ name: String, _ request: Request) -> String? {
