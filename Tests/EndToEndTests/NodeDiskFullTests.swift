@@ -40,7 +40,8 @@ struct NodeDiskFullTests {
     @Test("It costs output that could not be kept, which is told exactly, and nothing else", .timeLimit(.minutes(5)))
     func fillsAndHeals() async throws {
         let bench = try Workbench()
-        let hub = try await bench.startHub()
+        // Long enough that a busy machine loses no session, which would hide one that the full disk had cost.
+        let hub = try await bench.startHub(environment: ["HUB_HEARTBEAT_INTERVAL": "5s"])
         let api = try await hub.admin()
         let script = bench.folder.appending(path: "writer.py")
         try Self.bot.write(to: script, atomically: true, encoding: .utf8)

@@ -317,7 +317,8 @@ actor DockerRuntimeBackend: EdgeRuntimeBackend {
             await waitUntilEnded(handle)
             guard !Task.isCancelled else { return nil }
         }
-        guard let directory = try? BotDirectory(root: root, botID: botID), let lock = directory.takeLock() else {
+        guard let directory = try? BotDirectory(root: root, botID: botID), let lock = await directory.takeLeftLock()
+        else {
             return nil
         }
         var plan = directory.readPlan() ?? LaunchPlan()

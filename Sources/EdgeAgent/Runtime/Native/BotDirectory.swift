@@ -127,6 +127,17 @@ struct BotDirectory: Sendable {
         return descriptor
     }
 
+    /// Takes the lock of a launch that is over. Whoever held it is gone, but a child that this process is just starting
+    /// shares what was open here until it executes its own program.
+    func takeLeftLock() async -> Int32? {
+        for _ in 0..<50 {
+            if let descriptor = takeLock() { return descriptor }
+            // `try?`: cancelled, what is left is tried without waiting.
+            try? await Task.sleep(for: .milliseconds(10))
+        }
+        return nil
+    }
+
     // An unreadable or damaged file is as good as none: it only ever describes the launch before.
 
     func readPlan() -> LaunchPlan? {

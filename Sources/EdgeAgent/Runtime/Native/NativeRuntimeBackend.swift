@@ -265,7 +265,8 @@ actor NativeRuntimeBackend: EdgeRuntimeBackend {
         event.signal = 0
         event.requested = false
         event.lost = true
-        guard let directory = try? BotDirectory(root: root, botID: botID), let lock = directory.takeLock() else {
+        guard let directory = try? BotDirectory(root: root, botID: botID), let lock = await directory.takeLeftLock()
+        else {
             return nil
         }
         defer { close(lock) }
