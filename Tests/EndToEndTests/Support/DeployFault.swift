@@ -119,7 +119,10 @@ struct DeployFaultRun {
         let filler = try await strike(source, target, deployment, &problems)
         if let filler, ["healthy", "commit"].contains(cell.step) {
             // Committed, and told what is wrong: now somebody frees the disk.
-            try await eventually("the hub says what the target lacks", or: { stage.evidence }) { () -> Void? in
+            try await eventually(
+                "the hub says what the target lacks",
+                or: { "\(try await stage.state(of: deployment))\n\(stage.evidence)" }
+            ) { () -> Void? in
                 let now = try await stage.state(of: deployment)
                 return now["note"].string != nil || now["finished_at"].string != nil ? () : nil
             }
