@@ -61,7 +61,9 @@ struct DeployFaultCell: Sendable, Equatable, CustomStringConvertible {
         case .sourceAgentKilled, .targetAgentKilled, .linkCut, .hubKilled:
             step == "preflight" ? ["failed", "succeeded"] : ["succeeded"]
         // What does not fit is told by the copy, and without room a bot cannot be installed or started.
-        case .targetDiskFull: isUpTo("start") ? ["failed"] : ["succeeded"]
+        // The bot's word that it is ready may be among what a full disk costs.
+        case .targetDiskFull:
+            isUpTo("start") ? ["failed"] : step == "healthy" ? ["failed", "succeeded"] : ["succeeded"]
         case .botWillNotStart: isUpTo("start") ? ["failed"] : ["succeeded"]
         case .botWillNotStop: step == "healthy" ? ["cancelled"] : ["succeeded"]
         case .operatorCancels: isUpTo("healthy") ? ["cancelled"] : ["succeeded"]
@@ -118,13 +120,15 @@ struct DeployFaultRun {
         var problems: [String] = []
         let filler = try await strike(source, target, deployment, &problems)
         if let filler, ["healthy", "commit"].contains(cell.step) {
-            // Committed, and told what is wrong: now somebody frees the disk.
+            // Committed and told what is wrong, or on its way back: now somebody frees the disk.
             try await eventually(
                 "the hub says what the target lacks",
                 or: { "\(try await stage.state(of: deployment))\n\(stage.evidence)" }
             ) { () -> Void? in
                 let now = try await stage.state(of: deployment)
-                return now["note"].string != nil || now["finished_at"].string != nil ? () : nil
+                // Where the bot's word that it is ready was among what the full disk cost, it goes back after 90 s.
+                let isOver = now["state"] == "returning" || now["finished_at"].string != nil
+                return isOver || now["note"].string != nil ? () : nil
             }
             try FileManager.default.removeItem(at: filler)
         }
