@@ -25,7 +25,7 @@ struct WorkspaceMoveTests {
         guard done.status == 0 else { throw Failure(done.text) }
     }
 
-    @Test("also by agents without rights: read-only, sparse, empty, linked, deep and oddly named entries, there and back")
+    @Test("also by agents without rights: read-only, sparse, empty, linked, deep, oddly named entries, there and back")
     func oddTree() async throws {
         let moving = try await MovingBot { root in
             let path = root.path

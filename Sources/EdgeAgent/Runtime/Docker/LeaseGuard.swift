@@ -37,7 +37,8 @@ enum LeaseGuard {
     private static func kill(_ container: String, _ path: String) -> Bool {
         guard let descriptor = connected(path) else { return false }
         defer { close(descriptor) }
-        let request = Array("POST /containers/\(container)/kill HTTP/1.0\r\nHost: engine\r\nContent-Length: 0\r\n\r\n".utf8)
+        let head = "POST /containers/\(container)/kill HTTP/1.0\r\nHost: engine\r\nContent-Length: 0\r\n\r\n"
+        let request = Array(head.utf8)
         guard send(descriptor, request, request.count, Int32(MSG_NOSIGNAL)) == request.count else { return false }
         var answer: [UInt8] = []
         while answer.count < statusLineBytes, !answer.contains(UInt8(ascii: "\n")) {

@@ -48,7 +48,10 @@ enum SupervisorProcess {
             }
         }
         guard code == 0 else {
-            throw RuntimeError(.launchFailed, "\(program) \(arguments.first ?? "") could not be started: \(String(errno: code))")
+            throw RuntimeError(
+                .launchFailed,
+                "\(program) \(arguments.first ?? "") could not be started: \(String(errno: code))"
+            )
         }
         return pid
     }
