@@ -135,6 +135,16 @@ struct LaunchRemains: Sendable {
 }
 
 extension LaunchRemains {
+    /// What the files beneath `<state>/bots` tell of launches of one kind.
+    static func written(beneath root: String, by backend: BackendKind) -> [LaunchRemains] {
+        DirectoryNames.list(root).compactMap { name in
+            guard let directory = try? BotDirectory(root: root, botID: name), let plan = directory.readPlan(),
+                plan.backend == backend
+            else { return nil }
+            return LaunchRemains(botID: name, plan)
+        }
+    }
+
     init(botID: String, _ plan: LaunchPlan) {
         self.init(
             botID: botID,

@@ -5,7 +5,8 @@ import WireFormat
 
 /// A file on its way: written beside the workspace, flushed, and then put in its place by a rename.
 ///
-/// `@unchecked Sendable`: used by one task at a time, and the descriptor never changes.
+/// `@unchecked Sendable`: used by one task at a time, and the descriptor never changes. It lives within one call of
+/// `WorkspaceService`, which awaits each of its steps before the next.
 final class FileReplacement: @unchecked Sendable {
     /// Looking whether a file is still the one that was read, and replacing it, is one step for all operators.
     private static let committing = Mutex(())

@@ -49,7 +49,7 @@ struct TreeRemover: Sendable {
             guard !names.isEmpty else { return }
             for name in names {
                 let text = name.map(CChar.init(bitPattern:)) + [0]
-                if try !isDirectory(text, of: top, path: .root) { continue }
+                if try unlinkFile(text, of: top, path: .root) { continue }
                 try flatten(text, top)
                 guard unlinkat(top.descriptor, text, AT_REMOVEDIR) == 0 || errno == ENOENT else {
                     throw WorkspaceFailure(.root)
@@ -65,21 +65,23 @@ struct TreeRemover: Sendable {
         let directory = try top.directory(path)
         for child in try directory.names(.root, limit: .max) {
             let text = child.map(CChar.init(bitPattern:)) + [0]
-            guard try isDirectory(text, of: directory, path: path) else { continue }
+            if try unlinkFile(text, of: directory, path: path) { continue }
             try move(text, of: directory.descriptor, into: top, path: path)
         }
     }
 
-    /// Deletes an entry unless it is a directory.
-    private static func isDirectory(
+    /// Deletes an entry that is no directory.
+    ///
+    /// - Returns: false where it is one, which stays.
+    private static func unlinkFile(
         _ name: [CChar],
         of parent: BeneathDirectory,
         path: WorkspacePath
     ) throws(WorkspaceFailure) -> Bool {
-        if unlinkat(parent.descriptor, name, 0) == 0 || errno == ENOENT { return false }
+        if unlinkat(parent.descriptor, name, 0) == 0 || errno == ENOENT { return true }
         // What POSIX and what Linux say of a directory.
         guard errno == EISDIR || errno == EPERM else { throw WorkspaceFailure(path) }
-        return true
+        return false
     }
 
     private static func move(

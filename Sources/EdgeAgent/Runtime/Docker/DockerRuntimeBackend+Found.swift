@@ -3,14 +3,7 @@ import Glibc
 /// Launches of which the agent's records know nothing any more: the bot's files tell of them, and where those are gone as
 /// well, the labels of the container.
 extension DockerRuntimeBackend {
-    func leftovers() -> [LaunchRemains] {
-        DirectoryNames.list(root).compactMap { name in
-            guard let directory = try? BotDirectory(root: root, botID: name), let plan = directory.readPlan(),
-                plan.backend == kind
-            else { return nil }
-            return LaunchRemains(botID: name, plan)
-        }
-    }
+    func leftovers() -> [LaunchRemains] { LaunchRemains.written(beneath: root, by: kind) }
 
     func strays() async throws(RuntimeError) -> [LaunchRemains] {
         let listed = try await asking { () async throws(EngineError) in

@@ -186,14 +186,7 @@ actor NativeRuntimeBackend: EdgeRuntimeBackend {
 
     // MARK: Finding again
 
-    func leftovers() -> [LaunchRemains] {
-        DirectoryNames.list(root).compactMap { name in
-            guard let directory = try? BotDirectory(root: root, botID: name), let plan = directory.readPlan(),
-                plan.backend == kind
-            else { return nil }
-            return LaunchRemains(botID: name, plan)
-        }
-    }
+    func leftovers() -> [LaunchRemains] { LaunchRemains.written(beneath: root, by: kind) }
 
     func adopt(botID: String) async -> LaunchHandle? {
         for _ in 0..<Self.adoptionAttempts {
