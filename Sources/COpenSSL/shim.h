@@ -33,8 +33,7 @@ static inline void COpenSSL_set_safe_options(SSL_CTX *context) {
 // Partial writes: a record written is progress reported. Moving buffer: a retried write may come from other memory.
 // Release buffers: an idle connection gives its record buffers back.
 static inline void COpenSSL_set_nonblocking_modes(SSL_CTX *context) {
-    SSL_CTX_set_mode(context, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER
-                                  | SSL_MODE_RELEASE_BUFFERS);
+    SSL_CTX_set_mode(context, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
 }
 
 // Reads as much as `buffer_bytes` at once instead of each record's five-byte header by itself.

@@ -20,7 +20,9 @@ final class ConnectionDriver: StreamObserver, TurnObserver, @unchecked Sendable 
     let loop: EpollLoop
     private let stream: any ByteStream
     private let configuration: ClientConfiguration
-    private var machine: ConnectionMachine
+    /// Behind a pointer, because each use of a class's property is checked for another use under way, and a message
+    /// takes a score of them. Here there is none: no call of the machine leads back to the driver.
+    private let machine: UnsafeMutablePointer<ConnectionMachine>
 
     /// Why the transport failed, when it did.
     private var transportError: (any Error)?
@@ -29,13 +31,16 @@ final class ConnectionDriver: StreamObserver, TurnObserver, @unchecked Sendable 
     private var isReadingPaused = false
     private var mayBeReadable = true
     private var isTurnEndAwaited = false
+    var nextTurnObserver: (any TurnObserver)?
     private var callsWithoutPause = 0
     /// How much is read before it is known what it belongs to. Little while large messages come, for all of it is
     /// copied, and what follows in a large message is received in place.
     private var readAheadBytes = EpollLoop.scratchBytes
     /// When the bytes queued for writing must have made progress; nil while none wait for room.
-    private var writeDeadline: ContinuousClock.Instant?
+    private var writeDeadline: Duration?
     private var timer: EpollLoop.TimerID?
+    /// When the timer is due. This and `writeDeadline` count from the machine's epoch; see `Epoch` for the reason.
+    private var timerDeadline: Duration?
 
     /// Open while there is a message, or the outcome is known.
     private let hasNews: ReadinessGate
@@ -44,9 +49,10 @@ final class ConnectionDriver: StreamObserver, TurnObserver, @unchecked Sendable 
     /// Open once the transport is closed.
     private let hasEnded: ReadinessGate
 
-    init(stream: any ByteStream, machine: ConnectionMachine, configuration: ClientConfiguration) {
+    init(stream: any ByteStream, machine: consuming ConnectionMachine, configuration: ClientConfiguration) {
         self.stream = stream
-        self.machine = machine
+        self.machine = .allocate(capacity: 1)
+        self.machine.initialize(to: machine)
         self.configuration = configuration
         loop = stream.loop
         hasNews = ReadinessGate(loop: loop)
@@ -54,23 +60,28 @@ final class ConnectionDriver: StreamObserver, TurnObserver, @unchecked Sendable 
         hasEnded = ReadinessGate(loop: loop)
     }
 
+    deinit {
+        machine.deinitialize(count: 1)
+        machine.deallocate()
+    }
+
     /// Takes the stream over, with what was received on it already.
     func start(received: ArraySlice<UInt8>) {
         stream.observer = self
-        machine.receive(received, now: .now)
+        machine.pointee.receive(received, now: .now)
         settle()
         readWhatIsThere()
     }
 
     // MARK: Application's side
 
-    var closeStatus: CloseStatus? { machine.closeStatus }
-    var roundTripTime: Duration? { machine.roundTripTime }
+    var closeStatus: CloseStatus? { machine.pointee.closeStatus }
+    var roundTripTime: Duration? { machine.pointee.roundTripTime }
 
     /// Queues a message. True when that is all there is to do; false when the caller is to `waitForRoom`.
     func send(_ message: WebSocketMessage, compressing: Bool = true) throws(WebSocketError) -> Bool {
         do throws(LocalMisuse) {
-            try machine.send(message, compressing: compressing, now: .now)
+            try machine.pointee.send(message, compressing: compressing)
         } catch {
             throw closedError
         }
@@ -90,7 +101,7 @@ final class ConnectionDriver: StreamObserver, TurnObserver, @unchecked Sendable 
             await Task.yield()
         }
         do {
-            while machine.closeStatus == nil, queuedBytes > configuration.maxQueuedWriteBytes {
+            while machine.pointee.closeStatus == nil, queuedBytes > configuration.maxQueuedWriteBytes {
                 hasRoom.shut()
                 try await hasRoom.wait()
             }
@@ -99,20 +110,20 @@ final class ConnectionDriver: StreamObserver, TurnObserver, @unchecked Sendable 
         } catch {
             throw closedError
         }
-        if machine.closeStatus != nil { throw closedError }
+        if machine.pointee.closeStatus != nil { throw closedError }
     }
 
     /// A message that is there, or can be had without waiting; nil when there is none.
     func takeMessage() -> WebSocketMessage? {
         if let message = nextMessage() { return message }
-        guard machine.closeStatus == nil else {
+        guard machine.pointee.closeStatus == nil else {
             settle()
             return nil
         }
-        guard mayBeReadable, !isReadingPaused, machine.isOpen else { return messageArrivingNow() }
+        guard mayBeReadable, !isReadingPaused, machine.pointee.isOpen else { return messageArrivingNow() }
         guard callsWithoutPause < Self.maxCallsWithoutPause else {
             callsWithoutPause = 0
-            loop.execute { [weak self] in self?.readWhatIsThere() }
+            loop.execute { self.readWhatIsThere() }
             return nil
         }
         callsWithoutPause += 1
@@ -123,16 +134,16 @@ final class ConnectionDriver: StreamObserver, TurnObserver, @unchecked Sendable 
 
     /// Every message leaves here, because taking one may be what a paused reader waits for.
     private func nextMessage() -> WebSocketMessage? {
-        guard let message = machine.nextMessage() else { return nil }
+        guard let message = machine.pointee.nextMessage() else { return nil }
         resumeReading()
         return message
     }
 
     private func messageArrivingNow() -> WebSocketMessage? {
-        guard machine.isOpen else { return nil }
+        guard machine.pointee.isOpen else { return nil }
         while loop.pollBriefly() {
             if let message = nextMessage() { return message }
-            guard machine.closeStatus == nil, !isFinished else { break }
+            guard machine.pointee.closeStatus == nil, !isFinished else { break }
         }
         return nextMessage()
     }
@@ -140,7 +151,7 @@ final class ConnectionDriver: StreamObserver, TurnObserver, @unchecked Sendable 
     func receive(isolation: isolated (any Actor)? = #isolation) async throws(WebSocketError) -> WebSocketMessage? {
         while true {
             if let message = takeMessage() { return message }
-            if let status = machine.closeStatus {
+            if let status = machine.pointee.closeStatus {
                 guard status.isClean else { throw closedError }
                 // The caller may let go of the connection now; the answer to Close must be out before.
                 flush()
@@ -161,7 +172,7 @@ final class ConnectionDriver: StreamObserver, TurnObserver, @unchecked Sendable 
         isolation: isolated (any Actor)? = #isolation
     ) async throws(WebSocketError) {
         do throws(LocalMisuse) {
-            try machine.close(code: code, reason: reason, now: .now)
+            try machine.pointee.close(code: code, reason: reason, now: .now)
         } catch {
             throw WebSocketError(.misuse, "\(error)", cause: error)
         }
@@ -181,7 +192,7 @@ final class ConnectionDriver: StreamObserver, TurnObserver, @unchecked Sendable 
     }
 
     private var closedError: WebSocketError {
-        let status = machine.closeStatus
+        let status = machine.pointee.closeStatus
         let cause = transportError.map { " (\($0))" } ?? ""
         return WebSocketError(
             .closed,
@@ -204,7 +215,7 @@ final class ConnectionDriver: StreamObserver, TurnObserver, @unchecked Sendable 
             guard budget > 0 else {
                 // Others first; then on.
                 flushAtEndOfTurn()
-                loop.execute { [weak self] in self?.readWhatIsThere() }
+                loop.execute { self.readWhatIsThere() }
                 return
             }
             budget -= readOnce()
@@ -218,10 +229,10 @@ final class ConnectionDriver: StreamObserver, TurnObserver, @unchecked Sendable 
     private func readOnce() -> Int {
         var outcome: Int?
         do throws(StreamError) {
-            let inPlace = machine.missingBytesInPlace
+            let inPlace = machine.pointee.missingBytesInPlace
             if inPlace >= Self.inPlaceBytes {
                 var failure: StreamError?
-                machine.receiveInPlace(maxBytes: min(inPlace, EpollLoop.scratchBytes), now: .now) { room in
+                machine.pointee.receiveInPlace(maxBytes: min(inPlace, EpollLoop.scratchBytes), now: .now) { room in
                     do throws(StreamError) {
                         outcome = try stream.tryRead(into: room)
                     } catch {
@@ -235,8 +246,8 @@ final class ConnectionDriver: StreamObserver, TurnObserver, @unchecked Sendable 
                 let room = UnsafeMutableRawBufferPointer(rebasing: loop.scratch[..<readAheadBytes])
                 outcome = try stream.tryRead(into: room)
                 if let count = outcome, count > 0 {
-                    machine.receive(UnsafeRawBufferPointer(rebasing: room[..<count]), now: .now)
-                    if count == readAheadBytes, machine.missingBytesInPlace < Self.inPlaceBytes {
+                    machine.pointee.receive(UnsafeRawBufferPointer(rebasing: room[..<count]), now: .now)
+                    if count == readAheadBytes, machine.pointee.missingBytesInPlace < Self.inPlaceBytes {
                         readAheadBytes = min(4 * readAheadBytes, EpollLoop.scratchBytes)
                     }
                 }
@@ -250,27 +261,29 @@ final class ConnectionDriver: StreamObserver, TurnObserver, @unchecked Sendable 
             mayBeReadable = false
         case 0:
             mayBeReadable = false
-            machine.receiveEOF(now: .now)
+            machine.pointee.receiveEOF(now: .now)
         default:
-            break
+            mayBeReadable = stream.mayHaveMore
         }
         return outcome ?? 0
     }
 
     private func pauseReadingIfFull() {
-        guard machine.isOpen, machine.undeliveredBytes >= configuration.maxUntakenBytes else { return }
+        guard machine.pointee.isOpen, machine.pointee.undeliveredBytes >= configuration.maxUntakenBytes else { return }
         isReadingPaused = true
-        machine.setReadingPaused(true, now: .now)
+        machine.pointee.setReadingPaused(true, now: .now)
     }
 
     private func resumeReading() {
         guard isReadingPaused,
-            !machine.isOpen || machine.undeliveredBytes <= configuration.maxUntakenBytes / 2
+            !machine.pointee.isOpen || machine.pointee.undeliveredBytes <= configuration.maxUntakenBytes / 2
         else { return }
         isReadingPaused = false
-        machine.setReadingPaused(false, now: .now)
+        machine.pointee.setReadingPaused(false, now: .now)
+        // Silence counts again, which may be the earlier deadline.
+        cancelTimer()
         // Not here and now: a caller that takes one message after the other would never get to them.
-        loop.execute { [weak self] in self?.readWhatIsThere() }
+        loop.execute { self.readWhatIsThere() }
     }
 
     // MARK: Writing
@@ -298,7 +311,7 @@ final class ConnectionDriver: StreamObserver, TurnObserver, @unchecked Sendable 
         do throws(StreamError) {
             let before = queuedBytes
             while try stream.tryFlush() {
-                let count = machine.takeWrite(into: loop.scratch)
+                let count = machine.pointee.takeWrite(into: loop.scratch)
                 guard count > 0 else { break }
                 try stream.tryWrite(UnsafeRawBufferPointer(rebasing: loop.scratch[..<count]))
             }
@@ -308,7 +321,7 @@ final class ConnectionDriver: StreamObserver, TurnObserver, @unchecked Sendable 
                 writeDeadline = nil
                 if isTransportToBeClosed { finish() }
             } else if queuedBytes < before || writeDeadline == nil {
-                writeDeadline = .now + configuration.writeTimeout
+                writeDeadline = machine.pointee.epoch.elapsed(at: .now) + configuration.writeTimeout
             }
             openGates()
             armTimer()
@@ -318,7 +331,7 @@ final class ConnectionDriver: StreamObserver, TurnObserver, @unchecked Sendable 
     }
 
     /// Bytes that are not with the system yet.
-    private var queuedBytes: Int { machine.queuedWriteBytes + stream.unsentBytes }
+    private var queuedBytes: Int { machine.pointee.queuedWriteBytes + stream.unsentBytes }
 
     /// Takes what the machine has decided, after every call that may have changed it.
     private func settle() {
@@ -331,14 +344,14 @@ final class ConnectionDriver: StreamObserver, TurnObserver, @unchecked Sendable 
     }
 
     private func takeOutcomes() {
-        while let outcome = machine.nextOutcome() {
+        while let outcome = machine.pointee.nextOutcome() {
             if case .closeTransport = outcome { isTransportToBeClosed = true }
         }
     }
 
     private func openGates() {
-        let hasOutcome = machine.closeStatus != nil
-        if machine.hasUndeliveredMessages || hasOutcome { hasNews.open() }
+        let hasOutcome = machine.pointee.closeStatus != nil
+        if machine.pointee.hasUndeliveredMessages || hasOutcome { hasNews.open() }
         if queuedBytes <= configuration.maxQueuedWriteBytes || hasOutcome { hasRoom.open() }
     }
 
@@ -346,31 +359,39 @@ final class ConnectionDriver: StreamObserver, TurnObserver, @unchecked Sendable 
 
     /// Keeps one timer at or before the next deadline; one that comes early finds nothing due and is set anew.
     private func armTimer() {
+        // As long as all is well, deadlines only move away.
+        if timerDeadline != nil, writeDeadline == nil, machine.pointee.isOpen { return }
         guard let deadline = nextDeadline else {
-            timer.map(loop.cancel)
-            timer = nil
+            cancelTimer()
             return
         }
-        if let timer, timer.deadline <= deadline { return }
-        timer.map(loop.cancel)
-        timer = loop.schedule(at: deadline) { [weak self] in
-            self?.timerFired()
-        }
+        if let timerDeadline, timerDeadline <= deadline { return }
+        cancelTimer()
+        timerDeadline = deadline
+        // `finish` cancels it, so it does not keep the driver for good.
+        timer = loop.schedule(at: machine.pointee.epoch.instant(after: deadline)) { self.timerFired() }
     }
 
-    private var nextDeadline: ContinuousClock.Instant? {
+    private func cancelTimer() {
+        timer.map(loop.cancel)
+        timer = nil
+        timerDeadline = nil
+    }
+
+    private var nextDeadline: Duration? {
         guard !isFinished else { return nil }
-        guard let deadline = machine.nextDeadline else { return writeDeadline }
+        guard let deadline = machine.pointee.deadline else { return writeDeadline }
         return writeDeadline.map { min($0, deadline) } ?? deadline
     }
 
     private func timerFired() {
         timer = nil
+        timerDeadline = nil
         let now = ContinuousClock.now
-        if let writeDeadline, now >= writeDeadline {
+        if let writeDeadline, machine.pointee.epoch.elapsed(at: now) >= writeDeadline {
             transportFailed(StreamError.timedOut)
         }
-        machine.tick(now: now)
+        machine.pointee.tick(now: now)
         settle()
     }
 
@@ -379,7 +400,7 @@ final class ConnectionDriver: StreamObserver, TurnObserver, @unchecked Sendable 
             transportError = error
         }
         mayBeReadable = false
-        machine.receiveEOF(now: .now)
+        machine.pointee.receiveEOF(now: .now)
         // Nothing can be written any more.
         finish()
         settle()
@@ -388,9 +409,9 @@ final class ConnectionDriver: StreamObserver, TurnObserver, @unchecked Sendable 
     private func finish() {
         guard !isFinished else { return }
         isFinished = true
-        timer.map(loop.cancel)
-        timer = nil
+        cancelTimer()
         stream.closeNow()
+        stream.observer = nil
         hasEnded.open()
     }
 }

@@ -15,8 +15,8 @@
 /// A client drains because the server is to end the TCP connection first (§7.1.1). What a peer sends can never make a
 /// call fail: it becomes a close code and a `CloseStatus`. Only misuse by our own side throws.
 ///
-/// A value that is not copied: where compression was agreed on, copies would share its state.
-public struct ConnectionMachine: Sendable {
+/// It cannot be copied: a copy would send the same masking keys again, and share the state of compression.
+public struct ConnectionMachine: ~Copyable, Sendable {
     /// A point in time; the caller's clock is the only one there is.
     public typealias Instant = ContinuousClock.Instant
 
@@ -35,7 +35,7 @@ public struct ConnectionMachine: Sendable {
     private let configuration: ConnectionConfiguration
     private var random: any RandomNumberGenerator & Sendable
     private let deflater: Deflater?
-    private let epoch: Epoch
+    let epoch: Epoch
     private var state = State.open
     private var parser: FrameParser
     private var assembler: MessageAssembler
@@ -171,8 +171,7 @@ public struct ConnectionMachine: Sendable {
     /// `LocalMisuse.notOpen` after either side has begun to close.
     public mutating func send(
         _ message: WebSocketMessage,
-        compressing: Bool = true,
-        now: Instant
+        compressing: Bool = true
     ) throws(LocalMisuse) {
         guard isOpen else { throw .notOpen }
         hasHadTrafficSinceLastPing = true
@@ -241,7 +240,8 @@ public struct ConnectionMachine: Sendable {
     /// When `tick` next has something to do; nil for never.
     public var nextDeadline: Instant? { deadline.map(epoch.instant) }
 
-    private var deadline: Duration? {
+    /// The same, counted from the epoch.
+    var deadline: Duration? {
         switch state {
         case .open:
             switch (keepalive.readDeadline, keepalive.nextPing) {

@@ -119,6 +119,9 @@ final class TLSSession {
         return result == 1 ? .done(count) : step(after: result, call: "recv", atEnd: 0)
     }
 
+    /// Whether something has been received and not yet been read.
+    var hasPending: Bool { SSL_has_pending(pointer) == 1 }
+
     /// Encrypts some of `buffer`, at most one record; how much is in the answer.
     func write(_ buffer: UnsafeRawBufferPointer) -> Step<Int> {
         OpenSSLError.clear()

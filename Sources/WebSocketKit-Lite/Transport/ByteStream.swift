@@ -11,11 +11,14 @@ protocol ByteStream: AnyObject, Sendable {
     var readable: ReadinessGate { get }
     /// Whether `tryFlush` is worth calling: open until it would have blocked, and again when there is room.
     var writable: ReadinessGate { get }
-    /// Who is told when one of the two opens.
+    /// Who is told when one of the two opens. It must not end before it has taken this back.
     var observer: (any StreamObserver)? { get set }
 
     /// Reads what is there; zero at the peer's end, nil when nothing is there now.
     func tryRead(into buffer: UnsafeMutableRawBufferPointer) throws(StreamError) -> Int?
+
+    /// Whether `tryRead` is worth calling again after it has read something; until `readable` opens, if not.
+    var mayHaveMore: Bool { get }
 
     /// Takes bytes for writing, at most `EpollLoop.scratchBytes` and only while `unsentBytes` is zero. What the system
     /// has no room for is kept.

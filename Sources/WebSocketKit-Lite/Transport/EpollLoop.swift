@@ -16,7 +16,7 @@ import Synchronization
 ///
 /// Tasks that prefer its `taskExecutor` run on its thread, too, where sending and receiving needs no hop at all.
 ///
-/// `@unchecked Sendable`: the descriptors never change; `shared` is behind a lock; everything marked "loop thread only"
+/// `@unchecked Sendable`: the descriptors never change; `shared` is behind a lock, two flags are atomic; everything marked "loop thread only"
 /// is touched only there, which `preconditionOnLoop()` checks.
 public final class EpollLoop: SerialExecutor, @unchecked Sendable {
     /// A point in time on the clock that keeps counting while the machine is suspended.
@@ -36,7 +36,6 @@ public final class EpollLoop: SerialExecutor, @unchecked Sendable {
 
     private struct Shared {
         var queue: [Work] = []
-        var isSleeping = false
         var isStopping = false
     }
 
@@ -45,17 +44,13 @@ public final class EpollLoop: SerialExecutor, @unchecked Sendable {
         let body: () -> Void
     }
 
-    private struct WeakSocket {
-        weak var socket: SocketHandle?
-    }
-
     /// Descriptors looked at per `epoll_wait`; more are simply found by the next call.
     private static let maxEventsPerWait = 64
     /// Batches of jobs run before sockets get a look again, so a busy actor cannot starve the others.
     private static let maxBatchesBetweenPolls = 16
-    /// Longer than the kernel's tick, which is due every 10 ms at the latest: for a time limit before it the kernel sets
-    /// its timer anew at every wait, which on a virtual machine costs more than the wait itself.
-    private static let briefWaitMilliseconds: Int32 = 20
+    /// How long jobs may go on with `pollBriefly` until they must wait as others do.
+    private static let pollingSpell = Duration.milliseconds(20)
+    /// No addresses.
     private static let wakeUpTag: UInt64 = 0
     private static let timerTag: UInt64 = 1
     /// The largest read or write in one go; also what bounds the size of arrays that reads return.
@@ -67,23 +62,31 @@ public final class EpollLoop: SerialExecutor, @unchecked Sendable {
     private let wakeUp: Int32
     private let timer: Int32
     private let shared = Mutex(Shared())
+    /// Whether there is something in the queue, to be asked without the lock.
+    private let hasWork = Atomic(false)
+    /// Whether the loop waits for sockets, or is about to, and has to be woken for what is new in the queue.
+    private let isSleeping = Atomic(false)
     /// The thread, or zero before it runs.
     private let thread = Atomic<pthread_t>(0)
 
     // Loop thread only, from here on.
-    private var sockets: [UInt64: WeakSocket] = [:]
-    private var nextTag: UInt64 = 2
+    /// What the loop watches, by its address, which is also the tag of its events.
+    private var sockets: [UInt64: SocketReadiness] = [:]
     /// Sorted, the earliest last. There are a few timers per connection and few connections, so a heap gains nothing.
     private var timers: [Timer] = []
     private var nextTimerNumber: UInt64 = 0
     /// What the kernel's timer is set to.
     private var armedDeadline: Instant?
+    /// Whether the earliest timer may be earlier than that.
+    private var mustArmTimer = false
+    /// Whether a timer will end the spell of polling under way.
+    private var isInPollingSpell = false
     /// Jobs of the batch under way that have not begun.
     private var waitingInBatch = 0
     /// What `epoll_wait` reports.
     private let events: UnsafeMutablePointer<epoll_event>
-    /// Who wants to be called at the end of this turn.
-    private var turnEnds: [any TurnObserver] = []
+    /// Who wants to be called at the end of this turn: the last who asked, who knows the one before.
+    private var turnObserver: (any TurnObserver)?
     /// Memory that bytes pass through on their way to and from sockets, so that a waiting connection holds no buffer.
     /// What is in it is lost with the next call that may use it.
     let scratch: UnsafeMutableRawBufferPointer
@@ -178,16 +181,24 @@ public final class EpollLoop: SerialExecutor, @unchecked Sendable {
     }
 
     private func push(_ work: Work) {
-        let mustWake = shared.withLock { shared in
+        shared.withLock { shared in
             shared.queue.append(work)
-            defer { shared.isSleeping = false }
-            return shared.isSleeping
+            hasWork.store(true, ordering: .sequentiallyConsistent)
         }
-        if mustWake {
+        if isSleeping.exchange(false, ordering: .sequentiallyConsistent) {
             var one: UInt64 = 1
             // Cannot fail but by a full counter, and then the loop is being woken already.
             _ = write(wakeUp, &one, MemoryLayout<UInt64>.size)
         }
+    }
+
+    /// True when the loop may wait: from then on `push` wakes it. Each of the two first says what it does and then looks
+    /// at what the other has said, so that one of them notices.
+    private func fallAsleep() -> Bool {
+        isSleeping.store(true, ordering: .sequentiallyConsistent)
+        guard hasWork.load(ordering: .sequentiallyConsistent) else { return true }
+        isSleeping.store(false, ordering: .relaxed)
+        return false
     }
 
     // MARK: Loop
@@ -199,8 +210,8 @@ public final class EpollLoop: SerialExecutor, @unchecked Sendable {
         while true {
             let (mustPoll, mustStop) = shared.withLock { shared -> (Bool, Bool) in
                 swap(&batch, &shared.queue)
+                hasWork.store(false, ordering: .relaxed)
                 let isIdle = batch.isEmpty
-                shared.isSleeping = isIdle && !shared.isStopping
                 return (isIdle || batchesSincePoll >= Self.maxBatchesBetweenPolls, isIdle && shared.isStopping)
             }
             if mustStop { return }
@@ -220,7 +231,7 @@ public final class EpollLoop: SerialExecutor, @unchecked Sendable {
             batchesSincePoll += 1
             guard mustPoll else { continue }
             batchesSincePoll = 0
-            poll(timeoutMilliseconds: maySleep ? -1 : 0)
+            poll(timeoutMilliseconds: maySleep && fallAsleep() ? -1 : 0)
         }
     }
 
@@ -229,7 +240,7 @@ public final class EpollLoop: SerialExecutor, @unchecked Sendable {
     private func poll(timeoutMilliseconds: Int32) -> Int {
         armTimer()
         let count = epoll_wait(epoll, events, Int32(Self.maxEventsPerWait), timeoutMilliseconds)
-        shared.withLock { $0.isSleeping = false }
+        isSleeping.store(false, ordering: .relaxed)
         // A negative count is EINTR: signals are blocked here, but a debugger may still stop the thread.
         let ready = Int(max(count, 0))
         for index in 0..<ready {
@@ -240,34 +251,37 @@ public final class EpollLoop: SerialExecutor, @unchecked Sendable {
     }
 
     /// For a job on the loop that is about to wait for something to arrive: looks after sockets and timers in its
-    /// place, for `briefWaitMilliseconds` at most, provided that nothing else waits to be run. True when something was
+    /// place, for `pollingSpell` at most, provided that nothing else waits to be run. True when something was
     /// ready and there is still nothing to run, so that it may be worth calling again.
     ///
     /// What arrives in that time reaches the job without its task having been suspended, which costs more than all
-    /// else on the way of a small message.
+    /// else on the way of a small message. A job that is suspended can be cancelled, which is why there is a limit. It
+    /// is one timer for all calls within it: a time limit of each would make the kernel set its own timer every time.
     func pollBriefly() -> Bool {
         preconditionOnLoop()
         endTurn()
-        let mayPoll = shared.withLock { shared in
-            shared.isSleeping = waitingInBatch == 0 && shared.queue.isEmpty && !shared.isStopping
-            return shared.isSleeping
+        if !isInPollingSpell {
+            isInPollingSpell = true
+            _ = schedule(at: .now + Self.pollingSpell) { [unowned self] in isInPollingSpell = false }
         }
-        guard mayPoll, poll(timeoutMilliseconds: Self.briefWaitMilliseconds) > 0 else { return false }
-        return shared.withLock { $0.queue.isEmpty }
+        guard waitingInBatch == 0, fallAsleep() else { return false }
+        return poll(timeoutMilliseconds: -1) > 0 && isInPollingSpell && !hasWork.load(ordering: .relaxed)
     }
 
-    /// Calls `observer` once what runs now is done, before the loop waits for anything: what several calls have queued
-    /// until then can leave together, and none of it waits for longer than the work under way takes.
+    /// Calls `observer`, who is not yet to be called, once what runs now is done, before the loop waits for anything:
+    /// what several calls have queued until then can leave together, and none of it waits for longer than the work
+    /// under way takes.
     func callAtEndOfTurn(_ observer: any TurnObserver) {
         preconditionOnLoop()
-        turnEnds.append(observer)
+        observer.nextTurnObserver = turnObserver
+        turnObserver = observer
     }
 
     private func endTurn() {
-        while !turnEnds.isEmpty {
-            let observers = turnEnds
-            turnEnds.removeAll(keepingCapacity: true)
-            for observer in observers { observer.turnEnded() }
+        while let observer = turnObserver {
+            turnObserver = observer.nextTurnObserver
+            observer.nextTurnObserver = nil
+            observer.turnEnded()
         }
     }
 
@@ -279,9 +293,13 @@ public final class EpollLoop: SerialExecutor, @unchecked Sendable {
         case Self.timerTag:
             drain(timer)
             armedDeadline = nil
+            mustArmTimer = true
             runTimers()
         default:
-            sockets[tag]?.socket?.becameReady(CLinux_epoll_events(&event))
+            guard let address = UnsafeRawPointer(bitPattern: UInt(tag)) else { return }
+            // Alive: see `forget`.
+            Unmanaged<SocketReadiness>.fromOpaque(address).takeUnretainedValue()
+                .becameReady(CLinux_epoll_events(&event))
         }
     }
 
@@ -294,20 +312,21 @@ public final class EpollLoop: SerialExecutor, @unchecked Sendable {
     // MARK: Sockets (loop thread only)
 
     /// Watches a descriptor, edge-triggered in both directions. Returns the tag that names it, or nil and `errno`.
-    func register(_ socket: SocketHandle, descriptor: Int32) -> UInt64? {
+    func register(_ readiness: SocketReadiness, descriptor: Int32) -> UInt64? {
         preconditionOnLoop()
-        let tag = nextTag
-        nextTag += 1
+        let tag = UInt64(UInt(bitPattern: Unmanaged.passUnretained(readiness).toOpaque()))
         let events = EPOLLIN.rawValue | EPOLLOUT.rawValue | EPOLLRDHUP.rawValue | EPOLLET.rawValue
         guard CLinux_epoll_control(epoll, EPOLL_CTL_ADD, descriptor, events, tag) == 0 else { return nil }
-        sockets[tag] = WeakSocket(socket: socket)
+        sockets[tag] = readiness
         return tag
     }
 
     /// Forgets a descriptor; closing it has already ended the kernel's watching.
     func forget(_ tag: UInt64) {
         preconditionOnLoop()
-        sockets[tag] = nil
+        guard let readiness = sockets.removeValue(forKey: tag) else { return }
+        // Kept until all is handled that the kernel has reported already.
+        execute { withExtendedLifetime(readiness) {} }
     }
 
     // MARK: Timers (loop thread only)
@@ -317,7 +336,9 @@ public final class EpollLoop: SerialExecutor, @unchecked Sendable {
         preconditionOnLoop()
         nextTimerNumber += 1
         let id = TimerID(deadline: deadline, number: nextTimerNumber)
-        timers.insert(Timer(id: id, body: body), at: position(of: id))
+        let index = position(of: id)
+        if index == timers.count { mustArmTimer = true }
+        timers.insert(Timer(id: id, body: body), at: index)
         return id
     }
 
@@ -357,6 +378,8 @@ public final class EpollLoop: SerialExecutor, @unchecked Sendable {
     /// Sets the kernel's timer when the earliest deadline is earlier than what it is set to. A later one is left to a
     /// wake-up that finds nothing due, which is cheaper than a system call for every read that sets a deadline.
     private func armTimer() {
+        guard mustArmTimer else { return }
+        mustArmTimer = false
         guard let earliest = timers.last?.id.deadline else { return }
         if let armedDeadline, armedDeadline <= earliest { return }
         let wait = max(earliest - ContinuousClock.now, .nanoseconds(1))
@@ -373,6 +396,8 @@ public final class EpollLoop: SerialExecutor, @unchecked Sendable {
 /// Something that is called at the end of a loop's turn.
 protocol TurnObserver: AnyObject {
     func turnEnded()
+    /// For the loop, which makes a list of those it is to call.
+    var nextTurnObserver: (any TurnObserver)? { get set }
 }
 
 /// Runs tasks on a loop's thread.

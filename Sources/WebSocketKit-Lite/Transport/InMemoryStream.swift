@@ -18,7 +18,7 @@ final class InMemoryStream: ByteStream, @unchecked Sendable {
     let loop: EpollLoop
     let readable: ReadinessGate
     let writable: ReadinessGate
-    weak var observer: (any StreamObserver)?
+    unowned var observer: (any StreamObserver)?
 
     private let incoming: Pipe
     private let outgoing: Pipe
@@ -58,6 +58,8 @@ final class InMemoryStream: ByteStream, @unchecked Sendable {
         wakePeer()
         return count
     }
+
+    var mayHaveMore: Bool { !incoming.buffer.isEmpty || incoming.isEnded }
 
     func tryWrite(_ bytes: UnsafeRawBufferPointer) throws(StreamError) {
         unsent.append(contentsOf: bytes)

@@ -3,10 +3,16 @@
 /// `@unchecked Sendable`: every member is for the loop's thread only, which `wait` checks; its callers are actors
 /// pinned to the loop and the loop's own callbacks.
 final class ReadinessGate: @unchecked Sendable {
-    private struct Waiter {
+    private final class Waiter {
         let id: UInt64
         let continuation: CheckedContinuation<Void, any Error>
         let timer: EpollLoop.TimerID?
+
+        init(id: UInt64, continuation: CheckedContinuation<Void, any Error>, timer: EpollLoop.TimerID?) {
+            self.id = id
+            self.continuation = continuation
+            self.timer = timer
+        }
     }
 
     private let loop: EpollLoop
@@ -22,6 +28,8 @@ final class ReadinessGate: @unchecked Sendable {
 
     /// Lets everybody through, until `shut`.
     func open() {
+        // Nobody waits at an open gate.
+        guard !isOpen else { return }
         isOpen = true
         resumeAll(with: .success(()))
     }

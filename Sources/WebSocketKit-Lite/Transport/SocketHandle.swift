@@ -1,10 +1,7 @@
 import CLinux
 import Glibc
 
-/// The one owner of a non-blocking socket: and its readiness on an `EpollLoop`.
-///
-/// Watching is edge-triggered, so readiness is remembered here: a direction counts as ready until a call on the socket
-/// says "would block" (`clear`), and again from the next edge on.
+/// The one owner of a non-blocking socket, watched by an `EpollLoop`.
 ///
 /// `@unchecked Sendable`: every member but `deinit` is for the loop's thread only, which the waiting functions check.
 /// `deinit` has no rival, for nobody holds the object any more.
@@ -14,22 +11,14 @@ final class SocketHandle: @unchecked Sendable {
     let loop: EpollLoop
     private(set) var descriptor: Int32
     private var tag: UInt64?
-    /// Open while receiving is worth a try.
-    let readable: ReadinessGate
-    /// Open while sending is worth a try.
-    let writable: ReadinessGate
-    /// Who is told of readiness as it comes.
-    weak var observer: (any StreamObserver)?
-    /// Whether the peer has ended its direction; its end is found only by reading on.
-    private(set) var hasPeerEnded = false
+    let readiness: SocketReadiness
 
     /// Takes over a non-blocking, connected or connecting socket.
     init(descriptor: Int32, loop: EpollLoop) throws(StreamError) {
         self.descriptor = descriptor
         self.loop = loop
-        readable = ReadinessGate(loop: loop, isOpen: true)
-        writable = ReadinessGate(loop: loop, isOpen: true)
-        guard let tag = loop.register(self, descriptor: descriptor) else {
+        readiness = SocketReadiness(loop: loop)
+        guard let tag = loop.register(readiness, descriptor: descriptor) else {
             let number = errno
             Glibc.close(descriptor)
             self.descriptor = -1
@@ -116,13 +105,13 @@ final class SocketHandle: @unchecked Sendable {
     /// Notes that a receive took less than it had room for, so nothing more is there. After the peer's end that is not
     /// so: the end itself is still to be received, and no edge will tell of it again.
     func noteDrained() {
-        if !hasPeerEnded { clear(.read) }
+        if !readiness.hasPeerEnded { clear(.read) }
     }
 
     /// Sends some of `bytes` and returns how many; zero when there is no room.
     func trySend(_ bytes: UnsafeRawBufferPointer) throws(StreamError) -> Int {
         guard !isClosed else { throw .closed }
-        while writable.isOpen {
+        while readiness.writable.isOpen {
             let count = send(descriptor, bytes.baseAddress, bytes.count, Int32(MSG_NOSIGNAL))
             if count >= 0 { return count }
             switch errno {
@@ -134,21 +123,6 @@ final class SocketHandle: @unchecked Sendable {
         return 0
     }
 
-    /// Called by the loop with what `epoll_wait` reported.
-    func becameReady(_ events: UInt32) {
-        let hasFailed = events & (EPOLLERR.rawValue | EPOLLHUP.rawValue) != 0
-        if hasFailed || events & EPOLLRDHUP.rawValue != 0 { hasPeerEnded = true }
-        // Writing first: what an answer needs to leave must not wait for what the next message brings.
-        if hasFailed || events & EPOLLOUT.rawValue != 0, !writable.isOpen {
-            writable.open()
-            observer?.streamBecameWritable()
-        }
-        if hasPeerEnded || events & EPOLLIN.rawValue != 0 {
-            readable.open()
-            observer?.streamBecameReadable()
-        }
-    }
-
     /// Closes the socket; who waits for it is told `StreamError.closed`.
     func close() {
         guard !isClosed else { return }
@@ -158,14 +132,13 @@ final class SocketHandle: @unchecked Sendable {
             loop.forget(tag)
         }
         tag = nil
-        readable.fail(StreamError.closed)
-        writable.fail(StreamError.closed)
+        readiness.close()
     }
 
     private func gate(_ direction: Direction) -> ReadinessGate {
         switch direction {
-        case .read: readable
-        case .write: writable
+        case .read: readiness.readable
+        case .write: readiness.writable
         }
     }
 }

@@ -6,14 +6,14 @@ import Glibc
 final class TCPStream: ByteStream, @unchecked Sendable {
     private let socket: SocketHandle
     /// What the system had no room for.
-    private var unsent = UnsentBytes()
+    private let unsent = UnsentBytes()
 
     var loop: EpollLoop { socket.loop }
-    var readable: ReadinessGate { socket.readable }
-    var writable: ReadinessGate { socket.writable }
+    var readable: ReadinessGate { socket.readiness.readable }
+    var writable: ReadinessGate { socket.readiness.writable }
     var observer: (any StreamObserver)? {
-        get { socket.observer }
-        set { socket.observer = newValue }
+        get { socket.readiness.observer }
+        set { socket.readiness.observer = newValue }
     }
 
     init(socket: SocketHandle) {
@@ -36,6 +36,8 @@ final class TCPStream: ByteStream, @unchecked Sendable {
         }
         return nil
     }
+
+    var mayHaveMore: Bool { readable.isOpen }
 
     func tryWrite(_ bytes: UnsafeRawBufferPointer) throws(StreamError) {
         let sent = try socket.trySend(bytes)

@@ -7,15 +7,15 @@ final class TLSStream: ByteStream, @unchecked Sendable {
     // every use looks at `socket` first.
     private let session: TLSSession
     /// Records the system had no room for.
-    private var unsent = UnsentBytes()
+    private let unsent = UnsentBytes()
     private var sendFailure: StreamError?
 
     var loop: EpollLoop { socket.loop }
-    var readable: ReadinessGate { socket.readable }
-    var writable: ReadinessGate { socket.writable }
+    var readable: ReadinessGate { socket.readiness.readable }
+    var writable: ReadinessGate { socket.readiness.writable }
     var observer: (any StreamObserver)? {
-        get { socket.observer }
-        set { socket.observer = newValue }
+        get { socket.readiness.observer }
+        set { socket.readiness.observer = newValue }
     }
 
     /// Prepares TLS with `host` over a connected socket; `handshake` must follow.
@@ -31,7 +31,7 @@ final class TLSStream: ByteStream, @unchecked Sendable {
     func handshake(deadline: ContinuousClock.Instant, isolation: isolated (any Actor)? = #isolation) async throws {
         while true {
             guard !socket.isClosed else { throw StreamError.closed }
-            let step = try talk { () throws(WebSocketError) in try session.handshake() }
+            let step = try shakeHands()
             while try !tryFlush() {
                 try await writable.wait(deadline: deadline)
             }
@@ -46,7 +46,10 @@ final class TLSStream: ByteStream, @unchecked Sendable {
 
     func tryRead(into buffer: UnsafeMutableRawBufferPointer) throws(StreamError) -> Int? {
         guard !socket.isClosed else { throw .closed }
-        switch talk({ session.read(into: buffer) }) {
+        beginCall()
+        let step = session.read(into: buffer)
+        endCall()
+        switch step {
         case .done(let count): return count
         case .wantsRead: return nil
         // An answer of OpenSSL's own waits for room; what the peer sent meanwhile is read once it has that.
@@ -55,24 +58,26 @@ final class TLSStream: ByteStream, @unchecked Sendable {
         }
     }
 
+    var mayHaveMore: Bool { readable.isOpen || session.hasPending }
+
     func tryWrite(_ bytes: UnsafeRawBufferPointer) throws(StreamError) {
         guard !socket.isClosed else { throw .closed }
         precondition(unsent.isEmpty && bytes.count <= EpollLoop.scratchBytes)
-        try talk { () throws(StreamError) in
-            var taken = 0
-            while taken < bytes.count {
-                switch session.write(UnsafeRawBufferPointer(rebasing: bytes[taken...])) {
-                case .done(let count): taken += count
-                case .wantsRead, .wantsWrite: throw .tls("the peer asks for a new handshake, which is not done here")
-                case .failed(let error): throw error
-                }
+        beginCall()
+        defer { endCall() }
+        var taken = 0
+        while taken < bytes.count {
+            switch session.write(UnsafeRawBufferPointer(rebasing: bytes[taken...])) {
+            case .done(let count): taken += count
+            case .wantsRead, .wantsWrite: throw .tls("the peer asks for a new handshake, which is not done here")
+            case .failed(let error): throw error
             }
         }
     }
 
     func tryFlush() throws(StreamError) -> Bool {
         if let sendFailure { throw sendFailure }
-        return try unsent.send(over: socket)
+        return unsent.isEmpty ? true : try unsent.send(over: socket)
     }
 
     var unsentBytes: Int { unsent.count }
@@ -80,23 +85,32 @@ final class TLSStream: ByteStream, @unchecked Sendable {
     func closeNow() {
         guard !socket.isClosed else { return }
         if unsent.isEmpty {
-            talk { session.sendClose() }
+            beginCall()
+            session.sendClose()
+            endCall()
         }
         socket.close()
     }
 
-    /// Lets OpenSSL work: shows it what is known of the socket, then sends what it has written and notes what it has
-    /// found out. A failure to send is kept for `tryFlush`.
-    private func talk<Value, Failure: Error>(_ body: () throws(Failure) -> Value) throws(Failure) -> Value {
+    private func shakeHands() throws(WebSocketError) -> TLSSession.Step<Void> {
+        beginCall()
+        defer { endCall() }
+        return try session.handshake()
+    }
+
+    /// To be called before a call of OpenSSL's: shows it what is known of the socket.
+    private func beginCall() {
         // While older records wait, new ones must not overtake them.
         let room = unsent.isEmpty ? loop.recordScratch : UnsafeMutableRawBufferPointer(start: nil, count: 0)
-        session.begin(isReadable: readable.isOpen, hasPeerEnded: socket.hasPeerEnded, output: room)
-        defer {
-            let (isReadable, outputCount) = session.end()
-            if !isReadable { socket.clear(.read) }
-            if outputCount > 0 { sendOutput(outputCount) }
-        }
-        return try body()
+        session.begin(isReadable: readable.isOpen, hasPeerEnded: socket.readiness.hasPeerEnded, output: room)
+    }
+
+    /// To be called after it: notes what it has found out and sends what it has written. A failure to send is kept for
+    /// `tryFlush`.
+    private func endCall() {
+        let (isReadable, outputCount) = session.end()
+        if !isReadable { socket.clear(.read) }
+        if outputCount > 0 { sendOutput(outputCount) }
     }
 
     private func sendOutput(_ count: Int) {

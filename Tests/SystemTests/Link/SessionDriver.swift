@@ -264,7 +264,7 @@ final class SessionDriver<Machine: SessionMachine>: SocketOwner {
             }
             drainSession()
             do {
-                try connection.send(.binary(message), now: world.instant)
+                try connection.send(.binary(message))
             } catch {
                 // The peer has closed; why is with what was not read yet.
                 return

@@ -31,12 +31,12 @@ private func echo(read: () -> [UInt8], write: ([UInt8]) throws -> Void) throws {
     var output = try answer(to: request)
     var machine = ConnectionMachine(role: .server, now: .now)
     // The first message stands right behind the handshake's answer, in the same write.
-    try machine.send(.text("welcome"), now: .now)
+    try machine.send(.text("welcome"))
     while true {
         while let action = machine.nextAction() {
             switch action {
             case .write(let bytes): output += bytes
-            case .deliver(let message): try machine.send(message, now: .now)
+            case .deliver(let message): try machine.send(message)
             case .closed: break
             case .closeTransport:
                 try write(output)

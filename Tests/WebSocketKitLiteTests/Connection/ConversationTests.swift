@@ -6,7 +6,7 @@ import Testing
 private let start = ContinuousClock.now
 
 /// Two machines joined by a random link: bytes go over in random pieces, taken and given in every way there is.
-private struct Conversation {
+private struct Conversation: ~Copyable {
     var random: SeededRandom
     var client: ConnectionMachine
     var server: ConnectionMachine
@@ -78,11 +78,11 @@ private struct Conversation {
             var sent: (toServer: [WebSocketMessage], toClient: [WebSocketMessage]) = ([], [])
             for _ in 0..<Int.random(in: 0...3, using: &random) {
                 sent.toServer.append(message())
-                try client.send(sent.toServer[sent.toServer.count - 1], now: start)
+                try client.send(sent.toServer[sent.toServer.count - 1])
             }
             for _ in 0..<Int.random(in: 0...3, using: &random) {
                 sent.toClient.append(message())
-                try server.send(sent.toClient[sent.toClient.count - 1], now: start)
+                try server.send(sent.toClient[sent.toClient.count - 1])
             }
             #expect(Self.move(&client, &server, using: &random) == sent.toServer.map { .deliver($0) })
             #expect(Self.move(&server, &client, using: &random) == sent.toClient.map { .deliver($0) })
@@ -201,7 +201,7 @@ struct CompressedConnectionTests {
     @Test("that grow beyond the limit end the connection with 1009, before they have grown much further")
     func bomb() throws {
         var client = ConnectionMachine(role: .client, deflate: Self.agreement, now: start)
-        try client.send(.binary([UInt8](repeating: 0, count: 32 << 20)), now: start)
+        try client.send(.binary([UInt8](repeating: 0, count: 32 << 20)))
         let written = client.takeWrite()
         let bytes = try #require(written)
         #expect(bytes.count < 64 << 10)
@@ -215,18 +215,19 @@ struct CompressedConnectionTests {
         var random = SeededRandom(seed: 3)
         let noise = (0..<1000).map { _ in UInt8.random(in: 0...255, using: &random) }
         var machine = server()
-        try machine.send(.binary(noise), now: start)
+        try machine.send(.binary(noise))
         #expect(machine.takeWrite() == frame(.binary, noise))
-        try machine.send(.text("short"), now: start)
+        try machine.send(.text("short"))
         #expect(machine.takeWrite() == frame(.text, Array("short".utf8)))
     }
 
     @Test("are sent as they are where the sender says so, and the ones around them compressed")
     func asTheyAre() throws {
         let text = [UInt8](repeating: 65, count: 1000)
-        var (machine, peer) = (server(), ConnectionMachine(role: .client, deflate: Self.agreement, now: start))
+        var machine = server()
+        var peer = ConnectionMachine(role: .client, deflate: Self.agreement, now: start)
         for compressing in [true, false, true] {
-            try machine.send(.binary(text), compressing: compressing, now: start)
+            try machine.send(.binary(text), compressing: compressing)
             let written = machine.takeWrite()
             let bytes = try #require(written)
             #expect((bytes == frame(.binary, text)) == !compressing)

@@ -17,7 +17,7 @@ extension FuzzTarget {
 }
 
 private struct ConnectionPair {
-    private struct End {
+    private final class End {
         var machine: ConnectionMachine
         /// Bytes under way to this end.
         var arriving: [UInt8] = []
@@ -25,11 +25,15 @@ private struct ConnectionPair {
         var received: [WebSocketMessage] = []
         var status: CloseStatus?
         var hasClosedTransport = false
+
+        init(machine: consuming ConnectionMachine) {
+            self.machine = machine
+        }
     }
 
     private static let sizes = [0, 1, 7, 125, 126, 127, 1000, 65_535, 65_536, 70_000]
 
-    private var ends: [End]
+    private let ends: [End]
     private var now = ContinuousClock.now
     /// Something other than sending has happened, so messages may rightly be missing at the end.
     private var mayLose = false
@@ -51,7 +55,7 @@ private struct ConnectionPair {
                 input.bool() ? .text(String(decoding: payload, as: UTF8.self)) : .binary(payload)
             let isOpen = ends[side].machine.isOpen
             do {
-                try ends[side].machine.send(message, now: now)
+                try ends[side].machine.send(message)
                 try check(isOpen, "a closing connection took a message")
                 ends[side].sent.append(message)
             } catch let misuse as LocalMisuse {

@@ -155,14 +155,13 @@ final class WebSocketServerHandler<Application: WebSocketApplication>: ChannelDu
     }
 
     private func gather() {
-        let now = clock.now
         while machine.isOpen, machine.queuedWriteBytes < Self.batchBytes, let next = application.next() {
             switch next {
             case .message(let message):
                 // Fails only where the machine is not open, which was looked at.
-                try? machine.send(message, now: now)
+                try? machine.send(message)
             case .messageAsIs(let message):
-                try? machine.send(message, compressing: false, now: now)
+                try? machine.send(message, compressing: false)
             case .close(let code, let reason):
                 close(code, reason: reason)
             }
