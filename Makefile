@@ -90,8 +90,8 @@ bench-idle: build ## What an idle agent and its hub cost; SECONDS_IDLE=60, JSON=
 	@Benchmarks/idle.sh
 
 bench-link: deps ## Round trip hub, agent, hub of a command, beside NATS and MQTT; RUNS=5, COUNT=20000, JSON=1
-	swift build -c release --package-path Benchmarks/Link --product LinkHub
-	swift build -c release --package-path Benchmarks/Link --product LinkAgent
+	swift build -c release --static-swift-stdlib --package-path Benchmarks/Link --product LinkHub
+	swift build -c release --static-swift-stdlib --package-path Benchmarks/Link --product LinkAgent
 	@Benchmarks/Link/link.py
 
 bench-memory: build ## What an idle node costs its hub; NODES=10000, SECONDS_IDLE=60, MODES="plain tls deflate", JSON=1

@@ -214,8 +214,7 @@ struct HubAssembly {
                         throw HandshakeRefusal(503, "the hub takes its nodes back one after the other")
                     }
                 },
-                makeApplication: { service.connection($0, $1) },
-                serve: { await service.serve($0) }
+                makeApplication: { service.connection($0, $1) }
             )
             channel.makeTypes(logger: logger)
             return channel

@@ -34,6 +34,7 @@ struct GatewayService: Service, AgentChannel {
     let session: HubSessionMachine.Configuration
     let logger: Logger
     private let live = LiveSessions()
+    private let connections = OpenConnections()
     private let work = SessionWork()
     private let clock = SessionClock(unixMilliseconds: { UInt64(max(0, Date().timeIntervalSince1970 * 1000)) })
 
@@ -74,6 +75,8 @@ struct GatewayService: Service, AgentChannel {
             try? await live.waitUntilEmpty(atMost: Self.drainTimeout)
             for session in live.all { session.close(.hubRestarting, reason: "the hub is restarting") }
             try? await live.waitUntilEmpty(atMost: Self.drainTimeout)
+            // A session ends before its connection has told the node why.
+            try? await connections.waitUntilEmpty(atMost: Self.drainTimeout)
             work.finish()
         }
     }
@@ -92,13 +95,7 @@ struct GatewayService: Service, AgentChannel {
                 work.add { await attend(attendance, session) }
             }
         )
-        return NodeConnection(session: session, request: request)
-    }
-
-    /// Returns when the session on an upgraded connection has ended.
-    func serve(_ connection: NodeConnection) async {
-        // Whoever ended it has said with what code; where it was cancelled this ends it.
-        _ = await connection.session.ended()
+        return NodeConnection(session: session, request: request, among: connections)
     }
 
     // MARK: - A session

@@ -43,18 +43,7 @@ final class LiveSessions: Sendable {
 
     /// Returns when the last session has left or the time is over. Throws `CancellationError`.
     func waitUntilEmpty(atMost limit: Duration) async throws {
-        try await withThrowingTaskGroup { group in
-            group.addTask {
-                while true {
-                    let ticket = self.changed.ticket
-                    if self.all.isEmpty { return }
-                    try await self.changed.wait(after: ticket)
-                }
-            }
-            group.addTask { try await Task.sleep(for: limit) }
-            try await group.next()
-            group.cancelAll()
-        }
+        try await changed.wait(atMost: limit) { self.all.isEmpty }
     }
 
     subscript(_ node: NodeID) -> HubSession? {

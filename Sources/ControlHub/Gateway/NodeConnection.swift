@@ -5,10 +5,18 @@ import WireFormat
 final class NodeConnection: WebSocketApplication {
     let session: HubSession
     let request: NodeRequest
+    private let connections: OpenConnections
 
-    init(session: HubSession, request: NodeRequest) {
+    init(session: HubSession, request: NodeRequest, among connections: OpenConnections) {
         self.session = session
         self.request = request
+        self.connections = connections
+        connections.enter()
+    }
+
+    /// The connection lets go of it when it is closed.
+    deinit {
+        connections.leave()
     }
 
     func opened() { session.start() }

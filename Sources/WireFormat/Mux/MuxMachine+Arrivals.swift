@@ -8,7 +8,7 @@ extension MuxMachine {
     }
 
     /// What waited for credit has lost its place and queues again.
-    mutating func resumeArrivals(of stream: UInt32, at index: Dictionary<UInt32, MuxStream>.Index) {
+    mutating func resumeArrivals(of stream: UInt32, at index: StreamTable.Index) {
         for _ in 0..<streams.values[index].arrivalsWithoutCredit {
             arrivals.append(stream)
         }

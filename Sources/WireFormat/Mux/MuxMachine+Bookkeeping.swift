@@ -5,7 +5,7 @@ extension MuxMachine {
     func liveIndex(
         of stream: UInt32,
         frame: String
-    ) throws(ProtocolViolation) -> Dictionary<UInt32, MuxStream>.Index? {
+    ) throws(ProtocolViolation) -> StreamTable.Index? {
         if let index = streams.index(forKey: stream) {
             guard streams.values[index].isOpenSent || streams.values[index].termination != nil else {
                 throw ProtocolViolation(.unopenedStream, "\(frame) on stream \(stream), which was never opened")
@@ -61,7 +61,7 @@ extension MuxMachine {
         )
     }
 
-    mutating func schedule(_ stream: UInt32, at index: Dictionary<UInt32, MuxStream>.Index) {
+    mutating func schedule(_ stream: UInt32, at index: StreamTable.Index) {
         guard limits.sendingOrder == .byPriority, streams.values[index].isReadyToSend,
             !streams.values[index].isScheduled
         else { return }
@@ -69,7 +69,7 @@ extension MuxMachine {
         turns[streams.values[index].priority.rawValue].append(stream)
     }
 
-    mutating func noteDrained(_ stream: UInt32, at index: Dictionary<UInt32, MuxStream>.Index) {
+    mutating func noteDrained(_ stream: UInt32, at index: StreamTable.Index) {
         let lowWaterBytes =
             streams.values[index].isTransfer ? MuxLimits.transferHighWaterBytes / 2 : limits.sendLowWaterBytes
         guard streams.values[index].isSenderWaiting, streams.values[index].outboundCost <= lowWaterBytes
@@ -78,13 +78,13 @@ extension MuxMachine {
         events.append(.writable(stream: stream))
     }
 
-    mutating func grant(_ cost: Int, to stream: UInt32, at index: Dictionary<UInt32, MuxStream>.Index) {
+    mutating func grant(_ cost: Int, to stream: UInt32, at index: StreamTable.Index) {
         streams.values[index].pendingGrant += cost
         scheduleGrant(stream, at: index)
     }
 
     /// Half a window at a time: few WINDOW frames, and the sender never runs dry while the reader keeps up.
-    mutating func scheduleGrant(_ stream: UInt32, at index: Dictionary<UInt32, MuxStream>.Index) {
+    mutating func scheduleGrant(_ stream: UInt32, at index: StreamTable.Index) {
         guard streams.values[index].pendingGrant >= MuxLimits.initialCreditBytes / 2,
             !streams.values[index].isGrantScheduled, !streams.values[index].isPeerFinished
         else { return }
@@ -101,7 +101,7 @@ extension MuxMachine {
     }
 
     mutating func terminate(
-        at index: Dictionary<UInt32, MuxStream>.Index,
+        at index: StreamTable.Index,
         _ code: StreamResetCode,
         _ reason: String
     ) {

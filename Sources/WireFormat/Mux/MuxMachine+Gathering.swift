@@ -111,7 +111,7 @@ extension MuxMachine {
     @discardableResult
     mutating func appendPart(
         of stream: UInt32,
-        at index: Dictionary<UInt32, MuxStream>.Index,
+        at index: StreamTable.Index,
         space: Int,
         asOpen: Bool,
         to bytes: inout [UInt8]
@@ -131,7 +131,7 @@ extension MuxMachine {
         return !more
     }
 
-    mutating func appendEnd(of stream: UInt32, at index: Dictionary<UInt32, MuxStream>.Index, to bytes: inout [UInt8]) {
+    mutating func appendEnd(of stream: UInt32, at index: StreamTable.Index, to bytes: inout [UInt8]) {
         streams.values[index].isEndSent = true
         MuxFrame.end(stream: stream).encode(into: &bytes)
         if streams.values[index].isPeerFinished { countClosed(streams.values[index]) }

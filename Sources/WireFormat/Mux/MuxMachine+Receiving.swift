@@ -113,7 +113,7 @@ extension MuxMachine {
             entry.isHeaderComplete = true
             events.append(.opened(stream: stream, header: Array(payload)))
         }
-        streams[stream] = entry
+        streams.insert(entry, as: stream)
     }
 
     mutating func receiveSessionData(
@@ -186,7 +186,7 @@ extension MuxMachine {
         _ message: [UInt8],
         cost: Int,
         of stream: UInt32,
-        at index: Dictionary<UInt32, MuxStream>.Index
+        at index: StreamTable.Index
     ) {
         guard streams.values[index].isHeaderComplete else {
             streams.values[index].isHeaderComplete = true
@@ -266,7 +266,7 @@ extension MuxMachine {
         let reason = String(decoding: payload.dropFirst(8), as: UTF8.self)
         events.append(.goAway(code: code, lastStream: lastStream, reason: reason))
         // The peer never saw these and will refuse them: say so now.
-        let unseen = streams.filter { !$0.value.isIncoming && $0.key > lastStream && !$0.value.isClosed }.keys.sorted()
+        let unseen = streams.ids { id, stream in !stream.isIncoming && id > lastStream && !stream.isClosed }
         for id in unseen {
             guard let index = streams.index(forKey: id) else { continue }
             terminate(at: index, .refused, "going away")

@@ -17,7 +17,7 @@ extension MuxMachine {
         let id = nextLocalID
         nextLocalID += 2
         outgoingCount += 1
-        streams[id] = MuxStream(outgoingWith: priority, header: header)
+        streams.insert(MuxStream(outgoingWith: priority, header: header), as: id)
         switch limits.sendingOrder {
         case .byPriority: opens.append(id)
         case .firstComeFirstServed: noteArrival(on: id)

@@ -67,7 +67,7 @@ public struct MuxMachine: Sendable {
     /// What this side accepts and queues at most; the peer may have limits of its own.
     public let limits: MuxLimits
 
-    var streams: [UInt32: MuxStream] = [:]
+    var streams = StreamTable()
     var nextLocalID: UInt32
     var highestPeerID: UInt32 = 0
     var incomingCount = 0

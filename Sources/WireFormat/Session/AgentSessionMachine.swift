@@ -73,9 +73,11 @@ public struct AgentSessionMachine: SessionMachine {
     private var base: SessionBase<Event>
     private var state = State.idle
     private var interval: Duration
-    private var nextHeartbeatAt: ContinuousClock.Instant?
-    private var fillDeadline: ContinuousClock.Instant?
-    private var silenceDeadline: ContinuousClock.Instant?
+    private var nextHeartbeatAt: ContinuousClock.Instant? { didSet { noteDeadlines() } }
+    private var fillDeadline: ContinuousClock.Instant? { didSet { noteDeadlines() } }
+    private var silenceDeadline: ContinuousClock.Instant? { didSet { noteDeadlines() } }
+    /// The earliest of the three. They change with heartbeats, and it is asked for with every step.
+    private var establishedDeadline: ContinuousClock.Instant?
     private var lastSequence: UInt64 = 0
     private var outstanding: Outstanding?
     private var roundTrip: Duration?
@@ -95,7 +97,7 @@ public struct AgentSessionMachine: SessionMachine {
 
     /// The agent's end of the mux: odd stream ids. After changing it, send what `nextTransmission()` returns.
     public var mux: MuxMachine {
-        get { base.mux }
+        _read { yield base.mux }
         _modify { yield &base.mux }
     }
 
@@ -110,8 +112,12 @@ public struct AgentSessionMachine: SessionMachine {
         switch state {
         case .idle: return nil
         case .greeting(let deadline): return deadline
-        case .established: return [nextHeartbeatAt, fillDeadline, silenceDeadline].compactMap(\.self).min()
+        case .established: return establishedDeadline
         }
+    }
+
+    private mutating func noteDeadlines() {
+        establishedDeadline = [nextHeartbeatAt, fillDeadline, silenceDeadline].compactMap(\.self).min()
     }
 
     /// Queues Hello and starts the wait for Welcome. A repeated call does nothing.
@@ -129,7 +135,7 @@ public struct AgentSessionMachine: SessionMachine {
     /// 4400; after the close nothing is taken.
     public mutating func receive(_ message: [UInt8], now: SessionTime) {
         guard !base.isClosed else { return }
-        silenceDeadline = nil
+        if silenceDeadline != nil { silenceDeadline = nil }
         base.mux.receive(message)
         drain(now: now)
     }

@@ -78,7 +78,7 @@ public struct HubSessionMachine: SessionMachine {
 
     /// The hub's end of the mux: even stream ids. After changing it, send what `nextTransmission()` returns.
     public var mux: MuxMachine {
-        get { base.mux }
+        _read { yield base.mux }
         _modify { yield &base.mux }
     }
 

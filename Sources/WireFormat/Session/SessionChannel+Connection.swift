@@ -64,7 +64,8 @@ extension SessionChannel {
     var nextDeadline: ContinuousClock.Instant? {
         state.withLock { state in
             guard state.ending == nil else { return nil }
-            return [state.machine.nextDeadline, state.writeDeadline].compactMap(\.self).min()
+            guard let writeDeadline = state.writeDeadline else { return state.machine.nextDeadline }
+            return state.machine.nextDeadline.map { min($0, writeDeadline) } ?? writeDeadline
         }
     }
 

@@ -165,12 +165,16 @@ final class SessionChannel<Machine: SessionMachine>: StreamHost, Sendable {
     /// The number of open streams, for draining.
     var openStreamCount: Int { state.withLock { $0.machine.mux.openStreamCount } }
 
-    // MARK: - For streams
+    // MARK: - For streams, who do not know the machine; what it costs not to know it they need not pay
 
+    @specialized(where Machine == AgentSessionMachine)
+    @specialized(where Machine == HubSessionMachine)
     func send(_ message: [UInt8], on stream: UInt32) throws -> Bool {
         try stepThrowing { machine, _, _ in try machine.mux.send(message, on: stream) }
     }
 
+    @specialized(where Machine == AgentSessionMachine)
+    @specialized(where Machine == HubSessionMachine)
     func read(stream: UInt32) throws -> MuxMachine.ReadResult {
         // What came in before the session ended can still be read.
         let late = try state.withLock { state -> MuxMachine.ReadResult? in
@@ -183,16 +187,22 @@ final class SessionChannel<Machine: SessionMachine>: StreamHost, Sendable {
         return try stepThrowing { machine, _, _ in machine.mux.read(stream: stream) }
     }
 
+    @specialized(where Machine == AgentSessionMachine)
+    @specialized(where Machine == HubSessionMachine)
     func finish(stream: UInt32) {
         step { machine, _ in machine.mux.finish(stream) }
     }
 
+    @specialized(where Machine == AgentSessionMachine)
+    @specialized(where Machine == HubSessionMachine)
     func reset(stream: UInt32, code: StreamResetCode, reason: String) {
         let signal = state.withLock { $0.signals[stream] }
         step { machine, _ in machine.mux.reset(stream, code: code, reason: reason) }
         signal?.wake()
     }
 
+    @specialized(where Machine == AgentSessionMachine)
+    @specialized(where Machine == HubSessionMachine)
     func releaseStream(_ stream: UInt32) {
         state.withLock { _ = $0.signals.removeValue(forKey: stream) }
         step { machine, _ in machine.mux.release(stream) }

@@ -35,9 +35,10 @@ struct LinkHub {
                 webSocketConfiguration: ConnectionConfiguration(),
                 accept: { try NodeRequest.accept($0, remoteAddress: $1) },
                 makeApplication: { request, waker in
-                    NodeConnection(session: HubSession(clock: clock, changed: { waker.wake() }), request: request)
-                },
-                serve: { await measure($0.session, count: count, bytes: bytes) }
+                    let session = HubSession(clock: clock, changed: { waker.wake() })
+                    Task { await measure(session, count: count, bytes: bytes) }
+                    return NodeConnection(session: session, request: request, among: OpenConnections())
+                }
             )
         }
         let server = try HTTPServerBuilder.tls(plain, tlsConfiguration: tls(arguments[1], arguments[2])).buildServer(

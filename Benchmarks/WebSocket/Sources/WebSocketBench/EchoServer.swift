@@ -53,8 +53,7 @@ struct EchoServer {
                 responder: responder,
                 webSocketConfiguration: ConnectionConfiguration(),
                 accept: { head, _ in try accept(head) },
-                makeApplication: { behaviour, _ in BenchApplication(behaviour) },
-                serve: { _ in }
+                makeApplication: { behaviour, _ in BenchApplication(behaviour) }
             )
         }
         let builder = try tls.map { try HTTPServerBuilder.tls(plain, tlsConfiguration: $0) } ?? plain

@@ -214,7 +214,7 @@ final class WebSocketServerHandler<Application: WebSocketApplication>: ChannelDu
 
     /// Keeps one timer at or before the next deadline; one that fires early finds nothing due and is renewed.
     private func schedule(_ context: ChannelHandlerContext) {
-        guard let deadline = [machine.nextDeadline, application.nextDeadline].compactMap(\.self).min() else {
+        guard let deadline = nextDeadline else {
             cancelTimer()
             return
         }
@@ -226,6 +226,11 @@ final class WebSocketServerHandler<Application: WebSocketApplication>: ChannelDu
         } catch {
             // Only an event loop that is shutting down takes no callback, and it ends the connection as well.
         }
+    }
+
+    private var nextDeadline: ContinuousClock.Instant? {
+        guard let deadline = application.nextDeadline else { return machine.nextDeadline }
+        return machine.nextDeadline.map { min($0, deadline) } ?? deadline
     }
 
     private func cancelTimer() {

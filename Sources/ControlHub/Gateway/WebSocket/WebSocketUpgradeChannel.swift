@@ -21,7 +21,7 @@ struct WebSocketUpgradeChannel<Request: Sendable, Application: WebSocketApplicat
     /// Decided once the first request's head is there.
     enum Negotiated: Sendable {
         case http(NIOAsyncChannel<HTTPRequestPart, HTTPResponsePart>)
-        case webSocket(Application)
+        case webSocket
     }
 
     struct Value: ServerChildChannelValue {
@@ -44,8 +44,6 @@ struct WebSocketUpgradeChannel<Request: Sendable, Application: WebSocketApplicat
     var admit: @Sendable (Request) throws -> Void = { _ in }
     /// Makes what is done with an upgraded connection; called on its event loop.
     let makeApplication: @Sendable (Request, WebSocketWaker) -> Application
-    /// Runs beside an upgraded connection. The connection goes on until it is closed.
-    let serve: @Sendable (Application) async -> Void
 
     /// Sets a pipeline up once, on a connection that leads nowhere. To be called before the first real one.
     ///
@@ -124,10 +122,9 @@ struct WebSocketUpgradeChannel<Request: Sendable, Application: WebSocketApplicat
             switch try await value.negotiated.get() {
             case .http(let channel):
                 await handleHTTP(asyncChannel: channel, logger: logger)
-            case .webSocket(let application):
-                await serve(application)
-                // The closing handshake has its own time limit.
-                try await value.channel.closeFuture.get()
+            case .webSocket:
+                // It goes on without this task, which would be a good part of what an idle connection costs.
+                break
             }
         } catch {
             // The peer went away, or sent something that is no HTTP, before it had asked for anything.
@@ -152,7 +149,7 @@ struct WebSocketUpgradeChannel<Request: Sendable, Application: WebSocketApplicat
                     waker: waker
                 )
             )
-            return .webSocket(application)
+            return .webSocket
         }
     }
 }

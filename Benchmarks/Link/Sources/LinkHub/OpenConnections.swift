@@ -1,0 +1,1 @@
+../../../../Sources/ControlHub/Gateway/OpenConnections.swift
