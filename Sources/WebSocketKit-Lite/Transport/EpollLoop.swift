@@ -16,8 +16,8 @@ import Synchronization
 ///
 /// Tasks that prefer its `taskExecutor` run on its thread, too, where sending and receiving needs no hop at all.
 ///
-/// `@unchecked Sendable`: the descriptors never change; `shared` is behind a lock, two flags are atomic; everything marked "loop thread only"
-/// is touched only there, which `preconditionOnLoop()` checks.
+/// `@unchecked Sendable`: the descriptors never change; `shared` is behind a lock, two flags are atomic; everything marked
+/// "loop thread only" is touched only there, which `preconditionOnLoop()` checks.
 public final class EpollLoop: SerialExecutor, @unchecked Sendable {
     /// A point in time on the clock that keeps counting while the machine is suspended.
     typealias Instant = ContinuousClock.Instant
@@ -50,7 +50,6 @@ public final class EpollLoop: SerialExecutor, @unchecked Sendable {
     private static let maxBatchesBetweenPolls = 16
     /// How long jobs may go on with `pollBriefly` until they must wait as others do.
     private static let pollingSpell = Duration.milliseconds(20)
-    /// No addresses.
     private static let wakeUpTag: UInt64 = 0
     private static let timerTag: UInt64 = 1
     /// The largest read or write in one go; also what bounds the size of arrays that reads return.
@@ -70,8 +69,8 @@ public final class EpollLoop: SerialExecutor, @unchecked Sendable {
     private let thread = Atomic<pthread_t>(0)
 
     // Loop thread only, from here on.
-    /// What the loop watches, by its address, which is also the tag of its events.
     private var sockets: [UInt64: SocketReadiness] = [:]
+    private var nextTag: UInt64 = 2
     /// Sorted, the earliest last. There are a few timers per connection and few connections, so a heap gains nothing.
     private var timers: [Timer] = []
     private var nextTimerNumber: UInt64 = 0
@@ -296,10 +295,9 @@ public final class EpollLoop: SerialExecutor, @unchecked Sendable {
             mustArmTimer = true
             runTimers()
         default:
-            guard let address = UnsafeRawPointer(bitPattern: UInt(tag)) else { return }
-            // Alive: see `forget`.
-            Unmanaged<SocketReadiness>.fromOpaque(address).takeUnretainedValue()
-                .becameReady(CLinux_epoll_events(&event))
+            // Found by a number that is never used again: a closed socket whose description a child that is just being
+            // started holds for a moment may still be reported.
+            sockets[tag]?.becameReady(CLinux_epoll_events(&event))
         }
     }
 
@@ -314,7 +312,8 @@ public final class EpollLoop: SerialExecutor, @unchecked Sendable {
     /// Watches a descriptor, edge-triggered in both directions. Returns the tag that names it, or nil and `errno`.
     func register(_ readiness: SocketReadiness, descriptor: Int32) -> UInt64? {
         preconditionOnLoop()
-        let tag = UInt64(UInt(bitPattern: Unmanaged.passUnretained(readiness).toOpaque()))
+        let tag = nextTag
+        nextTag += 1
         let events = EPOLLIN.rawValue | EPOLLOUT.rawValue | EPOLLRDHUP.rawValue | EPOLLET.rawValue
         guard CLinux_epoll_control(epoll, EPOLL_CTL_ADD, descriptor, events, tag) == 0 else { return nil }
         sockets[tag] = readiness
@@ -324,9 +323,7 @@ public final class EpollLoop: SerialExecutor, @unchecked Sendable {
     /// Forgets a descriptor; closing it has already ended the kernel's watching.
     func forget(_ tag: UInt64) {
         preconditionOnLoop()
-        guard let readiness = sockets.removeValue(forKey: tag) else { return }
-        // Kept until all is handled that the kernel has reported already.
-        execute { withExtendedLifetime(readiness) {} }
+        sockets[tag] = nil
     }
 
     // MARK: Timers (loop thread only)
