@@ -3,9 +3,10 @@
 /// Reading stops while messages nobody has taken exceed `maxUntakenBytes`, and goes on when half of them are gone.
 /// What is sent during one turn of the loop leaves together at its end, or sooner when it is much.
 ///
-/// `@unchecked Sendable`: every member but `init` is for the loop's thread only. The stream's and the turn's callbacks come from
-/// there. The only other caller is `WebSocketConnection`: where it is not on the loop already (`EpollLoop.isCurrent`), it goes
-/// there by `execute` or by an actor whose executor the loop is.
+/// `@unchecked Sendable`: every member but `init` and `deinit` is for the loop's thread only. The stream's and the turn's
+/// callbacks come from there. The only other caller is `WebSocketConnection`: where it is not on the loop already
+/// (`EpollLoop.isCurrent`), it goes there by `execute` or by an actor whose executor the loop is. `init` and `deinit` have no
+/// rival, for nobody holds the object yet, or any more: what the loop is given to call (timer, turn, `execute`) holds it.
 final class ConnectionDriver: StreamObserver, TurnObserver, @unchecked Sendable {
     /// Payload of a message from which on it is received in place.
     private static let inPlaceBytes = 4 * 1024
