@@ -112,7 +112,8 @@ struct TelemetryTruthTests {
             #expect(try await fleet.start(BotWorkbench.specification()).outcome == .done)
             let root = try #require(await fleet.processRoots().first)
             try await body(root, bench) {
-                bench.records().contains { $0.string == "worked" } && SystemProcesses.descendants(of: root.pid).count == 1
+                bench.records().contains { $0.string == "worked" }
+                    && SystemProcesses.descendants(of: root.pid).count == 1
             }
             _ = try await fleet.stop("a", graceMilliseconds: 1)
         }
