@@ -94,7 +94,7 @@ bench-link: deps ## Round trip hub, agent, hub of a command, beside NATS and MQT
 	swift build -c release --static-swift-stdlib --package-path Benchmarks/Link --product LinkAgent
 	@Benchmarks/Link/link.py
 
-bench-memory: build ## What an idle node costs its hub; NODES=10000, SECONDS_IDLE=60, MODES="plain tls deflate", JSON=1
+bench-memory: build ## What an idle node costs its hub; NODES=10000, SECONDS_IDLE=60, MODES="plain tls deflate", BURST_KIB=256, JSON=1
 	@Benchmarks/Link/memory.py
 
 bench-migrate: build ## A bot with a workspace from node to node, beside rsync; SIZES="10M 1G 5G", FOLDER=/tmp, JSON=1

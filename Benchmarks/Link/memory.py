@@ -3,8 +3,9 @@
 their packet stream and send heartbeats, over plain HTTP, over TLS, and over TLS with compression agreed on.
 
 The figures are the growth of the hub's resident memory per node, from before the first connection to after all are
-established, and after SECONDS_IDLE=60 more; beside it the kernel's slab memory per socket end. MODES picks the rows,
-JSON=1 prints them as JSON, HUB names the program (default: what `make build` left). Linux only."""
+established, and after SECONDS_IDLE=60 more; beside it the kernel's slab memory per socket end. MODES picks the rows;
+with BURST_KIB=256 each node first sends so much at once, to see what stays of that. JSON=1 prints the rows as JSON, HUB
+names the program (default: what `make build` left). Linux only."""
 
 import hashlib
 import json

@@ -3,7 +3,8 @@
 //
 //     nodes PORT TOKENS COUNT plain|tls|deflate HEARTBEAT_SECONDS [CA]
 //
-// TOKENS has one token a line. Prints "connected COUNT SECONDS" when all sessions are established; stays until its stdin
+// TOKENS has one token a line. With BURST_KIB in the environment each node also sends so much at once, in the form of
+// unasked Pongs (RFC 6455 section 5.5.3), to see whether the hub lets go of what it needed for that. Prints "connected COUNT SECONDS" when all sessions are established; stays until its stdin
 // ends and then prints "alive COUNT heartbeats COUNT lost COUNT". Ends with 1 when a session cannot be established.
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -258,6 +259,18 @@ static void send_mux(struct node *node, unsigned type, uint32_t stream, const st
     web_socket_frame(node, 2, message.data, message.count);
 }
 
+static void burst(struct node *node, long kib) {
+    enum { payload_bytes = 122, frame_bytes = 128, frames = 64 * 1024 / frame_bytes };
+    static const unsigned char header[] = {0x8a, 0x80 | payload_bytes, 0, 0, 0, 0};
+    unsigned char block[frames * frame_bytes] = {0};
+    for (size_t index = 0; index < frames; index++) memcpy(block + index * frame_bytes, header, sizeof header);
+    for (size_t rest = (size_t)kib * 1024; rest > 0;) {
+        size_t length = rest < sizeof block ? rest : sizeof block;
+        transmit(node, block, length);
+        rest -= length;
+    }
+}
+
 static void beat(struct node *node) {
     struct bytes message = heartbeat(++node->sequence, (uint64_t)(node - nodes));
     send_mux(node, 2, 0, &message);
@@ -376,6 +389,8 @@ static void establish(struct node *node, long number) {
     field_message(&header, 2, &journal);
     send_mux(node, 1, 1, &header);
     beat(node);
+    const char *kib = getenv("BURST_KIB");
+    if (kib) burst(node, atol(kib));
     fcntl(node->socket, F_SETFL, O_NONBLOCK);
 }
 

@@ -78,6 +78,7 @@ struct WebSocketUpgradeChannel<Request: Sendable, Application: WebSocketApplicat
             configuration.enableErrorHandling = false
             configuration.decoderConfiguration.maxHeaderListSize = Self.maxHeaderBytes
             configuration.decoderConfiguration.maxHeaderFieldSize = Self.maxHeaderBytes
+            try UnpooledReadBuffers.apply(to: channel)
             let negotiated = try channel.pipeline.syncOperations.configureUpgradableHTTPServerPipeline(
                 configuration: configuration
             )
