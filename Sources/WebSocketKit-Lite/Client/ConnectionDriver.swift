@@ -361,7 +361,8 @@ final class ConnectionDriver: StreamObserver, TurnObserver, @unchecked Sendable 
     /// Keeps one timer at or before the next deadline; one that comes early finds nothing due and is set anew.
     private func armTimer() {
         // As long as all is well, deadlines only move away.
-        if timerDeadline != nil, writeDeadline == nil, machine.pointee.isOpen { return }
+        let isWell = machine.pointee.isOpen && !machine.pointee.isAboutToFail
+        if timerDeadline != nil, writeDeadline == nil, isWell { return }
         guard let deadline = nextDeadline else {
             cancelTimer()
             return

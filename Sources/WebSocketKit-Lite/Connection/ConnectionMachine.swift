@@ -49,8 +49,10 @@ public struct ConnectionMachine: ~Copyable, Sendable {
     private var queuedPongBytes = 0
     private var deferredPong: [UInt8]?
     private var deliveries = FIFO<WebSocketMessage>()
-    /// What the peer did wrong after the messages that are still to be delivered, and when.
-    private var heldViolation: (violation: ProtocolViolation, time: Duration)?
+    /// Whether a message was delivered that may still be answered: the application has not asked for the next one since.
+    private var isAnswerExpected = false
+    /// What the peer did wrong after messages that may still be answered, and until when they may.
+    private var heldViolation: (violation: ProtocolViolation, deadline: Duration)?
     private var statusToReport: CloseStatus?
     private var owesTransportClose = false
 
@@ -155,6 +157,7 @@ public struct ConnectionMachine: ~Copyable, Sendable {
 
     /// The transport has ended or failed.
     public mutating func receiveEOF(now: Instant) {
+        if let (violation, _) = heldViolation { fail(violation, now: epoch.elapsed(at: now)) }
         switch state {
         case .open:
             end(.lost(.transportEnded, by: .remote, "the connection ended without a Close frame"))
@@ -206,6 +209,7 @@ public struct ConnectionMachine: ~Copyable, Sendable {
         guard code.isAllowedOnWire else { throw .invalidCloseCode(code) }
         guard reason.utf8.count <= CloseFrame.maxReasonBytes else { throw .closeReasonTooLong }
         guard isOpen else { return }
+        if let (violation, _) = heldViolation { return fail(violation, now: epoch.elapsed(at: now)) }
         queueClose(CloseFrame(code: code, reason: reason))
         state = .closing(deadline: epoch.elapsed(at: now) + configuration.closeTimeout)
     }
@@ -215,7 +219,9 @@ public struct ConnectionMachine: ~Copyable, Sendable {
         let now = epoch.elapsed(at: now)
         switch state {
         case .open:
-            if let deadline = keepalive.readDeadline, now >= deadline {
+            if let (violation, deadline) = heldViolation {
+                if now >= deadline { fail(violation, now: now) }
+            } else if let deadline = keepalive.readDeadline, now >= deadline {
                 end(.lost(.readTimeout, by: .local, "nothing received in time, not even answers to pings"))
             } else if let due = keepalive.nextPing, now >= due {
                 let payload = keepalive.ping(now: now)
@@ -243,11 +249,7 @@ public struct ConnectionMachine: ~Copyable, Sendable {
     /// The same, counted from the epoch.
     var deadline: Duration? {
         switch state {
-        case .open:
-            switch (keepalive.readDeadline, keepalive.nextPing) {
-            case (let read?, let ping?): min(read, ping)
-            case (let read, let ping): read ?? ping
-            }
+        case .open: heldViolation?.deadline ?? keepalive.deadline
         case .closing(let deadline), .draining(let deadline): deadline
         case .ended: nil
         }
@@ -292,8 +294,8 @@ public struct ConnectionMachine: ~Copyable, Sendable {
         }
     }
 
-    /// The peer broke a rule after the messages that still wait to be delivered. They may be answered; the first
-    /// `nextMessage` or `nextEvent` that finds no message fails the connection.
+    /// The peer broke a rule after messages that may still be answered. The first `nextMessage` or `nextEvent` that finds
+    /// no message fails the connection, as does `nextDeadline`.
     public var isAboutToFail: Bool { heldViolation != nil }
 
     /// Whether `nextMessage` has one.
@@ -303,12 +305,13 @@ public struct ConnectionMachine: ~Copyable, Sendable {
     /// the rest from `nextEvent()`, which then finds no message.
     public mutating func nextMessage() -> WebSocketMessage? {
         guard let message = deliveries.popFirst() else {
-            if let (violation, time) = heldViolation {
-                heldViolation = nil
-                if isReadable { fail(violation, now: time) }
+            isAnswerExpected = false
+            if let (violation, deadline) = heldViolation {
+                fail(violation, now: deadline - configuration.closeTimeout)
             }
             return nil
         }
+        isAnswerExpected = true
         undeliveredBytes -= Self.heldBytes(message)
         return message
     }
@@ -413,16 +416,19 @@ public struct ConnectionMachine: ~Copyable, Sendable {
         finishHandshake(CloseStatus(code: close.code, reason: close.reason, initiator: initiator), now: now)
     }
 
-    /// The peer broke a rule. Messages from before that are delivered first, and may still be answered.
+    /// The peer broke a rule. Messages from before that may still be answered, as if they had come long before: whether
+    /// they are must not depend on how the network put the bytes together. That takes no longer than closing may.
     private mutating func failed(_ violation: ProtocolViolation, now: Duration) {
-        if deliveries.isEmpty {
-            fail(violation, now: now)
+        if isOpen, isAnswerExpected || !deliveries.isEmpty {
+            heldViolation = (violation, now + configuration.closeTimeout)
         } else {
-            heldViolation = (violation, now)
+            fail(violation, now: now)
         }
     }
 
     private mutating func fail(_ violation: ProtocolViolation, now: Duration) {
+        heldViolation = nil
+        guard isReadable else { return }
         if isOpen {
             queueClose(CloseFrame(code: violation.closeCode, reason: violation.reason))
         }

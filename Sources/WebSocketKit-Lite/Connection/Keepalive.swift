@@ -24,6 +24,12 @@ struct Keepalive: Sendable {
     /// When silence has lasted too long. Nil while nobody reads, for then silence says nothing about the peer.
     var readDeadline: Duration? { isPaused ? nil : readTimeout.map { lastReceived + $0 } }
 
+    /// The earlier of the two.
+    var deadline: Duration? {
+        guard let readDeadline, let nextPing else { return readDeadline ?? nextPing }
+        return min(readDeadline, nextPing)
+    }
+
     mutating func received(now: Duration) {
         lastReceived = now
     }
