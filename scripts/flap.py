@@ -29,6 +29,8 @@ HERE = pathlib.Path(__file__).resolve().parent
 # What grows by less than this from the first to the last third of the samples counts as flat: an allocator and a
 # database cache breathe, and connections are at different points of their lives.
 FLAT_KILOBYTES, FLAT_FILES = 3072, 6
+# Emitted before the first cut: more than the hub's event feed keeps, so that it and the database's cache are full by then.
+FIRST_PACKETS = 6000
 
 
 def programs():
@@ -109,7 +111,7 @@ class Flap:
         state = self.folder / "agent"
         demo.quiet([agent, "enroll", "--hub", f"https://127.0.0.1:{port}", "--code", made["code"], "--name", "flap",
                     "--ca-file", authority, "--state-dir", str(state)])
-        bot = shlex.join([sys.executable, str(HERE / "flap_bot.py"), str(self.folder)])
+        bot = shlex.join([sys.executable, str(HERE / "flap_bot.py"), str(self.folder), str(FIRST_PACKETS)])
         self.agent = self.start(
             [agent, "run", "--state-dir", str(state)], "agent",
             EDGE_NATIVE_COMMAND=f"{bot} {{config}} {{workspace}}", EDGE_TEST_LONGEST_WAIT_MS="250")
@@ -117,6 +119,7 @@ class Flap:
         self.bot = self.api.call("POST", "/api/bots", {"name": "ticker", "node_id": node["id"]})["id"]
         self.api.call("POST", f"/api/bots/{self.bot}/start")
         self.wait("the bot to run", 60, lambda: self.api.call("GET", f"/api/bots/{self.bot}").get("phase") == "ready")
+        self.receive(FIRST_PACKETS)
 
     def online(self):
         """The node, while its health is online."""
@@ -171,8 +174,17 @@ class Flap:
         emitted = int(self.wait("the bot to fall silent", 30, lambda: demo.read(self.folder / "emitted")))
         self.relay.cut_all()
         self.wait("the node to be online again", 90, self.online)
+        numbers = self.receive(emitted)
+        if numbers != list(range(1, emitted + 1)):
+            wrong = next((i for i, n in enumerate(numbers) if n != i + 1), len(numbers))
+            raise demo.Failure(f"{emitted} packets emitted, {len(numbers)} stored, wrong from number {wrong + 1} on")
+        self.packets = emitted
+        print(f"flap: {emitted} packets emitted, all in the hub, once and in order; kinds of cut: {self.relay.summary()}")
+
+    def receive(self, count):
+        """The numbers of the packets in the hub, in order, once there are so many or two minutes have passed."""
         numbers, after, end = [], 0, time.monotonic() + 120
-        while len(numbers) < emitted and time.monotonic() < end:
+        while len(numbers) < count and time.monotonic() < end:
             page = self.api.call("GET", f"/api/bots/{self.bot}/packets?after={after}&limit=500")["items"]
             for item in page:
                 after = item["id"]
@@ -182,11 +194,7 @@ class Flap:
                     numbers.append(item["json"]["n"])
             if not page:
                 time.sleep(0.2)
-        if numbers != list(range(1, emitted + 1)):
-            wrong = next((i for i, n in enumerate(numbers) if n != i + 1), len(numbers))
-            raise demo.Failure(f"{emitted} packets emitted, {len(numbers)} stored, wrong from number {wrong + 1} on")
-        self.packets = emitted
-        print(f"flap: {emitted} packets emitted, all in the hub, once and in order; kinds of cut: {self.relay.summary()}")
+        return numbers
 
     def judge(self):
         """How much each figure grows after the warm-up; whether all are flat."""

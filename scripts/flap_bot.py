@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """The bot of flap.py: emits numbered packets and log lines until a file named `quiet` appears, then says how many packets
-there were. Arguments: the run's folder, and what the bot contract prescribes."""
+there were. Arguments: the run's folder, how many packets to emit at once, and what the bot contract prescribes."""
 
 import json
 import os
@@ -11,6 +11,7 @@ import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 folder = pathlib.Path(sys.argv[1])
+at_once = int(sys.argv[2])
 prefix = os.environ["BOT_PACKET_PREFIX"]
 is_stopping = threading.Event()
 seq = 0
@@ -50,7 +51,8 @@ while not is_stopping.is_set() and not (folder / "quiet").exists():
     for line in range(3):
         print(f"log line {line} of tick {ticks}, long enough to be worth a look at")
     sys.stdout.flush()
-    is_stopping.wait(0.05)
+    if ticks >= at_once:
+        is_stopping.wait(0.05)
 part = folder / "emitted.part"
 part.write_text(str(ticks))
 part.rename(folder / "emitted")
