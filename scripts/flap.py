@@ -119,7 +119,8 @@ class Flap:
         self.bot = self.api.call("POST", "/api/bots", {"name": "ticker", "node_id": node["id"]})["id"]
         self.api.call("POST", f"/api/bots/{self.bot}/start")
         self.wait("the bot to run", 60, lambda: self.api.call("GET", f"/api/bots/{self.bot}").get("phase") == "ready")
-        self.receive(FIRST_PACKETS)
+        if (stored := len(self.receive(FIRST_PACKETS))) < FIRST_PACKETS:
+            raise demo.Failure(f"only {stored} of the first {FIRST_PACKETS} packets are in the hub after two minutes")
 
     def online(self):
         """The node, while its health is online."""

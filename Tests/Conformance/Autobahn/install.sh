@@ -59,14 +59,13 @@ for candidate in "${PYTHON27:-}" /usr/bin/python2.7; do
     works "$candidate" && python=$candidate && break
 done
 library_path=
-include_path=
 if [[ -z $python ]]; then
     works "$prefix/python2.7" || unpack_python
     works "$prefix/python2.7" || { say "the unpacked Python 2.7 does not run"; exit 1; }
     python=$prefix/python/usr/bin/python2.7
     library_path=$prefix/python/usr/lib/$(uname -m)-linux-gnu
     # It looks for its headers where they are after an ordinary installation; one of them is named by its architecture.
-    include_path=$prefix/python/usr/include/python2.7:$prefix/python/usr/include
+    export CPATH=$prefix/python/usr/include/python2.7:$prefix/python/usr/include${CPATH:+:$CPATH}
 fi
 
 say "installing Autobahn|Testsuite $version with $python"
@@ -79,7 +78,7 @@ LD_LIBRARY_PATH='' python3 -m venv "$tool"
 LD_LIBRARY_PATH='' "$tool/bin/pip" install -q 'virtualenv==20.21.1' >&2
 rm -rf "$prefix/environment"
 "$tool/bin/virtualenv" -q -p "$python" "$prefix/environment" >&2
-CPATH=$include_path "$prefix/environment/bin/pip" install -q --no-python-version-warning "autobahntestsuite==$version" >&2
+"$prefix/environment/bin/pip" install -q --no-python-version-warning "autobahntestsuite==$version" >&2
 cat >"$prefix/wstest" <<END
 #!/bin/sh
 ${library_path:+export LD_LIBRARY_PATH="$library_path"}
