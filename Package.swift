@@ -58,10 +58,15 @@ let package = Package(
             exclude: ["Schema/node.proto"],
             swiftSettings: strict
         ),
+        .target(
+            name: "ServiceLog",
+            dependencies: [.product(name: "Logging", package: "swift-log")],
+            swiftSettings: strict
+        ),
         .executableTarget(
             name: "EdgeAgent",
             dependencies: [
-                "CCurl", "CLinux", "CSQLite", "WebSocketKitLite", "WireFormat",
+                "CCurl", "CLinux", "CSQLite", "ServiceLog", "WebSocketKitLite", "WireFormat",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Configuration", package: "swift-configuration"),
                 .product(name: "Logging", package: "swift-log"),
@@ -74,7 +79,7 @@ let package = Package(
         .executableTarget(
             name: "ControlHub",
             dependencies: [
-                "WebSocketKitLite", "WireFormat",
+                "ServiceLog", "WebSocketKitLite", "WireFormat",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Configuration", package: "swift-configuration"),
                 .product(name: "Crypto", package: "swift-crypto"),
@@ -143,6 +148,11 @@ let package = Package(
                 "WireFormat", "TestSupport",
                 .product(name: "SwiftProtobuf", package: "swift-protobuf"),
             ],
+            swiftSettings: strict
+        ),
+        .testTarget(
+            name: "ServiceLogTests",
+            dependencies: ["ServiceLog", .product(name: "Logging", package: "swift-log")],
             swiftSettings: strict
         ),
         .testTarget(

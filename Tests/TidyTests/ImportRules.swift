@@ -30,6 +30,11 @@ enum ImportRules {
             reason: "the node protocol is pure"
         ),
         Rule(
+            folder: "Sources/ServiceLog/",
+            limit: .only(["FoundationEssentials", "Glibc", "Logging"]),
+            reason: "both programs start with it"
+        ),
+        Rule(
             folder: "Sources/ControlHub/",
             limit: .never(["EdgeAgent", "COpenSSL", "CZlib", "CSQLite"]),
             reason: "hub and agent meet only in tests"

@@ -21,8 +21,13 @@ struct HubAssembly {
     static let shutdownLimit = Duration.seconds(5)
 
     /// Serves until SIGTERM or SIGINT, or until `until` returns. Throws `StartFailure` when it cannot start.
+    ///
+    /// - Parameters:
+    ///   - makesLoginLink: as long as nobody has signed in, the announcement lets its reader in.
+    ///   - announce: called when the hub can be reached.
     func serve(
         until isOver: (@Sendable () async -> Void)? = nil,
+        makingLoginLink makesLoginLink: Bool = false,
         announce: @escaping @Sendable (Announcement) -> Void
     ) async throws {
         try directory.lock()
@@ -63,7 +68,7 @@ struct HubAssembly {
             localTokenDigest: SecretBytes.digest(localToken)
         )
         try await parts.loadRegistry()
-        let loginToken = try await operators.firstAdministratorToken()
+        let firstAdministrator = try await operators.firstAdministrator(withLoginToken: makesLoginLink)
 
         let gateway = makeGateway(parts)
         let services = parts.services(
@@ -86,7 +91,7 @@ struct HubAssembly {
                     on: channel,
                     site: site,
                     tls: tls,
-                    loginToken: loginToken,
+                    firstAdministrator: firstAdministrator,
                     localToken: localToken,
                     announce: announce
                 )
@@ -167,11 +172,11 @@ struct HubAssembly {
         PeriodicService(name: name, clock: clock, logger: logger, round: round)
     }
 
-    /// What a person is told when the hub is ready.
+    /// What is told when the hub is ready.
     struct Announcement: Sendable {
         let address: String
         let site: HubServices.Site
-        let loginToken: String?
+        let firstAdministrator: OperatorOperations.FirstAdministrator?
         let dataDirectory: String
     }
 
@@ -276,7 +281,7 @@ struct HubAssembly {
         on channel: any Channel,
         site: SiteInformation,
         tls: TLSMaterial?,
-        loginToken: String?,
+        firstAdministrator: OperatorOperations.FirstAdministrator?,
         localToken: String,
         announce: @Sendable (Announcement) -> Void
     ) async {
@@ -299,7 +304,12 @@ struct HubAssembly {
             logger.error("hub.address not written", metadata: ["error": "\(error)"])
         }
         announce(
-            Announcement(address: address, site: site.current, loginToken: loginToken, dataDirectory: directory.path)
+            Announcement(
+                address: address,
+                site: site.current,
+                firstAdministrator: firstAdministrator,
+                dataDirectory: directory.path
+            )
         )
     }
 

@@ -1,15 +1,31 @@
 import ArgumentParser
-import Foundation
+import Dispatch
 import Glibc
+import ServiceLog
+
+/// The program's first instructions.
+@main
+enum ControlHubMain {
+    static func main() {
+        DispatchLog.silence()
+        let arguments = Array(CommandLine.arguments.dropFirst())
+        // The one bridge from this synchronous start to the concurrent program; it ends the process. An asynchronous `main`
+        // would begin with threads, beside which the environment must not be changed. What the main thread starts would
+        // count as urgent, and where that is allowed the whole hub would run before others.
+        Task(priority: .medium) {
+            exit(await HubCommand.runToExitCode(arguments))
+        }
+        dispatchMain()
+    }
+}
 
 /// `control-hub`.
-@main
 struct HubCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "control-hub",
         abstract: "The control plane for edge agents and their bots.",
         discussion: """
-            Start with `control-hub serve`. It makes what it needs in its data directory and prints how to sign in.
+            Start with `control-hub serve`. It makes what it needs in its data directory and says how to sign in.
 
             nodes, bots, logs, chat, deploy, events, commands and enrollment ask the hub: on its own machine the one that \
             serves from the data directory, for who may read that; from anywhere with --url and a token. operator, node and \
@@ -24,20 +40,33 @@ struct HubCommand: AsyncParsableCommand {
         ]
     )
 
-    static func main() async {
+    /// The command that runs for as long as the machine does: what it writes to standard error is a log.
+    private static let service = "serve"
+
+    /// Parses and runs, and turns every failure into one line on standard error and an exit code.
+    static func runToExitCode(_ arguments: [String]) async -> Int32 {
+        func report(_ message: String, _ text: String) {
+            FailureReport.write(message, text: text, label: HubLogging.label, isService: arguments.first == service)
+        }
         do {
-            var command = try await asyncParseAsRoot()
+            var command = try await asyncParseAsRoot(arguments)
             if var asynchronous = command as? any AsyncParsableCommand {
                 try await asynchronous.run()
             } else {
                 try command.run()
             }
+            return 0
         } catch let error where error is StartFailure || error is HubError {
             let failure = StartFailure(error)
-            FileHandle.standardError.write(Data("control-hub: \(failure.message)\n".utf8))
-            Glibc.exit(failure.code.rawValue)
+            report(failure.message, "control-hub: \(failure.message)")
+            return failure.code.rawValue
         } catch {
-            exit(withError: error)
+            let code = exitCode(for: error).rawValue
+            let text = fullMessage(for: error)
+            if !text.isEmpty {
+                if code == 0 { print(text) } else { report(message(for: error), text) }
+            }
+            return code
         }
     }
 }

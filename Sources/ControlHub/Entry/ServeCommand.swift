@@ -1,7 +1,7 @@
 import ArgumentParser
 import Foundation
-import Glibc
 import Logging
+import ServiceLog
 
 /// `control-hub serve`.
 struct ServeCommand: AsyncParsableCommand {
@@ -103,19 +103,27 @@ struct ServeCommand: AsyncParsableCommand {
         flags[.sessionInterval] = sessionInterval
         flags[.keepLogs] = keepLogs
         let configuration = try common.read(flags)
-        HubLogHandler.bootstrap(level: configuration.logLevel, format: configuration.logFormat)
-        let directory = try DataDirectory(path: configuration.dataDirectory)
+        HubLogging.bootstrap(level: configuration.logLevel, format: configuration.logFormat)
+        let logger = Logger(label: HubLogging.label)
+        let isAttended = LogDestination.standardError == .terminal
         do {
-            try await HubAssembly(configuration: configuration, directory: directory, logger: Logger(label: "hub"))
-                .serve(announce: Self.announce)
+            let directory = try DataDirectory(path: configuration.dataDirectory)
+            try await HubAssembly(configuration: configuration, directory: directory, logger: logger)
+                .serve(makingLoginLink: isAttended) { announcement in
+                    if isAttended { Self.show(announcement) } else { Self.log(announcement, logger) }
+                }
         } catch {
-            throw StartFailure(error, dataDirectory: directory.path)
+            let failure = StartFailure(error, dataDirectory: configuration.dataDirectory)
+            if isAttended { throw failure }
+            // In the log's own format.
+            logger.error("\(failure.message)")
+            throw ExitCode(failure.code.rawValue)
         }
     }
 
-    private static func announce(_ announcement: HubAssembly.Announcement) {
-        let isTerminal = isatty(STDOUT_FILENO) == 1
-        func strong(_ text: String) -> String { isTerminal ? "\u{1B}[1m\(text)\u{1B}[0m" : text }
+    /// For the person who started the hub, with what lets them in. Standard error, because only that is known to be a terminal.
+    private static func show(_ announcement: HubAssembly.Announcement) {
+        func strong(_ text: String) -> String { "\u{1B}[1m\(text)\u{1B}[0m" }
         let site = announcement.site
         var lines = [
             strong("ControlHub \(HubVersion.version) is ready."),
@@ -126,17 +134,38 @@ struct ServeCommand: AsyncParsableCommand {
         if let caFile = site.caFile, let pin = site.pin {
             lines += ["  authority    \(caFile)", "  pin-sha256   \(pin)"]
         }
-        if let token = announcement.loginToken {
+        if let first = announcement.firstAdministrator, let token = first.loginToken {
             lines += [
-                "", "Sign in as admin with this link; it works once, within 24 hours:",
+                "", "Sign in as \(first.name) with this link; it works once, within 24 hours:",
                 "  " + strong("\(site.publicURL)/login#\(token)"),
             ]
         }
         lines += [
             "", "Add a node:   control-hub enrollment create --data-dir \(announcement.dataDirectory)",
-            "Add a person: control-hub operator add NAME --role operator --data-dir \(announcement.dataDirectory)", "",
+            "Add a person: control-hub operator add NAME --role operator --data-dir \(announcement.dataDirectory)",
         ]
-        FileHandle.standardOutput.write(Data(lines.joined(separator: "\n").utf8))
+        LogDestination.standardError.write(lines.joined(separator: "\n"), at: .notice)
+    }
+
+    /// For a log, which keeps what is written and is read by more people than may sign in: how to get a link, and none.
+    private static func log(_ announcement: HubAssembly.Announcement, _ logger: Logger) {
+        let site = announcement.site
+        var facts: Logger.Metadata = [
+            "version": "\(HubVersion.version)", "address": "\(announcement.address)",
+            "dashboard": "\(site.publicURL)/", "data_dir": "\(announcement.dataDirectory)",
+        ]
+        if let caFile = site.caFile, let pin = site.pin {
+            facts["ca_file"] = "\(caFile)"
+            facts["pin_sha256"] = "\(pin)"
+        }
+        logger.info("hub started", metadata: facts)
+        guard let first = announcement.firstAdministrator else { return }
+        logger.notice(
+            """
+            Nobody has signed in yet. For a login link run on this machine: control-hub operator login-link \
+            \(first.name) --data-dir \(announcement.dataDirectory)
+            """
+        )
     }
 }
 
@@ -185,7 +214,7 @@ struct CommonOptions: ParsableArguments {
                 thresholds: configuration.thresholds,
                 clock: .system,
                 site: SiteInformation(site),
-                logger: Logger(label: "hub")
+                logger: Logger(label: HubLogging.label)
             )
         } catch {
             throw StartFailure(error, dataDirectory: directory.path)

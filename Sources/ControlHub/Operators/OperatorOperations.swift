@@ -179,14 +179,33 @@ struct OperatorOperations: Sendable {
         return (made.token, made.expiresAt)
     }
 
-    /// A login token for the first administrator: made with it in an empty database, and made anew at each start until
-    /// somebody has signed in. Nil on a hub that is in use.
-    func firstAdministratorToken() async throws -> String? {
-        if try await store.isEmpty() {
-            return try await add(name: "admin", role: .admin, withToken: false, by: .hub).loginToken
-        }
-        guard let untouched = try await store.takeUntouchedAdministrator() else { return nil }
-        return try await makeLoginToken(name: untouched.name, by: .hub).token
+    /// The administrator of a hub on which nobody has ever signed in.
+    struct FirstAdministrator: Sendable, Equatable {
+        let name: String
+        /// For a login link; nil where none was wanted.
+        let loginToken: String?
+    }
+
+    /// The first administrator, made in an empty database. Nil on a hub that is in use.
+    ///
+    /// - Parameter withLoginToken: makes a login token, which takes the place of those that were made before.
+    func firstAdministrator(withLoginToken: Bool) async throws -> FirstAdministrator? {
+        let date = clock.date()
+        let token = withLoginToken ? SecretBytes.token(prefix: Self.loginPrefix) : nil
+        let found = try await store.firstAdministrator(
+            orAdd: Operator(id: .make(at: date), name: "admin", role: .admin, createdAt: date),
+            login: token.map {
+                OperatorStore.NewToken(
+                    hash: SecretBytes.digest($0),
+                    kind: .login,
+                    at: date,
+                    expiresAt: date.addingTimeInterval(Self.loginLifetime)
+                )
+            },
+            at: date,
+            by: .hub
+        )
+        return found.map { FirstAdministrator(name: $0.name, loginToken: token) }
     }
 
     /// Whose bearer token this is; nil for nobody's.

@@ -14,19 +14,8 @@ struct OperatorStore: Sendable {
         let new = added.operator
         return try await database.once("operator.add") { db in
             try Self.requireFreeName(db, new.name, except: nil)
-            try db.execute(
-                sql: "INSERT INTO operators (id, name, role, created_at) VALUES (?, ?, ?, ?)",
-                arguments: [new.id.rawValue, new.name, new.role.rawValue, new.createdAt.unixMilliseconds]
-            )
+            try Self.insert(db, new, by: actor)
             for token in tokens { _ = try Self.insert(db, token, of: new.id) }
-            try AuditStore.append(
-                db,
-                at: new.createdAt,
-                actor: actor,
-                action: "operator.add",
-                target: new.id.rawValue,
-                detail: "\(new.name) (\(new.role.rawValue))"
-            )
             return (added, true)
         }.effect
     }
@@ -106,25 +95,64 @@ struct OperatorStore: Sendable {
         try await database.read { db in try Int.fetchOne(db, sql: "SELECT count(*) FROM operators") == 0 }
     }
 
-    /// The only operator there is, when nobody has ever signed in as it or made it a token; its unused login tokens are
-    /// dropped. This is the first administrator of a hub whose login link was lost before it was used.
-    func takeUntouchedAdministrator() async throws -> Operator? {
+    /// The only operator there is, when nobody has ever signed in as it or made it a token; in an empty table the one given.
+    /// Nil where the hub is in use.
+    ///
+    /// - Parameter login: its login token from now on, in place of those that were not used; nil leaves them as they are.
+    func firstAdministrator(
+        orAdd new: Operator,
+        login: NewToken?,
+        at date: Date,
+        by actor: Actor
+    ) async throws -> Operator? {
         try await database.write { db in
             let all = try Row.fetchAll(db, sql: "SELECT * FROM operators LIMIT 2").map(Self.operator)
-            guard let only = all.first, all.count == 1, only.role == .admin else { return nil }
-            let isTouched =
-                try Bool.fetchOne(
+            guard let only = all.first else {
+                try Self.insert(db, new, by: actor)
+                if let login { _ = try Self.insert(db, login, of: new.id) }
+                return new
+            }
+            guard all.count == 1, only.role == .admin, try !Self.isTouched(db, only.id) else { return nil }
+            if let login {
+                try db.execute(sql: "DELETE FROM operator_tokens WHERE operator_id = ?", arguments: [only.id.rawValue])
+                _ = try Self.insert(db, login, of: only.id)
+                try AuditStore.append(
                     db,
-                    sql: """
-                        SELECT EXISTS (SELECT 1 FROM operator_tokens WHERE operator_id = ? AND kind <> 'login')
-                            OR EXISTS (SELECT 1 FROM audit WHERE action = 'session.start' AND target = ?)
-                        """,
-                    arguments: [only.id.rawValue, only.id.rawValue]
-                ) ?? true
-            guard !isTouched else { return nil }
-            try db.execute(sql: "DELETE FROM operator_tokens WHERE operator_id = ?", arguments: [only.id.rawValue])
+                    at: date,
+                    actor: actor,
+                    action: "operator.login_link",
+                    target: only.id.rawValue
+                )
+            }
             return only
         }
+    }
+
+    /// Whether somebody has ever signed in as this operator or made it a token.
+    private static func isTouched(_ db: Database, _ id: OperatorID) throws -> Bool {
+        try Bool.fetchOne(
+            db,
+            sql: """
+                SELECT EXISTS (SELECT 1 FROM operator_tokens WHERE operator_id = ? AND kind <> 'login')
+                    OR EXISTS (SELECT 1 FROM audit WHERE action = 'session.start' AND target = ?)
+                """,
+            arguments: [id.rawValue, id.rawValue]
+        ) ?? true
+    }
+
+    private static func insert(_ db: Database, _ new: Operator, by actor: Actor) throws {
+        try db.execute(
+            sql: "INSERT INTO operators (id, name, role, created_at) VALUES (?, ?, ?, ?)",
+            arguments: [new.id.rawValue, new.name, new.role.rawValue, new.createdAt.unixMilliseconds]
+        )
+        try AuditStore.append(
+            db,
+            at: new.createdAt,
+            actor: actor,
+            action: "operator.add",
+            target: new.id.rawValue,
+            detail: "\(new.name) (\(new.role.rawValue))"
+        )
     }
 
     static func required(_ db: Database, _ id: OperatorID) throws -> Operator {

@@ -2,6 +2,7 @@ import ArgumentParser
 import CLinux
 import Dispatch
 import Glibc
+import ServiceLog
 
 /// The program's first instructions.
 ///
@@ -10,15 +11,17 @@ import Glibc
 @main
 enum EdgeAgentMain {
     static func main() {
+        DispatchLog.silence()
         let arguments = CommandLine.arguments.dropFirst()
         if arguments.first == "supervise", let directory = arguments.dropFirst().first {
             Supervisor.main(botDirectory: directory)
         }
+        if arguments.first == Holder.command { Holder.main(Array(arguments.dropFirst())) }
         if arguments.first == LeaseGuard.command { LeaseGuard.main(Array(arguments.dropFirst())) }
         // Its threads are many and mostly asleep.
         CLinux_limit_heaps(2)
         // The one bridge from this synchronous start to the concurrent program; it ends the process.
-        Task {
+        Task(priority: .medium) {
             exit(await EdgeAgentCommand.runToExitCode(Array(arguments)))
         }
         dispatchMain()
@@ -39,12 +42,13 @@ struct EdgeAgentCommand: AsyncParsableCommand {
         version: AgentVersion.current,
         subcommands: [
             RunCommand.self, EnrollCommand.self, StatusCommand.self, LogsCommand.self, DoctorCommand.self,
-            VersionCommand.self,
+            HoldCommand.self, VersionCommand.self,
         ]
     )
 
     /// Parses and runs, and turns every failure into one line on stderr and an exit code of `sysexits.h`.
     static func runToExitCode(_ arguments: [String]) async -> Int32 {
+        let isService = arguments.first.map(Terminal.services.contains) ?? false
         do {
             var command = try parseAsRoot(arguments)
             if var asynchronous = command as? any AsyncParsableCommand {
@@ -54,13 +58,17 @@ struct EdgeAgentCommand: AsyncParsableCommand {
             }
             return 0
         } catch let error as AgentError {
-            Terminal.writeError("edge-agent: \(error.message)")
+            Terminal.writeFailure(error.message, isService: isService)
             return error.code.rawValue
         } catch {
             let code = exitCode(for: error).rawValue
             let text = fullMessage(for: error)
             if !text.isEmpty {
-                if code == 0 { print(text) } else { Terminal.writeError(text) }
+                if code == 0 {
+                    print(text)
+                } else {
+                    Terminal.writeFailure(message(for: error), text: text, isService: isService)
+                }
             }
             return code
         }

@@ -72,7 +72,7 @@ struct RunCommand: AsyncParsableCommand {
         flags[.policyFile] = policyFile
         let configuration = try options.resolve(flags)
         try AgentLogging.bootstrap(level: configuration.logLevel)
-        let assembly = try await AgentAssembly(configuration, logger: Logger(label: "edge-agent"))
+        let assembly = try await AgentAssembly(configuration, logger: Logger(label: AgentLogging.label))
         try await assembly.run()
     }
 }

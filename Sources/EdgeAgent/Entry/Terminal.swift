@@ -1,11 +1,21 @@
 import Glibc
+import ServiceLog
 
 /// What the agent says to the person or script that started it.
 enum Terminal {
-    static func writeError(_ line: String) {
-        let bytes = Array((line + "\n").utf8)
-        // There is nobody else to tell that telling failed.
-        _ = write(STDERR_FILENO, bytes, bytes.count)
+    /// The commands that run for as long as the machine does: what they write to standard error is a log.
+    static let services: Set = ["run", "hold"]
+
+    /// Says why the program ends.
+    ///
+    /// - Parameter text: for people, where that is more than the message.
+    static func writeFailure(_ message: String, text: String? = nil, isService: Bool) {
+        FailureReport.write(
+            message,
+            text: text ?? "edge-agent: \(message)",
+            label: AgentLogging.label,
+            isService: isService
+        )
     }
 
     static func writeLine(_ line: String) {
@@ -15,6 +25,4 @@ enum Terminal {
     }
 
     static var outputIsTerminal: Bool { isatty(STDOUT_FILENO) == 1 }
-
-    static var errorIsTerminal: Bool { isatty(STDERR_FILENO) == 1 }
 }

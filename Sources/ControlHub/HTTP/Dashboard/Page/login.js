@@ -32,7 +32,7 @@ form.addEventListener('submit', async (event) => {
   event.preventDefault();
   const token = field.value.trim();
   if (!loginToken && !token) {
-    tell('Paste your operator token, or open the sign-in link that the hub printed.');
+    tell('Paste your operator token, or open a sign-in link.');
     field.focus();
     return;
   }
