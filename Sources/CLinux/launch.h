@@ -58,6 +58,15 @@ static inline int CLinux_limit(int resource, uint64_t value) {
     return setrlimit(resource, &limit);
 }
 
+// What looks after bots may be protected from being killed when memory runs out; bots are not.
+static inline void CLinux_drop_memory_protection(void) {
+    char value[8] = { 0 };
+    int file = open("/proc/self/oom_score_adj", O_RDWR | O_CLOEXEC);
+    if (file < 0) return;
+    if (read(file, value, sizeof value - 1) > 0 && value[0] == '-') (void)!pwrite(file, "0", 1, 0);
+    close(file);
+}
+
 // In the child. Returns the step that failed, with errno.
 static inline int CLinux_launch_become(const struct CLinux_launch *launch, pid_t parent) {
     sigset_t none;
@@ -67,6 +76,7 @@ static inline int CLinux_launch_become(const struct CLinux_launch *launch, pid_t
     for (size_t index = 0; index < launch->group_file_count; index++) {
         if (write(launch->group_files[index], "0", 1) != 1) return CLINUX_LAUNCH_GROUP;
     }
+    CLinux_drop_memory_protection();
     for (int number = 1; number < NSIG; number++) signal(number, SIG_DFL);
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);

@@ -29,6 +29,11 @@ struct RepositoryTests {
         try check("Sources", by: TextRules.crashes)
     }
 
+    @Test("What only one file may do is done in that file")
+    func soleWriters() throws {
+        try check("Sources", by: TextRules.soleWriters)
+    }
+
     @Test("Unstructured tasks and unchecked promises say why they are right")
     func unexplained() throws {
         try check("Sources", by: TextRules.unexplained)

@@ -17,6 +17,7 @@ struct RuleTests {
             ("Sources/EdgeAgent/Link/A.swift", "@testable import ControlHub"),
             ("Sources/WireFormat/A.swift", "import FoundationEssentials"),
             ("Sources/WireFormat/A.swift", "import WebSocketKitLite"),
+            ("Sources/ServiceLog/A.swift", "import Foundation"),
             ("Sources/WebSocketKit-Lite/Codec/A.swift", "import COpenSSL"),
             ("Sources/WebSocketKit-Lite/TLS/A.swift", "import CZlib"),
             ("Sources/WebSocketKit-Lite/Codec/A.swift", "import WireFormat"),
@@ -117,5 +118,12 @@ struct RuleTests {
     func unfinished() {
         #expect(TextRules.unfinished(file("A.swift", "// TO" + "DO: later")).map(\.line) == [1])
         #expect(TextRules.unfinished(file("A.swift", "// the to-do list")) == [])
+    }
+
+    @Test("A second place that hands on controllers is found")
+    func soleWriters() {
+        let line = #"PseudoFile.write(group + "/cgroup.subtree_control", "+cpu")"#
+        #expect(TextRules.soleWriters(file("Sources/EdgeAgent/Runtime/A.swift", line)).count == 1)
+        #expect(TextRules.soleWriters(file("Sources/EdgeAgent/Runtime/Limits/ControlGroup.swift", line)) == [])
     }
 }

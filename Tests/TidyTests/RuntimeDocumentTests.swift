@@ -12,11 +12,15 @@ import Testing
         let document = try text("docs/native-runtime.md")
         let named = document.matches(of: /`([A-Z][A-Za-z]+Tests)\/([A-Za-z]+)`/).map { ($0.output.1, $0.output.2) }
         #expect(named.count > 40)
+        let files = try Repository.files(under: "Tests")
         for (suite, function) in named {
-            let isEndToEnd = ["BotErrorsTests", "LostJournalTests", "NodeDiskFullTests", "UpgradeTests"].contains(suite)
-            let folder = isEndToEnd ? "EndToEndTests" : "EdgeAgentTests/Runtime"
-            let source = try text("Tests/\(folder)/\(suite).swift")
-            #expect(source.contains("func \(function)("), "\(suite)/\(function) is named and not there")
+            let source = files.first { $0.path.hasSuffix("/\(suite).swift") }
+            let isThere = source?.lines.contains { $0.contains("func \(function)(") } ?? false
+            #expect(isThere, "\(suite)/\(function) is named and not there")
+        }
+        for match in document.matches(of: /`Tests\/Boot\/stories\/([a-z-]+)`/) {
+            let story = Repository.root.appending(path: "Tests/Boot/stories/\(match.output.1).sh")
+            #expect(FileManager.default.fileExists(atPath: story.path), "\(story.path) is named and not there")
         }
     }
 

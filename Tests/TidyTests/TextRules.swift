@@ -16,6 +16,20 @@ enum TextRules {
         }
     }
 
+    /// What one file alone may do, because it keeps the rule that comes with it.
+    static let soleWriters = [
+        "cgroup.subtree_control": "Sources/EdgeAgent/Runtime/Limits/ControlGroup.swift"
+    ]
+
+    /// A second place would not keep the rule.
+    static func soleWriters(_ file: SourceFile) -> [Violation] {
+        // Between quotes, too: that is where such words stand.
+        file.lines.indices.compactMap { index in
+            soleWriters.first { $0.value != file.path && file.lines[index].contains($0.key) }
+                .map { Violation(path: file.path, line: index + 1, message: "\($0.key) is left to \($0.value)") }
+        }
+    }
+
     /// Work outside structured concurrency, and promises the compiler cannot check, say why they are right.
     static func unexplained(_ file: SourceFile) -> [Violation] {
         file.lines.indices.compactMap { index in

@@ -18,6 +18,10 @@ struct AgentAssembly: Sendable {
         let policy = PolicyRegistry(try PolicyFile.load(configuration.policyFile))
         let directory = try StateDirectory(path: configuration.stateDirectory)
         let lock = try directory.lock()
+        // Before anything looks where this process is.
+        ControlGroupLayout.stepAside()
+        let holder = HolderClient(stateDirectory: directory.path)
+        await holder.renew(logger)
         let source = try CredentialSource(configuration, IdentityStore(directory: directory))
         let credential = source.initial
         let journal = try Self.openJournal(directory, configuration.packetBudget, logger)
@@ -30,7 +34,16 @@ struct AgentAssembly: Sendable {
             loop: loop
         )
         let profiles = try await Self.profiles(configuration, logger)
-        let bots = try Self.makeFleet(configuration.dockerSocket, profiles, policy, directory, journal, loop, logger)
+        let bots = try Self.makeFleet(
+            configuration.dockerSocket,
+            profiles,
+            holder,
+            policy,
+            directory,
+            journal,
+            loop,
+            logger
+        )
         let telemetry = TelemetryFeed(
             sampler: TelemetrySampler(logger: logger),
             roots: { await bots.processRoots() },
@@ -97,7 +110,8 @@ struct AgentAssembly: Sendable {
                     link: status,
                     bots: bots,
                     journal: journal,
-                    policy: policy
+                    policy: policy,
+                    holder: holder
                 ),
                 logger: logger
             ), link,
@@ -184,6 +198,7 @@ struct AgentAssembly: Sendable {
     private static func makeFleet(
         _ dockerSocket: String,
         _ profiles: [RuntimeProfile],
+        _ holder: HolderClient,
         _ policy: PolicyRegistry,
         _ directory: StateDirectory,
         _ journal: Journal,
@@ -199,7 +214,8 @@ struct AgentAssembly: Sendable {
                         transport: LoopbackHTTPTransport(loop: loop),
                         environment: ProcessInfo.processInfo.environment,
                         policy: policy,
-                        executor: executor
+                        executor: executor,
+                        holder: holder
                     ),
                     DockerRuntimeBackend(
                         botsDirectory: directory.file("bots"),

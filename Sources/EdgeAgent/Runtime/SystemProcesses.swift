@@ -111,6 +111,14 @@ enum SystemProcesses {
         return found
     }
 
+    /// The process itself, what started it, what started that, and so on.
+    static func ancestry(of pid: pid_t) -> Set<pid_t> {
+        var found: Set<pid_t> = []
+        var next = pid
+        while next > 0, found.insert(next).inserted, let entry = entry(next) { next = entry.parent }
+        return found
+    }
+
     /// The processes whose environment at start held `text`, which children inherit wherever they go.
     static func carrying(_ text: String) -> [Entry] {
         let wanted = Array(text.utf8)

@@ -112,6 +112,8 @@ struct StatusReport: Codable, Sendable, Equatable {
     var disk: Disk?
     /// What keeps the agent from doing all it should.
     var problems: [Problem]
+    /// Where bots' control groups are; nil while no agent runs.
+    var placement: BotPlacement?
     /// Path of the policy's file; nil: the standard rules hold.
     var policyFile: String?
 
@@ -125,6 +127,7 @@ struct StatusReport: Codable, Sendable, Equatable {
         case journalProblem = "journal_problem"
         case disk
         case problems
+        case placement = "control_groups"
         case policyFile = "policy_file"
     }
 }

@@ -11,6 +11,7 @@ struct RunningStatus: Sendable {
     let bots: BotFleet
     let journal: Journal
     let policy: PolicyRegistry
+    let holder: HolderClient
     private let startedAt = Journal.wallClock()
 
     init(
@@ -20,7 +21,8 @@ struct RunningStatus: Sendable {
         link: LinkStatus,
         bots: BotFleet,
         journal: Journal,
-        policy: PolicyRegistry
+        policy: PolicyRegistry,
+        holder: HolderClient
     ) {
         self.stateDirectory = stateDirectory
         hubURL = credential.hubURL
@@ -30,6 +32,7 @@ struct RunningStatus: Sendable {
         self.bots = bots
         self.journal = journal
         self.policy = policy
+        self.holder = holder
     }
 
     func report() async -> StatusReport {
@@ -50,6 +53,7 @@ struct RunningStatus: Sendable {
             bots: statuses.map { Self.bot($0, name: names[$0.botID] ?? "") },
             disk: DiskStatus.read(stateDirectory),
             problems: await bots.problems(stateDirectory: stateDirectory).map(StatusReport.Problem.init),
+            placement: await holder.placement(),
             policyFile: policy.current.file
         )
         do {

@@ -28,6 +28,7 @@ struct StatusText {
         if report.bots.count > Self.maximumBots {
             add("", "… and \(report.bots.count - Self.maximumBots) more (--json)")
         }
+        if let placement = report.placement { add("limits", limits(placement)) }
         add("journal", journal(report))
         if let disk = report.disk { add("disk", self.disk(disk)) }
         add("policy", report.policyFile ?? "none: what this node's profiles name, and nothing a hub names")
@@ -67,6 +68,14 @@ struct StatusText {
         let counts = Dictionary(grouping: bots, by: \.phase).mapValues(\.count)
         return "\(bots.count): "
             + counts.sorted { $0.key < $1.key }.map { "\($0.value) \($0.key)" }.joined(separator: ", ")
+    }
+
+    private func limits(_ placement: BotPlacement) -> String {
+        let kept = placement.limits.isEmpty ? "none" : placement.limits.joined(separator: ", ")
+        let holder = placement.holderPID.map { " (holder: pid \($0))" } ?? ""
+        let place = placement.directory.map { " by control groups below \($0)\(holder)" } ?? ""
+        return placement.shortfall.isEmpty
+            ? kept + place : paint(kept, "33") + " by control groups: \(placement.shortfall)"
     }
 
     private func title(_ bot: StatusReport.Bot) -> String { bot.name.isEmpty ? bot.id : bot.name }

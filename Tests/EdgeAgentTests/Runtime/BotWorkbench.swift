@@ -1,6 +1,7 @@
 import FoundationEssentials
 import Glibc
 import Logging
+import Synchronization
 import Testing
 import WebSocketKitLite
 import WireFormat
@@ -13,6 +14,7 @@ import WireFormat
 final class BotWorkbench: Sendable {
     let path: String
     let executor = QueueExecutor(label: "test.files")
+    let holderPID = Atomic<pid_t>(0)
 
     init() throws {
         var template = Array("/tmp/edge-agent-test-XXXXXX".utf8CString)
@@ -43,8 +45,12 @@ final class BotWorkbench: Sendable {
             }
             LaunchControlGroups(existing: plan.controlGroups).remove()
         }
+        endHolder()
         _ = try? BotDirectory(root: path, botID: "bots").remove(keeping: [])
-        for name in ["journal.sqlite", "journal.sqlite-wal", "journal.sqlite-shm"] { unlink(path + "/" + name) }
+        for name in [
+            "journal.sqlite", "journal.sqlite-wal", "journal.sqlite-shm", "holder.lock", "holder.sock", "holder.log",
+            "program",
+        ] { unlink(path + "/" + name) }
         rmdir(path)
     }
 
@@ -89,9 +95,58 @@ final class BotWorkbench: Sendable {
         LoopbackHTTPTransport(loop: try loop.get())
     }
 
+    /// Starts a holder for this state directory: `program`, or the built `edge-agent`.
+    func startHolder(_ program: String? = nil) throws -> HolderClient {
+        let errors = open(path + "/holder.log", O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0o600)
+        defer { close(errors) }
+        var pid: pid_t = 0
+        let code = SupervisorProcess.spawn(
+            program ?? Self.supervisorExecutable,
+            &pid,
+            errors: errors,
+            arguments: [Holder.command, path],
+            environment: [:]
+        )
+        guard code == 0 else { throw NotReached(description: "no holder: \(String(errno: code))") }
+        holderPID.store(pid, ordering: .relaxed)
+        while access(path + "/holder.sock", F_OK) != 0 {
+            guard waitpid(pid, nil, WNOHANG) == 0 else { throw NotReached(description: "the holder ended") }
+            poll(nil, 0, 5)
+        }
+        return HolderClient(stateDirectory: path)
+    }
+
+    /// Puts the built `edge-agent` at this path, as a file of its own. By a program, so that no other test's child inherits it
+    /// while it is open for writing.
+    func install(_ path: String) throws {
+        var pid: pid_t = 0
+        let code = SupervisorProcess.spawn(
+            "/bin/cp",
+            &pid,
+            errors: STDERR_FILENO,
+            arguments: [Self.supervisorExecutable, path + ".new"],
+            environment: [:]
+        )
+        var status: Int32 = -1
+        waitpid(pid, &status, 0)
+        guard code == 0, status == 0, rename(path + ".new", path) == 0 else {
+            throw NotReached(description: "\(path) could not be made")
+        }
+    }
+
+    /// Kills the holder and what it started.
+    func endHolder() {
+        let pid = holderPID.exchange(0, ordering: .relaxed)
+        guard pid > 0 else { return }
+        for entry in SystemProcesses.descendants(of: pid) { entry.identity.signal(SIGKILL) }
+        kill(pid, SIGKILL)
+        waitpid(pid, nil, 0)
+    }
+
     func backend(
         transport: (any BotChatTransport)? = nil,
         layout: ControlGroupLayout = .current(),
+        holder: HolderClient? = nil,
         policy: PolicyRegistry = PolicyRegistry(.standard)
     ) throws -> NativeRuntimeBackend {
         NativeRuntimeBackend(
@@ -101,7 +156,8 @@ final class BotWorkbench: Sendable {
             environment: ["PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", "SECRET_OF_THE_AGENT": "1"],
             policy: policy,
             executor: executor,
-            layout: layout
+            layout: layout,
+            holder: holder
         )
     }
 

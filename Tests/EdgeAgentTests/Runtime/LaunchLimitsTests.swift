@@ -127,6 +127,28 @@ struct LaunchLimitsTests {
         #expect(run.limits.values.allSatisfy { !$0.note.isEmpty })
     }
 
+    @Test("A bot is started although its groups cannot be joined, and its limits say why none keeps them")
+    func startsWithoutGroups() async throws {
+        let bench = try BotWorkbench()
+        defer { bench.cleanUp() }
+        // A folder that looks like a group up to the moment in which a process joins: /dev/full takes nothing.
+        let base = bench.path + "/groups"
+        let layout = ControlGroupLayout(bases: ["memory": base], shortfall: "")
+        try Files.makeDirectory(base, mode: 0o755)
+        let hash = NativeRuntimeBackend.instance(bench.bots)
+        let group = "\(base)/edge-agent-\(hash)/a-launch-1"
+        try Files.makeDirectory(group, mode: 0o755)
+        #expect(symlink("/dev/full", group + "/cgroup.procs") == 0)
+        defer {
+            unlink(group + "/cgroup.procs")
+            for folder in [group, "\(base)/edge-agent-\(hash)", base] { rmdir(folder) }
+        }
+        let run = try await run("echo here", on: bench, layout: layout) { $0.limits.cpuMilli = 100 }
+        #expect(run.lines == ["here"])
+        let limit = try #require(run.limits["cpu"])
+        #expect(limit.mechanism == LimitInForce.Mechanism.none && limit.note.contains("cannot be joined"))
+    }
+
     @Test("Control groups are gone when the launch is over")
     func leavesNothing() async throws {
         let bench = try BotWorkbench()

@@ -29,7 +29,7 @@ struct BackendUnderTest: Sendable, CustomTestStringConvertible {
     var testDescription: String { name ?? kind.rawValue }
 
     /// Those that can be tried on this machine.
-    static let all: [BackendUnderTest] = [native] + docker
+    static let all: [BackendUnderTest] = [native, held] + docker
 
     static let native = BackendUnderTest(
         kind: .native,
@@ -40,6 +40,21 @@ struct BackendUnderTest: Sendable, CustomTestStringConvertible {
             try Files.replace(program, with: Array("#!/does/not/exist\n".utf8), mode: 0o755)
             return RuntimeProfile(name: "default", command: CommandTemplate(words: [program]))
         }
+    )
+}
+
+extension BackendUnderTest {
+    /// Native, with a holder that starts the supervisors.
+    static let held = BackendUnderTest(
+        kind: .native,
+        make: { bench in
+            let holder = try bench.startHolder()
+            return try bench.backend(holder: holder)
+        },
+        profile: native.profile,
+        broken: native.broken,
+        finish: { $0.endHolder() },
+        name: "native by a holder"
     )
 }
 

@@ -21,26 +21,22 @@ struct LaunchControlGroups: Sendable {
     }
 
     private static func make(_ hierarchy: String, _ directory: String) -> Bool {
-        guard let slash = directory.lastIndex(of: "/") else { return false }
-        let parent = String(directory[..<slash])
+        let group = ControlGroup(directory)
+        guard let parent = group.parent else { return false }
         // Again once: the supervisor of another bot may remove the empty parent in between.
         for _ in 0..<2 {
-            if mkdir(parent, 0o755) != 0, errno != EEXIST { return false }
-            if hierarchy == ControlGroupLayout.unified { handOnControllers(to: parent) }
+            if mkdir(parent.path, 0o755) != 0, errno != EEXIST { return false }
+            if hierarchy == ControlGroupLayout.unified {
+                parent.parent?.handOn()
+                parent.handOn()
+            }
             if mkdir(directory, 0o755) == 0 || errno == EEXIST { break }
         }
-        return access(directory + "/cgroup.procs", W_OK) == 0
-    }
-
-    /// Version 2: a group has the controllers that its parent hands on. It cannot where it holds processes itself; then
-    /// there are none below, and limits are kept by other means.
-    private static func handOnControllers(to parent: String) {
-        guard let slash = parent.lastIndex(of: "/") else { return }
-        for group in [String(parent[..<slash]), parent] {
-            for controller in ["cpu", "memory", "pids"] {
-                _ = PseudoFile.write(group + "/cgroup.subtree_control", "+\(controller)")
-            }
+        guard hierarchy != ControlGroupLayout.unified || group.isDomain, group.isWritable else {
+            rmdir(directory)
+            return false
         }
+        return true
     }
 
     /// Removes the groups; those that still hold a process stay.

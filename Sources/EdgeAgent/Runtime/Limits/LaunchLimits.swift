@@ -12,9 +12,14 @@ struct LaunchLimits: Sendable, Equatable {
 
     /// Sets what the groups can keep.
     ///
-    /// - Parameter hasOwnUser: the bot runs as a user that is neither root nor the agent's.
-    init(_ wanted: ResourceLimits, groups: LaunchControlGroups, hasOwnUser: Bool) {
+    /// - Parameters:
+    ///   - hasOwnUser: the bot runs as a user that is neither root nor the agent's.
+    ///   - shortfall: why groups cannot keep limits here, where that is known.
+    init(_ wanted: ResourceLimits, groups: LaunchControlGroups, hasOwnUser: Bool, shortfall: String) {
         let together = "the bot and all it starts together"
+        func without(_ controller: String) -> String {
+            "no \(controller) group can be made here" + (shortfall.isEmpty ? "" : ": \(shortfall)")
+        }
         if let bytes = wanted.memoryBytes {
             if let mechanism = groups.limitMemory(to: bytes) {
                 note("memory", bytes, mechanism, together)
@@ -24,7 +29,7 @@ struct LaunchLimits: Sendable, Equatable {
                     "memory",
                     bytes,
                     .resourceLimit,
-                    "each process for itself, its data (RLIMIT_DATA): no memory group here"
+                    "each process for itself, its data (RLIMIT_DATA), because \(without("memory"))"
                 )
             }
         }
@@ -32,7 +37,7 @@ struct LaunchLimits: Sendable, Equatable {
             if let mechanism = groups.limitCPU(to: milli) {
                 note("cpu", milli, mechanism, together)
             } else {
-                note("cpu", milli, .none, "not kept: no cpu group can be made here")
+                note("cpu", milli, .none, "not kept, because \(without("cpu"))")
             }
         }
         if let count = wanted.pids {
@@ -44,14 +49,14 @@ struct LaunchLimits: Sendable, Equatable {
                     "pids",
                     count,
                     .resourceLimit,
-                    "all processes of the bot's user (RLIMIT_NPROC): no pids group here"
+                    "all processes of the bot's user (RLIMIT_NPROC), because \(without("pids"))"
                 )
             } else {
                 note(
                     "pids",
                     count,
                     .none,
-                    "not kept: no pids group can be made here, and the bot has no user of its own"
+                    "not kept, because the bot has no user of its own and \(without("pids"))"
                 )
             }
         }

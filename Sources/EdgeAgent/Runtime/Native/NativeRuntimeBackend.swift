@@ -21,6 +21,7 @@ actor NativeRuntimeBackend: EdgeRuntimeBackend {
     private let policy: PolicyRegistry
     private let executor: QueueExecutor
     private let layout: ControlGroupLayout
+    private let holder: HolderClient?
     private let input = BotInput()
 
     nonisolated var unownedExecutor: UnownedSerialExecutor { executor.asUnownedSerialExecutor() }
@@ -32,7 +33,8 @@ actor NativeRuntimeBackend: EdgeRuntimeBackend {
     ///   - environment: of the agent; only PATH, LANG and TZ are passed on to bots.
     ///   - policy: which programs may be launched.
     ///   - executor: where files are read and written.
-    ///   - layout: where control groups for bots can be made.
+    ///   - layout: where control groups for bots can be made while no holder runs.
+    ///   - holder: who starts supervisors while it runs; nil: nobody but this agent.
     init(
         botsDirectory: String,
         supervisorExecutable: String = "/proc/self/exe",
@@ -40,7 +42,8 @@ actor NativeRuntimeBackend: EdgeRuntimeBackend {
         environment: [String: String],
         policy: PolicyRegistry = PolicyRegistry(.standard),
         executor: QueueExecutor,
-        layout: ControlGroupLayout = .current()
+        layout: ControlGroupLayout = .current(),
+        holder: HolderClient? = nil
     ) {
         root = botsDirectory
         self.supervisorExecutable = supervisorExecutable
@@ -48,6 +51,7 @@ actor NativeRuntimeBackend: EdgeRuntimeBackend {
         self.policy = policy
         self.executor = executor
         self.layout = layout
+        self.holder = holder
         var inherited = environment.filter { ["PATH", "LANG", "TZ"].contains($0.key) }
         if inherited["PATH", default: ""].isEmpty {
             inherited["PATH"] = "/usr/local/bin:/usr/bin:/bin"
@@ -106,37 +110,53 @@ actor NativeRuntimeBackend: EdgeRuntimeBackend {
 
     // MARK: Launching
 
-    func start(_ request: LaunchRequest) throws(RuntimeError) -> LaunchHandle {
+    func start(_ request: LaunchRequest) async throws(RuntimeError) -> LaunchHandle {
         let directory = try BotDirectory(root: root, botID: request.botID)
         let program = try executable(of: request.profile)
+        let connection = await holder?.connect()
         do {
             unlink(directory.stopRequest)
             unlink(directory.input)
-            let plan = try plan(request, directory, program)
+            let plan = try plan(request, directory, program, connection?.holder.layout ?? layout)
             try Files.replace(directory.launch, with: plan.encoded, mode: 0o600)
         } catch {
             throw .wrapping(error)
         }
+        let supervisor = try spawnSupervisor(directory, by: connection)
+        return LaunchHandle(botID: request.botID, launchID: request.launchID, carrier: .process(supervisor))
+    }
+
+    private func spawnSupervisor(
+        _ directory: BotDirectory,
+        by holder: HolderConnection?
+    ) throws(RuntimeError) -> ProcessIdentity {
+        let arguments = ["supervise", directory.path]
+        if let holder {
+            let errors = try SupervisorProcess.openErrors(directory)
+            defer { close(errors) }
+            return try holder.spawn(supervisorExecutable, errors: errors, arguments: arguments, environment: inherited)
+        }
         let pid = try SupervisorProcess.spawn(
             supervisorExecutable,
             directory,
-            arguments: ["supervise", directory.path],
+            arguments: arguments,
             environment: inherited
         )
         guard let supervisor = ProcessIdentity.current(pid) else {
             waitpid(pid, nil, WNOHANG)
             throw RuntimeError(
                 .launchFailed,
-                "the supervisor of bot \(request.botID) ended at once; see \(directory.supervisorErrors)"
+                "the supervisor of bot \(directory.botID) ended at once; see \(directory.supervisorErrors)"
             )
         }
-        return LaunchHandle(botID: request.botID, launchID: request.launchID, carrier: .process(supervisor))
+        return supervisor
     }
 
     private func plan(
         _ request: LaunchRequest,
         _ directory: BotDirectory,
-        _ program: String
+        _ program: String,
+        _ layout: ControlGroupLayout
     ) throws(RuntimeError) -> LaunchPlan {
         let profile = request.profile
         var plan = LaunchPlan()
@@ -172,6 +192,7 @@ actor NativeRuntimeBackend: EdgeRuntimeBackend {
             botID: request.botID,
             launchID: request.launchID
         )
+        plan.controlGroupShortfall = layout.shortfall
         plan.stop = profile.stop
         plan.logLimits = profile.logLimits
         plan.isLeased = request.isLeased
@@ -179,7 +200,7 @@ actor NativeRuntimeBackend: EdgeRuntimeBackend {
     }
 
     /// Tells this agent's control groups from those of another agent on this machine: FNV-1a of its directory.
-    private static func instance(_ root: String) -> String {
+    static func instance(_ root: String) -> String {
         let hash = root.utf8.reduce(0xcbf2_9ce4_8422_2325 as UInt64) { ($0 ^ UInt64($1)) &* 0x100_0000_01b3 }
         return String(hash, radix: 16)
     }

@@ -5,6 +5,8 @@ import Glibc
 enum BotLauncher {
     enum Outcome {
         case started(pid_t)
+        /// Nothing was started, because its control groups cannot be joined; why.
+        case notJoined(String)
         /// What went wrong and what to do; one sentence.
         case failed(String)
     }
@@ -65,14 +67,16 @@ enum BotLauncher {
                 }
             }
         }
-        return pid > 0 ? .started(pid) : .failed(describe(step, failure, plan))
+        if pid > 0 { return .started(pid) }
+        if UInt32(step) == CLINUX_LAUNCH_GROUP.rawValue {
+            return .notJoined("its control groups cannot be joined: \(String(errno: failure))")
+        }
+        return .failed(describe(step, failure, plan))
     }
 
     private static func describe(_ step: Int32, _ code: Int32, _ plan: LaunchPlan) -> String {
         let reason = String(errno: code)
         switch UInt32(step) {
-        case CLINUX_LAUNCH_GROUP.rawValue:
-            return "\(plan.executable) could not be started: its control groups cannot be joined: \(reason)"
         case CLINUX_LAUNCH_LIMIT.rawValue:
             return "\(plan.executable) could not be started: its limits cannot be set: \(reason)"
         case CLINUX_LAUNCH_USER.rawValue:

@@ -30,6 +30,8 @@ struct LaunchPlan: Sendable, Equatable {
     var limits = ResourceLimits()
     /// Control groups to make for the launch, see `ControlGroupLayout`.
     var controlGroups: [String: String] = [:]
+    /// Why these keep no limits of version 2, see `ControlGroupLayout`; empty where they do.
+    var controlGroupShortfall = ""
     /// How the bot is asked to stop, unless the request says otherwise.
     var stop = StopSequence()
     var logLimits = LogSegmentWriter.Limits()
@@ -62,6 +64,7 @@ extension LaunchPlan {
         for (hierarchy, path) in controlGroups.sorted(by: { $0.key < $1.key }) {
             fields.add("control_group", "\(hierarchy)=\(path)")
         }
+        if !controlGroupShortfall.isEmpty { fields.add("control_group_shortfall", controlGroupShortfall) }
         fields.add("stop", stop.encoded)
         if isLeased { fields.add("lease", "1") }
         fields.add("segment_bytes", String(logLimits.segmentBytes))
@@ -83,7 +86,7 @@ extension LaunchPlan {
             case "argument": arguments.append(value)
             case "directory": workingDirectory = value
             case "environment":
-                guard let (name, value) = Self.pair(value) else { return nil }
+                guard let (name, value) = PlanFields.pair(value) else { return nil }
                 environment[name] = value
             case "user":
                 let numbers = value.split(separator: ":").map { uid_t($0) ?? .max }
@@ -91,8 +94,9 @@ extension LaunchPlan {
                 guard numbers.count >= 2, !numbers.contains(.max) else { return nil }
                 user = BotUser(uid: numbers[0], gid: numbers[1], groups: Array(numbers[2...]))
             case "control_group":
-                guard let (hierarchy, path) = Self.pair(value) else { return nil }
+                guard let (hierarchy, path) = PlanFields.pair(value) else { return nil }
                 controlGroups[hierarchy] = path
+            case "control_group_shortfall": controlGroupShortfall = value
             case "packet_prefix": packetPrefix = value
             case "input": input = value
             case "stop": stop = StopSequence(encoded: value) ?? stop
@@ -105,11 +109,6 @@ extension LaunchPlan {
             }
         }
         guard !launchID.isEmpty, !executable.isEmpty, !arguments.isEmpty else { return nil }
-    }
-
-    private static func pair(_ text: String) -> (String, String)? {
-        guard let equals = text.utf8.firstIndex(of: UInt8(ascii: "=")) else { return nil }
-        return (String(text[..<equals]), String(text[text.utf8.index(after: equals)...]))
     }
 
     private static var limitFields: [String: WritableKeyPath<ResourceLimits, UInt64?>] {
@@ -132,6 +131,12 @@ struct PlanFields {
         content.append(UInt8(ascii: "="))
         content += value.utf8.prefix { $0 != 0 }
         content.append(0)
+    }
+
+    /// Splits `name=value`; nil where there is no `=`.
+    static func pair(_ text: String) -> (String, String)? {
+        guard let equals = text.utf8.firstIndex(of: UInt8(ascii: "=")) else { return nil }
+        return (String(text[..<equals]), String(text[text.utf8.index(after: equals)...]))
     }
 
     static func read(_ bytes: [UInt8]) -> [(key: String, value: String)]? {

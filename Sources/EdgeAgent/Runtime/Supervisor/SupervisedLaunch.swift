@@ -12,7 +12,12 @@ struct SupervisedLaunch: ~Copyable {
     private let directory: String
     private var output: OutputCapture
     private var groups = LaunchControlGroups(existing: [:])
-    private var limits = LaunchLimits(ResourceLimits(), groups: LaunchControlGroups(existing: [:]), hasOwnUser: false)
+    private var limits = LaunchLimits(
+        ResourceLimits(),
+        groups: LaunchControlGroups(existing: [:]),
+        hasOwnUser: false,
+        shortfall: ""
+    )
     private var signals: Int32 = -1
     private var bot: pid_t = 0
     private var startedAt: UInt64 = 0
@@ -42,7 +47,7 @@ struct SupervisedLaunch: ~Copyable {
         signal(SIGHUP, SIG_IGN)
         CLinux_set_child_subreaper()
         signals = CLinux_signalfd_create([SIGTERM, SIGINT, SIGCHLD, 0])
-        startedAt = Self.monotonicMilliseconds()
+        startedAt = MonotonicTime.milliseconds()
         ExitFile.reserve()
         if let problem = spawn() {
             var event = SupervisorEvent(event: SupervisorEvent.Name.exited)
@@ -78,20 +83,38 @@ struct SupervisedLaunch: ~Copyable {
             close(errorPipe[1])
         }
         output.attach(output: outputPipe[0], errors: errorPipe[0])
-        groups = LaunchControlGroups(making: plan.controlGroups)
-        limits = LaunchLimits(plan.limits, groups: groups, hasOwnUser: plan.user.map { $0.uid != 0 } ?? false)
-        let outcome = BotLauncher.launch(
-            plan,
-            groups: groups,
-            limits: limits,
-            output: outputPipe[1],
-            error: errorPipe[1]
+        var outcome = launch(
+            LaunchControlGroups(making: plan.controlGroups),
+            plan.controlGroupShortfall,
+            outputPipe[1],
+            errorPipe[1]
         )
+        if case .notJoined(let reason) = outcome {
+            // A bot without limits is told of and is still worth more than none.
+            groups.remove()
+            outcome = launch(LaunchControlGroups(existing: [:]), reason, outputPipe[1], errorPipe[1])
+        }
         switch outcome {
         case .started(let pid): bot = pid
-        case .failed(let problem): return problem
+        case .notJoined(let problem), .failed(let problem): return problem
         }
         return nil
+    }
+
+    private mutating func launch(
+        _ groups: consuming LaunchControlGroups,
+        _ shortfall: String,
+        _ output: Int32,
+        _ error: Int32
+    ) -> BotLauncher.Outcome {
+        self.groups = groups
+        limits = LaunchLimits(
+            plan.limits,
+            groups: self.groups,
+            hasOwnUser: plan.user.map { $0.uid != 0 } ?? false,
+            shortfall: shortfall
+        )
+        return BotLauncher.launch(plan, groups: self.groups, limits: limits, output: output, error: error)
     }
 
     private mutating func announce() {
@@ -116,14 +139,14 @@ struct SupervisedLaunch: ~Copyable {
     // MARK: Running
 
     private mutating func capture() {
-        if plan.isLeased { nextLeaseLookAt = Self.monotonicMilliseconds() }
+        if plan.isLeased { nextLeaseLookAt = MonotonicTime.milliseconds() }
         while status == nil {
-            let idle = output.idleMilliseconds.map { Self.monotonicMilliseconds() + $0 }
+            let idle = output.idleMilliseconds.map { MonotonicTime.milliseconds() + $0 }
             let due = [nextStepAt, nextLeaseLookAt, idle].compactMap(\.self).min()
             guard let ready = wait(timeout(until: due)) else { break }
             if ready == 0 { output.tick() }
-            if let due = nextStepAt, Self.monotonicMilliseconds() >= due { takeNextStep() }
-            if let due = nextLeaseLookAt, Self.monotonicMilliseconds() >= due { lookAtLease() }
+            if let due = nextStepAt, MonotonicTime.milliseconds() >= due { takeNextStep() }
+            if let due = nextLeaseLookAt, MonotonicTime.milliseconds() >= due { lookAtLease() }
         }
     }
 
@@ -131,7 +154,7 @@ struct SupervisedLaunch: ~Copyable {
         switch RuntimeLease.read(RuntimeLease.fileName) {
         case .released: nextLeaseLookAt = nil
         case .until(let end) where end > BootTime.milliseconds():
-            nextLeaseLookAt = Self.monotonicMilliseconds() + RuntimeLease.lookMilliseconds
+            nextLeaseLookAt = MonotonicTime.milliseconds() + RuntimeLease.lookMilliseconds
         case .until:
             nextLeaseLookAt = nil
             isLeaseOver = true
@@ -187,7 +210,7 @@ struct SupervisedLaunch: ~Copyable {
     /// Sends the next signal of the stop sequence, or kills when there is none left.
     private mutating func takeNextStep() {
         guard let step = stopSteps.popFirst() else { return killEverything() }
-        nextStepAt = Self.monotonicMilliseconds() + step.milliseconds
+        nextStepAt = MonotonicTime.milliseconds() + step.milliseconds
         // The bot leads its session and group and is not reaped yet, so the number is still its own.
         if status == nil { kill(-bot, step.signal) }
     }
@@ -198,7 +221,7 @@ struct SupervisedLaunch: ~Copyable {
         // Where there are no groups, and what has left them.
         for process in SystemProcesses.descendants(of: getpid()) { process.identity.signal(SIGKILL) }
         // Again shortly: a process may have been made while we walked.
-        nextStepAt = Self.monotonicMilliseconds() + 50
+        nextStepAt = MonotonicTime.milliseconds() + 50
     }
 
     private mutating func reap() {
@@ -214,7 +237,7 @@ struct SupervisedLaunch: ~Copyable {
 
     /// The bot's own process has ended: end everything else it started, and go on reading meanwhile.
     private mutating func sweep() {
-        let begin = Self.monotonicMilliseconds()
+        let begin = MonotonicTime.milliseconds()
         // After the grace of a stop that was asked for there is none left.
         var killAfter = begin + Self.orphanGraceMilliseconds
         if isStopRequested, stopSteps.isEmpty, let due = nextStepAt { killAfter = min(killAfter, due) }
@@ -223,7 +246,7 @@ struct SupervisedLaunch: ~Copyable {
             reap()
             let left = remaining()
             if left.isEmpty { break }
-            let now = Self.monotonicMilliseconds()
+            let now = MonotonicTime.milliseconds()
             if now >= begin + Self.sweepLimitMilliseconds { break }
             if now >= killAfter {
                 groups.kill()
@@ -253,7 +276,7 @@ struct SupervisedLaunch: ~Copyable {
         event.code = CLinux_exit_code(ended)
         event.signal = CLinux_exit_signal(ended)
         event.requested = isStopRequested
-        event.lifetimeMilliseconds = Self.monotonicMilliseconds() - startedAt
+        event.lifetimeMilliseconds = MonotonicTime.milliseconds() - startedAt
         event.lastStderr = String(decoding: output.lastErrors, as: UTF8.self)
         if isLeaseOver { event.leaseOver = true }
         let memoryKills = groups.memoryKills()
@@ -271,13 +294,7 @@ struct SupervisedLaunch: ~Copyable {
 
     private func timeout(until due: UInt64?) -> Int32 {
         guard let due else { return -1 }
-        let now = Self.monotonicMilliseconds()
+        let now = MonotonicTime.milliseconds()
         return due > now ? Int32(clamping: due - now) : 0
-    }
-
-    private static func monotonicMilliseconds() -> UInt64 {
-        var time = timespec()
-        clock_gettime(CLOCK_MONOTONIC, &time)
-        return UInt64(time.tv_sec) * 1_000 + UInt64(time.tv_nsec) / 1_000_000
     }
 }

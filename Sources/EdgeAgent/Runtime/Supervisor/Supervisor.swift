@@ -14,6 +14,8 @@ enum Supervisor {
     /// and needs a process with a single thread.
     static func main(botDirectory: String) -> Never {
         CLinux_close_from(3)
+        // Not the agent's: who ends "edge-agent" by name does not mean the bots.
+        CLinux_set_thread_name("edge-supervise")
         umask(0o077)
         let directory = "\(botDirectory)/\(BotDirectory.controlName)"
         guard chdir(directory) == 0 else {
