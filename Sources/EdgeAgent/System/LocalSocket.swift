@@ -33,9 +33,11 @@ struct LocalSocket: Sendable {
         return descriptor
     }
 
-    /// Gives a socket these limits of patience.
-    func limit(_ descriptor: Int32) {
-        var limit = timeval(tv_sec: patienceSeconds, tv_usec: 0)
+    /// Gives a socket that was accepted the same patience.
+    func limit(_ descriptor: Int32) { Self.limit(descriptor, seconds: patienceSeconds) }
+
+    static func limit(_ descriptor: Int32, seconds: Int) {
+        var limit = timeval(tv_sec: seconds, tv_usec: 0)
         let size = socklen_t(MemoryLayout<timeval>.size)
         setsockopt(descriptor, SOL_SOCKET, SO_SNDTIMEO, &limit, size)
         setsockopt(descriptor, SOL_SOCKET, SO_RCVTIMEO, &limit, size)

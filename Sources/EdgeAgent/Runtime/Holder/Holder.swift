@@ -227,7 +227,7 @@ struct Holder {
             for supervisor in left where asked.insert(supervisor).inserted { supervisor.signal(SIGTERM) }
             poll(nil, 0, 50)
         }
-        unlink(HolderSocket.at(stateDirectory).path)
+        // Its socket stays: it says that there is a holder to wait for.
         exit(0)
     }
 
