@@ -56,10 +56,11 @@ actor HolderClient {
     func renew(_ logger: Logger) {
         let connection = connectNow()
         let placement = connection.map { BotPlacement($0.holder.layout, holderPID: $0.holder.pid) } ?? placement()
+        let holder = connection.map { "\($0.holder.programPath) \($0.holder.version), pid \($0.holder.pid)" }
         let facts: Logger.Metadata = [
             "directory": "\(placement.directory ?? "none")",
             "limits": "\(placement.limits.joined(separator: ", "))",
-            "holder": "\(connection.map { "\($0.holder.programPath) \($0.holder.version), pid \($0.holder.pid)" } ?? "none")",
+            "holder": "\(holder ?? "none")",
             "reason": "\(placement.shortfall)",
         ]
         logger.info("control groups of bots", metadata: facts)
