@@ -34,6 +34,11 @@ struct RepositoryTests {
         try check("Sources", by: TextRules.soleWriters)
     }
 
+    @Test("The agent opens paths in one safe way")
+    func opensPaths() throws {
+        try check("Sources/EdgeAgent", by: TextRules.opensPaths)
+    }
+
     @Test("Unstructured tasks and unchecked promises say why they are right")
     func unexplained() throws {
         try check("Sources", by: TextRules.unexplained)

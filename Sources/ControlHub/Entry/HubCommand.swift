@@ -7,6 +7,8 @@ import ServiceLog
 @main
 enum ControlHubMain {
     static func main() {
+        // Nothing that the hub or a command makes, databases and backups among it, is for other users.
+        umask(0o077)
         DispatchLog.silence()
         let arguments = Array(CommandLine.arguments.dropFirst())
         // The one bridge from this synchronous start to the concurrent program; it ends the process. An asynchronous `main`

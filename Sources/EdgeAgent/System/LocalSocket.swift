@@ -59,7 +59,7 @@ struct LocalSocket: Sendable {
 
     /// The path may be longer than the 107 bytes an address holds, so the address goes by the open directory.
     private func withAddress(_ body: (UnsafePointer<sockaddr>, socklen_t) -> Int32) -> Int32 {
-        let folder = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
+        let folder = RegularFile.openDirectory(directory)
         guard folder >= 0 else { return -1 }
         defer { close(folder) }
         var address = sockaddr_un()

@@ -127,7 +127,7 @@ final class HolderConnection: Sendable {
         environment: [String: String]
     ) throws(RuntimeError) -> ProcessIdentity {
         // As a file, not as a path: what runs here may have been replaced there.
-        let file = open(program, O_RDONLY | O_CLOEXEC)
+        let file = RegularFile.open(program, O_RDONLY, followsLinks: true)
         guard file >= 0 else {
             throw RuntimeError(.launchFailed, "\(program) cannot be opened: \(String(errno: errno))")
         }
