@@ -17,7 +17,7 @@ struct RuleTests {
             ("Sources/EdgeAgent/Link/A.swift", "@testable import ControlHub"),
             ("Sources/WireFormat/A.swift", "import FoundationEssentials"),
             ("Sources/WireFormat/A.swift", "import WebSocketKitLite"),
-            ("Sources/ServiceLog/A.swift", "import Foundation"),
+            ("Sources/ServiceReport/A.swift", "import Foundation"),
             ("Sources/WebSocketKit-Lite/Codec/A.swift", "import COpenSSL"),
             ("Sources/WebSocketKit-Lite/TLS/A.swift", "import CZlib"),
             ("Sources/WebSocketKit-Lite/Codec/A.swift", "import WireFormat"),

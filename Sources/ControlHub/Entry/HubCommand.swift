@@ -1,7 +1,7 @@
 import ArgumentParser
 import Dispatch
 import Glibc
-import ServiceLog
+import ServiceReport
 
 /// The program's first instructions.
 @main

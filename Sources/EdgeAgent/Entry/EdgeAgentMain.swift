@@ -2,7 +2,7 @@ import ArgumentParser
 import CLinux
 import Dispatch
 import Glibc
-import ServiceLog
+import ServiceReport
 
 /// The program's first instructions.
 ///

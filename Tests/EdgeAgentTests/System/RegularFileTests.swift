@@ -21,7 +21,8 @@ struct RegularFileTests {
             case .socket:
                 let slash = try #require(path.lastIndex(of: "/"))
                 let name = String(path[path.index(after: slash)...])
-                let socket = LocalSocket(directory: String(path[..<slash]), name: name, type: SOCK_STREAM, patienceSeconds: 1)
+                let directory = String(path[..<slash])
+                let socket = LocalSocket(directory: directory, name: name, type: SOCK_STREAM, patienceSeconds: 1)
                 close(try #require(socket.listen(waiting: 1)))
             }
         }

@@ -1,7 +1,7 @@
 import CLinux
 import Glibc
 import Logging
-import ServiceLog
+import ServiceReport
 
 /// The small process whose control group bots live in: `edge-agent hold`, run by `edge-agent-bots.service`.
 ///
