@@ -2,6 +2,7 @@ import Configuration
 import FoundationEssentials
 import Glibc
 import WebSocketKitLite
+import WireFormat
 
 /// What the agent was told: by flag, else by environment variable `EDGE_…`, else by the configuration file.
 ///
@@ -178,7 +179,7 @@ struct AgentConfiguration: Sendable {
     ) throws(AgentError) -> UInt64? {
         guard let text else { return nil }
         let digits = text.prefix { $0.isASCII && $0.isNumber }
-        guard let number = UInt64(digits), number > 0, let unit = units[String(text.dropFirst(digits.count))],
+        guard let number = UInt64(decimal: digits), number > 0, let unit = units[String(text.dropFirst(digits.count))],
             case let (value, hasOverflowed) = number.multipliedReportingOverflow(by: unit), !hasOverflowed
         else {
             let known = units.keys.filter { !$0.isEmpty }.sorted().joined(separator: ", ")
@@ -223,7 +224,7 @@ enum ConfigurationFile {
         let name = path ?? defaultPath
         let values: [String: Setting]
         do {
-            values = try JSONDecoder().decode([String: Setting].self, from: Data(bytes))
+            values = try OutsideJSON.decode([String: Setting].self, from: bytes)
         } catch {
             throw AgentError(
                 .configuration,

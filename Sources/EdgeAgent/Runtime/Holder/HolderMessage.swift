@@ -1,5 +1,6 @@
 import CLinux
 import Glibc
+import WireFormat
 
 /// What an agent asks of the holder of its bots. One message of `holder.sock` each, a list of fields as in `launch.plan`.
 ///
@@ -79,10 +80,11 @@ struct HolderAnswer: Equatable {
         var bases: [String: String] = [:]
         var shortfall = ""
         for (key, value) in fields {
+            // fits: text. A file's number may use all 64 bits, and is only ever compared.
             let numbers = value.split(separator: ":").map { UInt64($0) }
             switch key {
             case "error": error = value
-            case "pid": pid = pid_t(value) ?? 0
+            case "pid": pid = pid_t(decimal: value) ?? 0
             case "version": version = value
             case "program_path": programPath = value
             case "program":
@@ -116,7 +118,7 @@ struct FileIdentity: Sendable, Equatable {
     init?(_ path: String) {
         var status = stat()
         guard stat(path, &status) == 0 else { return nil }
-        self.init(device: UInt64(status.st_dev), number: UInt64(status.st_ino))
+        self.init(device: UInt64(clamping: status.st_dev), number: UInt64(clamping: status.st_ino))
     }
 }
 
