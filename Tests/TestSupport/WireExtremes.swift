@@ -6,6 +6,7 @@ public struct WireExtremes: Sendable {
         var number: UInt64
         var type: String
         var oneof: String?
+        var isRepeated = false
     }
 
     /// A message with one number at an extreme.
@@ -19,6 +20,11 @@ public struct WireExtremes: Sendable {
 
         /// For a test that fails.
         public var description: String { "\(path) = \(value)" }
+    }
+
+    /// The numbers of a message that are not the one that is meant.
+    public enum Others: Sendable, CaseIterable {
+        case absent, one
     }
 
     /// Whole numbers at and around every limit, as 64 bits.
@@ -43,7 +49,8 @@ public struct WireExtremes: Sendable {
         for line in proto.split(separator: "\n") {
             let code = line.prefix { $0 != "/" }
             var words = code.split { " {;=".contains($0) }.map(String.init)
-            if ["optional", "repeated"].contains(words.first) { words.removeFirst() }
+            let isRepeated = words.first == "repeated"
+            if isRepeated || words.first == "optional" { words.removeFirst() }
             if code.contains("{"), words.count >= 2 {
                 scopes.append((words[0], words[1]))
                 if words[0] == "enum" { enums.insert(words[1]) }
@@ -52,7 +59,9 @@ public struct WireExtremes: Sendable {
                 let owner = scopes.last(where: { $0.kind == "message" })?.name, scopes.last?.kind != "enum"
             {
                 let oneof = scopes.last.flatMap { $0.kind == "oneof" ? $0.name : nil }
-                messages[owner]?.append(Field(name: words[1], number: number, type: words[0], oneof: oneof))
+                messages[owner]?.append(
+                    Field(name: words[1], number: number, type: words[0], oneof: oneof, isRepeated: isRepeated)
+                )
             }
             if code.contains("}") { scopes.removeLast() }
         }
@@ -60,8 +69,10 @@ public struct WireExtremes: Sendable {
 
     /// Messages of this kind, one for each number in it and in what it holds, and each extreme.
     ///
-    /// - Parameter cases: of a message that is one of several kinds, the kinds that are meant; empty: all.
-    public func cases(of message: String, only kinds: Set<String> = []) -> [Case] {
+    /// - Parameters:
+    ///   - kinds: of a message that is one of several kinds, the kinds that are meant; empty: all.
+    ///   - others: what all other numbers are.
+    public func cases(of message: String, only kinds: Set<String> = [], others: Others = .one) -> [Case] {
         paths(of: message)
             .filter { kinds.isEmpty || kinds.contains($0.first?.name ?? "") }
             .flatMap { path in
@@ -74,7 +85,7 @@ public struct WireExtremes: Sendable {
                         let signed = last.hasPrefix("sint") ? value << 1 ^ (value >> 63 == 1 ? .max : 0) : value
                         return (last.hasPrefix("u") ? "\(value)" : "\(Int64(bitPattern: value))", Self.varint(signed))
                     }
-                return values.map { Case(path: name, value: $0.0, bytes: encode(message, path[...], $0.1)) }
+                return values.map { Case(path: name, value: $0.0, bytes: encode(message, path[...], $0.1, others)) }
             }
     }
 
@@ -91,32 +102,40 @@ public struct WireExtremes: Sendable {
     }
 
     /// The message with everything that can be set, and the number at the path's end as given.
-    private func encode(_ message: String, _ path: ArraySlice<Field>, _ value: [UInt8]) -> [UInt8] {
+    private func encode(
+        _ message: String,
+        _ path: ArraySlice<Field>,
+        _ value: [UInt8],
+        _ others: Others
+    ) -> [UInt8] {
         let target = path.first
         var bytes: [UInt8] = []
         var filled: Set<String> = target?.oneof.map { [$0] } ?? []
         for field in messages[message] ?? [] {
             if field.number == target?.number {
                 if messages[field.type] != nil {
-                    bytes += Self.delimited(field.number, encode(field.type, path.dropFirst(), value))
+                    bytes += Self.delimited(field.number, encode(field.type, path.dropFirst(), value, others))
                 } else {
                     bytes += Self.varint(field.number << 3 | (field.type == "double" ? 1 : 0)) + value
                 }
                 continue
             }
             if let oneof = field.oneof, !filled.insert(oneof).inserted { continue }
-            bytes += plain(field)
+            bytes += plain(field, others)
         }
         return bytes
     }
 
-    private func plain(_ field: Field) -> [UInt8] {
+    private func plain(_ field: Field, _ others: Others) -> [UInt8] {
         switch field.type {
+        // Such as conditions, which would keep everything else from being looked at.
+        case "string" where field.isRepeated: []
         case "string", "bytes": Self.delimited(field.number, Array((texts[field.name] ?? "").utf8))
         case "bool": []
+        case _ where others == .absent && isNumber(field.type): []
         case "double": Self.varint(field.number << 3 | 1) + Self.fixed((1.5).bitPattern)
         case _ where isNumber(field.type) || enums.contains(field.type): Self.varint(field.number << 3) + [1]
-        case _ where messages[field.type] != nil: Self.delimited(field.number, encode(field.type, [], []))
+        case _ where messages[field.type] != nil: Self.delimited(field.number, encode(field.type, [], [], others))
         default: []
         }
     }

@@ -229,7 +229,7 @@ struct WireNumberTests {
         let (_, bot) = try await hub.botOnNode()
         let schema = try Self.extremes(["bot_id": bot.rawValue, "text": "line", "name": "file", "tag": "t"])
         try await hub.api { api in
-            for each in schema.cases(of: "LogChunk") {
+            for each in WireExtremes.Others.allCases.flatMap({ schema.cases(of: "LogChunk", others: $0) }) {
                 hub.channel.chunks = [
                     try WireLogChunk(bounded: each.bytes), WireLogChunk.with { $0.reachedEnd = true },
                 ]
@@ -244,7 +244,7 @@ struct WireNumberTests {
                     #expect(status == 200, "\(path): \(each)")
                 }
             }
-            for each in schema.cases(of: "WorkspacePart") {
+            for each in WireExtremes.Others.allCases.flatMap({ schema.cases(of: "WorkspacePart", others: $0) }) {
                 hub.channel.stream.withLock { stream in
                     stream = { _ in
                         let rest = Mutex([each.bytes, each.bytes])

@@ -132,7 +132,10 @@ struct HubNumberTests {
         try Files.makeDirectory(bench.logs("a"), mode: 0o700)
         var writer = LogSegmentWriter(directory: bench.logs("a"), limits: .init(segmentBytes: 300, segmentCount: 10))
         for number in 1...20 { writer.append(PacketIngestModelTests.record(.stdout, "line \(number)"), count: 1) }
-        for each in try Self.extremes(["bot_id": "a"]).cases(of: "StreamHeader", only: ["logs"]) {
+        let schema = try Self.extremes(["bot_id": "a"])
+        for each in WireExtremes.Others.allCases.flatMap({
+            schema.cases(of: "StreamHeader", only: ["logs"], others: $0)
+        }) {
             guard case .logs(let request)? = try WireStreamHeader(bounded: each.bytes).kind else { continue }
             let log = BotLog(
                 directory: bench.logs("a"),
@@ -150,7 +153,8 @@ struct HubNumberTests {
         try place.put("file", "content")
         let service = SyncTests().service(place)
         let schema = try Self.extremes(["bot_id": "bot", "path": "file", "transfer_id": "t1", "after": ""])
-        let headers = schema.cases(of: "StreamHeader", only: ["workspace", "sync_source", "sync_target"])
+        let kinds: Set = ["workspace", "sync_source", "sync_target"]
+        let headers = WireExtremes.Others.allCases.flatMap { schema.cases(of: "StreamHeader", only: kinds, others: $0) }
         let messages = schema.cases(of: "SyncMessage") + schema.cases(of: "WorkspacePart")
         #expect(Set(headers.map(\.path)).count >= 5 && Set(messages.map(\.path)).count > 30)
         try await TestNode.run({ await service.serve($0, on: $1) }) { node in
