@@ -22,7 +22,6 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "descriptors.h"
 #include "launch.h"
 #include "memory.h"
 #include "utf8_vector.h"

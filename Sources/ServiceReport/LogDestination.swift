@@ -18,8 +18,8 @@ public enum LogDestination: Sendable, Equatable {
         return LogDestination(
             isTerminal: isatty(STDERR_FILENO) == 1,
             journalStream: getenv("JOURNAL_STREAM").map { String(cString: $0) },
-            device: UInt64(status.st_dev),
-            inode: UInt64(status.st_ino)
+            device: UInt64(clamping: status.st_dev),
+            inode: UInt64(clamping: status.st_ino)
         )
     }()
 

@@ -219,6 +219,8 @@ class Attempts:
             "JSON that stops": b'{"name":', "a list instead of an object": b"[]", "a text instead of an object": b'"a"',
             "bytes that are no UTF-8": b'{"name":"\xff\xfe"}', "10,000 open brackets": b"[" * 10_000,
             "10,000 open braces": b'{"a":' * 10_000, "a number beyond all bounds": b'{"name":"a","ttl_seconds":1e999}',
+            "a lifetime of 292 billion years": b'{"name":"a","ttl_seconds":9223372036854775807}',
+            "a lifetime beyond 64 bits": b'{"name":"a","ttl_seconds":18446744073709551615}',
             "a NUL in a name": b'{"name":"a\\u0000b"}', "half a surrogate pair": b'{"name":"\\ud800"}',
             "a member that is not known": b'{"name":"a","is_admin":true}', "the wrong type": b'{"name":5}',
         }.items():

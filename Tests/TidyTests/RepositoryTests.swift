@@ -1,3 +1,4 @@
+import Foundation
 import Testing
 
 /// The rules, applied to what is there.
@@ -37,6 +38,20 @@ struct RepositoryTests {
     @Test("The agent opens paths in one safe way")
     func opensPaths() throws {
         try check("Sources/EdgeAgent", by: TextRules.opensPaths)
+    }
+
+    @Test("No number from outside ends the process")
+    func numbers() throws {
+        let proto = Repository.root.appending(path: "Sources/WireFormat/Schema/node.proto")
+        let fields = NumberRules.wholeNumberFields(of: try String(contentsOf: proto, encoding: .utf8))
+        #expect(fields.count > 60 && fields.contains("receivedAtUnixMs"))
+        try check("Sources") { NumberRules.violations(in: $0, fields: fields) }
+        for path in NumberRules.byteArithmetic.keys {
+            #expect(
+                FileManager.default.fileExists(atPath: Repository.root.appending(path: path).path),
+                "\(path) is gone"
+            )
+        }
     }
 
     @Test("Unstructured tasks and unchecked promises say why they are right")

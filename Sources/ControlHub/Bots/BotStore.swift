@@ -46,7 +46,7 @@ struct BotStore: Sendable {
                 let status: Data? = row["status"]
                 let summary = Summary(
                     name: row["name"],
-                    status: try status.map { try WireBotStatus(serializedBytes: $0) }
+                    status: try status.map { try WireBotStatus(bounded: $0) }
                 )
                 found[NodeID(rawValue: row["node_id"]), default: []].append(summary)
             }
@@ -230,7 +230,7 @@ struct BotStore: Sendable {
             config: try JSONDecoder().decode(JSONValue.self, from: Data(config.utf8)),
             placementEpoch: UInt64(clamping: row["placement_epoch"] as Int64),
             createdAt: Date(unixMilliseconds: row["created_at"]),
-            status: try status.map { try WireBotStatus(serializedBytes: $0) },
+            status: try status.map { try WireBotStatus(bounded: $0) },
             logBegin: UInt64(clamping: row["log_begin"] as Int64? ?? 0)
         )
     }

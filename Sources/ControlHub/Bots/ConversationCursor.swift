@@ -1,4 +1,5 @@
 import Foundation
+import WireFormat
 
 /// Where a page of the list of conversations ends. Opaque to who gets it.
 struct ConversationCursor: Sendable, Equatable {
@@ -17,7 +18,7 @@ struct ConversationCursor: Sendable, Equatable {
         let padded = base64 + String(repeating: "=", count: (4 - base64.utf8.count % 4) % 4)
         guard let data = Data(base64Encoded: padded) else { return nil }
         let parts = String(decoding: data, as: UTF8.self).split(separator: " ", maxSplits: 1)
-        guard parts.count == 2, let updatedAt = Int64(parts[0]) else { return nil }
+        guard parts.count == 2, let updatedAt = Int64(decimal: parts[0]) else { return nil }
         self.updatedAt = updatedAt
         id = String(parts[1])
     }

@@ -186,8 +186,12 @@ struct BotsCommand: AsyncParsableCommand {
         }
         if let exit = bot["last_exit"], exit != .null {
             let end =
-                (exit["signal"]?.integerValue ?? 0) > 0
-                ? "signal \(exit["signal"]?.plain ?? "")" : "status \(exit["code"]?.plain ?? "")"
+                exit["lost"]?.boolValue == true
+                ? "unknown, because its supervisor had died,"
+                : (exit["signal"]?.integerValue ?? 0) > 0
+                    ? "signal \(exit["signal"]?.plain ?? "")"
+                        + (exit["out_of_memory"]?.boolValue == true ? ", out of memory," : "")
+                    : "status \(exit["code"]?.plain ?? "")"
             properties.add("last exit", "\(end) at \(exit["at"]?.plain ?? "") \(exit["last_stderr"]?.plain ?? "")")
         }
         for limit in bot["limits"]?.arrayValue ?? [] {

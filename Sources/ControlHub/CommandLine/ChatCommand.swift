@@ -3,6 +3,7 @@ import Foundation
 import Glibc
 import Synchronization
 import UnixSignals
+import WireFormat
 
 /// `control-hub chat`.
 struct ChatCommand: AsyncParsableCommand {
@@ -125,7 +126,7 @@ private final class Chat: Sendable {
         guard !isDone else { return }
         throw StartFailure(
             .temporaryFailure,
-            "no answer within \(Int(limit.seconds)) s. It comes all the same: "
+            "no answer within \(Int(saturating: limit.seconds)) s. It comes all the same: "
                 + "control-hub chat \(name) --conversation \(shown.conversation)"
         )
     }

@@ -1,5 +1,6 @@
 import ArgumentParser
 import Foundation
+import WireFormat
 
 /// `control-hub enrollment …`.
 ///
@@ -31,7 +32,7 @@ struct EnrollmentCommand: AsyncParsableCommand {
             }
             let client = try HubClient(place)
             defer { client.close() }
-            var body: [String: JSONValue] = ["ttl_seconds": .integer(Int64(lifetime.seconds))]
+            var body: [String: JSONValue] = ["ttl_seconds": .integer(Int64(saturating: lifetime.seconds))]
             if let name { body["name"] = .string(name) }
             if let node { body["node_id"] = .string(node) }
             let made = try await client.post("/api/enrollments", body, idempotencyKey: UUID().uuidString)

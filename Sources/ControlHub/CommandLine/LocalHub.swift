@@ -57,7 +57,7 @@ struct LocalHub: Codable, Equatable, Sendable {
             )
         }
         do {
-            return try JSONDecoder().decode(LocalHub.self, from: data)
+            return try OutsideJSON.decode(LocalHub.self, from: data)
         } catch {
             throw StartFailure(.dataError, "\(path) cannot be understood. Start the hub again; it makes it anew.")
         }

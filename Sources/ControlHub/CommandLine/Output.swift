@@ -1,5 +1,6 @@
 import Foundation
 import Glibc
+import WireFormat
 
 /// What commands print. Lines are written at once, so that who reads a pipe has them, and who has gone is noticed.
 enum Output {
@@ -8,8 +9,8 @@ enum Output {
     static var width: Int? {
         guard isTerminal else { return nil }
         var size = winsize()
-        if ioctl(STDOUT_FILENO, UInt(TIOCGWINSZ), &size) == 0, size.ws_col > 0 { return Int(size.ws_col) }
-        return ProcessInfo.processInfo.environment["COLUMNS"].flatMap { Int($0) }.flatMap { $0 > 0 ? $0 : nil }
+        if ioctl(STDOUT_FILENO, UInt(TIOCGWINSZ), &size) == 0, size.ws_col > 0 { return Int(clamping: size.ws_col) }
+        return ProcessInfo.processInfo.environment["COLUMNS"].flatMap { Int(decimal: $0) }.flatMap { $0 > 0 ? $0 : nil }
     }
     /// Whether questions can be asked.
     static var isInputTerminal: Bool { isatty(STDIN_FILENO) == 1 }

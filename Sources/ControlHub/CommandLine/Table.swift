@@ -1,4 +1,5 @@
 import Foundation
+import WireFormat
 
 /// Rows for people: columns side by side, as wide as what they hold and no wider than the terminal. In a pipe the columns are
 /// separated by tabs, without a heading and with whole times, so that other programs need not guess.
@@ -68,10 +69,10 @@ struct Table {
     /// `5 s`, `12 min`, `3 h`, `9 d`.
     static func age(_ seconds: TimeInterval) -> String {
         switch max(0, seconds) {
-        case ..<100: "\(Int(max(0, seconds))) s"
-        case ..<6000: "\(Int(seconds / 60)) min"
-        case ..<172_800: "\(Int(seconds / 3600)) h"
-        default: "\(Int(min(seconds, 1e12) / 86_400)) d"
+        case ..<100: "\(Int(saturating: max(0, seconds))) s"
+        case ..<6000: "\(Int(saturating: seconds / 60)) min"
+        case ..<172_800: "\(Int(saturating: seconds / 3600)) h"
+        default: "\(Int(saturating: min(seconds, 1e12) / 86_400)) d"
         }
     }
 }
@@ -124,7 +125,8 @@ extension JSONValue {
         case .null: ""
         case .bool(let value): value ? "yes" : "no"
         case .integer(let value): String(value)
-        case .number(let value): value == value.rounded() && abs(value) < 1e15 ? String(Int64(value)) : String(value)
+        case .number(let value):
+            value == value.rounded() && value.magnitude < 1e15 ? String(Int64(saturating: value)) : String(value)
         case .string(let value): value
         case .array(let items): items.map(\.plain).joined(separator: ", ")
         case .object(let members):
@@ -140,6 +142,6 @@ enum ByteCount {
         for larger in ["KiB", "MiB", "GiB", "TiB"] where value >= 1024 {
             (value, unit) = (value / 1024, larger)
         }
-        return unit == "B" ? "\(Int(value)) B" : String(format: "%.1f %@", value, unit)
+        return unit == "B" ? "\(Int(saturating: value)) B" : String(format: "%.1f %@", value, unit)
     }
 }

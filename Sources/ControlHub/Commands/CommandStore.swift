@@ -91,7 +91,7 @@ struct CommandStore: Sendable {
                     id: CommandID(rawValue: row["id"]),
                     botID: (row["bot_id"] as String?).map(BotID.init(rawValue:)),
                     wasDelivered: row["state"] != "queued",
-                    command: try WireCommand(serializedBytes: row["body"] as Data)
+                    command: try WireCommand(bounded: row["body"] as Data)
                 )
             }
         }

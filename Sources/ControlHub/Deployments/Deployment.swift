@@ -1,4 +1,5 @@
 import Foundation
+import WireFormat
 
 /// Where and how a bot is run.
 struct Placement: Sendable, Equatable, Codable {
@@ -121,6 +122,6 @@ struct Deployment: Sendable {
     /// How long nobody was there to answer; nil where the bot was not stopped, or is not back.
     var downtime: Duration? {
         guard let stoppedAt, let readyAt else { return nil }
-        return .milliseconds(max(0, readyAt.unixMilliseconds - stoppedAt.unixMilliseconds))
+        return .milliseconds(clamping: max(0, readyAt.unixMilliseconds - stoppedAt.unixMilliseconds))
     }
 }

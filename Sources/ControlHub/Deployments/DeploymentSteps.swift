@@ -290,7 +290,7 @@ struct DeploymentSteps: Sendable {
         case nil:
             throw DeploymentFailure(
                 code: "not_healthy",
-                reason: "The bot was not ready on the target within \(Int(Limit.ready.seconds)) s.",
+                reason: "The bot was not ready on the target within \(Int(saturating: Limit.ready.seconds)) s.",
                 remedy: "Look at its log there; a bot that needs longer needs a profile that gives it more time."
             )
         }
@@ -377,7 +377,7 @@ struct DeploymentSteps: Sendable {
         case nil, .expired?, .cancelled?:
             throw DeploymentFailure(
                 code: code,
-                reason: "The node did not finish \(doing) within \(Int(limit.seconds)) s.",
+                reason: "The node did not finish \(doing) within \(Int(saturating: limit.seconds)) s.",
                 remedy: "See that its agent is connected, and deploy again."
             )
         case let state?:

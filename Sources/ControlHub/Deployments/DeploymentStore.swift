@@ -174,7 +174,7 @@ struct DeploymentStore: Sendable {
     }
 
     private static func value<Value: Decodable>(_ type: Value.Type, _ text: String?) throws -> Value? {
-        try text.map { try JSONDecoder().decode(type, from: Data($0.utf8)) }
+        try text.map { try OutsideJSON.decode(type, from: Data($0.utf8)) }
     }
 
     private static func deployment(_ row: Row) throws -> Deployment {

@@ -58,7 +58,7 @@ struct PreflightFacts: Sendable {
 
         /// As people say it: the two largest units.
         var age: String {
-            let seconds = max(0, Int(now.timeIntervalSince(takenAt)))
+            let seconds = max(0, Int(saturating: now.timeIntervalSince(takenAt)))
             let units = [(86_400, "d"), (3_600, "h"), (60, "min"), (1, "s")]
             var rest = seconds
             var words: [String] = []

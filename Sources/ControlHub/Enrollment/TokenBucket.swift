@@ -1,4 +1,5 @@
 import Synchronization
+import WireFormat
 
 /// A token bucket: `capacity` tries at once, then one every `interval`.
 struct TokenBucket: Sendable {
@@ -22,7 +23,7 @@ struct TokenBucket: Sendable {
             level -= 1
             return nil
         }
-        return .milliseconds(Int64(((1 - level) * interval.seconds * 1000).rounded(.up)))
+        return .milliseconds(clamping: Int64(saturating: ((1 - level) * interval.seconds * 1000).rounded(.up)))
     }
 
     /// Nobody has used it lately: forgetting it changes nothing.
@@ -74,7 +75,7 @@ final class EnrollmentLimiter: Sendable {
         if let wait {
             throw HubError(
                 .rateLimited,
-                "Too many tries. Wait \(max(1, Int(wait.seconds.rounded(.up)))) s and try again.",
+                "Too many tries. Wait \(max(1, Int(saturating: wait.seconds.rounded(.up)))) s and try again.",
                 retryAfter: wait
             )
         }

@@ -127,7 +127,7 @@ struct DataDirectory: Sendable {
     private static func reason(_ error: any Error) -> String {
         let underlying = (error as NSError).userInfo[NSUnderlyingErrorKey] as? NSError
         if let underlying, underlying.domain == NSPOSIXErrorDomain {
-            return String(cString: strerror(Int32(underlying.code)))
+            return String(cString: strerror(Int32(clamping: underlying.code)))
         }
         return (error as? CocoaError)?.code == .fileWriteOutOfSpace ? "no space left on the disk" : "not permitted"
     }

@@ -83,8 +83,8 @@ struct VersionCommand: ParsableCommand {
     func run() throws {
         if json {
             try Output.json([
-                "version": .string(HubVersion.version), "api_version": .integer(Int64(HubVersion.api)),
-                "node_protocol": .integer(Int64(HubVersion.nodeProtocol)),
+                "version": .string(HubVersion.version), "api_version": .integer(Int64(clamping: HubVersion.api)),
+                "node_protocol": .integer(Int64(clamping: HubVersion.nodeProtocol)),
             ])
         } else {
             print("control-hub \(HubVersion.version) (node protocol \(HubVersion.nodeProtocol))")

@@ -2,6 +2,7 @@ import Configuration
 import Foundation
 import Glibc
 import Logging
+import WireFormat
 import Yams
 
 /// What a hub is told at its start. Flags win over `HUB_…` environment variables, those over the configuration file.
@@ -219,7 +220,7 @@ struct HubConfiguration: Sendable {
     }
 
     private static func parseListen(_ text: String) throws -> (String, Int) {
-        guard let colon = text.lastIndex(of: ":"), let port = Int(text[text.index(after: colon)...]),
+        guard let colon = text.lastIndex(of: ":"), let port = Int(decimal: text[text.index(after: colon)...]),
             (0...65535).contains(port)
         else {
             throw StartFailure(.configuration, "listen \"\(text)\" must be an address and a port, like 127.0.0.1:8443.")
@@ -253,16 +254,16 @@ struct HubConfiguration: Sendable {
     ) throws -> Duration {
         let digits = text.prefix { $0.isASCII && $0.isNumber }
         let factors: [String: Int64] = ["ms": 1, "": 1000, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000]
-        guard let number = Int64(digits), number <= 1_000_000_000,
+        guard let number = Int64(decimal: digits), number <= 1_000_000_000,
             let factor = factors[String(text.dropFirst(digits.count))]
         else {
             throw StartFailure(code, "\(name) \"\(text)\" must be a time like 500ms, 15s, 10m or 24h.")
         }
-        return .milliseconds(number * factor)
+        return .milliseconds(clamping: number * factor)
     }
 
     static func parseCount(_ text: String, from least: Int, name: String) throws -> Int {
-        guard let number = Int(text), number >= least, number <= 1_000_000 else {
+        guard let number = Int(decimal: text), number >= least, number <= 1_000_000 else {
             throw StartFailure(.configuration, "\(name) \"\(text)\" must be a whole number from \(least) to 1000000.")
         }
         return number
@@ -278,7 +279,7 @@ struct HubConfiguration: Sendable {
                 "keep_logs \"\(text)\" must be off, or a size for each bot's log from 1M to 1T."
             )
         }
-        return Int(bytes)
+        return Int(clamping: bytes)
     }
 
     /// Reads 500M, 10G, 1T; a bare number counts bytes.
@@ -286,7 +287,8 @@ struct HubConfiguration: Sendable {
         let digits = text.prefix { $0.isASCII && $0.isNumber }
         let shifts: [String: UInt64] = ["": 0, "k": 10, "m": 20, "g": 30, "t": 40]
         let unit = text.dropFirst(digits.count).lowercased()
-        guard let number = UInt64(digits), number <= 1 << 40, let shift = shifts[unit], number <= UInt64.max >> shift
+        guard let number = UInt64(decimal: digits), number <= 1 << 40, let shift = shifts[unit],
+            number <= UInt64.max >> shift
         else {
             throw StartFailure(.configuration, "\(name) \"\(text)\" must be a size like 500M, 10G or 1T.")
         }

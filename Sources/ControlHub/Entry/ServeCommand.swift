@@ -199,7 +199,7 @@ struct CommonOptions: ParsableArguments {
             let site: HubServices.Site
             if let data = FileManager.default.contents(atPath: directory.file("hub.json")),
                 // `try?`: the fallback follows
-                let stored = try? JSONDecoder().decode(HubServices.Site.self, from: data)
+                let stored = try? OutsideJSON.decode(HubServices.Site.self, from: data)
             {
                 site = stored
             } else {

@@ -36,7 +36,7 @@ struct GatewayService: Service, AgentChannel {
     private let live = LiveSessions()
     private let connections = OpenConnections()
     private let work = SessionWork()
-    private let clock = SessionClock(unixMilliseconds: { UInt64(max(0, Date().timeIntervalSince1970 * 1000)) })
+    private let clock = SessionClock(unixMilliseconds: { UInt64(clamping: Date().unixMilliseconds) })
 
     init(
         nodes: NodeOperations,
@@ -372,7 +372,7 @@ struct GatewayService: Service, AgentChannel {
         }
         let timeout = HubError(
             .agentTimeout,
-            "The node did not answer within \(Int(limit.seconds)) s. It may be overloaded, or its link may be gone."
+            "The node did not answer within \(Int(saturating: limit.seconds)) s. It may be overloaded, or its link may be gone."
         )
         return try await withThrowingTaskGroup(of: WireCommandResult?.self) { group in
             group.addTask {
@@ -427,6 +427,6 @@ struct GatewayService: Service, AgentChannel {
 extension Duration {
     /// Whole milliseconds, as the wire has them.
     fileprivate var wireMilliseconds: UInt32 {
-        UInt32(clamping: components.seconds * 1000 + components.attoseconds / 1_000_000_000_000_000)
+        UInt32(clamping: wholeMilliseconds)
     }
 }

@@ -56,7 +56,7 @@ struct WhoAmIRoute {
                 hubVersion: HubVersion.version,
                 protocolMin: ProtocolVersion.supported.lowerBound,
                 protocolMax: ProtocolVersion.supported.upperBound,
-                timeUnixMs: Int64(services.clock.date().timeIntervalSince1970 * 1000)
+                timeUnixMs: services.clock.date().unixMilliseconds
             )
         )
     }

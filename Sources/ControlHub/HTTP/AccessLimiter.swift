@@ -1,4 +1,5 @@
 import Synchronization
+import WireFormat
 
 /// Bounds what one operator, and one address that gets things wrong, may ask for.
 final class AccessLimiter: Sendable {
@@ -42,7 +43,7 @@ final class AccessLimiter: Sendable {
     private static func refusal(_ what: String, _ wait: Duration) -> HubError {
         HubError(
             .rateLimited,
-            "\(what) Wait \(max(1, Int(wait.seconds.rounded(.up)))) s and try again.",
+            "\(what) Wait \(max(1, Int(saturating: wait.seconds.rounded(.up)))) s and try again.",
             retryAfter: wait
         )
     }

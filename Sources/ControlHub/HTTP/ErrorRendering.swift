@@ -3,6 +3,7 @@ import HTTPTypes
 import Hummingbird
 import Logging
 import NIOHTTP1
+import WireFormat
 
 /// What every error looks like (RFC 9457).
 struct ProblemDocument: Codable, APIDocument {
@@ -43,7 +44,7 @@ enum ErrorRendering {
         }
         var headers: HTTPFields = [:]
         if let retryAfter = hubError.retryAfter {
-            headers[.retryAfter] = String(max(1, Int(retryAfter.seconds.rounded(.up))))
+            headers[.retryAfter] = String(max(1, Int(saturating: retryAfter.seconds.rounded(.up))))
         }
         if [.payloadTooLarge, .requestTimeout, .malformedRequest].contains(hubError.code) {
             // The rest of the body is not waited for, or cannot be told from what follows.

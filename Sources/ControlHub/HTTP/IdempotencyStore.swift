@@ -1,5 +1,6 @@
 import Foundation
 import GRDB
+import WireFormat
 
 /// Answers to requests that carried an `Idempotency-Key`, kept for a day. They may hold tokens and are encrypted.
 ///
@@ -28,7 +29,7 @@ struct IdempotencyStore: Sendable {
             let now = date.unixMilliseconds
             try db.execute(
                 sql: "DELETE FROM idempotency_keys WHERE created_at < ?",
-                arguments: [now - Int64(Self.lifetime * 1000)]
+                arguments: [now - Int64(saturating: Self.lifetime * 1000)]
             )
             try db.execute(
                 sql: """
@@ -39,7 +40,7 @@ struct IdempotencyStore: Sendable {
                         AND (run IS NOT excluded.run OR created_at < ?)
                     """,
                 arguments: [
-                    owner.rawValue, key, requestHash, now, run, now - Int64(Self.abandonedAfter * 1000),
+                    owner.rawValue, key, requestHash, now, run, now - Int64(saturating: Self.abandonedAfter * 1000),
                 ]
             )
             if db.changesCount > 0 { return nil }

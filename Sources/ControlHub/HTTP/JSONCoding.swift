@@ -2,6 +2,7 @@ import Foundation
 import HTTPTypes
 import Hummingbird
 import NIOCore
+import WireFormat
 
 /// The API's JSON: snake_case members, RFC 3339 times in UTC with milliseconds.
 enum JSONCoding {
@@ -45,7 +46,7 @@ enum JSONCoding {
 
     /// The body of a request, at most `limit` bytes. Throws `payloadTooLarge`, `requestTimeout`.
     static func body(_ request: Request, limit: Int) async throws -> Data {
-        if let announced = request.headers[.contentLength].flatMap({ Int($0) }), announced > limit {
+        if let announced = request.headers[.contentLength].map({ Int(decimal: $0) ?? .max }), announced > limit {
             throw tooLarge(limit)
         }
         return try await withThrowingTaskGroup(of: Data.self) { group in
@@ -61,7 +62,7 @@ enum JSONCoding {
                 try await Task.sleep(for: bodyTimeout)
                 throw HubError(
                     .requestTimeout,
-                    "The request's body did not come within \(Int(bodyTimeout.seconds)) s. Send it again, faster or smaller."
+                    "The request's body did not come within \(Int(saturating: bodyTimeout.seconds)) s. Send it again, faster or smaller."
                 )
             }
             defer { group.cancelAll() }
@@ -75,7 +76,9 @@ enum JSONCoding {
     }
 
     /// Reads a body as JSON; an empty one counts as `{}`. Throws `invalidRequest` naming the member that is wrong.
+    /// Numbers outside of the bounds that the OpenAPI document shows are refused.
     static func decode<Value: Decodable>(_ type: Value.Type, from data: Data) throws -> Value {
+        if let document = type as? any APIDocument.Type { try NumberBounds.check(document, data) }
         let decoder = JSONDecoder()
         decoder.keyDecodingStrategy = .convertFromSnakeCase
         do {

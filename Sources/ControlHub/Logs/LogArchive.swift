@@ -84,7 +84,7 @@ actor LogArchive {
             tails[key] = tail
         } catch {
             // Half a frame is none.
-            ftruncate(tail.file, off_t(tail.bytes))
+            ftruncate(tail.file, off_t(clamping: tail.bytes))
             tails[key] = tail
             throw error
         }
@@ -138,7 +138,7 @@ actor LogArchive {
         let segments = segments(key)
         guard let first = segments.first else { return nil }
         switch request.start {
-        case .tailLines(let count): return tail(key, segments, lines: Int(count))
+        case .tailLines(let count): return tail(key, segments, lines: Int(clamping: count))
         case .fromOffset(let offset): return Position(segment: segments.last { $0 <= offset } ?? first, byte: 0)
         case nil: return Position(segment: first, byte: 0)
         }
@@ -182,13 +182,13 @@ actor LogArchive {
         let file = Glibc.open(path, O_RDONLY | O_CLOEXEC)
         guard file >= 0 else { return nil }
         defer { close(file) }
-        let size = Int(lseek(file, 0, SEEK_END))
+        let size = Int(clamping: lseek(file, 0, SEEK_END))
         guard let head = read(file, Self.lengthBytes, at: byte) else { return nil }
-        let length = Int(UInt32(littleEndian: head.withUnsafeBytes { $0.loadUnaligned(as: UInt32.self) }))
+        let length = Int(clamping: UInt32(littleEndian: head.withUnsafeBytes { $0.loadUnaligned(as: UInt32.self) }))
         // Checked before anything is allocated for it.
         guard byte + Self.lengthBytes + length <= size,
             let body = read(file, length, at: byte + Self.lengthBytes),
-            let chunk = try? WireLogChunk(serializedBytes: body)  // a damaged frame ends what can be read
+            let chunk = try? WireLogChunk(bounded: body)  // a damaged frame ends what can be read
         else { return nil }
         return (chunk, Self.lengthBytes + length)
     }
@@ -198,7 +198,7 @@ actor LogArchive {
         var filled = 0
         while filled < count {
             let got = data.withUnsafeMutableBytes {
-                pread(file, $0.baseAddress.map { $0 + filled }, count - filled, off_t(byte + filled))
+                pread(file, $0.baseAddress.map { $0 + filled }, count - filled, off_t(clamping: byte + filled))
             }
             if got < 0, errno == EINTR { continue }
             guard got > 0 else { return nil }
@@ -219,7 +219,7 @@ actor LogArchive {
     private func segments(_ key: Key) -> [UInt64] {
         // Absent where nothing is kept.
         let names = (try? FileManager.default.contentsOfDirectory(atPath: folder(key))) ?? []
-        return names.filter { $0.hasSuffix(".log") }.compactMap { UInt64($0.dropLast(4)) }.sorted()
+        return names.filter { $0.hasSuffix(".log") }.compactMap { UInt64(decimal: $0.dropLast(4)) }.sorted()
     }
 
     /// The end of what is kept; nil where nothing is.
@@ -234,7 +234,7 @@ actor LogArchive {
         }
         let file = Glibc.open(path(key, last), O_WRONLY | O_CLOEXEC)
         guard file >= 0 else { throw failure(path(key, last)) }
-        ftruncate(file, off_t(position.byte))
+        ftruncate(file, off_t(clamping: position.byte))
         let tail = Tail(file: file, segment: last, bytes: position.byte, end: end)
         tails[key] = tail
         return tail
@@ -259,7 +259,12 @@ actor LogArchive {
         var written = 0
         while written < frame.count {
             let count = frame.withUnsafeBytes {
-                pwrite(tail.file, $0.baseAddress.map { $0 + written }, $0.count - written, off_t(tail.bytes + written))
+                pwrite(
+                    tail.file,
+                    $0.baseAddress.map { $0 + written },
+                    $0.count - written,
+                    off_t(clamping: tail.bytes + written)
+                )
             }
             if count < 0, errno == EINTR { continue }
             guard count > 0 else { throw failure("the copy of a log") }

@@ -92,7 +92,7 @@ struct LogOperations: Sendable {
             guard let first = try await group.next(), let lines = first else {
                 throw HubError(
                     .agentTimeout,
-                    "The node did not send the log within \(Int(Self.pageTimeout.seconds)) s. Try again.",
+                    "The node did not send the log within \(Int(saturating: Self.pageTimeout.seconds)) s. Try again.",
                     retryAfter: .seconds(5)
                 )
             }
@@ -143,7 +143,7 @@ struct LogOperations: Sendable {
         case .tail(let lines): request.start = .tailLines(lines)
         case .offset(let offset): request.start = .fromOffset(offset)
         }
-        if let since = query.since { request.sinceUnixMs = UInt64(max(0, since.unixMilliseconds)) }
+        if let since = query.since { request.sinceUnixMs = UInt64(clamping: max(0, since.unixMilliseconds)) }
         return request
     }
 }

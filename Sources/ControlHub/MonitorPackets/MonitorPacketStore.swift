@@ -175,8 +175,8 @@ struct MonitorPacketStore: Sendable {
                 return
             }
             // Of other gaps, those by the bot's own numbers, the agent counts no packets here either.
-            let known = try JSONDecoder().decode(PacketGap.self, from: data)
-            if known.fromSequence != nil { sum += known.missingPackets ?? 0 }
+            let known = try OutsideJSON.decode(PacketGap.self, from: data)
+            if known.fromSequence != nil { sum = sum.clampedAdding(known.missingPackets ?? 0) }
         }
         gap.shorten(through: through, known: known)
         return gap
@@ -238,7 +238,7 @@ struct MonitorPacketStore: Sendable {
             receivedAt: Date(unixMilliseconds: row["received_at"]),
             storedAt: Date(unixMilliseconds: row["stored_at"]),
             json: MonitorPacketOperations.parse(json),
-            gap: try gap.map { try JSONDecoder().decode(PacketGap.self, from: $0) }
+            gap: try gap.map { try OutsideJSON.decode(PacketGap.self, from: $0) }
         )
     }
 }

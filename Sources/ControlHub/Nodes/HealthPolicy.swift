@@ -1,4 +1,5 @@
 import Foundation
+import WireFormat
 
 /// How a node is doing, in one word.
 enum NodeHealthState: String, Sendable, Codable, CaseIterable {
@@ -71,6 +72,6 @@ struct HealthPolicy: Sendable {
 
     private static func text(_ duration: Duration) -> String {
         let seconds = duration.seconds
-        return seconds == seconds.rounded() ? "\(Int(seconds)) s" : "\(seconds) s"
+        return seconds == seconds.rounded() ? "\(Int(saturating: seconds)) s" : "\(seconds) s"
     }
 }

@@ -42,10 +42,10 @@ extension NodeOperations {
         let (ended, endedAt) = (clock.now(), clock.date())
         guard result.outcome == .done, result.hasNodeReport else { throw Self.refused(result) }
         let report = result.nodeReport
-        let worked = min(Duration.microseconds(Int64(clamping: report.workedUs)), ended - began)
+        let worked = min(Duration.microseconds(clamping: report.workedUs), ended - began)
         // Both ways count half, as NTP does.
-        let ahead = Int64(clamping: report.receivedAtUnixMs) - beganAt.unixMilliseconds
-        let behind = Int64(clamping: report.sentAtUnixMs) - endedAt.unixMilliseconds
+        let ahead = Int64(clamping: report.receivedAtUnixMs).clampedSubtracting(beganAt.unixMilliseconds)
+        let behind = Int64(clamping: report.sentAtUnixMs).clampedSubtracting(endedAt.unixMilliseconds)
         if report.hasResources {
             await telemetry(
                 id,
@@ -61,7 +61,7 @@ extension NodeOperations {
             at: endedAt,
             roundTrip: ended - began - worked,
             worked: worked,
-            clockOffsetMilliseconds: (ahead + behind) / 2,
+            clockOffsetMilliseconds: ahead.clampedAdding(behind) / 2,
             report: report
         )
     }
@@ -69,7 +69,7 @@ extension NodeOperations {
     /// What a node is told at the beginning of a session, and when it changes.
     func settings(_ node: Node) -> WireSessionSettings {
         WireSessionSettings.with {
-            $0.telemetryIntervalMs = UInt32(clamping: Int64(telemetryInterval.seconds * 1000))
+            $0.telemetryIntervalMs = UInt32(clamping: Int64(saturating: telemetryInterval.seconds * 1000))
             $0.policyNarrowingJson = Data((node.policyNarrowing ?? "").utf8)
         }
     }

@@ -213,7 +213,7 @@ struct NodeOperations: Sendable {
         let (isCurrent, hasNews) = registry.telemetry(node, epoch: epoch, telemetry, at: date)
         guard isCurrent else { return }
         if hasNews { publishProblems(node, telemetry.resources, at: date) }
-        let trip = UInt64(max(0, registry.live(node)?.linkRTTMicroseconds ?? 0))
+        let trip = UInt64(clamping: max(0, registry.live(node)?.linkRTTMicroseconds ?? 0))
         publishResources(node, telemetry.resources, roundTripMicroseconds: trip, at: date)
     }
 

@@ -258,7 +258,8 @@ final class NodeRegistry: Sendable {
             live.machine = machine
             if live.quarantine?.machine.isSameBoot(as: machine) == true { live.quarantine = nil }
             if hello.sentAtUnixMs > 0 {
-                live.clockOffsetMilliseconds = Int64(clamping: hello.sentAtUnixMs) - date.unixMilliseconds
+                live.clockOffsetMilliseconds = Int64(clamping: hello.sentAtUnixMs)
+                    .clampedSubtracting(date.unixMilliseconds)
             }
             live.isDirty = true
             return settle(&state, node, live, now: now, date: date)
@@ -286,7 +287,8 @@ final class NodeRegistry: Sendable {
             if heartbeat.sentAtUnixMs > 0 {
                 let halfTrip = (live.linkRTTMicroseconds ?? 0) / 2000
                 live.clockOffsetMilliseconds =
-                    Int64(clamping: heartbeat.sentAtUnixMs) - (date.unixMilliseconds - halfTrip)
+                    Int64(clamping: heartbeat.sentAtUnixMs)
+                    .clampedSubtracting(date.unixMilliseconds.clampedSubtracting(halfTrip))
             }
             live.isDirty = true
             return (true, hasNews, settle(&state, node, live, now: now, date: date))

@@ -106,8 +106,6 @@ struct NodeSettingsStore: Sendable {
 
     /// Reads back what was written here; nil for NULL. Throws where the text is damaged.
     static func value<Value: Decodable>(_ type: Value.Type, _ text: String?) throws -> Value? {
-        let decoder = JSONDecoder()
-        decoder.dateDecodingStrategy = .millisecondsSince1970
-        return try text.map { try decoder.decode(type, from: Data($0.utf8)) }
+        try text.map { try OutsideJSON.decode(type, from: Data($0.utf8), dates: .millisecondsSince1970) }
     }
 }

@@ -349,8 +349,8 @@ struct NodeStore: Sendable {
             closeReason: row["close_reason"],
             lastSeenAt: Date(row: row, "last_seen_at"),
             remoteAddress: row["remote_address"],
-            hello: try hello.map { try WireHello(serializedBytes: $0) },
-            resources: try resources.map { try WireNodeResources(serializedBytes: $0) },
+            hello: try hello.map { try WireHello(bounded: $0) },
+            resources: try resources.map { try WireNodeResources(bounded: $0) },
             linkRTTMicroseconds: row["link_rtt_us"],
             clockOffsetMilliseconds: row["clock_offset_ms"],
             labels: try NodeSettingsStore.value([String: String].self, row["labels"]) ?? [:],
@@ -358,7 +358,7 @@ struct NodeStore: Sendable {
             thresholds: Self.thresholds(row),
             quarantine: try NodeSettingsStore.value(Quarantine.self, row["quarantine"]),
             refusedMachines: try NodeSettingsStore.value([MachineWitness].self, row["refused_machines"]) ?? [],
-            botUsage: try usage.map { try WireTelemetry(serializedBytes: $0).bots } ?? [],
+            botUsage: try usage.map { try WireTelemetry(bounded: $0).bots } ?? [],
             policyNarrowing: row["policy_narrowing"]
         )
     }
@@ -368,9 +368,9 @@ struct NodeStore: Sendable {
             let grace: Int64 = row["closed_grace_ms"]
         else { return nil }
         return NodeThresholds(
-            degradedAfter: .milliseconds(degraded),
-            offlineAfter: .milliseconds(offline),
-            closedGrace: .milliseconds(grace)
+            degradedAfter: .milliseconds(clamping: degraded),
+            offlineAfter: .milliseconds(clamping: offline),
+            closedGrace: .milliseconds(clamping: grace)
         )
     }
 }

@@ -82,8 +82,8 @@ struct ResourceQuery: Sendable, Equatable {
         self.until = min(until ?? now, now)
         let earliest = now.addingTimeInterval(-Double(ResourceTier.hour.keptFor))
         self.since = min(max(since ?? now.addingTimeInterval(-3600), earliest), self.until)
-        let range = max(1, Int64(self.until.timeIntervalSince(self.since).rounded(.up)))
-        let age = Int64(now.timeIntervalSince(self.since).rounded(.down))
+        let range = max(1, Int64(saturating: self.until.timeIntervalSince(self.since).rounded(.up)))
+        let age = Int64(saturating: now.timeIntervalSince(self.since).rounded(.down))
         let wanted = max(step ?? 0, range / (step == nil ? Self.usualPoints : Self.maximumPoints))
         // A minute's grace, so that asking for the last hour is not asking for more than an hour.
         let tier = ResourceTier.allCases.first { age <= $0.keptFor + 60 } ?? .hour

@@ -38,8 +38,8 @@ enum SnapshotFile {
         }
 
         func append(_ message: [UInt8]) async throws {
-            let length = UInt32(message.count)
-            let head = (0..<4).map { UInt8(truncatingIfNeeded: length >> (24 - 8 * UInt32($0))) }
+            let length = UInt32(clamping: message.count)
+            let head = (0..<4).map { UInt8(truncatingIfNeeded: length >> (24 - 8 * UInt32(clamping: $0))) }
             try await put(head + message)
         }
 
@@ -91,7 +91,7 @@ enum SnapshotFile {
         /// The next message; nil after the last.
         func next() async throws -> [UInt8]? {
             guard let head = try await take(4) else { return nil }
-            let length = head.reduce(0) { $0 << 8 | Int($1) }
+            let length = head.reduce(0) { $0 << 8 | Int(clamping: $1) }
             guard length <= SnapshotFile.maximumMessageBytes, let message = try await take(length) else {
                 throw Damaged()
             }

@@ -111,7 +111,7 @@ struct SnapshotOperations: Sendable {
         defer { stream.reset(.cancelled, "the snapshot is over") }
         let writer = try await SnapshotFile.Writer(path(id))
         do {
-            let limit = bounds.totalBytes - min(bounds.totalBytes, stored)
+            let limit = bounds.totalBytes.clampedSubtracting(stored)
             let result = try await SnapshotRecorder(stream, to: writer, limit: limit).run()
             stream.finish()
             try await writer.commit()

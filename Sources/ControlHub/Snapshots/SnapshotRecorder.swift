@@ -108,7 +108,7 @@ final class SnapshotRecorder {
         var wants = WireSyncWants()
         for (index, entry) in entries.enumerated() where entry.isFile {
             machine.want(index)
-            wants.files.append(UInt32(index))
+            wants.files.append(UInt32(clamping: index))
             guard wants.files.count >= Self.wishBatch else { continue }
             wishes.append(wants)
             wants = WireSyncWants()
@@ -119,12 +119,12 @@ final class SnapshotRecorder {
     }
 
     private func update(zeros count: UInt64) {
-        let zeros = Data(count: Int(min(count, 64 << 10)))
+        let zeros = Data(count: Int(clamping: min(count, 64 << 10)))
         var left = count
         while left > 0 {
-            let step = Int(min(left, UInt64(zeros.count)))
+            let step = Int(clamping: min(left, UInt64(zeros.count)))
             hasher.update(data: zeros.prefix(step))
-            left -= UInt64(step)
+            left -= UInt64(clamping: step)
         }
     }
 
@@ -152,7 +152,7 @@ final class SnapshotRecorder {
     private func result(_ digest: Digest256) -> Result {
         Result(
             entries: UInt64(entries.count),
-            totalBytes: entries.reduce(0) { $0 + $1.size },
+            totalBytes: entries.reduce(0) { $0.clampedAdding($1.size) },
             storedBytes: storedBytes + UInt64(SnapshotFile.magic.count),
             digest: Data(digest.bytes)
         )

@@ -71,7 +71,7 @@ struct SnapshotReplay: Sendable {
                 for job in try machine.receive(message) {
                     switch job {
                     // A target that has the file in another version gets it whole all the same.
-                    case .whole(let file), .blocks(let file, _): wanted.insert(UInt32(file))
+                    case .whole(let file), .blocks(let file, _): wanted.insert(UInt32(clamping: file))
                     case .failed: break
                     }
                 }

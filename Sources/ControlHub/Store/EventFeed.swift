@@ -1,5 +1,6 @@
 import Foundation
 import Synchronization
+import WireFormat
 
 /// Something that happened, told to everyone who listens.
 struct HubEvent: Sendable {
@@ -162,7 +163,9 @@ final class EventFeed: Sendable {
     /// The cursor named by a `Last-Event-ID` of this run; nil when it is another run's or no id at all.
     func cursor(lastEventID: String) -> UInt64? {
         let parts = lastEventID.split(separator: "-", omittingEmptySubsequences: false)
-        guard let number = parts.last.flatMap({ UInt64($0) }), lastEventID == eventID(number) else { return nil }
+        guard let number = parts.last.flatMap({ UInt64(decimal: $0) }), lastEventID == eventID(number) else {
+            return nil
+        }
         return min(number, newest)
     }
 

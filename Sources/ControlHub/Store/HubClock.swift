@@ -1,4 +1,5 @@
 import Foundation
+import WireFormat
 
 /// The hub's two clocks: a monotonic one that decides, and the wall clock that is only shown and stored.
 struct HubClock: Sendable {
@@ -18,11 +19,19 @@ struct HubClock: Sendable {
 }
 
 extension Date {
-    /// Milliseconds since 1970, as times are stored.
-    var unixMilliseconds: Int64 { Int64((timeIntervalSince1970 * 1000).rounded()) }
+    /// Milliseconds since 1970, as times are stored; within the years 1 to 9999.
+    var unixMilliseconds: Int64 {
+        Self.bounded(Int64(saturating: (timeIntervalSince1970 * 1000).rounded()))
+    }
 
+    /// The date so many milliseconds after 1970, or the nearest in the years 1 to 9999: others cannot be written down.
     init(unixMilliseconds: Int64) {
-        self.init(timeIntervalSince1970: Double(unixMilliseconds) / 1000)
+        self.init(timeIntervalSince1970: Double(Self.bounded(unixMilliseconds)) / 1000)
+    }
+
+    private static func bounded(_ unixMilliseconds: Int64) -> Int64 {
+        let years = OutsideBounds.unixMilliseconds
+        return min(max(unixMilliseconds, years.lowerBound), years.upperBound)
     }
 
     /// RFC 3339, UTC, with milliseconds.
@@ -51,10 +60,8 @@ extension Date {
 }
 
 extension Duration {
-    /// The length in whole milliseconds, rounded down.
-    var milliseconds: Int64 {
-        components.seconds * 1000 + components.attoseconds / 1_000_000_000_000_000
-    }
+    /// The length in whole milliseconds, rounded toward zero.
+    var milliseconds: Int64 { wholeMilliseconds }
 
     /// The length in seconds.
     var seconds: Double { Double(components.seconds) + Double(components.attoseconds) / 1e18 }

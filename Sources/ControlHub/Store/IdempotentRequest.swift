@@ -19,7 +19,7 @@ struct IdempotentRequest: Sendable {
     fileprivate func effect<Effect: Decodable>(_ type: Effect.Type, named name: String, in db: Database) throws
         -> Effect?
     {
-        try effects(in: db)[name].map { try JSONDecoder().decode(type, from: $0) }
+        try effects(in: db)[name].map { try OutsideJSON.decode(type, from: $0) }
     }
 
     /// Writes down what this request did, in the transaction that does it.
@@ -40,7 +40,7 @@ struct IdempotentRequest: Sendable {
             arguments: [owner, key]
         )
         guard let sealed = stored ?? nil else { return [:] }
-        return try JSONDecoder().decode([String: Data].self, from: try hubKey.open(sealed, context: context))
+        return try OutsideJSON.decode([String: Data].self, from: try hubKey.open(sealed, context: context))
     }
 
     /// Apart from that of answers.

@@ -18,9 +18,9 @@ extension HubIdentifier {
         // Crockford's base 32, lower case: sorts like the number it writes.
         let alphabet = Array("0123456789abcdefghjkmnpqrstvwxyz".utf8)
         var text = Array(prefix.utf8) + [UInt8(ascii: "_")]
-        let milliseconds = UInt64(max(0, date.timeIntervalSince1970 * 1000))
+        let milliseconds = UInt64(clamping: date.unixMilliseconds)
         for shift in stride(from: 45, through: 0, by: -5) {
-            text.append(alphabet[Int((milliseconds >> UInt64(shift)) & 31)])
+            text.append(alphabet[Int(clamping: (milliseconds >> UInt64(clamping: shift)) & 31)])
         }
         for byte in SecretBytes.random(count: 16) {
             text.append(alphabet[Int(byte & 31)])

@@ -46,7 +46,7 @@ struct WorkspaceOperations: Sendable {
     func list(_ id: BotID, _ path: [UInt8], after: [UInt8], limit: Int) async throws -> WireWorkspaceListing {
         let answer = try await ask(id, path) { request in
             request.list.after = Data(after)
-            request.list.limit = UInt32(limit)
+            request.list.limit = UInt32(clamping: limit)
         }
         guard case .listing(let listing) = answer else { throw Self.unexpected }
         return listing
@@ -147,7 +147,7 @@ struct WorkspaceOperations: Sendable {
                 part.data.offset = offset
                 part.data.data = Data(slice.readableBytesView)
                 part.data.sha256 = Data(SHA256.hash(data: part.data.data))
-                offset += UInt64(slice.readableBytes)
+                offset += UInt64(clamping: slice.readableBytes)
                 do {
                     try await stream.send(try part.serializedBytes())
                 } catch let error as WireFormatError where error.code == .streamReset || error.code == .streamFinished {
@@ -243,7 +243,7 @@ struct WorkspaceOperations: Sendable {
         do {
             let bytes = isPatient ? try await stream.receive() : try await limited(stream.receive)
             guard let bytes else { return nil }
-            guard let part = try? WireWorkspacePart(serializedBytes: bytes), let kind = part.kind else {
+            guard let part = try? WireWorkspacePart(bounded: bytes), let kind = part.kind else {
                 stream.reset(.malformed, "not a WorkspacePart")
                 throw Self.unexpected
             }
@@ -261,7 +261,7 @@ struct WorkspaceOperations: Sendable {
                 try await clock.sleep(clock.now() + Self.answerTimeout)
                 throw HubError(
                     .agentTimeout,
-                    "The node did not answer within \(Int(Self.answerTimeout.seconds)) s. Try again.",
+                    "The node did not answer within \(Int(saturating: Self.answerTimeout.seconds)) s. Try again.",
                     retryAfter: .seconds(5)
                 )
             }

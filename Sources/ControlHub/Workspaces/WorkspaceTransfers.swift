@@ -88,7 +88,7 @@ struct WorkspaceTransfers: Sendable {
     ) async throws -> WireSyncReport {
         do {
             while let bytes = try await target.receive() {
-                switch try? WireSyncMessage(serializedBytes: bytes).body {
+                switch try? WireSyncMessage(bounded: bytes).body {
                 case .report(let report)?:
                     source.finish()
                     return report

@@ -74,7 +74,7 @@ struct NodeInspection: Sendable {
             report.capabilities = introduction.capabilities(report.runtimeProfiles)
         }
         report.sentAtUnixMs = Journal.wallClock()
-        report.workedUs = UInt64(max(0, (ContinuousClock.now - begin) / .microseconds(1)))
+        report.workedUs = UInt64(saturating: max(0, (ContinuousClock.now - begin) / .microseconds(1)))
         return .with {
             $0.outcome = .done
             $0.nodeReport = report

@@ -90,7 +90,7 @@ struct Doctor: Sendable {
         )
         let received = Self.wallClockMilliseconds()
         guard response.status == 200,
-            let answer = try? JSONDecoder().decode(HubAnswer.self, from: Data(response.body))
+            let answer = try? OutsideJSON.decode(HubAnswer.self, from: response.body)
         else {
             let hint = HTTPStatusHint.text(response.status).map { "; \($0)" } ?? ""
             update {
@@ -113,8 +113,6 @@ struct Doctor: Sendable {
     }
 
     private static func wallClockMilliseconds() -> Int64 {
-        var time = timespec()
-        clock_gettime(CLOCK_REALTIME, &time)
-        return Int64(time.tv_sec) * 1000 + Int64(time.tv_nsec) / 1_000_000
+        Int64(clamping: SystemClock.milliseconds(CLOCK_REALTIME))
     }
 }

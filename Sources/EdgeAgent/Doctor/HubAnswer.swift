@@ -91,11 +91,11 @@ struct HubAnswer: Decodable, Equatable, Sendable {
     ///   - sent: This machine's wall clock before the question, in milliseconds since 1970.
     ///   - received: The same after the answer.
     func clockCheck(sent: Int64, received: Int64) -> DoctorCheck {
-        let offset = timeUnixMilliseconds - (sent + received) / 2
-        let amount = LinkDiagnosis.text(.milliseconds(abs(offset)))
+        let offset = timeUnixMilliseconds.clampedSubtracting((sent + received) / 2)
+        let amount = LinkDiagnosis.text(.milliseconds(clamping: offset.magnitude))
         let direction = offset < 0 ? "ahead of" : "behind"
         let detail = "this machine is \(amount) \(direction) the hub"
-        guard Duration.milliseconds(abs(offset)) > Self.notableOffset else {
+        guard Duration.milliseconds(clamping: offset.magnitude) > Self.notableOffset else {
             return DoctorCheck(name: .clock, status: .ok, detail: detail)
         }
         return DoctorCheck(

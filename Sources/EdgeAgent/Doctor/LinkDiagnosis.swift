@@ -1,4 +1,5 @@
 import WebSocketKitLite
+import WireFormat
 
 /// Turns what the dialer reports into checks: pure, so that every way a connection can fail has its table.
 ///
@@ -115,7 +116,7 @@ struct LinkDiagnosis: Sendable {
 
     /// In milliseconds with one digit behind the point.
     static func text(_ duration: Duration) -> String {
-        let tenths = Int64(duration / .microseconds(100))
+        let tenths = Int64(saturating: duration / .microseconds(100))
         return "\(tenths / 10).\(tenths % 10) ms"
     }
 }

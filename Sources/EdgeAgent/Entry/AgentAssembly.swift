@@ -20,8 +20,8 @@ struct AgentAssembly: Sendable {
         let lock = try directory.lock()
         // Before anything looks where this process is.
         ControlGroupLayout.stepAside()
-        let holder = HolderClient(stateDirectory: directory.path)
-        await holder.renew(logger)
+        let holder = HolderClient(stateDirectory: directory.path, logger: logger)
+        await holder.renew()
         let source = try CredentialSource(configuration, IdentityStore(directory: directory))
         let credential = source.initial
         let journal = try Self.openJournal(directory, configuration.packetBudget, logger)
@@ -180,7 +180,11 @@ struct AgentAssembly: Sendable {
                 path: environment["PATH"] ?? "/usr/local/bin:/usr/bin:/bin"
             )
         )
-        let profiles = try await catalog.profiles()
+        let profiles = try await catalog.profiles().map { profile in
+            var profile = profile
+            if profile.backend == .native, profile.user == nil { profile.user = configuration.botUser }
+            return profile
+        }
         for profile in profiles {
             let facts: Logger.Metadata = [
                 "profile": "\(profile.name)", "command": "\(profile.command.words.joined(separator: " "))",

@@ -2,6 +2,7 @@ import Configuration
 import FoundationEssentials
 import Glibc
 import WebSocketKitLite
+import WireFormat
 
 /// What the agent was told: by flag, else by environment variable `EDGE_…`, else by the configuration file.
 ///
@@ -22,6 +23,7 @@ struct AgentConfiguration: Sendable {
         case logLevel = "log_level"
         case nativeCommand = "native_command"
         case profiles
+        case botUser = "bot_user"
         case launcherRoots = "launcher_roots"
         case dockerSocket = "docker_socket"
         case policyFile = "policy_file"
@@ -45,6 +47,8 @@ struct AgentConfiguration: Sendable {
     var logLevel: String
     /// Launch template of the profile `default`.
     var nativeCommand: String?
+    /// The user of bots whose profile names none; nil: the agent's own.
+    var botUser: String?
     /// The other profiles, see `ProfileFile`.
     var profiles: [RuntimeProfile]
     /// Where an installed launcher is looked for if nobody names one.
@@ -88,6 +92,7 @@ struct AgentConfiguration: Sendable {
         clientKey = text(.clientKey)
         logLevel = text(.logLevel) ?? "info"
         nativeCommand = text(.nativeCommand)
+        botUser = text(.botUser)
         profiles = try Self.profiles(text(.profiles))
         launcherRoots =
             text(.launcherRoots)?.split(separator: ":").map(String.init) ?? LauncherSearch.standardRoots
@@ -178,7 +183,7 @@ struct AgentConfiguration: Sendable {
     ) throws(AgentError) -> UInt64? {
         guard let text else { return nil }
         let digits = text.prefix { $0.isASCII && $0.isNumber }
-        guard let number = UInt64(digits), number > 0, let unit = units[String(text.dropFirst(digits.count))],
+        guard let number = UInt64(decimal: digits), number > 0, let unit = units[String(text.dropFirst(digits.count))],
             case let (value, hasOverflowed) = number.multipliedReportingOverflow(by: unit), !hasOverflowed
         else {
             let known = units.keys.filter { !$0.isEmpty }.sorted().joined(separator: ", ")
@@ -223,7 +228,7 @@ enum ConfigurationFile {
         let name = path ?? defaultPath
         let values: [String: Setting]
         do {
-            values = try JSONDecoder().decode([String: Setting].self, from: Data(bytes))
+            values = try OutsideJSON.decode([String: Setting].self, from: bytes)
         } catch {
             throw AgentError(
                 .configuration,

@@ -47,6 +47,14 @@ struct RunCommand: AsyncParsableCommand {
 
     @Option(
         help: ArgumentHelp(
+            "The user of bots whose profile names none, for an agent that runs as root (default: the agent's own).",
+            valueName: "user"
+        )
+    )
+    var botUser: String?
+
+    @Option(
+        help: ArgumentHelp(
             "Directories, with colons between, in which to look for an installed nanobot where no command is given.",
             valueName: "directories"
         )
@@ -67,6 +75,7 @@ struct RunCommand: AsyncParsableCommand {
         flags[.tokenFile] = tokenFile
         flags[.nativeCommand] = nativeCommand
         flags[.profiles] = profiles
+        flags[.botUser] = botUser
         flags[.launcherRoots] = launcherRoots
         flags[.dockerSocket] = dockerSocket
         flags[.policyFile] = policyFile

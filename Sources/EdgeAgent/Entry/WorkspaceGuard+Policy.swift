@@ -35,8 +35,8 @@ extension WorkspaceGuard {
                     }
                 }
             },
-            fileBytes: { registry.current.caps.fileBytes.map { UInt64(max(0, $0)) } },
-            workspaceBytes: { registry.current.caps.workspaceBytes.map { UInt64(max(0, $0)) } }
+            fileBytes: { registry.current.caps.fileBytes.map { UInt64(clamping: max(0, $0)) } },
+            workspaceBytes: { registry.current.caps.workspaceBytes.map { UInt64(clamping: max(0, $0)) } }
         )
     }
 }

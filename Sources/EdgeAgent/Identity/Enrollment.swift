@@ -54,7 +54,7 @@ struct Enrollment: Sendable {
     private func pendingRequestID() throws(AgentError) -> String {
         // A damaged file is worth no more than a missing one: a new id is made.
         if let bytes = try directory.read(Self.pendingFile),
-            let pending = try? JSONDecoder().decode(Pending.self, from: Data(bytes))
+            let pending = try? OutsideJSON.decode(Pending.self, from: bytes)
         {
             return pending.requestID
         }
@@ -140,7 +140,7 @@ struct Enrollment: Sendable {
         } catch {
             throw AgentError(.software, "\(error)")
         }
-        if response.status == 201, let granted = try? JSONDecoder().decode(Granted.self, from: Data(response.body)) {
+        if response.status == 201, let granted = try? OutsideJSON.decode(Granted.self, from: response.body) {
             return granted
         }
         throw refusal(response, hub.authority)
@@ -148,7 +148,7 @@ struct Enrollment: Sendable {
 
     private func refusal(_ response: HTTPExchange.Response, _ authority: String) -> AgentError {
         // Something that is no problem document is told by its status.
-        let problem = try? JSONDecoder().decode(Problem.self, from: Data(response.body))
+        let problem = try? OutsideJSON.decode(Problem.self, from: response.body)
         switch problem?.code {
         case "enrollment_code_invalid":
             return AgentError(

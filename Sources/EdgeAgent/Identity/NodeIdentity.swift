@@ -36,7 +36,7 @@ struct IdentityStore: Sendable {
     func load() throws(AgentError) -> NodeIdentity? {
         guard let bytes = try directory.read(Self.identityFile) else { return nil }
         do {
-            return try JSONDecoder().decode(NodeIdentity.self, from: Data(bytes))
+            return try OutsideJSON.decode(NodeIdentity.self, from: bytes)
         } catch {
             throw .identity(
                 "\(directory.file(Self.identityFile)) is damaged; restore it from a backup, or pair again with "

@@ -12,7 +12,7 @@ extension Journal {
         var known: CommandStart?
         try database.query("SELECT result FROM receipts WHERE command_id=?", [.text(command.commandID)]) { row in
             let bytes = row.blob(0)
-            if !bytes.isEmpty, var result = try? WireCommandResult(serializedBytes: bytes) {
+            if !bytes.isEmpty, var result = try? WireCommandResult(bounded: bytes) {
                 result.fromReceipt = true
                 // It was true then; what is true now the bot's status says.
                 result.clearBotStatus()

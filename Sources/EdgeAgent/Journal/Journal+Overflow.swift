@@ -78,7 +78,9 @@ extension Journal {
             """,
             [.text(botID)]
         ) { row in
-            guard isDropped(Candidate(bytes: Int(row.integer(2)), storedAt: row.number(5))) else { return false }
+            guard isDropped(Candidate(bytes: Int(clamping: row.integer(2)), storedAt: row.number(5))) else {
+                return false
+            }
             let earlier = Self.gap(row.blob(3))
             Self.add(row.number(0), earlier, row.number(4), to: &gap)
             if earlier?.fromSequence ?? 0 == 0 { fresh += 1 }
@@ -125,15 +127,19 @@ extension Journal {
                 gap.fromSequence = earlier.fromSequence
                 gap.fromUnixMs = earlier.fromUnixMs
             }
-            gap.missingPackets += earlier.missingPackets
-            gap.missingGaps += earlier.missingGaps
+            gap.missingPackets = gap.missingPackets.clampedAdding(earlier.missingPackets)
+            gap.missingGaps = gap.missingGaps.clampedAdding(earlier.missingGaps)
             gap.toUnixMs = max(gap.toUnixMs, earlier.toUnixMs)
         } else {
             if gap.fromSequence == 0 {
                 gap.fromSequence = sequence
                 gap.fromUnixMs = receivedAt
             }
-            if earlier == nil { gap.missingPackets += 1 } else { gap.missingGaps += 1 }
+            if earlier == nil {
+                gap.missingPackets = gap.missingPackets.clampedAdding(1)
+            } else {
+                gap.missingGaps = gap.missingGaps.clampedAdding(1)
+            }
             gap.toUnixMs = max(gap.toUnixMs, receivedAt)
         }
         gap.toSequence = sequence

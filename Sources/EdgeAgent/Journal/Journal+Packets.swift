@@ -155,7 +155,7 @@ extension Journal {
             "SELECT coalesce(sum(\(Self.sizeSQL)), 0) FROM packets WHERE bot_id=? AND sequence<=?",
             [.text(botID), .number(sequence)]
         ) { row in
-            bytes = Int(row.integer(0))
+            bytes = Int(clamping: row.integer(0))
             return false
         }
         let count = try database.run(
@@ -210,7 +210,7 @@ extension Journal {
     }
 
     static func gap(_ bytes: [UInt8]) -> WirePacketGap? {
-        bytes.isEmpty ? nil : try? WirePacketGap(serializedBytes: bytes)
+        bytes.isEmpty ? nil : try? WirePacketGap(bounded: bytes)
     }
 }
 

@@ -138,7 +138,7 @@ actor Journal {
     /// The wall clock in milliseconds since 1970. Nothing is decided by it.
     static let wallClock: @Sendable () -> UInt64 = {
         let time = LogTimestamp.now()
-        return UInt64(time.tv_sec) * 1_000 + UInt64(time.tv_nsec) / 1_000_000
+        return UInt64(clamping: time.tv_sec) * 1_000 + UInt64(clamping: time.tv_nsec) / 1_000_000
     }
 }
 
@@ -183,7 +183,7 @@ extension Journal {
         try database.execute("PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA journal_size_limit=8388608")
         var version = 0
         try database.query("PRAGMA user_version") { row in
-            version = Int(row.integer(0))
+            version = Int(clamping: row.integer(0))
             return false
         }
         for (index, migration) in JournalSchema.migrations.enumerated().dropFirst(version) {
@@ -203,7 +203,7 @@ extension Journal {
     ) throws -> Opened {
         var backlogs: [String: Backlog] = [:]
         try database.query("SELECT bot_id, count(*), sum(\(Self.sizeSQL)) FROM packets GROUP BY bot_id") { row in
-            backlogs[row.text(0)] = Backlog(count: Int(row.integer(1)), bytes: Int(row.integer(2)))
+            backlogs[row.text(0)] = Backlog(count: Int(clamping: row.integer(1)), bytes: Int(clamping: row.integer(2)))
             return true
         }
         let mark = try meta(database, "clock").flatMap(JournalClock.Mark.init)

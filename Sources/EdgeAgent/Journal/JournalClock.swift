@@ -1,4 +1,5 @@
 import Glibc
+import WireFormat
 
 /// How old something in the journal is, without asking the wall clock.
 ///
@@ -56,11 +57,7 @@ extension JournalClock.Source {
 
     static var system: Self {
         Self(
-            sinceBoot: {
-                var time = timespec()
-                clock_gettime(CLOCK_BOOTTIME, &time)
-                return UInt64(time.tv_sec) * 1_000 + UInt64(time.tv_nsec) / 1_000_000
-            },
+            sinceBoot: { BootTime.milliseconds() },
             bootID: bootID
         )
     }
@@ -72,7 +69,8 @@ extension JournalClock.Mark {
 
     init?(_ text: String) {
         let parts = text.split(separator: " ")
-        guard parts.count == 3, let milliseconds = UInt64(parts[0]), let sinceBoot = UInt64(parts[1]) else {
+        guard parts.count == 3, let milliseconds = UInt64(decimal: parts[0]), let sinceBoot = UInt64(decimal: parts[1])
+        else {
             return nil
         }
         self.init(milliseconds: milliseconds, sinceBoot: sinceBoot, bootID: String(parts[2]))

@@ -18,15 +18,15 @@ struct JournalDepth: Codable, Sendable, Equatable {
 extension Journal {
     /// Counts what is stored now.
     func depth() throws -> JournalDepth {
-        try Self.depth(database, budgetBytes: UInt64(max(0, budget.bytes)))
+        try Self.depth(database, budgetBytes: UInt64(clamping: max(0, budget.bytes)))
     }
 
     static func depth(_ database: SQLiteDatabase, budgetBytes: UInt64) throws -> JournalDepth {
         var depth = JournalDepth(packets: 0, bytes: 0, budgetBytes: budgetBytes)
         try database.query("SELECT count(*), coalesce(sum(\(sizeSQL)), 0), min(received_at_ms) FROM packets") { row in
-            depth.packets = UInt64(max(0, row.integer(0)))
-            depth.bytes = UInt64(max(0, row.integer(1)))
-            if depth.packets > 0 { depth.oldestUnixMs = UInt64(max(0, row.integer(2))) }
+            depth.packets = UInt64(clamping: max(0, row.integer(0)))
+            depth.bytes = UInt64(clamping: max(0, row.integer(1)))
+            if depth.packets > 0 { depth.oldestUnixMs = UInt64(clamping: max(0, row.integer(2))) }
             return false
         }
         return depth

@@ -1,5 +1,6 @@
 import CSQLite
 import Glibc
+import WireFormat
 
 /// What SQLite refused to do, as one line for the person who runs the node.
 struct SQLiteError: Error, Sendable, Equatable, CustomStringConvertible {
@@ -92,7 +93,7 @@ final class SQLiteDatabase {
     @discardableResult
     func run(_ sql: String, _ values: [Value] = []) throws(SQLiteError) -> Int {
         try query(sql, values) { _ in false }
-        return Int(sqlite3_changes(handle))
+        return Int(clamping: sqlite3_changes(handle))
     }
 
     /// Runs one statement and hands over its rows one by one.
@@ -104,7 +105,7 @@ final class SQLiteDatabase {
             sqlite3_reset(statement)
             sqlite3_clear_bindings(statement)
         }
-        for (index, value) in values.enumerated() { try bind(value, at: Int32(index + 1), in: statement) }
+        for (index, value) in values.enumerated() { try bind(value, at: Int32(clamping: index + 1), in: statement) }
         while true {
             switch sqlite3_step(statement) {
             case SQLITE_ROW:
@@ -167,14 +168,25 @@ final class SQLiteDatabase {
     struct Row {
         fileprivate let statement: OpaquePointer?
 
-        func integer(_ column: Int32) -> Int64 { sqlite3_column_int64(statement, column) }
-        func number(_ column: Int32) -> UInt64 { UInt64(bitPattern: integer(column)) }
+        /// A whole number within `OutsideBounds`: what was stored may be damaged, or of an agent that looked at no bounds.
+        func integer(_ column: Int32) -> Int64 {
+            let bounds = OutsideBounds.integer
+            return min(max(sqlite3_column_int64(statement, column), bounds.lowerBound), bounds.upperBound)
+        }
+
+        /// A count within `OutsideBounds`. An earlier agent stored those beyond 63 bits as negative numbers.
+        func number(_ column: Int32) -> UInt64 {
+            min(UInt64(bitPattern: sqlite3_column_int64(statement, column)), OutsideBounds.count.upperBound)
+        }
+
         func text(_ column: Int32) -> String {
             sqlite3_column_text(statement, column).map { String(cString: $0) } ?? ""
         }
         func blob(_ column: Int32) -> [UInt8] {
             guard let base = sqlite3_column_blob(statement, column) else { return [] }
-            return Array(UnsafeRawBufferPointer(start: base, count: Int(sqlite3_column_bytes(statement, column))))
+            return Array(
+                UnsafeRawBufferPointer(start: base, count: Int(clamping: sqlite3_column_bytes(statement, column)))
+            )
         }
 
         var columnCount: Int32 { sqlite3_column_count(statement) }
@@ -184,7 +196,7 @@ final class SQLiteDatabase {
         /// The value as it is stored.
         func value(_ column: Int32) -> Value {
             switch sqlite3_column_type(statement, column) {
-            case SQLITE_INTEGER: .integer(integer(column))
+            case SQLITE_INTEGER: .integer(sqlite3_column_int64(statement, column))
             case SQLITE_TEXT: .text(text(column))
             case SQLITE_NULL: .null
             default: .blob(blob(column))

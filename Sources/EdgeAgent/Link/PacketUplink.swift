@@ -19,7 +19,7 @@ struct PacketUplink: Sendable {
     /// Runs until the session ends or the task is cancelled.
     func run(_ stream: SessionStream, welcome: WireWelcome) async throws {
         let owed = await settle(welcome.packetCursors)
-        let limit = Int(welcome.limits.maxUnacknowledgedPackets)
+        let limit = Int(clamping: welcome.limits.maxUnacknowledgedPackets)
         let window = PacketWindow(limit: limit > 0 ? limit : Self.defaultWindow, committed: welcome.packetCursors)
         try await withThrowingTaskGroup { group in
             group.addTask { try await send(stream, window) }
@@ -77,7 +77,7 @@ final class PacketWindow: Sendable {
         var acknowledged: [String: UInt64] = [:]
 
         var unacknowledgedCount: Int {
-            sent.reduce(0) { $0 + Int($1.value - min($1.value, acknowledged[$1.key] ?? 0)) }
+            sent.reduce(0) { $0.clampedAdding(Int(clamping: $1.value.clampedSubtracting(acknowledged[$1.key] ?? 0))) }
         }
     }
 
@@ -100,7 +100,9 @@ final class PacketWindow: Sendable {
     func sending(_ packets: [WireMonitorPacket]) {
         state.withLock { state in
             for packet in packets {
-                if state.acknowledged[packet.botID] == nil { state.acknowledged[packet.botID] = packet.sequence - 1 }
+                if state.acknowledged[packet.botID] == nil {
+                    state.acknowledged[packet.botID] = packet.sequence.clampedSubtracting(1)
+                }
                 state.sent[packet.botID] = packet.sequence
             }
         }

@@ -108,7 +108,8 @@ struct BotLog: AsyncSequence, Sendable {
         private func firstOffset() -> UInt64 {
             switch request.start {
             case .fromOffset(let offset): return offset
-            case .tailLines(let count): return Self.tailStart(directory, lines: Int(count), request.sinceUnixMs)
+            case .tailLines(let count):
+                return Self.tailStart(directory, lines: Int(clamping: count), request.sinceUnixMs)
             case nil: return request.sinceUnixMs > 0 ? Self.firstSegment(directory, since: request.sinceUnixMs) : 0
             }
         }

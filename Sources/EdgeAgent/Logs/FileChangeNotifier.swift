@@ -87,7 +87,7 @@ final class FileChangeNotifier: Sendable {
                     changed.insert(bytes.loadUnaligned(fromByteOffset: position, as: Int32.self))
                     let mask = bytes.loadUnaligned(fromByteOffset: position + 4, as: UInt32.self)
                     if mask & UInt32(IN_Q_OVERFLOW) != 0 { hasOverflowed = true }
-                    position += 16 + Int(bytes.loadUnaligned(fromByteOffset: position + 12, as: UInt32.self))
+                    position += 16 + Int(clamping: bytes.loadUnaligned(fromByteOffset: position + 12, as: UInt32.self))
                 }
             }
         }

@@ -1,4 +1,5 @@
 import Glibc
+import WireFormat
 
 /// Reads a bot's log forward, record by record, across segments. Calls block for as long as the disk takes.
 struct LogReader: ~Copyable {
@@ -44,7 +45,7 @@ struct LogReader: ~Copyable {
         var wanted = maximumBytes
         var hasRetried = false
         while true {
-            let count = fill(from: batch.nextOffset - segmentStart, wanted)
+            let count = fill(from: batch.nextOffset.clampedSubtracting(segmentStart), wanted)
             let taken = takeRecords(count, into: &batch)
             if taken > 0 { return batch }
             if count < wanted {
@@ -69,7 +70,7 @@ struct LogReader: ~Copyable {
             // A record longer than the block: read more of it.
             wanted *= 2
             if wanted > Self.maximumRecordBytes * 2 {
-                batch.nextOffset += UInt64(count)
+                batch.nextOffset += UInt64(clamping: count)
                 batch.damagedLines += 1
                 wanted = maximumBytes
             }
@@ -83,12 +84,14 @@ struct LogReader: ~Copyable {
     private mutating func seek(_ batch: inout Batch) -> Bool {
         if descriptor >= 0, batch.nextOffset >= segmentStart {
             var status = stat()
-            if fstat(descriptor, &status) == 0, batch.nextOffset < segmentStart + UInt64(status.st_size) { return true }
+            if fstat(descriptor, &status) == 0, batch.nextOffset < segmentStart + UInt64(clamping: status.st_size) {
+                return true
+            }
         }
         let segments = LogSegments.list(directory)
         guard let first = segments.first else { return false }
         if batch.nextOffset < first.start {
-            batch.missingBytes = first.start - batch.nextOffset
+            batch.missingBytes = first.start.clampedSubtracting(batch.nextOffset)
             batch.nextOffset = first.start
         }
         guard let segment = segments.last(where: { $0.start <= batch.nextOffset }) else { return false }
@@ -107,8 +110,8 @@ struct LogReader: ~Copyable {
     private mutating func fill(from position: UInt64, _ wanted: Int) -> Int {
         // No more than there is: a reader of a quiet log costs next to nothing.
         var status = stat()
-        guard fstat(descriptor, &status) == 0, UInt64(status.st_size) > position else { return 0 }
-        let available = min(wanted, Int(UInt64(status.st_size) - position))
+        guard fstat(descriptor, &status) == 0, UInt64(clamping: status.st_size) > position else { return 0 }
+        let available = min(wanted, Int(clamping: UInt64(clamping: status.st_size) - position))
         if block.count < available { block = [UInt8](repeating: 0, count: available) }
         var filled = 0
         while filled < available {
@@ -117,7 +120,7 @@ struct LogReader: ~Copyable {
                     descriptor,
                     $0.baseAddress.map { $0 + filled },
                     available - filled,
-                    off_t(position) + off_t(filled)
+                    off_t(clamping: position) + off_t(clamping: filled)
                 )
             }
             if count < 0, errno == EINTR { continue }
@@ -140,7 +143,7 @@ struct LogReader: ~Copyable {
                 case .some: break
                 case nil: batch.damagedLines += 1
                 }
-                batch.nextOffset += UInt64(length) + 1
+                batch.nextOffset += UInt64(clamping: length) + 1
                 taken += length + 1
             }
             return taken
@@ -150,7 +153,7 @@ struct LogReader: ~Copyable {
     private mutating func advance(to next: LogSegments.Segment, _ batch: inout Batch) -> Bool {
         guard openSegment(next) else { return false }
         // A closed segment ends where the next one starts; what is not there any more is skipped and counted.
-        if next.start > batch.nextOffset { batch.missingBytes += next.start - batch.nextOffset }
+        batch.missingBytes += next.start.clampedSubtracting(batch.nextOffset)
         batch.nextOffset = next.start
         return true
     }

@@ -70,7 +70,7 @@ struct LogRecord: Sendable, Equatable {
             let timeBytes = LogTimestamp.byteCount
             let space = UInt8(ascii: " ")
             guard line.count > timeBytes + 4, line[timeBytes] == space, let base = line.baseAddress,
-                let found = memchr(base + timeBytes + 1, Int32(space), line.count - timeBytes - 1),
+                let found = memchr(base + timeBytes + 1, Int32(clamping: space), line.count - timeBytes - 1),
                 let time = LogTimestamp.unixMilliseconds(UnsafeRawBufferPointer(rebasing: line[..<timeBytes]))
             else { return nil }
             let nameEnd = UnsafeRawPointer(found) - base
@@ -155,21 +155,21 @@ enum LogTimestamp {
             var divisor = 1
             for _ in 1..<count { divisor *= 10 }
             while divisor > 0 {
-                result.append(UInt8(ascii: "0") + UInt8(value / divisor % 10))
+                result.append(UInt8(ascii: "0") + UInt8(value / divisor % 10))  // fits: one digit
                 divisor /= 10
             }
         }
-        digits(Int(parts.tm_year) + 1900, 4)
+        digits(Int(clamping: parts.tm_year) + 1900, 4)
         result.append(UInt8(ascii: "-"))
-        digits(Int(parts.tm_mon) + 1, 2)
+        digits(Int(clamping: parts.tm_mon) + 1, 2)
         result.append(UInt8(ascii: "-"))
-        digits(Int(parts.tm_mday), 2)
+        digits(Int(clamping: parts.tm_mday), 2)
         result.append(UInt8(ascii: "T"))
-        digits(Int(parts.tm_hour), 2)
+        digits(Int(clamping: parts.tm_hour), 2)
         result.append(UInt8(ascii: ":"))
-        digits(Int(parts.tm_min), 2)
+        digits(Int(clamping: parts.tm_min), 2)
         result.append(UInt8(ascii: ":"))
-        digits(Int(parts.tm_sec), 2)
+        digits(Int(clamping: parts.tm_sec), 2)
         result.append(UInt8(ascii: "."))
         digits(time.tv_nsec, 9)
         result.append(UInt8(ascii: "Z"))
@@ -204,6 +204,6 @@ enum LogTimestamp {
         let days = era * 146_097 + dayOfEra - 719_468
         let seconds = days * 86_400 + hour * 3_600 + minute * 60 + second
         guard seconds >= 0 else { return nil }
-        return UInt64(seconds) * 1_000 + UInt64(fraction)
+        return UInt64(clamping: seconds) * 1_000 + UInt64(clamping: fraction)
     }
 }

@@ -130,24 +130,24 @@ struct LogSegmentWriter: ~Copyable {
         var end = length
         var block = [UInt8](repeating: 0, count: 64 << 10)
         while end > 0 {
-            let from = max(0, end - off_t(block.count))
-            let count = pread(descriptor, &block, Int(end - from), from)
+            let from = max(0, end - off_t(clamping: block.count))
+            let count = pread(descriptor, &block, Int(clamping: end - from), from)
             guard count > 0 else { break }
             if let newline = block[..<count].lastIndex(of: UInt8(ascii: "\n")) {
-                end = from + off_t(newline) + 1
+                end = from + off_t(clamping: newline) + 1
                 break
             }
             end = from
         }
         if end < length { ftruncate(descriptor, end) }
         lseek(descriptor, end, SEEK_SET)
-        segmentBytes = UInt64(end)
+        segmentBytes = UInt64(clamping: end)
         segmentBegan = time(nil)
     }
 
     /// Writes as many whole records as the disk takes.
     private mutating func write(_ records: UnsafeRawBufferPointer) -> (bytes: Int, records: Int) {
-        if descriptor < 0 || segmentBytes >= UInt64(limits.segmentBytes) {
+        if descriptor < 0 || segmentBytes >= UInt64(clamping: limits.segmentBytes) {
             guard beginSegment() else { return (0, 0) }
         }
         var written = 0
@@ -164,10 +164,10 @@ struct LogSegmentWriter: ~Copyable {
             let fitted = records[..<written]
             whole = fitted.lastIndex(of: UInt8(ascii: "\n")).map { $0 + 1 } ?? 0
             kept = fitted.reduce(0) { $0 + ($1 == UInt8(ascii: "\n") ? 1 : 0) }
-            ftruncate(descriptor, off_t(segmentBytes) + off_t(whole))
-            lseek(descriptor, off_t(segmentBytes) + off_t(whole), SEEK_SET)
+            ftruncate(descriptor, off_t(clamping: segmentBytes) + off_t(clamping: whole))
+            lseek(descriptor, off_t(clamping: segmentBytes) + off_t(clamping: whole), SEEK_SET)
         }
-        segmentBytes += UInt64(whole)
+        segmentBytes += UInt64(clamping: whole)
         return (whole, kept)
     }
 

@@ -1,4 +1,5 @@
 import Glibc
+import WireFormat
 
 /// The segment files of one bot's log.
 enum LogSegments {
@@ -25,7 +26,7 @@ enum LogSegments {
                 $0.withMemoryRebound(to: CChar.self, capacity: 256) { String(cString: $0) }
             }
             guard name.hasSuffix(suffix), name.utf8.count == 20 + suffix.utf8.count,
-                let start = UInt64(name.dropLast(suffix.count))
+                let start = UInt64(decimal: name.dropLast(suffix.count))
             else { continue }
             segments.append(Segment(start: start, path: directory + "/" + name))
         }
@@ -37,6 +38,6 @@ enum LogSegments {
         guard let last = list(directory).last else { return 0 }
         var status = stat()
         guard stat(last.path, &status) == 0 else { return last.start }
-        return last.start + UInt64(status.st_size)
+        return last.start + UInt64(clamping: status.st_size)
     }
 }

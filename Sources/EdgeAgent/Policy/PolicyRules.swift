@@ -40,7 +40,7 @@ struct PolicyRules: Sendable, Equatable {
     ///   be a rule that does not hold.
     init(json: [UInt8]) throws(PolicyRefusal) {
         do {
-            self = try JSONDecoder().decode(Document.self, from: Data(json)).rules
+            self = try OutsideJSON.decode(Document.self, from: json).rules
         } catch let refusal as PolicyRefusal {
             throw refusal
         } catch let error as DecodingError {

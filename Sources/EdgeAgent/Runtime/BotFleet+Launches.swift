@@ -22,7 +22,7 @@ extension BotFleet {
         guard bots[botID] != nil || bots.count < Self.maximumBots else {
             throw RuntimeError(.launchFailed, "this node already holds \(Self.maximumBots) bots")
         }
-        let lease = specification.leaseMs > 0 ? UInt64(specification.leaseMs) : nil
+        let lease = specification.leaseMs > 0 ? UInt64(clamping: specification.leaseMs) : nil
         try requireContact(lease, botID)
         let configuration = try admit(specification, overrides)
         if let bot = bots[botID], bot.record.backend ?? .native != profile.backend {
@@ -223,7 +223,8 @@ extension BotFleet {
                 var record = bot.record
                 let before = record
                 let packets = record.ingest(batch.records, missingBytes: batch.missingBytes, at: batch.nextOffset)
-                if !packets.isEmpty || record != before || batch.nextOffset - saved >= Self.unsavedBytes {
+                let unsavedBytes = batch.nextOffset.clampedSubtracting(saved)
+                if !packets.isEmpty || record != before || unsavedBytes >= Self.unsavedBytes {
                     try await journal.append(
                         packets,
                         bot: bot.botID,

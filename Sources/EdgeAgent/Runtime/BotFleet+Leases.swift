@@ -48,7 +48,7 @@ extension BotFleet {
                 continue
             }
             for bot in onTrial { await keepLease(bot) }
-            let pause = max(Self.shortestRenewal, .milliseconds(Int64(clamping: shortest / Self.renewalsPerLease)))
+            let pause = max(Self.shortestRenewal, .milliseconds(clamping: shortest / Self.renewalsPerLease))
             // Cancelled: the loop ends by its condition.
             try? await clock.sleep(for: pause)
         }

@@ -65,9 +65,9 @@ extension BotFleet {
 
 extension ResourceLimits {
     init(_ caps: PolicyCaps) {
-        func positive(_ value: Int?) -> UInt64? { value.flatMap { $0 > 0 ? UInt64($0) : nil } }
+        func positive(_ value: Int?) -> UInt64? { value.flatMap { $0 > 0 ? UInt64(clamping: $0) : nil } }
         memoryBytes = positive(caps.memoryBytes)
-        cpuMilli = positive(caps.cpuPercent).map { $0 * 10 }
+        cpuMilli = positive(caps.cpuPercent).map { $0.clampedMultiplied(by: 10) }
         pids = positive(caps.processes)
         openFiles = positive(caps.openFiles)
     }

@@ -109,14 +109,14 @@ extension BotFleet {
         )
         status.sinceUnixMs = bot.sinceUnixMilliseconds
         status.launchID = bot.record.launch?.launchID ?? ""
-        status.pid = bot.handle == nil ? 0 : Int64(bot.record.launch?.bot?.pid ?? 0)
+        status.pid = bot.handle == nil ? 0 : Int64(clamping: bot.record.launch?.bot?.pid ?? 0)
         status.placementEpoch = bot.record.placementEpoch
         status.restartCount = bot.record.restartCount
         status.runtimeProfile = bot.record.profile
         status.reasonCode = bot.reasonCode?.rawValue ?? ""
         status.restartPolicy = (try? effectiveProfile(bot))?.restart.rawValue ?? ""
         status.nextStartUnixMs = bot.phase == .backoff ? bot.nextStartUnixMilliseconds : 0
-        status.chatPort = UInt32(bot.record.chatPort)
+        status.chatPort = UInt32(clamping: bot.record.chatPort)
         // While it runs this would be another one with every line.
         if bot.handle == nil {
             status.logEnd = bot.logPosition ?? (try? logDirectory(bot.botID)).map(LogSegments.endOffset) ?? 0

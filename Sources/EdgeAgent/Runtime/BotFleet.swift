@@ -252,7 +252,7 @@ actor BotFleet {
                 let isSaved = await self.attempt { try await self.save(bot) }
                 var sequence = self.stopSequence(bot)
                 if graceMilliseconds > 0 {
-                    sequence = sequence.spread(over: .milliseconds(Int64(graceMilliseconds)))
+                    sequence = sequence.spread(over: .milliseconds(clamping: graceMilliseconds))
                 }
                 // Also where it cannot be noted, as on a full disk: what runs on is worse than what starts again.
                 try await self.endLaunch(bot, sequence)

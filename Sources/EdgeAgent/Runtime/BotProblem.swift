@@ -1,7 +1,8 @@
 /// Something a launch does against the bot contract, or suffers. It runs on; its status tells the problem.
 struct BotProblem: Sendable, Equatable, Codable {
     enum Code: String, Sendable, Codable {
-        /// A line with the packet prefix that does not go on with one JSON object in UTF-8; it stays in the log.
+        /// A line with the packet prefix that does not go on with one JSON object in UTF-8 (it stays in the log), or with
+        /// one whose `seq` or `ts` is out of bounds (it is taken, without that number).
         case badPacket = "bad_packet"
         /// A packet longer than a line may be; its beginning stays in the log.
         case packetTooLong = "packet_too_long"

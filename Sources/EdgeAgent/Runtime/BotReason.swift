@@ -14,6 +14,7 @@ enum BotReason: String, Sendable, Codable {
     // backoff, and failed where somebody asked for the start
     case engineUnavailable = "engine_unavailable"
     case pullFailed = "pull_failed"
+    case spawnFailed = "spawn_failed"
     // failed
     case crashLoop = "crash_loop"
     case setUpWrong = "set_up_wrong"

@@ -109,7 +109,7 @@ struct BotRecord: Codable, Sendable, Equatable {
     }
 
     init?(_ bytes: [UInt8]) {
-        guard let record = try? JSONDecoder().decode(Self.self, from: Data(bytes)) else { return nil }
+        guard let record = try? OutsideJSON.decode(Self.self, from: bytes) else { return nil }
         self = record
     }
 
@@ -166,6 +166,11 @@ extension BotRecord {
             let what = isText ? "is no JSON object" : "is not UTF-8"
             return note(.badPacket, at: record, "a packet \(what): \(BotProblem.sample(record.text))")
         }
+        if !fields.outOfBounds.isEmpty {
+            let names = fields.outOfBounds.map { "`\($0)`" }.joined(separator: " and ")
+            let bounds = "0 to \(OutsideBounds.count.upperBound)"
+            note(.badPacket, at: record, "a packet's \(names) is not from \(bounds): \(BotProblem.sample(record.text))")
+        }
         noteRate(record)
         let last = launch?.lastSequence ?? 0
         if fields.type == "ready" {
@@ -175,16 +180,17 @@ extension BotRecord {
             launch?.fatal = fields.error ?? "the bot gave no reason"
         }
         // A number that goes back means that the bot restarted itself in place.
-        if fields.sequence > last, fields.sequence - last > 1 {
+        let missing = fields.sequence.clampedSubtracting(last).clampedSubtracting(1)
+        if missing > 0 {
             let told = WirePacketGap.with {
                 $0.reason = "bot_sequence"
                 $0.fromBotSequence = last + 1
-                $0.toBotSequence = fields.sequence - 1
-                $0.missingPackets = fields.sequence - 1 - last
+                $0.toBotSequence = last + missing
+                $0.missingPackets = missing
             }
             packets.append(
                 gap(
-                    #""from_seq":\#(last + 1),"to_seq":\#(fields.sequence - 1)"#,
+                    #""from_seq":\#(last + 1),"to_seq":\#(last + missing)"#,
                     told,
                     at: record.atUnixMilliseconds,
                     offset: record.offset
@@ -211,7 +217,7 @@ extension BotRecord {
     private mutating func note(_ code: BotProblem.Code, at record: LogRecord, _ detail: @autoclosure () -> String) {
         var problems = launch?.problems ?? []
         if let index = problems.firstIndex(where: { $0.code == code }) {
-            problems[index].count += 1
+            problems[index].count = problems[index].count.clampedAdding(1)
         } else {
             problems.append(
                 BotProblem(code: code, detail: detail(), sinceUnixMilliseconds: record.atUnixMilliseconds)

@@ -152,7 +152,7 @@ extension LaunchRemains {
             profile: plan.profile,
             placementEpoch: plan.placementEpoch,
             launchID: plan.launchID,
-            chatPort: UInt16(plan.environment["BOT_CHAT_PORT", default: ""]) ?? 0
+            chatPort: UInt16(decimal: plan.environment["BOT_CHAT_PORT", default: ""]) ?? 0
         )
     }
 }

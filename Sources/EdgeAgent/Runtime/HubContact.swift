@@ -35,7 +35,7 @@ final class HubContact: Sendable {
 
     func heard(ago: Duration) {
         let now = now()
-        heard(asOf: now - min(now, UInt64(max(0, ago / .milliseconds(1)))))
+        heard(asOf: now - min(now, UInt64(saturating: max(0, ago / .milliseconds(1)))))
     }
 
     /// The end of a lease of this length that is counted from the last contact; nil where there was none.
@@ -72,14 +72,5 @@ final class HubContact: Sendable {
             _ = await group.next()
             group.cancelAll()
         }
-    }
-}
-
-/// The time since the machine was booted, sleep included. The same for every process of the machine.
-enum BootTime {
-    static func milliseconds() -> UInt64 {
-        var time = timespec()
-        clock_gettime(CLOCK_BOOTTIME, &time)
-        return UInt64(time.tv_sec) * 1_000 + UInt64(time.tv_nsec) / 1_000_000
     }
 }

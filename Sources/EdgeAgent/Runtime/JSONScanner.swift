@@ -178,7 +178,7 @@ struct JSONScanner {
             case 0x61...0x66: digit = byte - 0x57
             default: return nil
             }
-            value = value << 4 | UInt32(digit)
+            value = value << 4 | UInt32(clamping: digit)
         }
         return value
     }

@@ -1,3 +1,5 @@
+import WireFormat
+
 /// What follows when a launch ended and the bot is meant to run. Pure.
 ///
 /// ```
@@ -43,7 +45,12 @@ enum LaunchVerdict: Sendable, Equatable {
             let delay = backoff.firstDelay
             return .restart(after: delay, .supervisorLost, "\(description); starting again in \(delay)")
         }
-        let lifetime = Duration.milliseconds(Int64(clamping: exit?.lifetimeMilliseconds ?? 0))
+        if let exit, exit.wasRequested, livenessProblem == nil {
+            // With its machine, or by hand past the agent. However often that happens, it is no fault of the bot.
+            let delay = backoff.firstDelay
+            return .restart(after: delay, .exited, "\(description) when it was stopped; starting again in \(delay)")
+        }
+        let lifetime = Duration.milliseconds(clamping: exit?.lifetimeMilliseconds ?? 0)
         switch backoff.decide(quickEnds: &record.quickFailures, lifetime: lifetime) {
         case .giveUp:
             return .failed(

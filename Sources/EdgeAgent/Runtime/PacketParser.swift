@@ -1,3 +1,5 @@
+import WireFormat
+
 /// The fields of a monitor packet that the agent itself looks at. Everything else stays in the packet's own bytes.
 struct PacketFields: Sendable, Equatable {
     var type = ""
@@ -12,6 +14,8 @@ struct PacketFields: Sendable, Equatable {
     var engineVersion: String?
     /// Of `fatal`: why.
     var error: String?
+    /// Of `seq` and `ts`, those that are numbers outside 0 … 2^53. They count as absent.
+    var outOfBounds: [String] = []
 
     /// Reads a packet line without its prefix.
     ///
@@ -37,8 +41,8 @@ struct PacketFields: Sendable, Equatable {
         let text: String? = if case .text(let text) = value { text } else { nil }
         switch name {
         case "type": type = text ?? ""
-        case "seq": sequence = Self.number(value)
-        case "ts": timeUnixMilliseconds = Self.number(value)
+        case "seq": sequence = number(value, name)
+        case "ts": timeUnixMilliseconds = number(value, name)
         case "conversation_id": conversationID = text ?? ""
         case "message_id": messageID = text ?? ""
         case "turn_id": turnID = text ?? ""
@@ -49,11 +53,18 @@ struct PacketFields: Sendable, Equatable {
         }
     }
 
-    private static func number(_ value: JSONScanner.Value) -> UInt64 {
+    private mutating func number(_ value: JSONScanner.Value, _ name: String) -> UInt64 {
+        // Of a name that comes twice the last counts, also in this.
+        outOfBounds.removeAll { $0 == name }
         guard case .number(let text) = value else { return 0 }
-        if let exact = UInt64(text) { return exact }
-        guard let real = Double(text), real >= 0, real < 1e18 else { return 0 }
-        return UInt64(real)
+        if let exact = UInt64(decimal: text) { return exact }
+        let bound = OutsideBounds.count.upperBound
+        guard let real = Double(text), real >= 0, real <= Double(bound), text.contains(where: { "-.eE".contains($0) })
+        else {
+            outOfBounds.append(name)
+            return 0
+        }
+        return UInt64(saturating: real)
     }
 
     /// Whether the bytes are one JSON object.

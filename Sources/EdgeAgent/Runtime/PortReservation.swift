@@ -1,4 +1,5 @@
 import Glibc
+import WireFormat
 
 /// Chooses ports on the loopback interface for bots to listen on.
 ///
@@ -14,7 +15,7 @@ struct PortReservation: Sendable {
     init(ephemeral: [UInt8] = (try? Files.read("/proc/sys/net/ipv4/ip_local_port_range")) ?? []) {
         // Unreadable: as the kernel has it by default.
         let first = ephemeral.split(whereSeparator: { $0 == 0x09 || $0 == 0x20 }).first
-        let low = first.flatMap { UInt16(String(decoding: $0, as: UTF8.self)) } ?? 32_768
+        let low = first.flatMap { UInt16(decimal: String(decoding: $0, as: UTF8.self)) } ?? 32_768
         range = low >= Self.lowest + Self.width ? (low - Self.width)...(low - 1) : nil
     }
 

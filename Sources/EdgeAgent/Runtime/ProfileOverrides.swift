@@ -82,9 +82,9 @@ struct ProfileOverrides: Sendable, Equatable, Codable {
 extension ResourceLimits {
     init(_ wire: WireResourceLimits) {
         memoryBytes = wire.memoryBytes > 0 ? wire.memoryBytes : nil
-        cpuMilli = wire.cpuMilli > 0 ? UInt64(wire.cpuMilli) : nil
-        pids = wire.pids > 0 ? UInt64(wire.pids) : nil
-        openFiles = wire.openFiles > 0 ? UInt64(wire.openFiles) : nil
+        cpuMilli = wire.cpuMilli > 0 ? UInt64(clamping: wire.cpuMilli) : nil
+        pids = wire.pids > 0 ? UInt64(clamping: wire.pids) : nil
+        openFiles = wire.openFiles > 0 ? UInt64(clamping: wire.openFiles) : nil
     }
 
     var wire: WireResourceLimits {

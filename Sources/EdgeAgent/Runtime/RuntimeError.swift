@@ -11,6 +11,8 @@ struct RuntimeError: Error, Sendable, Equatable, CustomStringConvertible {
         case olderEpoch = "placement_epoch_too_old"
         case leaseOver = "lease_over"
         case launchFailed = "launch_failed"
+        /// No process could be made for it just then.
+        case spawnFailed = "spawn_failed"
         case stopFailed = "stop_failed"
         case botNotRunning = "bot_not_running"
         case botNotReady = "bot_not_ready"
@@ -38,7 +40,7 @@ struct RuntimeError: Error, Sendable, Equatable, CustomStringConvertible {
     var description: String { message }
 
     /// It may work later, without anybody changing anything.
-    var isPassing: Bool { [Code.engineUnavailable, .pullFailed].contains { $0.rawValue == code } }
+    var isPassing: Bool { [Code.engineUnavailable, .pullFailed, .spawnFailed].contains { $0.rawValue == code } }
 
     /// For the status of a bot that could not be started.
     var botReason: BotReason { BotReason(rawValue: code) ?? .launchFailed }

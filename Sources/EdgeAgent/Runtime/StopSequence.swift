@@ -1,4 +1,5 @@
 import Glibc
+import WireFormat
 
 /// How a bot is asked to end: signals, each with the time it is given. After the last step comes SIGKILL to everything
 /// the bot started, always.
@@ -35,7 +36,7 @@ struct StopSequence: Sendable, Equatable, Codable {
 
     /// From the first signal to SIGKILL.
     var total: Duration {
-        .milliseconds(Int64(clamping: steps.reduce(0) { $0 &+ $1.milliseconds }))
+        .milliseconds(clamping: steps.reduce(UInt64(0)) { $0.clampedAdding($1.milliseconds) })
     }
 
     /// The same signals with SIGKILL after `total`: the steps take their time from it in order, and the last one all
@@ -95,16 +96,15 @@ extension StopSequence {
     private static func milliseconds(_ text: Substring) -> UInt64? {
         // An hour; nobody waits longer for a process to end.
         let limit: UInt64 = 3_600_000
-        if text.hasSuffix("ms") { return UInt64(text.dropLast(2)).flatMap { $0 <= limit ? $0 : nil } }
-        guard text.hasSuffix("s"), let seconds = UInt64(text.dropLast()), seconds <= limit / 1_000 else { return nil }
+        if text.hasSuffix("ms") { return UInt64(decimal: text.dropLast(2)).flatMap { $0 <= limit ? $0 : nil } }
+        guard text.hasSuffix("s"), let seconds = UInt64(decimal: text.dropLast()), seconds <= limit / 1_000 else {
+            return nil
+        }
         return seconds * 1_000
     }
 }
 
 extension Duration {
     /// Whole milliseconds, not below 0.
-    var milliseconds: UInt64 {
-        let (seconds, attoseconds) = components
-        return seconds < 0 ? 0 : UInt64(seconds) * 1_000 + UInt64(max(0, attoseconds)) / 1_000_000_000_000_000
-    }
+    var milliseconds: UInt64 { UInt64(clamping: wholeMilliseconds) }
 }

@@ -1,5 +1,6 @@
 import CLinux
 import Glibc
+import WireFormat
 
 /// One process, told apart from a later one with the same number by the time it was started.
 struct ProcessIdentity: Sendable, Hashable, Codable {
@@ -68,17 +69,18 @@ enum SystemProcesses {
         guard let end = text.lastIndex(of: UInt8(ascii: ")")) else { return nil }
         let fields = text[(end + 1)...].split(separator: UInt8(ascii: " "))
         guard fields.count > 21 else { return nil }
+        // fits: text; 0 where it is no number of 64 bits.
         func number(_ index: Int) -> Int64 { Int64(String(decoding: fields[index], as: UTF8.self)) ?? 0 }
         return Entry(
             pid: pid,
             isZombie: fields[0].first == UInt8(ascii: "Z") || fields[0].first == UInt8(ascii: "X"),
-            parent: pid_t(number(1)),
-            session: pid_t(number(3)),
-            cpuTicks: UInt64(max(0, number(11) + number(12))),
-            endedChildrenTicks: UInt64(max(0, number(13) + number(14))),
+            parent: pid_t(clamping: number(1)),
+            session: pid_t(clamping: number(3)),
+            cpuTicks: UInt64(clamping: max(0, number(11).clampedAdding(number(12)))),
+            endedChildrenTicks: UInt64(clamping: max(0, number(13).clampedAdding(number(14)))),
             threads: UInt32(clamping: number(17)),
-            startTime: UInt64(max(0, number(19))),
-            residentPages: UInt64(max(0, number(21)))
+            startTime: UInt64(clamping: max(0, number(19))),
+            residentPages: UInt64(clamping: max(0, number(21)))
         )
     }
 
@@ -91,7 +93,7 @@ enum SystemProcesses {
             let name = withUnsafePointer(to: &item.pointee.d_name) {
                 $0.withMemoryRebound(to: CChar.self, capacity: 256) { String(cString: $0) }
             }
-            guard let pid = pid_t(name), let entry = entry(pid) else { continue }
+            guard let pid = pid_t(decimal: name), let entry = entry(pid) else { continue }
             entries.append(entry)
         }
         return entries

@@ -111,7 +111,7 @@ enum StatusClient {
             guard count > 0 else { break }
             content += chunk[..<count]
         }
-        guard let report = try? JSONDecoder().decode(StatusReport.self, from: Data(content)) else {
+        guard let report = try? OutsideJSON.decode(StatusReport.self, from: content) else {
             throw AgentError(
                 .unavailable,
                 "the running agent did not answer within \(StatusSocket.patienceSeconds) s, or not with a status this version "

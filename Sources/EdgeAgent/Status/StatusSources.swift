@@ -173,7 +173,7 @@ enum DiskStatus {
             guard let directory = try? BotDirectory(root: stateDirectory + "/bots", botID: bot).logs else { continue }
             for segment in LogSegments.list(directory) {
                 var status = stat()
-                if stat(segment.path, &status) == 0 { logs &+= UInt64(max(0, status.st_size)) }
+                if stat(segment.path, &status) == 0 { logs &+= UInt64(clamping: max(0, status.st_size)) }
             }
         }
         return StatusReport.Disk(availableBytes: space.availableBytes, totalBytes: space.totalBytes, logBytes: logs)

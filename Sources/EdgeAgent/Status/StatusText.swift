@@ -1,3 +1,5 @@
+import WireFormat
+
 /// The status for people: lines of `name  text`, about ten, the bots' one each. In colour on a terminal; the same words
 /// without it.
 struct StatusText {
@@ -55,7 +57,7 @@ struct StatusText {
             return paint("up", "32") + since + trip + (link.sessionEpoch.map { ", session \($0)" } ?? "")
         case .connecting: return paint("down", "33") + since + ", connecting"
         case .waiting:
-            let next = link.nextTrySeconds.map { ", next try in \(Int($0.rounded(.up))) s" } ?? ""
+            let next = link.nextTrySeconds.map { ", next try in \(Int(saturating: $0.rounded(.up))) s" } ?? ""
             return paint("down", "1;31") + since + ", \(link.failedTries) tries failed" + next
         case .credentialProblem: return paint("refused", "1;31") + since + ", bots run on"
         case .noAgent: return paint("down", "1;31") + ", nobody dials"
@@ -133,9 +135,9 @@ struct StatusText {
     private func time(_ milliseconds: UInt64) -> String { LocalTime.text(milliseconds) }
 
     private func decimal(_ value: Double) -> String {
-        guard value.isFinite, abs(value) < 1e12 else { return "?" }
-        let tenths = Int((value * 10).rounded())
-        return tenths % 10 == 0 ? "\(tenths / 10)" : "\(tenths / 10).\(abs(tenths % 10))"
+        guard value.isFinite, value.magnitude < 1e12 else { return "?" }
+        let tenths = Int(saturating: (value * 10).rounded())
+        return tenths % 10 == 0 ? "\(tenths / 10)" : "\(tenths / 10).\((tenths % 10).magnitude)"
     }
 
     private func bytes(_ count: UInt64) -> String {

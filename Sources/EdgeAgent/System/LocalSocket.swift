@@ -28,7 +28,7 @@ struct LocalSocket: Sendable {
         unlink(path)
         // The directory is the agent's alone (0700); the mode holds where somebody has opened it.
         guard withAddress({ bind(descriptor, $0, $1) }) == 0, chmod(path, 0o600) == 0,
-            Glibc.listen(descriptor, Int32(waiting)) == 0
+            Glibc.listen(descriptor, Int32(clamping: waiting)) == 0
         else { return Self.abandon(descriptor) }
         return descriptor
     }
@@ -44,7 +44,7 @@ struct LocalSocket: Sendable {
     }
 
     private func make() -> Int32? {
-        let descriptor = socket(AF_UNIX, Int32(type.rawValue | SOCK_CLOEXEC.rawValue), 0)
+        let descriptor = socket(AF_UNIX, Int32(clamping: type.rawValue | SOCK_CLOEXEC.rawValue), 0)
         guard descriptor >= 0 else { return nil }
         limit(descriptor)
         return descriptor

@@ -19,7 +19,7 @@ enum ProgramMemory {
                 UInt(String(decoding: $0, as: UTF8.self), radix: 16)
             }
             guard ends.count == 2, ends[0] < ends[1] else { continue }
-            madvise(UnsafeMutableRawPointer(bitPattern: ends[0]), Int(ends[1] - ends[0]), MADV_DONTNEED)
+            madvise(UnsafeMutableRawPointer(bitPattern: ends[0]), Int(clamping: ends[1] - ends[0]), MADV_DONTNEED)
         }
     }
 }

@@ -8,7 +8,7 @@ enum RandomText {
         let digits = Array("0123456789abcdef".utf8)
         var text: [UInt8] = []
         for _ in 0..<count {
-            let byte = Int(generator.next() as UInt8)
+            let byte = Int(clamping: generator.next() as UInt8)
             text.append(digits[byte >> 4])
             text.append(digits[byte & 15])
         }

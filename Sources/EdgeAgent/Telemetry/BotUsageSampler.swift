@@ -50,9 +50,7 @@ struct BotUsageSampler {
         // Taken after the table: whatever a bot did since is seen next time.
         let now = ContinuousClock.now
         sampleCount += 1
-        var time = timespec()
-        clock_gettime(CLOCK_REALTIME, &time)
-        let wallClock = UInt64(max(0, time.tv_sec)) * 1000 + UInt64(time.tv_nsec) / 1_000_000
+        let wallClock = SystemClock.milliseconds(CLOCK_REALTIME)
 
         let trees = ProcessTreeUsage.trees(of: roots, in: table.processes)
         var next: [String: Known] = [:]
@@ -88,7 +86,7 @@ struct BotUsageSampler {
         usage.botID = tree.root.botID
         usage.cpuSecondsTotal = seconds
         usage.cpuSource = source
-        usage.rssBytes = residentPages(of: tree).saturatingProduct(units.pageBytes)
+        usage.rssBytes = residentPages(of: tree).clampedMultiplied(by: units.pageBytes)
         usage.processCount = UInt32(clamping: tree.processes.count)
         usage.childCount = UInt32(clamping: tree.processes.count - 1)
         usage.threadCount = tree.threadCount
@@ -158,7 +156,7 @@ struct BotUsageSampler {
         var status = stat()
         // Since Linux 6.2 the folder's size is the number of files in it; before it is 0.
         guard stat(path, &status) == 0 else { return 0 }
-        return status.st_size > 0 ? Int(status.st_size) : DirectoryNames.count(path)
+        return status.st_size > 0 ? Int(clamping: status.st_size) : DirectoryNames.count(path)
     }
 
     /// Reads the shares of those bots whose turn it is, until the time for it is used up; one bot at least.

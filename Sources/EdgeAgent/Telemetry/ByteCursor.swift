@@ -44,7 +44,7 @@ struct ByteCursor {
         for byte in digits {
             guard byte >= UInt8(ascii: "0"), byte <= UInt8(ascii: "9") else { return nil }
             let (tenfold, overflow) = value.multipliedReportingOverflow(by: 10)
-            let (next, carry) = tenfold.addingReportingOverflow(UInt64(byte &- UInt8(ascii: "0")))
+            let (next, carry) = tenfold.addingReportingOverflow(UInt64(clamping: byte &- UInt8(ascii: "0")))
             guard !overflow, !carry else { return nil }
             value = next
         }

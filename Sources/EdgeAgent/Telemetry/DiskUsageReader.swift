@@ -75,10 +75,10 @@ final class DiskUsageReader: Sendable {
         guard stat(mountPoint, &status) == 0, status.st_mode & S_IFMT == S_IFDIR else { return nil }
         var values = statvfs()
         guard statvfs(mountPoint, &values) == 0 else { return nil }
-        let unit = UInt64(values.f_frsize)
+        let unit = UInt64(clamping: values.f_frsize)
         return Space(
-            totalBytes: UInt64(values.f_blocks).saturatingProduct(unit),
-            availableBytes: UInt64(values.f_bavail).saturatingProduct(unit)
+            totalBytes: UInt64(clamping: values.f_blocks).clampedMultiplied(by: unit),
+            availableBytes: UInt64(clamping: values.f_bavail).clampedMultiplied(by: unit)
         )
     }
 }

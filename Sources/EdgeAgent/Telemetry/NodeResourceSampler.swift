@@ -54,7 +54,7 @@ struct NodeResourceSampler {
             resources.networkTransmittedBytesTotal = network.transmittedBytes
         }
         if let statm = parse("self/statm", ProcStatm.init) {
-            resources.agentRssBytes = statm.residentPages.saturatingProduct(units.pageBytes)
+            resources.agentRssBytes = statm.residentPages.clampedMultiplied(by: units.pageBytes)
         }
         if let mounts = parse("self/mounts", ProcMounts.init) {
             resources.disks = disks.usage(of: mounts.disks)
@@ -72,7 +72,7 @@ struct NodeResourceSampler {
     private mutating func apply(_ stat: ProcStat, to resources: inout WireNodeResources) {
         let ticks = stat.ticks
         resources.cpuCount = UInt32(clamping: stat.cpuCount)
-        resources.bootTimeUnixMs = (stat.bootTimeSeconds ?? 0).saturatingProduct(1000)
+        resources.bootTimeUnixMs = (stat.bootTimeSeconds ?? 0).clampedMultiplied(by: 1000)
         resources.cpuTimes = WireCpuTimes.with {
             $0.user = Double(ticks.user) / units.ticksPerSecond
             $0.nice = Double(ticks.nice) / units.ticksPerSecond
@@ -125,13 +125,5 @@ struct NodeResourceSampler {
             problems.append(error)
             return nil
         }
-    }
-}
-
-extension UInt64 {
-    /// The product, or the largest number where it does not fit.
-    func saturatingProduct(_ factor: UInt64) -> UInt64 {
-        let (product, overflow) = multipliedReportingOverflow(by: factor)
-        return overflow ? .max : product
     }
 }

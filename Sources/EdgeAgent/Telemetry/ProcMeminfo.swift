@@ -1,3 +1,5 @@
+import WireFormat
+
 /// `/proc/meminfo`: `Name:  12345 kB`, one a line.
 struct ProcMeminfo: Equatable, Sendable {
     var totalBytes: UInt64
@@ -30,9 +32,9 @@ struct ProcMeminfo: Equatable, Sendable {
         guard let available = available ?? free.map({ $0 &+ (buffers ?? 0) &+ (cached ?? 0) }) else {
             throw .malformed("meminfo", "there is no usable \"MemAvailable\" line")
         }
-        totalBytes = total.saturatingProduct(1024)
-        availableBytes = min(available.saturatingProduct(1024), totalBytes)
-        swapTotalBytes = (swapTotal ?? 0).saturatingProduct(1024)
-        swapFreeBytes = min((swapFree ?? 0).saturatingProduct(1024), swapTotalBytes)
+        totalBytes = total.clampedMultiplied(by: 1024)
+        availableBytes = min(available.clampedMultiplied(by: 1024), totalBytes)
+        swapTotalBytes = (swapTotal ?? 0).clampedMultiplied(by: 1024)
+        swapFreeBytes = min((swapFree ?? 0).clampedMultiplied(by: 1024), swapTotalBytes)
     }
 }

@@ -79,7 +79,7 @@ struct ProcMounts: Equatable, Sendable {
         while let byte = rest.popFirst() {
             let digits = rest.prefix(3)
             if byte == backslash, digits.count == 3, digits.allSatisfy({ $0 & 0xF8 == UInt8(ascii: "0") }),
-                let value = UInt8(exactly: digits.reduce(0) { $0 * 8 + Int($1 & 7) })
+                let value = UInt8(exactly: digits.reduce(0) { $0 * 8 + Int(clamping: $1 & 7) })
             {
                 bytes.append(value)
                 rest = rest.dropFirst(3)

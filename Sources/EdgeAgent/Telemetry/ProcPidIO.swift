@@ -1,3 +1,5 @@
+import WireFormat
+
 /// `/proc/<pid>/io`: what a process, and the children it has waited for, read from and wrote to storage.
 struct ProcPidIO: Equatable, Sendable {
     var readBytes: UInt64 = 0
@@ -23,7 +25,7 @@ enum ProcSmapsRollup {
         while let line = lines.line() {
             var fields = ByteCursor(line)
             if fields.field()?.elementsEqual("Pss:".utf8) == true {
-                return fields.unsigned().map { $0.saturatingProduct(1024) }
+                return fields.unsigned().map { $0.clampedMultiplied(by: 1024) }
             }
         }
         return nil

@@ -20,6 +20,9 @@ struct SystemUnits: Sendable, Equatable {
     static var current: SystemUnits {
         // sysconf answers -1 only for names it does not know; the fallbacks are the values of every common machine.
         let (ticks, page) = (sysconf(Int32(_SC_CLK_TCK)), sysconf(Int32(_SC_PAGESIZE)))
-        return SystemUnits(ticksPerSecond: ticks > 0 ? Double(ticks) : 100, pageBytes: page > 0 ? UInt64(page) : 4096)
+        return SystemUnits(
+            ticksPerSecond: ticks > 0 ? Double(ticks) : 100,
+            pageBytes: page > 0 ? UInt64(clamping: page) : 4096
+        )
     }
 }

@@ -20,7 +20,7 @@ struct TelemetryPace: Sendable, Equatable {
     }
 
     mutating func apply(_ settings: WireSessionSettings) {
-        let asked = Duration.milliseconds(settings.telemetryIntervalMs)
+        let asked = Duration.milliseconds(clamping: settings.telemetryIntervalMs)
         wanted = asked == .zero ? nil : min(max(asked, Self.limits.lowerBound), Self.limits.upperBound)
     }
 
@@ -69,7 +69,7 @@ final class TelemetryFeed: Sendable {
     /// A session has begun.
     func begin(_ welcome: WireWelcome) {
         pace.withLock {
-            $0.begin(heartbeatInterval: .milliseconds(welcome.heartbeatIntervalMs), welcome.settings)
+            $0.begin(heartbeatInterval: .milliseconds(clamping: welcome.heartbeatIntervalMs), welcome.settings)
         }
         changed.wake()
     }

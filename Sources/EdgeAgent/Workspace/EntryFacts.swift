@@ -15,18 +15,18 @@ struct EntryFacts: Sendable, Equatable {
     let isSparse: Bool
 
     init(_ status: stat) {
-        device = UInt64(status.st_dev)
-        inode = UInt64(status.st_ino)
+        device = UInt64(clamping: status.st_dev)
+        inode = UInt64(clamping: status.st_ino)
         mode = status.st_mode
-        size = UInt64(max(0, status.st_size))
-        links = UInt64(status.st_nlink)
+        size = UInt64(clamping: max(0, status.st_size))
+        links = UInt64(clamping: status.st_nlink)
         modifiedNanoseconds = Self.nanoseconds(status.st_mtim)
         changedNanoseconds = Self.nanoseconds(status.st_ctim)
-        isSparse = Int64(status.st_blocks) * 512 < Int64(status.st_size)
+        isSparse = Int64(clamping: status.st_blocks).clampedMultiplied(by: 512) < Int64(clamping: status.st_size)
     }
 
     private static func nanoseconds(_ time: timespec) -> Int64 {
-        Int64(time.tv_sec) &* 1_000_000_000 &+ Int64(time.tv_nsec)
+        Int64(clamping: time.tv_sec).clampedMultiplied(by: 1_000_000_000).clampedAdding(Int64(clamping: time.tv_nsec))
     }
 
     /// Of an open descriptor.
@@ -52,7 +52,7 @@ struct EntryFacts: Sendable, Equatable {
     var isFile: Bool { mode & S_IFMT == S_IFREG }
     var isDirectory: Bool { mode & S_IFMT == S_IFDIR }
     var isSymlink: Bool { mode & S_IFMT == S_IFLNK }
-    var permissions: UInt32 { UInt32(mode) & 0o777 }
+    var permissions: UInt32 { UInt32(clamping: mode) & 0o777 }
 
     var type: WireEntryType {
         switch mode & S_IFMT {

@@ -28,7 +28,7 @@ final class FileReader: Sendable {
                 descriptor,
                 buffer.baseAddress.map { $0 + filled },
                 buffer.count - filled,
-                off_t(clamping: offset + UInt64(filled))
+                off_t(clamping: offset + UInt64(clamping: filled))
             )
             if count == 0 { break }
             if count < 0 {

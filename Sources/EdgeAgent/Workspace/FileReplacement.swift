@@ -42,7 +42,7 @@ final class FileReplacement: @unchecked Sendable {
             fchown(descriptor, owner.user, owner.group)
         }
         // Not at creation, where the process's mask would count.
-        fchmod(descriptor, mode_t(mode))
+        fchmod(descriptor, mode_t(clamping: mode))
     }
 
     /// Beside the workspace, where the bot does not see it; where another file system is mounted inside the workspace,
@@ -133,7 +133,7 @@ enum SystemFiles {
     ) throws(WorkspaceFailure) {
         var done = 0
         while done < bytes.count {
-            let place = off_t(clamping: offset + UInt64(done))
+            let place = off_t(clamping: offset + UInt64(clamping: done))
             let count = pwrite(descriptor, bytes.baseAddress.map { $0 + done }, bytes.count - done, place)
             if count < 0 {
                 if errno == EINTR { continue }

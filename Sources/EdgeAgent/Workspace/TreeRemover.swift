@@ -99,7 +99,7 @@ struct TreeRemover: Sendable {
         allowAll(name, of: directory)
         guard renameat(directory, name, top.descriptor, target) == 0 else {
             let failure = WorkspaceFailure(path)
-            fchmodat(directory, name, mode_t(before.permissions), AT_SYMLINK_NOFOLLOW)
+            fchmodat(directory, name, mode_t(clamping: before.permissions), AT_SYMLINK_NOFOLLOW)
             throw failure
         }
     }

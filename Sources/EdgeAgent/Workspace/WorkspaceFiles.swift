@@ -84,7 +84,7 @@ struct WorkspaceFiles: Sendable {
         let names = try directory.names(.root, limit: limits.maxDirectoryEntries)
             .filter { after.isEmpty || after.lexicographicallyPrecedes($0) }
             .sorted { $0.lexicographicallyPrecedes($1) }
-        let limit = request.limit == 0 ? 500 : min(Int(request.limit), limits.maxListedEntries)
+        let limit = request.limit == 0 ? 500 : min(Int(clamping: request.limit), limits.maxListedEntries)
         var listing = WireWorkspaceListing()
         for name in names.prefix(limit) {
             // Gone meanwhile: not there.
@@ -192,7 +192,7 @@ struct WorkspaceFiles: Sendable {
         var status = statvfs()
         // Where the file system does not tell, writing will.
         guard fstatvfs(directory.descriptor, &status) == 0 else { return }
-        let available = UInt64(status.f_bavail) * UInt64(status.f_frsize)
+        let available = UInt64(clamping: status.f_bavail).clampedMultiplied(by: UInt64(clamping: status.f_frsize))
         guard available < limits.reserveBytes || available - limits.reserveBytes < bytes else { return }
         throw WorkspaceFailure(
             .diskFull,

@@ -15,10 +15,10 @@ enum WorkspaceMeter {
         while let batch = try scanner.next(Self.batch, cache: &cache) {
             for (entry, facts) in zip(batch.entries, batch.facts) where entry.isFile {
                 size.files += 1
-                size.bytes += entry.size
+                size.bytes = size.bytes.clampedAdding(entry.size)
                 size.modifiedUnixMs = max(
                     size.modifiedUnixMs,
-                    UInt64(max(0, facts.modifiedNanoseconds)) / 1_000_000
+                    UInt64(clamping: max(0, facts.modifiedNanoseconds)) / 1_000_000
                 )
             }
         }

@@ -158,12 +158,12 @@ struct WorkspaceService: WorkspaceHandler {
         var offset = min(request.offset, entry.size)
         var end = entry.size
         if request.lastBytes > 0 {
-            offset = entry.size - min(entry.size, request.lastBytes)
+            offset = entry.size.clampedSubtracting(request.lastBytes)
         } else if request.length > 0 {
-            end = min(entry.size, offset + min(request.length, entry.size - offset))
+            end = min(entry.size, offset.clampedAdding(request.length))
         }
         while offset < end {
-            let bytes = try reader.read(Int(min(end - offset, UInt64(Self.chunkBytes))), at: offset)
+            let bytes = try reader.read(Int(clamping: min(end - offset, UInt64(clamping: Self.chunkBytes))), at: offset)
             guard !bytes.isEmpty else {
                 throw WorkspaceFailure(.changed, "\(path) was shortened while it was read; read it again")
             }

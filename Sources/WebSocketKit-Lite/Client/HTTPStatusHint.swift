@@ -50,7 +50,7 @@ extension WebSocketError {
                 status: head.status,
                 bodyPrefix: prefix,
                 // A day is longer than anybody means; it also keeps arithmetic with the value safe.
-                retryAfter: retryAfter.map { .seconds(min($0, 86_400)) }
+                retryAfter: retryAfter.map { .seconds(min($0, 86_400)) }  // fits: a day
             )
         )
     }

@@ -132,7 +132,7 @@ struct FrameParser: Sendable {
         guard isMasked == expectsMask else {
             throw .protocolError(expectsMask ? "frame from client is not masked" : "frame from server is masked")
         }
-        let shortLength = Int(bytes[1] & 0x7F)
+        let shortLength = Int(clamping: bytes[1] & 0x7F)
         guard !opcode.isControl || shortLength <= Self.maxControlPayloadBytes else {
             throw .protocolError("control frame longer than 125 bytes")
         }
@@ -142,7 +142,7 @@ struct FrameParser: Sendable {
         var payloadBytes = shortLength
         if shortLength == 126 {
             guard bytes.count >= 4 else { return nil }
-            payloadBytes = Int(UInt16(bigEndian: bytes.loadUnaligned(fromByteOffset: 2, as: UInt16.self)))
+            payloadBytes = Int(clamping: UInt16(bigEndian: bytes.loadUnaligned(fromByteOffset: 2, as: UInt16.self)))
             guard payloadBytes >= 126 else { throw .protocolError("payload length not in its shortest form") }
             used = 4
         } else if shortLength == 127 {

@@ -41,15 +41,15 @@ enum FrameSerializer {
         var used: Int
         switch length {
         case ..<126:
-            target.storeBytes(of: maskBit | UInt8(length), toByteOffset: 1, as: UInt8.self)
+            target.storeBytes(of: maskBit | UInt8(clamping: length), toByteOffset: 1, as: UInt8.self)
             used = 2
         case ...Int(UInt16.max):
             target.storeBytes(of: maskBit | 126, toByteOffset: 1, as: UInt8.self)
-            target.storeBytes(of: UInt16(length).bigEndian, toByteOffset: 2, as: UInt16.self)
+            target.storeBytes(of: UInt16(clamping: length).bigEndian, toByteOffset: 2, as: UInt16.self)
             used = 4
         default:
             target.storeBytes(of: maskBit | 127, toByteOffset: 1, as: UInt8.self)
-            target.storeBytes(of: UInt64(length).bigEndian, toByteOffset: 2, as: UInt64.self)
+            target.storeBytes(of: UInt64(clamping: length).bigEndian, toByteOffset: 2, as: UInt64.self)
             used = 10
         }
         if let key = header.maskingKey {

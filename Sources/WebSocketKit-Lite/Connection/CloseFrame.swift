@@ -20,7 +20,7 @@ struct CloseFrame: Equatable, Sendable {
             return
         }
         guard payload.count >= 2 else { throw .protocolError("close frame with a one-byte payload") }
-        let code = CloseCode(rawValue: UInt16(payload[0]) << 8 | UInt16(payload[1]))
+        let code = CloseCode(rawValue: UInt16(clamping: payload[0]) << 8 | UInt16(clamping: payload[1]))
         guard code.isAllowedOnWire else { throw .protocolError("close frame with the illegal code \(code)") }
         var validator = UTF8Validator()
         let isValid = payload.withUnsafeBytes { validator.validate(UnsafeRawBufferPointer(rebasing: $0[2...])) }
@@ -33,6 +33,6 @@ struct CloseFrame: Equatable, Sendable {
     /// The bytes to send; empty for 1005, which means "no code".
     var payload: [UInt8] {
         guard code != .noStatusReceived else { return [] }
-        return [UInt8(code.rawValue >> 8), UInt8(code.rawValue & 0xFF)] + Array(reason.utf8)
+        return [UInt8(clamping: code.rawValue >> 8), UInt8(clamping: code.rawValue & 0xFF)] + Array(reason.utf8)
     }
 }

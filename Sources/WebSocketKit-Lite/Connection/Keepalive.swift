@@ -56,6 +56,6 @@ struct Keepalive: Sendable {
     }
 
     private static func payload(_ count: UInt64) -> [UInt8] {
-        (0..<8).map { UInt8(truncatingIfNeeded: count >> UInt64(56 - 8 * $0)) }
+        (0..<8).map { UInt8(truncatingIfNeeded: count >> UInt64(clamping: 56 - 8 * $0)) }
     }
 }

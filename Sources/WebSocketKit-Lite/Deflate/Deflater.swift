@@ -68,13 +68,13 @@ final class Deflater: @unchecked Sendable {
             zlib.pointee.next_in = UnsafeMutablePointer(
                 mutating: message.baseAddress?.assumingMemoryBound(to: UInt8.self)
             )
-            zlib.pointee.avail_in = UInt32(message.count)
+            zlib.pointee.avail_in = UInt32(clamping: message.count)
             zlib.pointee.next_out = buffer.baseAddress
-            zlib.pointee.avail_out = UInt32(message.count)
+            zlib.pointee.avail_out = UInt32(clamping: message.count)
             let result = deflate(zlib, Z_SYNC_FLUSH)
             // Room left means that all was written; no room left means that nothing was won.
             isSmaller = result == Z_OK && zlib.pointee.avail_out > 0 && zlib.pointee.avail_in == 0
-            count = message.count - Int(zlib.pointee.avail_out)
+            count = message.count - Int(clamping: zlib.pointee.avail_out)
         }
         zlib.pointee.next_in = nil
         zlib.pointee.next_out = nil

@@ -77,7 +77,7 @@ final class Inflater: @unchecked Sendable {
             throw .corrupt("zlib is out of memory")
         }
         if !window.isEmpty {
-            inflateSetDictionary(new.pointer, window, UInt32(window.count))
+            inflateSetDictionary(new.pointer, window, UInt32(clamping: window.count))
             window = []
         }
         stream = new
@@ -93,7 +93,7 @@ final class Inflater: @unchecked Sendable {
         let zlib = stream.pointer
         // zlib does not write to its input; its type only lacks the word for that.
         zlib.pointee.next_in = UnsafeMutablePointer(mutating: input.baseAddress?.assumingMemoryBound(to: UInt8.self))
-        zlib.pointee.avail_in = UInt32(input.count)
+        zlib.pointee.avail_in = UInt32(clamping: input.count)
         defer {
             zlib.pointee.next_in = nil
             zlib.pointee.next_out = nil
@@ -106,9 +106,9 @@ final class Inflater: @unchecked Sendable {
             output.append(addingCapacity: step) { span in
                 span.withUnsafeMutableBufferPointer { buffer, initializedCount in
                     zlib.pointee.next_out = buffer.baseAddress
-                    zlib.pointee.avail_out = UInt32(step)
+                    zlib.pointee.avail_out = UInt32(clamping: step)
                     result = CZlib.inflate(zlib, Z_SYNC_FLUSH)
-                    initializedCount += step - Int(zlib.pointee.avail_out)
+                    initializedCount += step - Int(clamping: zlib.pointee.avail_out)
                 }
             }
             guard output.count <= maxBytes else { throw .tooLong }
@@ -118,7 +118,7 @@ final class Inflater: @unchecked Sendable {
                 // Another stream may follow in the same message, and refer to this one (RFC 7692 §7.2.3.5).
                 let window = Self.window(of: stream)
                 stream.reset()
-                if !window.isEmpty { inflateSetDictionary(zlib, window, UInt32(window.count)) }
+                if !window.isEmpty { inflateSetDictionary(zlib, window, UInt32(clamping: window.count)) }
             case Z_OK:
                 isAtStreamEnd = false
             case Z_BUF_ERROR:
@@ -135,9 +135,9 @@ final class Inflater: @unchecked Sendable {
     private static func window(of stream: ZlibStream) -> [UInt8] {
         var length: UInt32 = 0
         inflateGetDictionary(stream.pointer, nil, &length)
-        return [UInt8](unsafeUninitializedCapacity: Int(length)) { buffer, count in
+        return [UInt8](unsafeUninitializedCapacity: Int(clamping: length)) { buffer, count in
             inflateGetDictionary(stream.pointer, buffer.baseAddress, &length)
-            count = Int(length)
+            count = Int(clamping: length)
         }
     }
 

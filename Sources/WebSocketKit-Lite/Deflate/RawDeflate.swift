@@ -23,11 +23,11 @@ public enum RawDeflate {
             zlib.pointee.next_in = UnsafeMutablePointer(
                 mutating: bytes.baseAddress?.assumingMemoryBound(to: UInt8.self)
             )
-            zlib.pointee.avail_in = UInt32(bytes.count)
+            zlib.pointee.avail_in = UInt32(clamping: bytes.count)
             zlib.pointee.next_out = buffer.baseAddress
-            zlib.pointee.avail_out = UInt32(bytes.count)
+            zlib.pointee.avail_out = UInt32(clamping: bytes.count)
             isSmaller = deflate(zlib, Z_FINISH) == Z_STREAM_END
-            count = bytes.count - Int(zlib.pointee.avail_out)
+            count = bytes.count - Int(clamping: zlib.pointee.avail_out)
         }
         zlib.pointee.next_in = nil
         zlib.pointee.next_out = nil
@@ -46,12 +46,12 @@ public enum RawDeflate {
             zlib.pointee.next_in = UnsafeMutablePointer(
                 mutating: bytes.baseAddress?.assumingMemoryBound(to: UInt8.self)
             )
-            zlib.pointee.avail_in = UInt32(bytes.count)
+            zlib.pointee.avail_in = UInt32(clamping: bytes.count)
             zlib.pointee.next_out = buffer.baseAddress
-            zlib.pointee.avail_out = UInt32(expected)
+            zlib.pointee.avail_out = UInt32(clamping: expected)
             let result = CZlib.inflate(zlib, Z_FINISH)
             isWhole = result == Z_STREAM_END && zlib.pointee.avail_out == 0 && zlib.pointee.avail_in == 0
-            count = expected - Int(zlib.pointee.avail_out)
+            count = expected - Int(clamping: zlib.pointee.avail_out)
         }
         zlib.pointee.next_in = nil
         zlib.pointee.next_out = nil

@@ -30,9 +30,9 @@ final class ZlibStream: @unchecked Sendable {
         let result =
             switch kind {
             case .deflate(let windowBits, let level, let strategy):
-                CZlib_deflate_init_raw(pointer, Int32(level), Int32(windowBits), strategy)
+                CZlib_deflate_init_raw(pointer, Int32(clamping: level), Int32(clamping: windowBits), strategy)
             case .inflate(let windowBits):
-                CZlib_inflate_init_raw(pointer, Int32(windowBits))
+                CZlib_inflate_init_raw(pointer, Int32(clamping: windowBits))
             }
         guard result == Z_OK else {
             pointer.deallocate()

@@ -37,6 +37,6 @@ enum ASCII {
 
     /// A non-negative decimal number of nothing but digits.
     static func decimal(_ text: some StringProtocol) -> Int? {
-        text.utf8.allSatisfy(isDigit) ? Int(text) : nil
+        text.utf8.allSatisfy(isDigit) ? Int(text) : nil  // fits: text, which is nil where it does not
     }
 }

@@ -76,6 +76,6 @@ extension [UInt8] {
         guard prefix(whole).elementsEqual(other.prefix(whole)) else { return false }
         let rest = bits % 8
         guard rest > 0 else { return true }
-        return (self[whole] ^ other[whole]) >> UInt8(8 - rest) == 0
+        return (self[whole] ^ other[whole]) >> UInt8(clamping: 8 - rest) == 0
     }
 }

@@ -62,7 +62,7 @@ struct SOCKS5Dialogue: ProxyDialogue {
         switch message[3] {
         case 1: return 4 + 4 + 2 - message.count
         case 4: return 4 + 16 + 2 - message.count
-        case 3: return 4 + 1 + Int(message[4]) + 2 - message.count
+        case 3: return 4 + 1 + Int(clamping: message[4]) + 2 - message.count
         case let type: throw .malformed("its answer has an address of the unknown type \(type)")
         }
     }

@@ -43,19 +43,19 @@ public struct CertificateSummary: Sendable {
 
 /// Text that C writes into a buffer and counts.
 private func text(maxBytes: Int32, _ write: (UnsafeMutablePointer<CChar>, Int32) -> Int32) -> String {
-    var buffer = [CChar](repeating: 0, count: Int(maxBytes))
+    var buffer = [CChar](repeating: 0, count: Int(clamping: maxBytes))
     let count = write(&buffer, maxBytes)
-    return String(decoding: buffer.prefix(Int(count)).map(UInt8.init(bitPattern:)), as: UTF8.self)
+    return String(decoding: buffer.prefix(Int(clamping: count)).map(UInt8.init(bitPattern:)), as: UTF8.self)
 }
 
 /// Dates of certificates in words.
 enum CertificateDate {
     /// The machine's wall clock, in seconds since 1970: what certificates are judged by.
-    static var now: Int64 { Int64(time(nil)) }
+    static var now: Int64 { Int64(clamping: time(nil)) }
 
     /// A point in time like `2026-11-24 05:33 UTC`.
     static func text(_ unixSeconds: Int64) -> String {
-        var seconds = time_t(unixSeconds)
+        var seconds = time_t(clamping: unixSeconds)
         var parts = tm()
         guard gmtime_r(&seconds, &parts) != nil else { return "an unknown date" }
         func digits(_ value: Int32, _ count: Int) -> String {

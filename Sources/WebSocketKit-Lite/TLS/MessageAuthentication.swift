@@ -6,7 +6,7 @@ public enum MessageAuthentication {
     public static func hmacSHA256(_ message: [UInt8], key: [UInt8]) -> [UInt8]? {
         var digest = [UInt8](repeating: 0, count: 32)
         var count: UInt32 = 0
-        let result = HMAC(EVP_sha256(), key, Int32(key.count), message, message.count, &digest, &count)
+        let result = HMAC(EVP_sha256(), key, Int32(clamping: key.count), message, message.count, &digest, &count)
         return result != nil && count == 32 ? digest : nil
     }
 }

@@ -91,7 +91,8 @@ public final class TLSContext: @unchecked Sendable {
 
     private static func trust(pem: String, in context: OpaquePointer) throws(WebSocketError) {
         let bytes = Array(pem.utf8)
-        guard let memory = BIO_new_mem_buf(bytes, Int32(bytes.count)), let store = SSL_CTX_get_cert_store(context)
+        guard let memory = BIO_new_mem_buf(bytes, Int32(clamping: bytes.count)),
+            let store = SSL_CTX_get_cert_store(context)
         else {
             throw WebSocketError(.tlsConfiguration, "OpenSSL is out of memory")
         }

@@ -34,6 +34,7 @@ struct CertificateRefusal: Sendable {
             )
         case X509_V_ERR_CERT_HAS_EXPIRED:
             let end = certificate?.notAfter ?? now
+            // fits: years of four digits, of a certificate, and this machine's clock.
             let gap = Duration.seconds(max(0, now - end))
             return failure(
                 .tlsExpired,
@@ -43,7 +44,7 @@ struct CertificateRefusal: Sendable {
             )
         case X509_V_ERR_CERT_NOT_YET_VALID:
             let begin = certificate?.notBefore ?? now
-            let gap = Duration.seconds(max(0, begin - now))
+            let gap = Duration.seconds(max(0, begin - now))  // fits: as above
             return failure(
                 .tlsNotYetValid,
                 "\(whose) is valid from \(CertificateDate.text(begin)) on, and this machine's clock says "
@@ -52,7 +53,8 @@ struct CertificateRefusal: Sendable {
                 gap
             )
         default:
-            let reason = X509_verify_cert_error_string(Int(code)).map { String(cString: $0) } ?? "error \(code)"
+            let reason =
+                X509_verify_cert_error_string(Int(clamping: code)).map { String(cString: $0) } ?? "error \(code)"
             return failure(
                 .tlsCertificateInvalid,
                 "\(whose) was refused: \(reason); have it renewed by the hub's operator"

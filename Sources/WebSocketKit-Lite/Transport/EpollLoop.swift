@@ -238,10 +238,10 @@ public final class EpollLoop: SerialExecutor, @unchecked Sendable {
     @discardableResult
     private func poll(timeoutMilliseconds: Int32) -> Int {
         armTimer()
-        let count = epoll_wait(epoll, events, Int32(Self.maxEventsPerWait), timeoutMilliseconds)
+        let count = epoll_wait(epoll, events, Int32(clamping: Self.maxEventsPerWait), timeoutMilliseconds)
         isSleeping.store(false, ordering: .relaxed)
         // A negative count is EINTR: signals are blocked here, but a debugger may still stop the thread.
-        let ready = Int(max(count, 0))
+        let ready = Int(clamping: max(count, 0))
         for index in 0..<ready {
             handle(&events[index])
         }

@@ -33,11 +33,11 @@ struct SocketAddress: Sendable, CustomStringConvertible {
     /// Copies an address the system made; nil for families other than IP.
     init?(_ address: UnsafePointer<sockaddr>, byteCount: socklen_t) {
         guard address.pointee.sa_family == sa_family_t(AF_INET) || address.pointee.sa_family == sa_family_t(AF_INET6),
-            Int(byteCount) <= MemoryLayout<sockaddr_storage>.size
+            Int(clamping: byteCount) <= MemoryLayout<sockaddr_storage>.size
         else { return nil }
         storage = sockaddr_storage()
         withUnsafeMutableBytes(of: &storage) { target in
-            target.copyMemory(from: UnsafeRawBufferPointer(start: address, count: Int(byteCount)))
+            target.copyMemory(from: UnsafeRawBufferPointer(start: address, count: Int(clamping: byteCount)))
         }
         self.byteCount = byteCount
     }
@@ -66,7 +66,7 @@ struct SocketAddress: Sendable, CustomStringConvertible {
         }
     }
 
-    var family: Int32 { Int32(storage.ss_family) }
+    var family: Int32 { Int32(clamping: storage.ss_family) }
 
     /// Calls `body` with the address as the socket calls want it.
     func withPointer<Result>(_ body: (UnsafePointer<sockaddr>, socklen_t) -> Result) -> Result {

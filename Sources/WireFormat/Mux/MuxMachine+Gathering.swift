@@ -63,7 +63,7 @@ extension MuxMachine {
             guard let index = streams.index(forKey: stream) else { continue }
             let credit = streams.values[index].takeGrant()
             if credit > 0 {
-                MuxFrame.window(stream: stream, creditBytes: UInt32(credit)).encode(into: &bytes)
+                MuxFrame.window(stream: stream, creditBytes: UInt32(clamping: credit)).encode(into: &bytes)
             }
         }
     }

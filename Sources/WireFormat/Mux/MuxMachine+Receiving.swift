@@ -210,7 +210,7 @@ extension MuxMachine {
             throw ProtocolViolation(.badPayload, "WINDOW with \(payload.count) bytes instead of 4")
         }
         guard let index = try liveIndex(of: stream, frame: "WINDOW") else { return }
-        let credit = Int(UInt32(bigEndianBytes: payload))
+        let credit = Int(clamping: UInt32(bigEndianBytes: payload))
         guard credit > 0 else { throw ProtocolViolation(.badPayload, "WINDOW of 0 bytes on stream \(stream)") }
         guard streams.values[index].sendCredit + credit <= Int(Int32.max) else {
             throw ProtocolViolation(.creditOverflow, "credit of stream \(stream) exceeds 2147483647")

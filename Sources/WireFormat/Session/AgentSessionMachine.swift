@@ -186,7 +186,7 @@ public struct AgentSessionMachine: SessionMachine {
         var heartbeat = content
         heartbeat.sequence = lastSequence + 1
         heartbeat.sentAtUnixMs = now.unixMilliseconds
-        heartbeat.linkRttUs = UInt64(max(0, roundTrip?.wholeMicroseconds ?? 0))
+        heartbeat.linkRttUs = UInt64(clamping: max(0, roundTrip?.wholeMicroseconds ?? 0))
         if silenceDeadline == nil {
             silenceDeadline = now.instant + configuration.silenceTimeout
         }
@@ -239,7 +239,10 @@ public struct AgentSessionMachine: SessionMachine {
         state = .established
         if welcome.heartbeatIntervalMs > 0 {
             let limits = configuration.heartbeatIntervalLimits
-            interval = min(max(.milliseconds(welcome.heartbeatIntervalMs), limits.lowerBound), limits.upperBound)
+            interval = min(
+                max(.milliseconds(clamping: welcome.heartbeatIntervalMs), limits.lowerBound),
+                limits.upperBound
+            )
         }
         nextHeartbeatAt = now.instant
         base.deliver(.welcomed(welcome))

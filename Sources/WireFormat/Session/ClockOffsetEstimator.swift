@@ -28,21 +28,11 @@ public struct ClockOffsetEstimator: Sendable, Equatable {
             roundTrip >= .zero, roundTrip < .seconds(3600)
         else { return }
         let halfTripMilliseconds = roundTrip.wholeMicroseconds / 2000
-        let offset = Int64(remoteUnixMilliseconds) + halfTripMilliseconds - Int64(localUnixMilliseconds)
+        let offset =
+            Int64(clamping: remoteUnixMilliseconds) + halfTripMilliseconds - Int64(clamping: localUnixMilliseconds)
         samples.append(Sample(offsetMilliseconds: offset, roundTrip: roundTrip))
         if samples.count > Self.keptSamples {
             samples.removeFirst()
         }
-    }
-}
-
-extension Duration {
-    /// Whole microseconds, rounded toward zero; saturates.
-    var wholeMicroseconds: Int64 {
-        let (seconds, attoseconds) = components
-        let (product, overflow) = seconds.multipliedReportingOverflow(by: 1_000_000)
-        guard !overflow else { return seconds < 0 ? .min : .max }
-        let (sum, sumOverflow) = product.addingReportingOverflow(attoseconds / 1_000_000_000_000)
-        return sumOverflow ? (seconds < 0 ? .min : .max) : sum
     }
 }

@@ -157,7 +157,7 @@ public struct HubSessionMachine: SessionMachine {
         state = .established
         epoch = welcome.sessionEpoch
         if welcome.offlineAfterMs > 0 {
-            silenceTimeout = .milliseconds(welcome.offlineAfterMs)
+            silenceTimeout = .milliseconds(clamping: welcome.offlineAfterMs)
         }
         silenceDeadline = now.instant + silenceTimeout
         base.send(.with { $0.welcome = welcome })
@@ -219,7 +219,7 @@ public struct HubSessionMachine: SessionMachine {
             offset.add(
                 remoteUnixMilliseconds: heartbeat.sentAtUnixMs,
                 localUnixMilliseconds: now.unixMilliseconds,
-                roundTrip: .microseconds(heartbeat.linkRttUs)
+                roundTrip: .microseconds(clamping: heartbeat.linkRttUs)
             )
         }
         base.send(

@@ -73,6 +73,6 @@ public struct ReconnectBackoff: Sendable, Equatable {
     }
 
     private static func uniform(upTo limit: Duration, using random: inout some RandomNumberGenerator) -> Duration {
-        .microseconds(Int64.random(in: 0...max(0, limit.wholeMicroseconds), using: &random))
+        .microseconds(clamping: Int64.random(in: 0...max(0, limit.wholeMicroseconds), using: &random))
     }
 }

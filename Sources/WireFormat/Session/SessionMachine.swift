@@ -157,7 +157,7 @@ struct SessionBase<Event: Sendable & Equatable>: Sendable {
             switch event {
             case .sessionMessage(let bytes):
                 do {
-                    return try WireSessionMessage(serializedBytes: bytes)
+                    return try WireSessionMessage(bounded: bytes)
                 } catch {
                     violate(.malformedMessage, "stream 0 carries no SessionMessage: \(error)")
                 }
@@ -189,7 +189,7 @@ struct SessionBase<Event: Sendable & Equatable>: Sendable {
     private mutating func admit(_ stream: UInt32, _ bytes: [UInt8]) {
         let header: WireStreamHeader
         do {
-            header = try WireStreamHeader(serializedBytes: bytes)
+            header = try WireStreamHeader(bounded: bytes)
         } catch {
             violate(.malformedMessage, "OPEN of stream \(stream) carries no StreamHeader: \(error)")
             return

@@ -81,7 +81,7 @@ public final class SessionStream: Sendable {
 
     private func decode<Message: SwiftProtobuf.Message>(_ bytes: [UInt8]) throws -> Message {
         do {
-            return try Message(serializedBytes: bytes)
+            return try Message(bounded: bytes)
         } catch {
             reset(.malformed, reason: "not a \(Message.protoMessageName)")
             throw WireFormatError(

@@ -21,12 +21,15 @@ public struct TestSettings: Sendable, Equatable {
             sendingOrder = .firstComeFirstServed
         }
         let ends =
-            environment["\(prefix)_TEST_PROTOCOL_VERSIONS"]?.split(separator: "-").compactMap { UInt32($0) } ?? []
+            environment["\(prefix)_TEST_PROTOCOL_VERSIONS"]?.split(separator: "-").compactMap { UInt32(decimal: $0) }
+            ?? []
         if ends.count == 2, ends[0] <= ends[1] {
             versions = ends[0]...ends[1]
         }
-        if let milliseconds = environment["\(prefix)_TEST_LONGEST_WAIT_MS"].flatMap(UInt32.init), milliseconds > 0 {
-            let longest = Duration.milliseconds(milliseconds)
+        if let milliseconds = environment["\(prefix)_TEST_LONGEST_WAIT_MS"].flatMap({ UInt32(decimal: $0) }),
+            milliseconds > 0
+        {
+            let longest = Duration.milliseconds(clamping: milliseconds)
             backoff = ReconnectBackoff(initial: min(backoff.initial, longest), maximum: longest)
         }
     }

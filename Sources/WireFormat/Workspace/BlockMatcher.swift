@@ -58,7 +58,7 @@ public struct BlockMatcher: Sendable {
     }
 
     /// The bytes a window must have at least, unless it is the last, so that scanning moves on.
-    public var minimumWindowBytes: Int { signature.blockBytes * 2 }
+    public var minimumWindowBytes: Int { signature.blockBytes * 2 }  // fits: BlockSignature bounds it
 
     @inline(__always)
     private static func slot(_ weak: UInt32) -> Int {

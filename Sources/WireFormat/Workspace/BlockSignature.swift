@@ -20,7 +20,8 @@ public struct BlockSignature: Sendable, Equatable {
 
     /// Nil where the sizes are out of range.
     public init?(blockBytes: Int, basisBytes: UInt64) {
-        guard Self.blockBytesRange.contains(blockBytes), basisBytes / UInt64(blockBytes) <= UInt64(Self.maxBlocks)
+        guard Self.blockBytesRange.contains(blockBytes),
+            basisBytes / UInt64(clamping: blockBytes) <= UInt64(clamping: Self.maxBlocks)
         else { return nil }
         self.blockBytes = blockBytes
         self.basisBytes = basisBytes
@@ -29,13 +30,15 @@ public struct BlockSignature: Sendable, Equatable {
     /// The block size for a file: about the root of its size, so that sums and what one change moves stay both small.
     public static func blockBytes(forFileOf bytes: UInt64) -> Int {
         var size = 4 << 10
-        while size < 128 << 10, UInt64(size) * UInt64(size) < bytes { size *= 2 }
-        while bytes / UInt64(size) > UInt64(maxBlocks), size < blockBytesRange.upperBound { size *= 2 }
+        while size < 128 << 10, UInt64(clamping: size) * UInt64(clamping: size) < bytes { size *= 2 }
+        while bytes / UInt64(clamping: size) > UInt64(clamping: maxBlocks), size < blockBytesRange.upperBound {
+            size *= 2
+        }
         return size
     }
 
     /// How many blocks it has when it is complete.
-    public var expectedBlocks: Int { Int(basisBytes / UInt64(blockBytes)) }
+    public var expectedBlocks: Int { Int(clamping: basisBytes / UInt64(clamping: blockBytes)) }
 
     /// Whether every block is there.
     public var isComplete: Bool { strong.count == expectedBlocks }
@@ -52,7 +55,7 @@ public struct BlockSignature: Sendable, Equatable {
         bytes.reserveCapacity(blocks.count * Self.sumBytes)
         for index in blocks {
             for shift in stride(from: 24, through: 0, by: -8) {
-                bytes.append(UInt8(truncatingIfNeeded: weak[index] >> UInt32(shift)))
+                bytes.append(UInt8(truncatingIfNeeded: weak[index] >> UInt32(clamping: shift)))
             }
             strong[index].append(to: &bytes)
         }
@@ -66,7 +69,7 @@ public struct BlockSignature: Sendable, Equatable {
         var rest = bytes[...]
         while !rest.isEmpty {
             guard let digest = Digest256(rest.dropFirst(4).prefix(Digest256.byteCount)) else { return false }
-            weak.append(rest.prefix(4).reduce(0) { $0 << 8 | UInt32($1) })
+            weak.append(rest.prefix(4).reduce(0) { $0 << 8 | UInt32(clamping: $1) })
             strong.append(digest)
             rest = rest.dropFirst(Self.sumBytes)
         }

@@ -101,7 +101,7 @@ public struct ManifestEntry: Sendable, Equatable {
         previous.append(to: &bytes)
         func append(_ number: UInt64) {
             for shift in stride(from: 56, through: 0, by: -8) {
-                bytes.append(UInt8(truncatingIfNeeded: number >> UInt64(shift)))
+                bytes.append(UInt8(truncatingIfNeeded: number >> UInt64(clamping: shift)))
             }
         }
         func append(_ text: [UInt8]) {
@@ -124,7 +124,7 @@ public struct ManifestEntry: Sendable, Equatable {
         }
         switch kind {
         case .file, .directory:
-            append(UInt64(mode))
+            append(UInt64(clamping: mode))
             append(UInt64(bitPattern: modifiedNanoseconds))
         // A symbolic link has neither that matters, a hard link those of its file.
         case .symlink, .hardLink: break

@@ -33,8 +33,8 @@ public struct SyncSourceMachine: Sendable {
             var jobs: [Job] = []
             jobs.reserveCapacity(wants.files.count)
             for file in wants.files {
-                try ask(Int(file))
-                jobs.append(.whole(file: Int(file)))
+                try ask(Int(clamping: file))
+                jobs.append(.whole(file: Int(clamping: file)))
             }
             isFinished = wants.isLast
             return jobs
@@ -55,14 +55,15 @@ public struct SyncSourceMachine: Sendable {
     }
 
     private mutating func receive(_ part: WireSyncSignature) throws(SyncViolation) -> [Job] {
-        let file = Int(part.file)
+        let file = Int(clamping: part.file)
         var signature: BlockSignature
         if let assembling {
             guard assembling.file == file else { throw SyncViolation("signatures of two files at once") }
             signature = assembling.signature
         } else {
             try ask(file)
-            guard let new = BlockSignature(blockBytes: Int(part.blockBytes), basisBytes: part.basisBytes) else {
+            guard let new = BlockSignature(blockBytes: Int(clamping: part.blockBytes), basisBytes: part.basisBytes)
+            else {
                 throw SyncViolation("a signature with blocks of \(part.blockBytes) bytes of \(part.basisBytes)")
             }
             signature = new

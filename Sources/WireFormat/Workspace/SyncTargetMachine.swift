@@ -159,7 +159,7 @@ public struct SyncTargetMachine: Sendable {
     }
 
     private mutating func receive(_ part: WireSyncPart, _ events: inout [Event]) throws(SyncViolation) {
-        let file = Int(part.file)
+        let file = Int(clamping: part.file)
         guard let wish = wanted[file] else { throw SyncViolation("a piece of file \(file), which was not asked for") }
         if let current {
             guard current.file == file else { throw SyncViolation("file \(file) before \(current.file) has ended") }

@@ -15,6 +15,7 @@ final class BotWorkbench: Sendable {
     let path: String
     let executor = QueueExecutor(label: "test.files")
     let holderPID = Atomic<pid_t>(0)
+    static let quiet = Logger(label: "test", factory: { _ in SwiftLogNoOpLogHandler() })
 
     init() throws {
         var template = Array("/tmp/edge-agent-test-XXXXXX".utf8CString)
@@ -113,7 +114,7 @@ final class BotWorkbench: Sendable {
             guard waitpid(pid, nil, WNOHANG) == 0 else { throw NotReached(description: "the holder ended") }
             poll(nil, 0, 5)
         }
-        return HolderClient(stateDirectory: path)
+        return HolderClient(stateDirectory: path, logger: Self.quiet)
     }
 
     /// Puts the built `edge-agent` at this path, as a file of its own. By a program, so that no other test's child inherits it
@@ -182,7 +183,7 @@ final class BotWorkbench: Sendable {
             backoff: backoff,
             timing: timing,
             startsAtOnce: 4,
-            logger: Logger(label: "test", factory: { _ in SwiftLogNoOpLogHandler() })
+            logger: Self.quiet
         )
     }
 

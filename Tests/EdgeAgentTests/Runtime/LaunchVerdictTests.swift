@@ -85,9 +85,32 @@ import Testing
         #expect(reason(LaunchVerdict.judge(&crashing, policy: .always, backoff: RestartBackoff())) == .crashLoop)
     }
 
+    @Test("Nor are bots that were stopped with their machine, however often it is started again")
+    func stoppedIsNoCrash() {
+        for code: Int32 in [0, 1] {
+            var stopped = record(code: code) { $0.lastExit?.wasRequested = true }
+            for _ in 0..<20 {
+                let verdict = LaunchVerdict.judge(&stopped, policy: .onFailure, backoff: RestartBackoff())
+                #expect(verdict.delay == RestartBackoff().firstDelay)
+            }
+        }
+        var unwell = record(code: 0) { $0.lastExit?.wasRequested = true }
+        for _ in 0..<4 {
+            _ = LaunchVerdict.judge(&unwell, policy: .always, backoff: RestartBackoff(), livenessProblem: "unwell")
+        }
+        let last = LaunchVerdict.judge(&unwell, policy: .always, backoff: RestartBackoff(), livenessProblem: "unwell")
+        #expect(reason(last) == .crashLoop)
+    }
+
     @Test("The exit of an earlier launch says nothing about this one")
     func otherLaunch() {
         let stale = record(code: 78) { $0.launch = BotRecord.Launch(launchID: "l2") }
         #expect(reason(judge(stale, .always)) == .exited)
+    }
+}
+
+extension LaunchVerdict {
+    fileprivate var delay: Duration? {
+        if case .restart(let delay, _, _) = self { delay } else { nil }
     }
 }

@@ -29,8 +29,8 @@ final class AdmissionGate: Sendable {
         let low: UInt64
 
         init(_ digest: Data) {
-            high = digest.prefix(8).reduce(0) { $0 << 8 | UInt64($1) }
-            low = digest.dropFirst(8).prefix(8).reduce(0) { $0 << 8 | UInt64($1) }
+            high = digest.prefix(8).reduce(0) { $0 << 8 | UInt64(clamping: $1) }
+            low = digest.dropFirst(8).prefix(8).reduce(0) { $0 << 8 | UInt64(clamping: $1) }
         }
     }
 

@@ -47,7 +47,7 @@ struct AdmissionMachine: Sendable {
         // The queue is longer than anybody waits; the rest is spread over its later half.
         queueEnd = now + Self.longestWait
         let half = Self.longestWait / 2
-        return half + .milliseconds(Int64.random(in: 0...half.milliseconds, using: &random))
+        return half + .milliseconds(clamping: Int64.random(in: 0...max(0, half.milliseconds), using: &random))
     }
 
     mutating func drain() {

@@ -61,7 +61,7 @@ struct ClientAddress: Sendable, Equatable {
                 return bytes[12...].map(String.init).joined(separator: ".")
             }
             let words = stride(from: 0, to: 8, by: 2).map {
-                String(Int(bytes[$0]) << 8 | Int(bytes[$0 + 1]), radix: 16)
+                String(Int(clamping: bytes[$0]) << 8 | Int(clamping: bytes[$0 + 1]), radix: 16)
             }
             return words.joined(separator: ":") + "/64"
         default: return nil

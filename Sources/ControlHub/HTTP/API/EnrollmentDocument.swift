@@ -40,11 +40,12 @@ struct EnrollmentDocument: Codable, APIDocument {
             "code": Schema().described("Only in the answer that makes it."),
             "command": Schema().described("What to type on the node. Only in the answer that makes it."),
             "redeemed_node_id": Schema().described("The same as `node_id`."),
-            "failed_attempts": Schema(["maxItems": .integer(Int64(EnrollmentAttempt.maximumOfOneCode))]).described(
-                "Who tried to pair and was refused, newest first: with this code, or with one that is not known here while "
-                    + "this one was waited for (`is_this_code` false), which may be a slip in it. `code` is that of the "
-                    + "error. Host name and version are what the other side said."
-            ),
+            "failed_attempts": Schema(["maxItems": .integer(Int64(clamping: EnrollmentAttempt.maximumOfOneCode))])
+                .described(
+                    "Who tried to pair and was refused, newest first: with this code, or with one that is not known here while "
+                        + "this one was waited for (`is_this_code` false), which may be a slip in it. `code` is that of the "
+                        + "error. Host name and version are what the other side said."
+                ),
         ]
     }
 

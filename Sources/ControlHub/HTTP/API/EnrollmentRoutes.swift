@@ -1,6 +1,7 @@
 import Foundation
 import HTTPTypes
 import Hummingbird
+import WireFormat
 
 /// `/api/enrollments`, and the one call that an agent makes before it has a token.
 struct EnrollmentRoutes {
@@ -48,7 +49,7 @@ struct EnrollmentRoutes {
                 let (enrollment, code) = try await services.enrollments.create(
                     name: body.name.flatMap { $0.isEmpty ? nil : $0 },
                     node: body.nodeId.flatMap { $0.isEmpty ? nil : $0 },
-                    lifetime: body.ttlSeconds.map { .seconds($0) } ?? EnrollmentOperations.defaultLifetime,
+                    lifetime: body.ttlSeconds.map { .seconds(clamping: $0) } ?? EnrollmentOperations.defaultLifetime,
                     by: try context.actor()
                 )
                 var document = EnrollmentDocument(enrollment, at: services.clock.date())

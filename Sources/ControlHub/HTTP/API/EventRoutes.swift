@@ -78,7 +78,7 @@ struct EventRoutes {
     private func history(_ request: Request, _ filter: Filter) throws -> Response {
         let limit = try request.pageLimit()
         let events = services.events.history(
-            before: try request.positionCursor().map { UInt64($0) },
+            before: try request.positionCursor().map { UInt64(clamping: $0) },
             limit: limit + 1,
             where: filter.isWanted
         )

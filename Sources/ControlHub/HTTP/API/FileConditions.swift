@@ -1,4 +1,5 @@
 import HTTPTypes
+import WireFormat
 
 /// Entity tags in headers (RFC 9110 §8.8.3).
 enum EntityTags {
@@ -36,8 +37,12 @@ struct ReadConditions {
         guard ends.count == 2, ends.allSatisfy({ $0.utf8.allSatisfy { (0x30...0x39).contains($0) } }) else {
             return nil
         }
-        switch (UInt64(ends[0]), UInt64(ends[1])) {
-        case (let first?, let last?) where first <= last && last < .max: return .from(first, through: last)
+        // Digits alone: a number beyond all files is as good as the largest.
+        func number(_ digits: Substring) -> UInt64? {
+            digits.isEmpty ? nil : UInt64(decimal: digits) ?? OutsideBounds.count.upperBound
+        }
+        switch (number(ends[0]), number(ends[1])) {
+        case (let first?, let last?) where first <= last: return .from(first, through: last)
         case (let first?, nil) where ends[1].isEmpty: return .from(first, through: nil)
         case (nil, let count?) where ends[0].isEmpty: return .last(count)
         default: return nil

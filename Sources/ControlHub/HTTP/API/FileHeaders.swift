@@ -35,7 +35,7 @@ enum FileHeaders {
 
     /// RFC 9110 §5.6.7.
     static func httpDate(_ unixNanoseconds: Int64) -> String {
-        let date = Date(timeIntervalSince1970: Double(unixNanoseconds / 1_000_000_000))
+        let date = Date(unixMilliseconds: unixNanoseconds / 1_000_000)
         let style = Date.VerbatimFormatStyle(
             format: """
                 \(weekday: .abbreviated), \(day: .twoDigits) \(month: .abbreviated) \(year: .padded(4)) \

@@ -55,7 +55,7 @@ struct LogRoutes {
                     """,
                 parameters: [
                     .query("tail", .integer(0...10_000), "So many lines from the end; 100 unless given."),
-                    .query("offset", .integer(0...Int64.max), "From here on, instead of `tail`."),
+                    .query("offset", .integer(Schema.counts), "From here on, instead of `tail`."),
                     .query("since", .time, "Only lines written at this time or later."),
                     .query(
                         "search",
@@ -148,7 +148,8 @@ struct LogRoutes {
             return try JSONCoding.response(Lines(lines: page.lines.map(Line.init), nextOffset: page.nextOffset))
         }
         var isResuming = false
-        if let name = HTTPField.Name("Last-Event-ID"), let last = request.headers[name].flatMap({ UInt64($0) }) {
+        if let name = HTTPField.Name("Last-Event-ID"), let last = request.headers[name].flatMap({ UInt64(decimal: $0) })
+        {
             query.start = .offset(last)
             isResuming = true
         }
@@ -169,7 +170,7 @@ struct LogRoutes {
 
     private static func query(_ request: Request) throws -> LogOperations.Query {
         let tail = try request.number("tail", in: 0...10_000)
-        let offset = try request.number("offset", in: 0...Int64.max)
+        let offset = try request.number("offset", in: Schema.counts)
         guard tail == nil || offset == nil else {
             throw HubError(.invalidRequest, "`tail` and `offset` exclude each other. Give one of them.")
         }
@@ -179,11 +180,11 @@ struct LogRoutes {
         let isSearch = text != nil && tail == nil
         let start: LogOperations.Query.Start =
             if let offset {
-                .offset(UInt64(offset))
+                .offset(UInt64(clamping: offset))
             } else if isSearch {
                 .offset(0)
             } else {
-                .tail(lines: UInt32(tail ?? 100))
+                .tail(lines: UInt32(clamping: tail ?? 100))
             }
         return LogOperations.Query(start: start, since: since, text: text, source: source)
     }

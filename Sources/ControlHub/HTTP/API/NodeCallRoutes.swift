@@ -173,8 +173,8 @@ struct NodeCallRoutes {
             ),
             TestDocument.Check(
                 name: "clock",
-                status: abs(offset) >= noticeableOffsetMilliseconds ? "warning" : "ok",
-                detail: "The node's clock is \(abs(offset)) ms \(offset < 0 ? "behind" : "ahead of") the hub's."
+                status: offset.magnitude >= noticeableOffsetMilliseconds ? "warning" : "ok",
+                detail: "The node's clock is \(offset.magnitude) ms \(offset < 0 ? "behind" : "ahead of") the hub's."
             ),
             runtime,
             TestDocument.Check(

@@ -50,8 +50,8 @@ struct NodeDocument: Codable, APIDocument {
             restartPolicy = profile.restartPolicy.isEmpty ? nil : profile.restartPolicy
             stopSequence = profile.stopSequence.map { "\($0.signal) \($0.waitMs)ms" }
             let all = [
-                "memory_bytes": profile.limits.memoryBytes, "cpu_milli": UInt64(profile.limits.cpuMilli),
-                "pids": UInt64(profile.limits.pids), "open_files": UInt64(profile.limits.openFiles),
+                "memory_bytes": profile.limits.memoryBytes, "cpu_milli": UInt64(clamping: profile.limits.cpuMilli),
+                "pids": UInt64(clamping: profile.limits.pids), "open_files": UInt64(clamping: profile.limits.openFiles),
             ]
             limits = all.filter { $0.value > 0 }
             user = profile.user.isEmpty ? nil : profile.user

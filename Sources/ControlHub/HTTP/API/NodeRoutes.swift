@@ -1,5 +1,6 @@
 import Foundation
 import Hummingbird
+import WireFormat
 
 /// `/api/nodes`.
 struct NodeRoutes {
@@ -21,10 +22,17 @@ struct NodeRoutes {
     }
 
     private struct PatchBody: APIDocument {
-        struct Thresholds: Codable, Sendable {
+        struct Thresholds: APIDocument {
             let degradedAfterSeconds: Double?
             let offlineAfterSeconds: Double?
             let closedGraceSeconds: Double?
+
+            static var memberDetails: [String: Schema] {
+                [
+                    "degraded_after_seconds": .number(0...604_800), "offline_after_seconds": .number(0...604_800),
+                    "closed_grace_seconds": .number(0...86_400),
+                ]
+            }
         }
 
         let name: String?
@@ -73,7 +81,7 @@ struct NodeRoutes {
     }
 
     private static let labelsSchema = Schema([
-        "maxProperties": .integer(Int64(NodeLabels.maximumCount)),
+        "maxProperties": .integer(Int64(clamping: NodeLabels.maximumCount)),
         "propertyNames": .object(["pattern": .string(NodeLabels.namePattern)]),
         "additionalProperties": Schema.string(lengths: 0...NodeLabels.maximumValueBytes).json,
     ])
@@ -257,7 +265,7 @@ struct NodeRoutes {
         let labels = try body.labels.map { try NodeLabels.checked($0) }
         let created = try await services.nodes.create(
             name: body.name,
-            lifetime: body.ttlSeconds.map { .seconds($0) },
+            lifetime: body.ttlSeconds.map { .seconds(clamping: $0) },
             by: try context.actor()
         )
         if let labels, !labels.isEmpty {
@@ -289,12 +297,9 @@ struct NodeRoutes {
     private func thresholds(_ wanted: PatchBody.Thresholds) throws -> NodeThresholds? {
         let values = [wanted.degradedAfterSeconds, wanted.offlineAfterSeconds, wanted.closedGraceSeconds]
         guard values.contains(where: { $0 != nil }) else { return nil }
-        guard values.allSatisfy({ ($0 ?? 0) >= 0 && ($0 ?? 0) <= 604_800 }) else {
-            throw HubError(.invalidRequest, "`thresholds` are seconds from 0 to 604800.")
-        }
         let hub = services.nodes.registry.thresholds
         func duration(_ seconds: Double?, _ other: Duration) -> Duration {
-            seconds.map { .milliseconds(Int64(($0 * 1000).rounded())) } ?? other
+            seconds.map { .milliseconds(clamping: Int64(saturating: ($0 * 1000).rounded())) } ?? other
         }
         return NodeThresholds(
             degradedAfter: duration(wanted.degradedAfterSeconds, hub.degradedAfter),

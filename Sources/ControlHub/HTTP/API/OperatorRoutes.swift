@@ -1,6 +1,7 @@
 import Foundation
 import HTTPTypes
 import Hummingbird
+import WireFormat
 
 /// `/api/operators` and `/api/tokens`.
 struct OperatorRoutes {
@@ -97,9 +98,10 @@ struct OperatorRoutes {
         static var memberDetails: [String: Schema] { ["name": .name, "ttl_seconds": lifetime] }
     }
 
-    private static let lifetime = Schema.integer(1...Int64(OperatorOperations.longestTokenLifetime)).described(
-        "After which the token is not accepted any more; for ever unless given."
-    )
+    private static let lifetime = Schema.integer(1...Int64(saturating: OperatorOperations.longestTokenLifetime))
+        .described(
+            "After which the token is not accepted any more; for ever unless given."
+        )
 
     var routes: [APIRoute] { operatorRoutes + tokensOfOperatorRoutes + ownTokenRoutes }
 

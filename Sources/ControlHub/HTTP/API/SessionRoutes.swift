@@ -1,6 +1,7 @@
 import Foundation
 import HTTPTypes
 import Hummingbird
+import WireFormat
 
 /// `/api/session`: signing in and out of the page.
 struct SessionRoutes {
@@ -97,7 +98,7 @@ struct SessionRoutes {
         return try JSONCoding.response(
             Document(session.operator, session, expiresAt: session.expiresAt),
             status: .created,
-            headers: [.setCookie: cookie(session.token, maxAge: Int(lifetime))]
+            headers: [.setCookie: cookie(session.token, maxAge: Int(saturating: lifetime))]
         )
     }
 

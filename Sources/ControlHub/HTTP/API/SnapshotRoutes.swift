@@ -59,7 +59,11 @@ struct SnapshotRoutes {
         let kept: Int?
 
         static var memberDetails: [String: Schema] {
-            ["kept": Schema().described("0 to \(SnapshotBounds.mostPerBot); null: as many as the hub's setting says.")]
+            [
+                "kept": Schema.integer(0...Int64(clamping: SnapshotBounds.mostPerBot)).described(
+                    "Null: as many as the hub's setting says."
+                )
+            ]
         }
     }
 

@@ -170,7 +170,7 @@ struct TalkRoutes {
         let isNewestFirst = try request.word("order", of: PacketDocument.Order.self) == .desc
         let cursor = try request.positionCursor()
         var filter = MonitorPacketStore.Filter()
-        filter.after = try request.number("after", in: 0...Int64.max) ?? (isNewestFirst ? 0 : cursor ?? 0)
+        filter.after = try request.number("after", in: Schema.counts) ?? (isNewestFirst ? 0 : cursor ?? 0)
         if let cursor, isNewestFirst { filter.before = cursor }
         if let cursor, !isNewestFirst { filter.after = max(filter.after, cursor) }
         filter.type = try request.text("type")
@@ -233,7 +233,7 @@ struct PacketDocument: Codable, APIDocument {
     }
 
     static let parameters: [APIParameter] = [
-        .query("after", .integer(0...Int64.max), "Only packets with a higher `id`."),
+        .query("after", .integer(Schema.counts), "Only packets with a higher `id`."),
         .query("type", .text, "Only of this type."),
         .query("conversation_id", .text, "Only of this conversation."),
         .query("message_id", .text, "Only those that belong to this message."),

@@ -257,7 +257,7 @@ struct WorkspaceRoutes {
         let entry = try await services.workspaces.write(
             bot,
             path,
-            size: request.headers[.contentLength].flatMap { UInt64($0) },
+            size: request.headers[.contentLength].flatMap { UInt64(decimal: $0) },
             condition,
             body: request.body,
             by: actor
@@ -318,7 +318,7 @@ struct WorkspaceRoutes {
 }
 
 extension WireWorkspaceEntry {
-    fileprivate var modifiedAt: Date { Date(timeIntervalSince1970: Double(modifiedUnixNs) / 1e9) }
+    fileprivate var modifiedAt: Date { Date(unixMilliseconds: modifiedUnixNs / 1_000_000) }
 }
 
 extension Response {

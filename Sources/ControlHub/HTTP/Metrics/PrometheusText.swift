@@ -1,4 +1,5 @@
 import Foundation
+import WireFormat
 
 /// Figures in Prometheus's text format (version 0.0.4).
 ///
@@ -65,6 +66,6 @@ struct PrometheusText {
     }
 
     private static func text(_ value: Double) -> String {
-        value == value.rounded() && abs(value) < 1e15 ? String(Int64(value)) : "\(value)"
+        value == value.rounded() && value.magnitude < 1e15 ? String(Int64(saturating: value)) : "\(value)"
     }
 }

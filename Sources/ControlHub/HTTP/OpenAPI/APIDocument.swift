@@ -28,11 +28,16 @@ struct SchemaLibrary {
     }
 
     /// The schema of a type's own members, also where it has a name.
-    static func members<Value: Decodable>(of type: Value.Type) throws -> Schema {
+    static func members<Value: Decodable>(of type: Value.Type) throws -> Schema { try described(type).schema }
+
+    /// The same, with the named schemas it refers to.
+    static func described<Value: Decodable>(_ type: Value.Type) throws -> (schema: Schema, named: [String: Schema]) {
         var library = SchemaLibrary()
         let schema = try library.schema(of: type)
-        guard let document = type as? any APIDocument.Type, let name = document.schemaName else { return schema }
-        return library.named[name] ?? schema
+        guard let document = type as? any APIDocument.Type, let name = document.schemaName else {
+            return (schema, library.named)
+        }
+        return (library.named[name] ?? schema, library.named)
     }
 }
 
@@ -126,7 +131,7 @@ extension UInt32: KnownShape {}
 extension UInt64: KnownShape {}
 
 extension Date: KnownShape {
-    static func readShape(_: SchemaReader) -> (value: Any, schema: Schema) { (Date(timeIntervalSince1970: 0), .time) }
+    static func readShape(_: SchemaReader) -> (value: Any, schema: Schema) { (Date(unixMilliseconds: 0), .time) }
 }
 
 extension JSONValue: KnownShape {

@@ -20,8 +20,8 @@ struct Schema: Sendable, Equatable {
     static func string(lengths: ClosedRange<Int>? = nil, pattern: String? = nil) -> Schema {
         var schema = Schema(["type": .string("string")])
         if let lengths {
-            schema.members["minLength"] = .integer(Int64(lengths.lowerBound))
-            schema.members["maxLength"] = .integer(Int64(lengths.upperBound))
+            schema.members["minLength"] = .integer(Int64(clamping: lengths.lowerBound))
+            schema.members["maxLength"] = .integer(Int64(clamping: lengths.upperBound))
         }
         if let pattern { schema.members["pattern"] = .string(pattern) }
         return schema
@@ -46,6 +46,17 @@ struct Schema: Sendable, Equatable {
         }
         return schema
     }
+
+    /// With or without a fraction.
+    static func number(_ range: ClosedRange<Int64>) -> Schema {
+        var schema = number
+        schema.members["minimum"] = .integer(range.lowerBound)
+        schema.members["maximum"] = .integer(range.upperBound)
+        return schema
+    }
+
+    /// A place, a size or a count: as far as every reader of JSON keeps whole numbers exactly.
+    static let counts: ClosedRange<Int64> = 0...(1 << 53)
 
     static func array(of items: Schema) -> Schema {
         Schema(["type": .string("array"), "items": items.json])

@@ -1,6 +1,7 @@
 import Foundation
 import HTTPTypes
 import Hummingbird
+import WireFormat
 
 extension Request {
     /// The body as a JSON document; nothing at all counts as `{}`. Throws `invalidRequest` naming the member that is
@@ -33,7 +34,7 @@ extension Request {
         guard let text = query(name) else { return nil }
         // Digits alone: what else `Int64` reads, such as a sign, is no JSON integer.
         guard text.utf8.allSatisfy({ (UInt8(ascii: "0")...UInt8(ascii: "9")).contains($0) }),
-            let value = Int64(text), range.contains(value)
+            let value = Int64(text), range.contains(value)  // fits: text, and the range is looked at
         else {
             throw HubError(
                 .invalidRequest,
@@ -82,7 +83,7 @@ extension Request {
 
     /// Items a page shows: 100 unless asked, at most 500.
     func pageLimit() throws -> Int {
-        Int(try number("limit", in: 1...500) ?? 100)
+        Int(clamping: try number("limit", in: 1...500) ?? 100)
     }
 
     /// A list's `cursor` that is a position.

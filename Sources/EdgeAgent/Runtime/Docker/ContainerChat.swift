@@ -14,7 +14,7 @@ enum ContainerChat {
         guard settings.hasNetwork else { throw .notConnected("the profile gives the bot no network") }
         guard let url else { return "http://127.0.0.1:\(port)/chat" }
         guard !settings.usesHostNetwork else { return url }
-        guard let endpoint = try? Endpoint(url), endpoint.scheme == .http, endpoint.port == Int(port),
+        guard let endpoint = try? Endpoint(url), endpoint.scheme == .http, endpoint.port == Int(clamping: port),
             endpoint.isLoopback || ["0.0.0.0", "::"].contains(endpoint.host)
         else { throw .notLoopback(url) }
         return "http://127.0.0.1:\(port)\(endpoint.target)"

@@ -49,6 +49,6 @@ enum ContainerEnd {
 
     private static func milliseconds(_ text: String?) -> UInt64? {
         guard let text, let time = EngineLogDecoder.time(Array(text.utf8)[...]), time.tv_sec > 0 else { return nil }
-        return UInt64(time.tv_sec) * 1_000 + UInt64(time.tv_nsec) / 1_000_000
+        return UInt64(clamping: time.tv_sec) * 1_000 + UInt64(clamping: time.tv_nsec) / 1_000_000
     }
 }

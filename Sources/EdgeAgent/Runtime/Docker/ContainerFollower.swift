@@ -192,7 +192,7 @@ actor ContainerFollower {
         for step in sequence.steps {
             // One that cannot be delivered is followed by the next, and by SIGKILL.
             try? await engine.kill(record.reference, signal: StopSequence.name(of: step.signal))
-            await wait(.milliseconds(Int64(clamping: step.milliseconds)))
+            await wait(.milliseconds(clamping: step.milliseconds))
             if isOver || Task.isCancelled { return }
         }
         while !isOver, !Task.isCancelled {

@@ -1,4 +1,5 @@
 import Glibc
+import WireFormat
 
 /// Writes what a container prints into the bot's log, each line once, and what the agent has to say about the launch.
 /// Whoever holds one holds the bot's lock. Blocks for as long as the disk takes.
@@ -53,7 +54,9 @@ struct ContainerOutput: ~Copyable {
 
     private static func tail(_ directory: BotDirectory, _ launchID: String, _ offset: UInt64) -> ContainerLogTail {
         // Without the file no line is unfinished.
-        let pending = (try? Files.read(directory.pendingLine)).flatMap { UInt64(String(decoding: $0, as: UTF8.self)) }
+        let pending = (try? Files.read(directory.pendingLine)).flatMap {
+            UInt64(decimal: String(decoding: $0, as: UTF8.self))
+        }
         return ContainerLogTail(
             directory: directory.logs,
             launchID: launchID,

@@ -30,7 +30,7 @@ struct ContainerRecord: Codable, Sendable, Equatable {
     static func read(_ path: String) -> ContainerRecord? {
         // A damaged file is as good as none: the labels tell the rest.
         guard let bytes = try? Files.read(path) else { return nil }
-        return try? JSONDecoder().decode(Self.self, from: Data(bytes))
+        return try? OutsideJSON.decode(Self.self, from: bytes)
     }
 
     func write(_ directory: BotDirectory) throws(RuntimeError) {

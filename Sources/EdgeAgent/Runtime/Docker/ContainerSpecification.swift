@@ -1,3 +1,5 @@
+import WireFormat
+
 /// The body of `POST /containers/create`.
 struct ContainerSpecification: Encodable, Sendable, Equatable {
     struct Empty: Encodable, Sendable, Equatable {}
@@ -199,7 +201,7 @@ extension ContainerSpecification {
         host.memory = limits.memoryBytes
         // Memory and swap together: none beyond the memory itself.
         host.memorySwap = limits.memoryBytes
-        host.nanoCPUs = limits.cpuMilli.map { $0 * 1_000_000 }
+        host.nanoCPUs = limits.cpuMilli.map { $0.clampedMultiplied(by: 1_000_000) }
         host.pidsLimit = limits.pids
         host.ulimits = limits.openFiles.map { [Ulimit(name: "nofile", soft: $0, hard: $0)] }
     }

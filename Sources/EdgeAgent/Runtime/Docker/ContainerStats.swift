@@ -89,8 +89,8 @@ struct ContainerStats: Decodable, Sendable {
         for entry in storage?.bytes ?? [] {
             // Version 1 writes "Read", version 2 "read".
             switch entry.operation.lowercased() {
-            case "read": usage.ioReadBytesTotal &+= entry.value
-            case "write": usage.ioWrittenBytesTotal &+= entry.value
+            case "read": usage.ioReadBytesTotal = usage.ioReadBytesTotal.clampedAdding(entry.value)
+            case "write": usage.ioWrittenBytesTotal = usage.ioWrittenBytesTotal.clampedAdding(entry.value)
             default: break
             }
         }

@@ -2,6 +2,7 @@ import CCurl
 import Dispatch
 import Glibc
 import Synchronization
+import WireFormat
 
 /// HTTP over the engine's Unix socket by libcurl: one thread for all requests, begun with the first.
 final class CurlTransport: EngineTransport {
@@ -166,7 +167,7 @@ final class CurlDriver: @unchecked Sendable {
 
     private func failure(_ code: CURLcode, _ easy: UnsafeMutableRawPointer) -> EngineError {
         if code == CURLE_COULDNT_CONNECT {
-            let number = Int32(CCurl_get_long(library.functions, easy, CURLINFO_OS_ERRNO))
+            let number = Int32(clamping: CCurl_get_long(library.functions, easy, CURLINFO_OS_ERRNO))
             return .unreachable(EngineAdvice.unreachable(socketPath, number))
         }
         if code == CURLE_OPERATION_TIMEDOUT {
@@ -340,7 +341,7 @@ final class CurlTransfer: @unchecked Sendable {
         let line = String(decoding: bytes, as: UTF8.self).filter { $0 != "\r\n" && $0 != "\n" && $0 != "\r" }
         if line.hasPrefix("HTTP/") {
             incoming = Head()
-            incoming.status = line.split(separator: " ").dropFirst().first.flatMap { Int($0) } ?? 0
+            incoming.status = line.split(separator: " ").dropFirst().first.flatMap { Int(decimal: $0) } ?? 0
         } else if let colon = line.firstIndex(of: ":") {
             guard incoming.headers.count < Self.mostHeaders else { return true }
             let value = line[line.index(after: colon)...].drop { $0 == " " }

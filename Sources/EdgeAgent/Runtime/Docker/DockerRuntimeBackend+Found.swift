@@ -1,4 +1,5 @@
 import Glibc
+import WireFormat
 
 /// Launches of which the agent's records know nothing any more: the bot's files tell of them, and where those are gone as
 /// well, the labels of the container.
@@ -62,7 +63,7 @@ extension DockerRuntimeBackend {
         plan.launchID = launchID
         plan.backend = kind
         plan.profile = container.labels?[ContainerLabels.profile] ?? ""
-        plan.placementEpoch = container.labels?[ContainerLabels.epoch].flatMap { UInt64($0) } ?? 0
+        plan.placementEpoch = container.labels?[ContainerLabels.epoch].flatMap { UInt64(decimal: $0) } ?? 0
         (plan.executable, plan.arguments) = (container.id, [container.id])
         for variable in inspected.config?.env ?? [] {
             let parts = variable.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)

@@ -53,7 +53,7 @@ actor DockerRuntimeBackend: EdgeRuntimeBackend {
 
     /// Tells this agent's containers from those of another agent of this engine: FNV-1a of its directory.
     private static func instance(_ root: String) -> String {
-        let hash = root.utf8.reduce(0xcbf2_9ce4_8422_2325 as UInt64) { ($0 ^ UInt64($1)) &* 0x100_0000_01b3 }
+        let hash = root.utf8.reduce(0xcbf2_9ce4_8422_2325 as UInt64) { ($0 ^ UInt64(clamping: $1)) &* 0x100_0000_01b3 }
         return String(hash, radix: 16)
     }
 
@@ -402,7 +402,7 @@ actor DockerRuntimeBackend: EdgeRuntimeBackend {
     }
 
     private static func port(_ plan: LaunchPlan) -> UInt16 {
-        plan.environment["BOT_CHAT_PORT"].flatMap { UInt16($0) } ?? 0
+        plan.environment["BOT_CHAT_PORT"].flatMap { UInt16(decimal: $0) } ?? 0
     }
 
     // MARK: The engine

@@ -197,7 +197,7 @@ actor EngineClient {
         }
         guard answer.status < 400 else {
             let body = (try? await answer.body.collect(limitBytes: Self.documentBytes)) ?? []
-            let told = (try? JSONDecoder().decode(EngineModels.Refusal.self, from: Data(body)))?.message
+            let told = (try? OutsideJSON.decode(EngineModels.Refusal.self, from: body))?.message
             let message = told ?? String(decoding: body.prefix(300), as: UTF8.self)
             if answer.status == 400, message.contains("API version") || message.contains("client version") {
                 facts = nil
@@ -210,6 +210,7 @@ actor EngineClient {
     private func document<Document: Decodable>(_ answer: EngineAnswer) async throws(EngineError) -> Document {
         let body = try await answer.body.collect(limitBytes: Self.documentBytes)
         do {
+            // fits: processor time in nanoseconds goes beyond 2^53, and is only divided; the rest is not computed with.
             return try JSONDecoder().decode(Document.self, from: Data(body))
         } catch {
             throw .broken("the container engine's answer is not what its API describes: \(error)")

@@ -41,7 +41,7 @@ struct EngineLogDecoder {
     mutating func next() throws(EngineError) -> Entry? {
         while buffer.count - position >= Self.headBytes {
             let head = buffer[position..<(position + Self.headBytes)]
-            let length = head.suffix(4).reduce(0) { $0 << 8 | Int($1) }
+            let length = head.suffix(4).reduce(0) { $0 << 8 | Int(clamping: $1) }
             guard head[position + 1] == 0, head[position + 2] == 0, head[position + 3] == 0, length <= Self.mostBytes
             else {
                 throw .broken("the engine's log is not in frames; was the container made with a terminal?")
@@ -82,15 +82,19 @@ struct EngineLogDecoder {
             let minute = number(14, 2), let second = number(17, 2)
         else { return nil }
         var parts = tm()
-        (parts.tm_year, parts.tm_mon, parts.tm_mday) = (Int32(year - 1900), Int32(month - 1), Int32(day))
-        (parts.tm_hour, parts.tm_min, parts.tm_sec) = (Int32(hour), Int32(minute), Int32(second))
+        (parts.tm_year, parts.tm_mon, parts.tm_mday) = (
+            Int32(clamping: year - 1900), Int32(clamping: month - 1), Int32(clamping: day)
+        )
+        (parts.tm_hour, parts.tm_min, parts.tm_sec) = (
+            Int32(clamping: hour), Int32(clamping: minute), Int32(clamping: second)
+        )
         var at = 19
         var nanoseconds = 0
         if bytes[at] == UInt8(ascii: ".") {
             at += 1
             var digits = 0
             while at < bytes.count, (0x30...0x39).contains(bytes[at]), digits < 9 {
-                nanoseconds = nanoseconds * 10 + Int(bytes[at] - 0x30)
+                nanoseconds = nanoseconds * 10 + Int(clamping: bytes[at] - 0x30)
                 digits += 1
                 at += 1
             }

@@ -1,3 +1,5 @@
+import WireFormat
+
 /// The parts of the Docker Engine API's documents that are used here. What an engine leaves out is nil: engines differ.
 enum EngineModels {
     /// `GET /version`
@@ -128,7 +130,9 @@ struct EngineAPIVersion: Sendable, Comparable, CustomStringConvertible {
 
     init?(_ text: String) {
         let parts = text.split(separator: ".", omittingEmptySubsequences: false)
-        guard parts.count == 2, let major = Int(parts[0]), let minor = Int(parts[1]) else { return nil }
+        guard parts.count == 2, let major = Int(decimal: parts[0]), let minor = Int(decimal: parts[1]) else {
+            return nil
+        }
         self.init(major, minor)
     }
 

@@ -28,7 +28,7 @@ enum LeaseGuard {
             case .until(let end) where end > BootTime.milliseconds(): break
             case .until: if kill(container, socket) { exit(0) }
             }
-            poll(nil, 0, Int32(RuntimeLease.lookMilliseconds))
+            poll(nil, 0, Int32(clamping: RuntimeLease.lookMilliseconds))
         }
         exit(0)
     }

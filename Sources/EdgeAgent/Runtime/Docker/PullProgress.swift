@@ -50,7 +50,7 @@ struct PullProgress {
 
     private mutating func take(_ line: ArraySlice<UInt8>) {
         // A line that is none says nothing; the image's presence decides at the end.
-        guard let message = try? JSONDecoder().decode(Message.self, from: Data(line)) else { return }
+        guard let message = try? OutsideJSON.decode(Message.self, from: Array(line)) else { return }
         if let error = message.error { failure = error }
         guard let id = message.id, let status = message.status, layers.count < Self.mostLayers else { return }
         var layer = layers[id] ?? Layer()

@@ -46,7 +46,7 @@ struct RegistryCredentials: Sendable {
         let document: Document
         do {
             guard let bytes = try Files.read(file, followsLinks: true) else { return nil }
-            document = try JSONDecoder().decode(Document.self, from: Data(bytes))
+            document = try OutsideJSON.decode(Document.self, from: bytes)
         } catch let failure as Files.Failure {
             throw RuntimeError(.profileNotUsable, "the registry credentials cannot be read: \(failure.reason)")
         } catch {
@@ -76,7 +76,7 @@ struct RegistryCredentials: Sendable {
     /// Whether the credentials for the registry are kept by a helper program, which the agent does not run.
     func needsHelper(for registry: String) -> Bool {
         guard let bytes = try? Files.read(file, followsLinks: true),
-            let document = try? JSONDecoder().decode(Document.self, from: Data(bytes))
+            let document = try? OutsideJSON.decode(Document.self, from: bytes)
         else { return false }
         return document.credsStore != nil || document.credHelpers?[registry] != nil
     }

@@ -36,7 +36,10 @@ struct Holder {
     private let program: FileIdentity?
     private let layout: ControlGroupLayout
     private let signals: Int32
-    private let listener: Int32
+    private var listener: Int32
+    /// The socket's file, to notice that it is gone.
+    private var socketFile: FileIdentity?
+    private static let lookMilliseconds: Int32 = 30_000
 
     /// Runs in place of the agent's own `main`.
     static func main(_ arguments: [String]) -> Never {
@@ -48,7 +51,7 @@ struct Holder {
         guard flock(lock, LOCK_EX | LOCK_NB) == 0 else {
             fail("another holder already runs for \(stateDirectory); stop that one first", 75)
         }
-        guard let holder = Holder(stateDirectory) else {
+        guard var holder = Holder(stateDirectory) else {
             fail("\(HolderSocket.at(stateDirectory).path) cannot be made: \(String(errno: errno))", 73)
         }
         holder.run()
@@ -67,9 +70,21 @@ struct Holder {
         signals = CLinux_signalfd_create([SIGTERM, SIGINT, SIGCHLD, 0])
         guard let listener = HolderSocket.at(stateDirectory).listen(waiting: Self.maximumWaiting) else { return nil }
         self.listener = listener
+        socketFile = FileIdentity(HolderSocket.at(stateDirectory).path)
     }
 
-    private func run() -> Never {
+    /// Somebody who tidied up the state directory must not cost the bots their limits until the next boot.
+    private mutating func lookAfterSocket() {
+        let socket = HolderSocket.at(stateDirectory)
+        guard socketFile != FileIdentity(socket.path), let new = socket.listen(waiting: Self.maximumWaiting) else {
+            return
+        }
+        close(listener)
+        listener = new
+        socketFile = FileIdentity(socket.path)
+    }
+
+    private mutating func run() -> Never {
         signal(SIGPIPE, SIG_IGN)
         signal(SIGHUP, SIG_IGN)
         let limits = layout.bases[ControlGroupLayout.unified].map { ControlGroup($0).handOn() } ?? []
@@ -89,10 +104,11 @@ struct Holder {
                 pollfd(fd: listener, events: Int16(POLLIN), revents: 0)
             )
             let ready = withUnsafeMutableBytes(of: &wanted) {
-                poll($0.baseAddress?.assumingMemoryBound(to: pollfd.self), 2, -1)
+                poll($0.baseAddress?.assumingMemoryBound(to: pollfd.self), 2, Self.lookMilliseconds)
             }
             guard ready >= 0 || errno == EINTR else { Self.fail("cannot wait: \(String(errno: errno))", 70) }
             takeSignals()
+            if ready == 0 { lookAfterSocket() }
             if wanted.1.revents != 0 { serve() }
         }
     }

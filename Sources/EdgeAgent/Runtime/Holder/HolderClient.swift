@@ -10,6 +10,7 @@ actor HolderClient {
 
     private let socket: LocalSocket
     private let patience: Duration
+    private let logger: Logger
     private let executor = QueueExecutor(label: "edge-agent.holder")
     /// It was waited for in vain, which is not done twice.
     private var isMissed = false
@@ -18,8 +19,9 @@ actor HolderClient {
 
     /// - Parameter patience: how long a holder that has ended is waited for: `RestartSec=` of its unit, and some more. One that
     ///   is renewed takes far less.
-    init(stateDirectory: String, patience: Duration = .seconds(20)) {
+    init(stateDirectory: String, patience: Duration = .seconds(20), logger: Logger) {
         socket = HolderSocket.at(stateDirectory)
+        self.logger = logger
         self.patience = patience
     }
 
@@ -38,6 +40,7 @@ actor HolderClient {
             guard (try? await Task.sleep(for: Self.pause)) != nil else { return nil }
         } while ContinuousClock.now < end
         isMissed = true
+        logger.warning("Bots are started without their holder.", metadata: ["reason": "\(Self.absence)"])
         return nil
     }
 
@@ -47,13 +50,19 @@ actor HolderClient {
 
     /// Where bots' control groups are made now; nobody is waited for.
     func placement() -> BotPlacement {
-        guard let holder = connectNow()?.holder else { return BotPlacement(.current(), holderPID: nil) }
-        return BotPlacement(holder.layout, holderPID: holder.pid)
+        if let holder = connectNow()?.holder { return BotPlacement(holder.layout, holderPID: holder.pid) }
+        var layout = ControlGroupLayout.current()
+        if access(socket.path, F_OK) == 0, !layout.shortfall.isEmpty { layout.shortfall = Self.absence }
+        return BotPlacement(layout, holderPID: nil)
     }
+
+    private static let absence =
+        "the holder of the bots does not answer (systemctl status edge-agent-bots). Bots that run keep what they have, those "
+        + "started now have less; it comes back when the last bot it had started has ended"
 
     /// Has a holder of another version execute the program that is installed now, where that is the one that runs here.
     /// Called when the agent starts, which is what an upgrade ends with.
-    func renew(_ logger: Logger) {
+    func renew() {
         let connection = connectNow()
         let placement = connection.map { BotPlacement($0.holder.layout, holderPID: $0.holder.pid) } ?? placement()
         let holder = connection.map { "\($0.holder.programPath) \($0.holder.version), pid \($0.holder.pid)" }
@@ -119,7 +128,7 @@ final class HolderConnection: Sendable {
     /// - Parameters:
     ///   - program: path of the program, as this process sees it.
     ///   - errors: becomes its standard output and error.
-    /// - Throws: `launchFailed`.
+    /// - Throws: `spawnFailed`; `launchFailed` where the program is not there.
     func spawn(
         _ program: String,
         errors: Int32,
@@ -135,14 +144,15 @@ final class HolderConnection: Sendable {
         let answer = ask(.spawn(arguments: arguments, environment: environment), files: [file, errors])
         guard let answer else {
             throw RuntimeError(
-                .launchFailed,
+                .spawnFailed,
                 "the holder of the bots (pid \(holder.pid)) did not answer within \(HolderSocket.patienceSeconds) s"
             )
         }
         guard answer.error.isEmpty, let spawned = answer.spawned else {
             throw RuntimeError(
-                .launchFailed,
-                "the holder of the bots (pid \(holder.pid)) could not start \(program): \(answer.error)"
+                .spawnFailed,
+                "the holder of the bots (pid \(holder.pid)) could not start a supervisor: \(answer.error); all bots together "
+                    + "may have as many processes as TasksMax= of edge-agent-bots.service says"
             )
         }
         return spawned

@@ -1,5 +1,5 @@
-import CLinux
 import Glibc
+import WireFormat
 
 /// What an agent asks of the holder of its bots. One message of `holder.sock` each, a list of fields as in `launch.plan`.
 ///
@@ -79,10 +79,11 @@ struct HolderAnswer: Equatable {
         var bases: [String: String] = [:]
         var shortfall = ""
         for (key, value) in fields {
+            // fits: text. A file's number may use all 64 bits, and is only ever compared.
             let numbers = value.split(separator: ":").map { UInt64($0) }
             switch key {
             case "error": error = value
-            case "pid": pid = pid_t(value) ?? 0
+            case "pid": pid = pid_t(decimal: value) ?? 0
             case "version": version = value
             case "program_path": programPath = value
             case "program":
@@ -116,7 +117,7 @@ struct FileIdentity: Sendable, Equatable {
     init?(_ path: String) {
         var status = stat()
         guard stat(path, &status) == 0 else { return nil }
-        self.init(device: UInt64(status.st_dev), number: UInt64(status.st_ino))
+        self.init(device: UInt64(clamping: status.st_dev), number: UInt64(clamping: status.st_ino))
     }
 }
 
@@ -137,8 +138,10 @@ enum HolderSocket {
     }
 
     static func send(_ message: [UInt8], files: [Int32] = [], to socket: Int32) -> Bool {
+        var message = message
+        var control = FilePassing.control(files)
         while true {
-            let count = CLinux_send_files(socket, message, message.count, files, files.count)
+            let count = FilePassing.withHeader(&message, &control) { sendmsg(socket, &$0, Int32(MSG_NOSIGNAL)) }
             if count < 0, errno == EINTR { continue }
             return count == message.count
         }
@@ -147,16 +150,77 @@ enum HolderSocket {
     /// - Returns: nil at the end, after the time that is waited, and for an empty message. The files are the caller's to close.
     static func receive(from socket: Int32) -> (message: [UInt8], files: [Int32])? {
         var message = [UInt8](repeating: 0, count: maximumBytes)
-        var files = [Int32](repeating: -1, count: Int(CLINUX_MOST_FILES))
-        var fileCount = 0
+        var control = FilePassing.control([Int32](repeating: -1, count: FilePassing.maximumFiles))
         while true {
-            let count = CLinux_receive_files(socket, &message, message.count, &files, &fileCount)
+            var received = 0
+            let count = FilePassing.withHeader(&message, &control) { header in
+                let count = recvmsg(socket, &header, FilePassing.closeOnExec)
+                received = Int(clamping: header.msg_controllen)
+                return count
+            }
             if count < 0, errno == EINTR { continue }
+            let files = count < 0 ? [] : FilePassing.files(in: control.prefix(received))
             guard count > 0 else {
-                files.prefix(fileCount).forEach { close($0) }
+                for file in files { close(file) }
                 return nil
             }
-            return (Array(message.prefix(count)), Array(files.prefix(fileCount)))
+            return (Array(message.prefix(count)), files)
+        }
+    }
+}
+
+/// Open files that travel with a message (SCM_RIGHTS). The macros for it, cmsg(3), do not reach Swift.
+///
+/// ```
+/// length (size_t)   level (int)   type (int)   descriptors (int each)   room up to the next multiple of size_t
+/// ```
+private enum FilePassing {
+    static let maximumFiles = 4
+    /// MSG_CMSG_CLOEXEC, which Swift's Glibc module does not show.
+    static let closeOnExec: Int32 = 0x4000_0000
+    private static let rights: Int32 = 1
+    private static let headBytes = MemoryLayout<Int>.size + 2 * MemoryLayout<Int32>.size
+
+    static func control(_ files: [Int32]) -> [UInt8] {
+        guard !files.isEmpty else { return [] }
+        var bytes: [UInt8] = []
+        withUnsafeBytes(of: headBytes + 4 * files.count) { bytes += $0 }
+        for number in [Int32(SOL_SOCKET), rights] + files { withUnsafeBytes(of: number) { bytes += $0 } }
+        while bytes.count % MemoryLayout<Int>.size != 0 { bytes.append(0) }
+        return bytes
+    }
+
+    /// The descriptors that came; the kernel has closed those that found no room.
+    static func files(in control: ArraySlice<UInt8>) -> [Int32] {
+        control.withUnsafeBytes { bytes in
+            guard bytes.count >= headBytes else { return [] }
+            let length = min(bytes.loadUnaligned(as: Int.self), bytes.count)
+            let level = bytes.loadUnaligned(fromByteOffset: MemoryLayout<Int>.size, as: Int32.self)
+            let type = bytes.loadUnaligned(fromByteOffset: MemoryLayout<Int>.size + 4, as: Int32.self)
+            guard level == Int32(SOL_SOCKET), type == rights, length > headBytes else { return [] }
+            return stride(from: headBytes, through: length - 4, by: 4).map {
+                bytes.loadUnaligned(fromByteOffset: $0, as: Int32.self)
+            }
+        }
+    }
+
+    static func withHeader(
+        _ message: inout [UInt8],
+        _ control: inout [UInt8],
+        _ body: (inout msghdr) -> Int
+    ) -> Int {
+        message.withUnsafeMutableBytes { message in
+            control.withUnsafeMutableBytes { control in
+                var part = iovec(iov_base: message.baseAddress, iov_len: message.count)
+                return withUnsafeMutablePointer(to: &part) { part in
+                    var header = msghdr()
+                    header.msg_iov = part
+                    header.msg_iovlen = 1
+                    header.msg_control = control.isEmpty ? nil : control.baseAddress
+                    header.msg_controllen = control.count
+                    return body(&header)
+                }
+            }
         }
     }
 }

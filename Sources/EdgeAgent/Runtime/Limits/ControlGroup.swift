@@ -1,4 +1,5 @@
 import Glibc
+import WireFormat
 
 /// One control group of version 2, and the only place that hands controllers on.
 ///
@@ -51,7 +52,9 @@ struct ControlGroup: Sendable, Equatable {
     var members: [pid_t]? {
         guard let text = PseudoFile.read("\(path)/cgroup.procs") else { return nil }
         // 0 is a process outside of what can be seen from here. It counts.
-        return text.split(separator: UInt8(ascii: "\n")).map { pid_t(String(decoding: $0, as: UTF8.self)) ?? 0 }
+        return text.split(separator: UInt8(ascii: "\n")).map {
+            pid_t(decimal: String(decoding: $0, as: UTF8.self)) ?? 0
+        }
     }
 
     /// Hands the wanted controllers on to the groups below, unless the group holds processes.

@@ -22,7 +22,7 @@ struct ControlGroupLayout: Sendable, Equatable {
     /// Directory below which groups can be made, by controller of version 1, and `unified`.
     let bases: [String: String]
     /// Why groups of version 2 have no controllers here, for who asks about a limit; empty where they have.
-    let shortfall: String
+    var shortfall: String
 
     init(bases: [String: String], shortfall: String) {
         (self.bases, self.shortfall) = (bases, shortfall)

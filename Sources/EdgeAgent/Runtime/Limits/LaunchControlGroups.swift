@@ -1,4 +1,5 @@
 import Glibc
+import WireFormat
 
 /// The control groups of one launch, as its supervisor makes, uses and removes them.
 struct LaunchControlGroups: Sendable {
@@ -77,7 +78,7 @@ struct LaunchControlGroups: Sendable {
 
     func limitCPU(to milli: UInt64) -> LimitInForce.Mechanism? {
         // The kernel's least is 1 ms a period.
-        let quota = max(1_000, milli &* Self.periodMicroseconds / 1_000)
+        let quota = max(1_000, milli.clampedMultiplied(by: Self.periodMicroseconds) / 1_000)
         if let group = directories[ControlGroupLayout.unified],
             PseudoFile.write(group + "/cpu.max", "\(quota) \(Self.periodMicroseconds)") == 0
         {
@@ -107,7 +108,7 @@ struct LaunchControlGroups: Sendable {
         for directory in Set(directories.values) {
             guard let text = PseudoFile.read(directory + "/cgroup.procs") else { continue }
             for line in text.split(separator: UInt8(ascii: "\n")) {
-                if let pid = pid_t(String(decoding: line, as: UTF8.self)), pid > 0 { pids.insert(pid) }
+                if let pid = pid_t(decimal: String(decoding: line, as: UTF8.self)), pid > 0 { pids.insert(pid) }
             }
         }
         return pids
@@ -121,7 +122,7 @@ struct LaunchControlGroups: Sendable {
             for line in text.split(separator: UInt8(ascii: "\n")) {
                 let words = line.split(separator: UInt8(ascii: " "))
                 guard words.count == 2, words[0].elementsEqual("oom_kill".utf8) else { continue }
-                return UInt64(String(decoding: words[1], as: UTF8.self)) ?? 0
+                return UInt64(decimal: String(decoding: words[1], as: UTF8.self)) ?? 0
             }
         }
         return 0

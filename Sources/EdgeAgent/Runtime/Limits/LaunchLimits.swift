@@ -64,7 +64,7 @@ struct LaunchLimits: Sendable, Equatable {
             var current = rlimit()
             getrlimit(__rlimit_resource_t(UInt32(RLIMIT_NOFILE.rawValue)), &current)
             // Whoever may not raise the hard limit gets what there is.
-            let most = UInt64(current.rlim_max)
+            let most = UInt64(clamping: current.rlim_max)
             openFiles = min(count, most)
             let cut = openFiles < count ? "; the agent itself may have no more" : ""
             note("open_files", openFiles, .resourceLimit, "each process (RLIMIT_NOFILE)\(cut)")

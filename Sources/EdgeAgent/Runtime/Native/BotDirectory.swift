@@ -146,7 +146,7 @@ struct BotDirectory: Sendable {
 
     func readSupervisorState() -> SupervisorState? {
         guard let bytes = try? Files.read(supervisorState) else { return nil }
-        return try? JSONDecoder().decode(SupervisorState.self, from: Data(bytes))
+        return try? OutsideJSON.decode(SupervisorState.self, from: bytes)
     }
 
     /// Removes the bot's files but those named. Never follows a symbolic link.

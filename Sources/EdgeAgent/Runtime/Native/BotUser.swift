@@ -1,4 +1,5 @@
 import Glibc
+import WireFormat
 
 /// The user a bot runs as, with all the groups that user is in.
 struct BotUser: Sendable, Equatable {
@@ -35,7 +36,7 @@ struct BotUser: Sendable, Equatable {
             var found: UnsafeMutablePointer<passwd>?
             guard let texts = buffer.baseAddress else { return nil }
             let code =
-                if let number = uid_t(name) {
+                if let number = uid_t(decimal: name) {
                     getpwuid_r(number, &entry, texts, buffer.count, &found)
                 } else {
                     getpwnam_r(name, &entry, texts, buffer.count, &found)
@@ -48,8 +49,10 @@ struct BotUser: Sendable, Equatable {
     private static func groups(of entry: passwd) -> [gid_t] {
         var count: Int32 = 64
         while count <= 65_536 {
-            var groups = [gid_t](repeating: 0, count: Int(count))
-            if getgrouplist(entry.pw_name, entry.pw_gid, &groups, &count) >= 0 { return Array(groups[..<Int(count)]) }
+            var groups = [gid_t](repeating: 0, count: Int(clamping: count))
+            if getgrouplist(entry.pw_name, entry.pw_gid, &groups, &count) >= 0 {
+                return Array(groups[..<Int(clamping: count)])
+            }
         }
         return [entry.pw_gid]
     }

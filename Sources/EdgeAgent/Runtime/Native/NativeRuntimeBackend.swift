@@ -201,7 +201,7 @@ actor NativeRuntimeBackend: EdgeRuntimeBackend {
 
     /// Tells this agent's control groups from those of another agent on this machine: FNV-1a of its directory.
     static func instance(_ root: String) -> String {
-        let hash = root.utf8.reduce(0xcbf2_9ce4_8422_2325 as UInt64) { ($0 ^ UInt64($1)) &* 0x100_0000_01b3 }
+        let hash = root.utf8.reduce(0xcbf2_9ce4_8422_2325 as UInt64) { ($0 ^ UInt64(clamping: $1)) &* 0x100_0000_01b3 }
         return String(hash, radix: 16)
     }
 

@@ -8,7 +8,7 @@ enum SupervisorProcess {
     ///   - program: `edge-agent` itself.
     ///   - arguments: those after the program's name.
     ///   - environment: the supervisor's own; the bot's stands in the plan and never in the supervisor's `environ`.
-    /// - Throws: `launchFailed`.
+    /// - Throws: `launchFailed`; `spawnFailed` where processes or memory are short just now.
     static func spawn(
         _ program: String,
         _ directory: BotDirectory,
@@ -21,7 +21,7 @@ enum SupervisorProcess {
         let code = spawn(program, &pid, errors: errors, arguments: arguments, environment: environment)
         guard code == 0 else {
             throw RuntimeError(
-                .launchFailed,
+                code == EAGAIN || code == ENOMEM ? .spawnFailed : .launchFailed,
                 "\(program) \(arguments.first ?? "") could not be started: \(String(errno: code))"
             )
         }

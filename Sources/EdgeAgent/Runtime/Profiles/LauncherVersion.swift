@@ -1,3 +1,5 @@
+import WireFormat
+
 /// A version as Python packages write it (PEP 440), ordered. Pure.
 struct LauncherVersion: Sendable, Comparable, CustomStringConvertible {
     /// As it was written, without a leading "v".
@@ -52,7 +54,7 @@ struct LauncherVersion: Sendable, Comparable, CustomStringConvertible {
     /// More digits than a number holds count as none: nobody writes such a version.
     private static func takeNumber(_ rest: inout Substring) -> UInt64? {
         let digits = rest.prefix(while: isDigit)
-        guard let number = UInt64(digits) else { return nil }
+        guard let number = UInt64(decimal: digits) else { return nil }
         rest = rest.dropFirst(digits.count)
         return number
     }

@@ -13,7 +13,7 @@ enum ProfileFile {
     static func profiles(_ json: some Sequence<UInt8>, source: String) throws(AgentError) -> [RuntimeProfile] {
         let node: ProfileNode
         do {
-            node = try JSONDecoder().decode(ProfileNode.self, from: Data(json))
+            node = try OutsideJSON.decode(ProfileNode.self, from: Array(json))
         } catch {
             throw AgentError(.configuration, "\(source) is not JSON")
         }

@@ -1,3 +1,5 @@
+import WireFormat
+
 /// Makes one profile of its JSON object, key by key.
 struct ProfileReader {
     private enum Key: String, CaseIterable {
@@ -129,9 +131,9 @@ struct ProfileReader {
                 guard case .number(let cores) = value, cores >= 0.01, cores <= 1_000 else {
                     throw ProfileMistake(reason: "\"limits.cpu\" must be a number of cores, such as 1.5")
                 }
-                limits.cpuMilli = UInt64((cores * 1_000).rounded())
-            case "pids": limits.pids = UInt64(try count(value, "limits.pids", in: 1...4_194_304))
-            default: limits.openFiles = UInt64(try count(value, "limits.open_files", in: 8...1_048_576))
+                limits.cpuMilli = UInt64(saturating: (cores * 1_000).rounded())
+            case "pids": limits.pids = UInt64(clamping: try count(value, "limits.pids", in: 1...4_194_304))
+            default: limits.openFiles = UInt64(clamping: try count(value, "limits.open_files", in: 8...1_048_576))
             }
         }
         return limits
@@ -170,7 +172,7 @@ struct ProfileReader {
                 guard size >= 2 << 20, size <= 1 << 30 else {
                     throw ProfileMistake(reason: "\"log.segment_size\" must be between 2M and 1G")
                 }
-                limits.segmentBytes = Int(size)
+                limits.segmentBytes = Int(clamping: size)
             } else {
                 limits.segmentCount = try count(value, "log.segments", in: 2...1_000)
             }
@@ -224,7 +226,7 @@ struct ProfileReader {
 
     /// Whole seconds: `12h`, `30d`, `90m`; a minute to ten years.
     private static func age(_ value: ProfileNode, _ key: String) throws(ProfileMistake) -> Int {
-        if case .text(let text) = value, let unit = text.last, let number = Int(text.dropLast()),
+        if case .text(let text) = value, let unit = text.last, let number = Int(decimal: text.dropLast()),
             let factor = ["m": 60, "h": 3_600, "d": 86_400][unit], (1...(3_650 * 86_400 / factor)).contains(number)
         {
             return number * factor
@@ -249,7 +251,7 @@ struct ProfileReader {
                 reason: "\"\(key)\" must be a time such as \"500ms\", \"10s\" or \"5m\", at most a day"
             )
         }
-        return .milliseconds(Int64(milliseconds))
+        return .milliseconds(clamping: Int64(saturating: milliseconds))
     }
 
     /// `512M`, `2G`, or a number of bytes.
@@ -266,7 +268,7 @@ struct ProfileReader {
         guard let size, size >= 1, size <= 9e15 else {
             throw ProfileMistake(reason: "\"\(key)\" must be a size such as \"512M\" or \"2G\", or a number of bytes")
         }
-        return UInt64(size)
+        return UInt64(saturating: size)
     }
 
     private static func unknown(_ key: String, _ known: [String]) -> ProfileMistake {

@@ -70,7 +70,7 @@ enum BotLauncher {
             }
         }
         if pid > 0 { return .started(pid) }
-        if UInt32(step) == CLINUX_LAUNCH_GROUP.rawValue {
+        if UInt32(clamping: step) == CLINUX_LAUNCH_GROUP.rawValue {
             return .notJoined("its control groups cannot be joined: \(String(errno: failure))")
         }
         return .failed(describe(step, failure, plan))
@@ -78,7 +78,7 @@ enum BotLauncher {
 
     private static func describe(_ step: Int32, _ code: Int32, _ plan: LaunchPlan) -> String {
         let reason = String(errno: code)
-        switch UInt32(step) {
+        switch UInt32(clamping: step) {
         case CLINUX_LAUNCH_LIMIT.rawValue:
             return "\(plan.executable) could not be started: its limits cannot be set: \(reason)"
         case CLINUX_LAUNCH_USER.rawValue:

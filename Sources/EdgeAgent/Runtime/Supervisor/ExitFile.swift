@@ -44,7 +44,7 @@ enum ExitFile {
         var written = 0
         while written < content.count {
             let count = content.withUnsafeBytes {
-                pwrite(descriptor, $0.baseAddress.map { $0 + written }, $0.count - written, off_t(written))
+                pwrite(descriptor, $0.baseAddress.map { $0 + written }, $0.count - written, off_t(clamping: written))
             }
             if count < 0, errno == EINTR { continue }
             guard count > 0 else { return }

@@ -1,4 +1,5 @@
 import Glibc
+import WireFormat
 
 /// What a supervisor is to run: `launch.plan` among the agent's files of the bot, written by the agent, mode 0600.
 ///
@@ -80,7 +81,7 @@ extension LaunchPlan {
             switch key {
             case "launch_id": launchID = value
             case "profile": profile = value
-            case "placement_epoch": placementEpoch = UInt64(value) ?? 0
+            case "placement_epoch": placementEpoch = UInt64(decimal: value) ?? 0
             case "backend": backend = BackendKind(rawValue: value) ?? backend
             case "executable": executable = value
             case "argument": arguments.append(value)
@@ -89,7 +90,7 @@ extension LaunchPlan {
                 guard let (name, value) = PlanFields.pair(value) else { return nil }
                 environment[name] = value
             case "user":
-                let numbers = value.split(separator: ":").map { uid_t($0) ?? .max }
+                let numbers = value.split(separator: ":").map { uid_t(decimal: $0) ?? .max }
                 // Never as the supervisor's own user by mistake.
                 guard numbers.count >= 2, !numbers.contains(.max) else { return nil }
                 user = BotUser(uid: numbers[0], gid: numbers[1], groups: Array(numbers[2...]))
@@ -101,11 +102,11 @@ extension LaunchPlan {
             case "input": input = value
             case "stop": stop = StopSequence(encoded: value) ?? stop
             case "lease": isLeased = value == "1"
-            case "segment_bytes": logLimits.segmentBytes = Int(value) ?? logLimits.segmentBytes
-            case "segment_count": logLimits.segmentCount = Int(value) ?? logLimits.segmentCount
-            case "log_max_age_s": logLimits.maximumAgeSeconds = Int(value) ?? logLimits.maximumAgeSeconds
+            case "segment_bytes": logLimits.segmentBytes = Int(decimal: value) ?? logLimits.segmentBytes
+            case "segment_count": logLimits.segmentCount = Int(decimal: value) ?? logLimits.segmentCount
+            case "log_max_age_s": logLimits.maximumAgeSeconds = Int(decimal: value) ?? logLimits.maximumAgeSeconds
             default:
-                if let limit = Self.limitFields[key] { limits[keyPath: limit] = UInt64(value) }
+                if let limit = Self.limitFields[key] { limits[keyPath: limit] = UInt64(decimal: value) }
             }
         }
         guard !launchID.isEmpty, !executable.isEmpty, !arguments.isEmpty else { return nil }
@@ -165,7 +166,9 @@ extension StopSequence {
         var steps: [Step] = []
         for part in text.split(separator: ",") {
             let numbers = part.split(separator: ":")
-            guard numbers.count == 2, let signal = Int32(numbers[0]), let milliseconds = UInt64(numbers[1]) else {
+            guard numbers.count == 2, let signal = Int32(decimal: numbers[0]),
+                let milliseconds = UInt64(decimal: numbers[1])
+            else {
                 return nil
             }
             steps.append(Step(signal: signal, milliseconds: milliseconds))

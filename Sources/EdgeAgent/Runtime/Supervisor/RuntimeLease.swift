@@ -1,3 +1,5 @@
+import WireFormat
+
 /// Until when a launch on trial may live: the file `lease` among the agent's files of the bot.
 ///
 /// It holds one number, milliseconds of `BootTime`. The agent writes it before the launch, moves it on whenever it has
@@ -19,7 +21,7 @@ enum RuntimeLease {
     static func read(_ path: String) -> State {
         do {
             guard let bytes = try Files.read(path) else { return .released }
-            return .until(UInt64(String(decoding: bytes, as: UTF8.self)) ?? 0)
+            return .until(UInt64(decimal: String(decoding: bytes, as: UTF8.self)) ?? 0)
         } catch {
             return .until(0)
         }

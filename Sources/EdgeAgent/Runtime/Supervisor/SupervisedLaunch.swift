@@ -182,7 +182,7 @@ struct SupervisedLaunch: ~Copyable {
             output.take(output: wanted.1.revents != 0, errors: wanted.2.revents != 0)
         }
         if wanted.0.revents != 0 { handleSignals() }
-        return Int(ready)
+        return Int(clamping: ready)
     }
 
     private mutating func handleSignals() {

@@ -57,7 +57,7 @@ struct SupervisorEvent: Sendable, Codable, Equatable {
 
     /// Reads a record's text; nil where it is no such object.
     init?(_ text: [UInt8]) {
-        guard let event = try? JSONDecoder().decode(Self.self, from: Data(text)) else { return nil }
+        guard let event = try? OutsideJSON.decode(Self.self, from: text) else { return nil }
         self = event
     }
 

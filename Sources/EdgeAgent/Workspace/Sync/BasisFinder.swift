@@ -85,7 +85,7 @@ struct BasisFinder: Sendable {
                 return count
             }
             guard let count else { return nil }
-            offset += UInt64(count)
+            offset += UInt64(clamping: count)
             if count < buffer.count { break }
         }
         return hasher.digest()

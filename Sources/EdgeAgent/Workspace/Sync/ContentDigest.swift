@@ -22,12 +22,12 @@ extension SHA256Hasher {
 
     /// Takes so many zeros.
     func update(zeros count: UInt64) {
-        let zeros = [UInt8](repeating: 0, count: Int(min(count, 64 << 10)))
+        let zeros = [UInt8](repeating: 0, count: Int(clamping: min(count, 64 << 10)))
         var left = count
         while left > 0 {
-            let step = Int(min(left, UInt64(zeros.count)))
+            let step = Int(clamping: min(left, UInt64(zeros.count)))
             zeros.withUnsafeBytes { update(UnsafeRawBufferPointer(rebasing: $0.prefix(step))) }
-            left -= UInt64(step)
+            left -= UInt64(clamping: step)
         }
     }
 }

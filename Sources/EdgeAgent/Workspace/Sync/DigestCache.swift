@@ -30,7 +30,7 @@ struct DigestCache: Sendable {
 
         init?(_ record: ArraySlice<UInt8>) {
             let words = (0..<4).map { word in
-                record.dropFirst(word * 8).prefix(8).reduce(UInt64(0)) { $0 << 8 | UInt64($1) }
+                record.dropFirst(word * 8).prefix(8).reduce(UInt64(0)) { $0 << 8 | UInt64(clamping: $1) }
             }
             (inode, size) = (words[0], words[1])
             (modified, changed) = (Int64(bitPattern: words[2]), Int64(bitPattern: words[3]))
@@ -91,9 +91,9 @@ struct DigestCache: Sendable {
         guard descriptor >= 0 else { return nil }
         let reader = FileReader(descriptor, path: .root)
         guard let facts = EntryFacts(descriptor), facts.isFile,
-            facts.size <= UInt64(maxRecords * recordBytes + 64)
+            facts.size <= UInt64(clamping: maxRecords * recordBytes + 64)
         else { return nil }
-        return try? reader.read(Int(facts.size), at: 0)  // a disk that fails costs only the cache
+        return try? reader.read(Int(clamping: facts.size), at: 0)  // a disk that fails costs only the cache
     }
 
     /// Writes what was used. A failure costs only time in the next transfer, so it is not told.
@@ -117,6 +117,7 @@ struct DigestCache: Sendable {
     static func now() -> Int64 {
         var time = timespec()
         clock_gettime(CLOCK_REALTIME, &time)
-        return Int64(time.tv_sec) * 1_000_000_000 + Int64(time.tv_nsec)
+        // fits: this machine's clock, until the year 2262.
+        return Int64(clamping: time.tv_sec) * 1_000_000_000 + Int64(clamping: time.tv_nsec)
     }
 }

@@ -29,16 +29,16 @@ struct ExtentWalk {
     mutating func next(atMost limit: UInt64) -> Extent? {
         guard !isAtEnd else { return nil }
         if offset >= dataEnd {
-            let next = CLinux_next_data(descriptor, Int64(offset))
+            let next = CLinux_next_data(descriptor, Int64(clamping: offset))
             // ENXIO: only a hole is left. Any other failure: the file system does not tell, so all is data.
-            let data = next >= 0 ? min(UInt64(next), size) : errno == ENXIO ? size : offset
+            let data = next >= 0 ? min(UInt64(clamping: next), size) : errno == ENXIO ? size : offset
             if data > offset {
                 let hole = data - offset
                 offset = data
                 return .hole(hole)
             }
-            let end = CLinux_next_hole(descriptor, Int64(offset))
-            dataEnd = end > Int64(offset) ? min(UInt64(end), size) : size
+            let end = CLinux_next_hole(descriptor, Int64(clamping: offset))
+            dataEnd = end > Int64(clamping: offset) ? min(UInt64(clamping: end), size) : size
         }
         let count = min(dataEnd - offset, limit)
         offset += count

@@ -47,10 +47,10 @@ final class StagedFile {
     func zeros(_ count: UInt64, at offset: UInt64) throws(WorkspaceFailure) {
         hasher.update(zeros: count)
         if isInPlace {
-            let zeros = [UInt8](repeating: 0, count: Int(min(count, 256 << 10)))
+            let zeros = [UInt8](repeating: 0, count: Int(clamping: min(count, 256 << 10)))
             var done: UInt64 = 0
             while done < count {
-                let step = Int(min(count - done, UInt64(zeros.count)))
+                let step = Int(clamping: min(count - done, UInt64(zeros.count)))
                 var failure: WorkspaceFailure?
                 zeros.withUnsafeBytes { bytes in
                     let piece = UnsafeRawBufferPointer(rebasing: bytes.prefix(step))
@@ -59,7 +59,7 @@ final class StagedFile {
                     } catch { failure = error }
                 }
                 if let failure { throw failure }
-                done += UInt64(step)
+                done += UInt64(clamping: step)
             }
         }
         extend(to: offset + count)
@@ -69,10 +69,10 @@ final class StagedFile {
         guard let basis else { throw WorkspaceFailure(.badData, "\(path): a copy of what is not there") }
         // In place everything that is kept lies where it is to be.
         guard !isInPlace || from == offset else { throw WorkspaceFailure(.badData, "\(path): a copy out of place") }
-        var buffer = [UInt8](repeating: 0, count: Int(min(count, 512 << 10)))
+        var buffer = [UInt8](repeating: 0, count: Int(clamping: min(count, 512 << 10)))
         var done: UInt64 = 0
         while done < count {
-            let step = Int(min(count - done, UInt64(buffer.count)))
+            let step = Int(clamping: min(count - done, UInt64(buffer.count)))
             var failure: WorkspaceFailure?
             buffer.withUnsafeMutableBytes { bytes in
                 let room = UnsafeMutableRawBufferPointer(rebasing: bytes[..<step])
@@ -87,7 +87,7 @@ final class StagedFile {
                 } catch { failure = error }
             }
             if let failure { throw failure }
-            done += UInt64(step)
+            done += UInt64(clamping: step)
         }
         extend(to: offset + count)
     }
@@ -99,7 +99,7 @@ final class StagedFile {
     /// - Returns: the digest of the whole.
     func finish(mode: UInt32, modifiedNanoseconds: Int64) throws(WorkspaceFailure) -> Digest256 {
         guard ftruncate(descriptor, off_t(clamping: end)) == 0 else { throw WorkspaceFailure(path) }
-        fchmod(descriptor, mode_t(mode & 0o777))
+        fchmod(descriptor, mode_t(clamping: mode & 0o777))
         var times = Self.times(modifiedNanoseconds)
         guard futimens(descriptor, &times) == 0 else { throw WorkspaceFailure(path) }
         return hasher.digest()
@@ -114,6 +114,8 @@ final class StagedFile {
             rest += 1_000_000_000
         }
         let omit = (1 << 30) - 2  // UTIME_OMIT
-        return [timespec(tv_sec: 0, tv_nsec: omit), timespec(tv_sec: Int(seconds), tv_nsec: Int(rest))]
+        return [
+            timespec(tv_sec: 0, tv_nsec: omit), timespec(tv_sec: Int(clamping: seconds), tv_nsec: Int(clamping: rest)),
+        ]
     }
 }

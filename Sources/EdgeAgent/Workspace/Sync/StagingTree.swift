@@ -77,7 +77,7 @@ final class StagingTree {
     var availableBytes: UInt64 {
         var status = statvfs()
         guard fstatvfs(tree.descriptor, &status) == 0 else { return .max }
-        return UInt64(status.f_bavail) * UInt64(status.f_frsize)
+        return UInt64(clamping: status.f_bavail).clampedMultiplied(by: UInt64(clamping: status.f_frsize))
     }
 
     // MARK: - Structure
@@ -91,7 +91,7 @@ final class StagingTree {
             fchmodat(
                 parent.descriptor,
                 entry.path.nameText,
-                mode_t(facts.permissions | 0o700),
+                mode_t(clamping: facts.permissions | 0o700),
                 AT_SYMLINK_NOFOLLOW
             )
         }
@@ -152,7 +152,9 @@ final class StagingTree {
         let isSame = facts.permissions == entry.mode && facts.modifiedNanoseconds == entry.modifiedNanoseconds
         guard !isSame else { return }
         let digest = facts.isFile ? cache.digest(of: facts) : nil
-        guard fchmodat(parent.descriptor, name, mode_t(entry.mode), 0) == 0 else { throw WorkspaceFailure(entry.path) }
+        guard fchmodat(parent.descriptor, name, mode_t(clamping: entry.mode), 0) == 0 else {
+            throw WorkspaceFailure(entry.path)
+        }
         let times = StagedFile.times(entry.modifiedNanoseconds)
         guard utimensat(parent.descriptor, name, times, AT_SYMLINK_NOFOLLOW) == 0 else {
             throw WorkspaceFailure(entry.path)
@@ -180,7 +182,7 @@ final class StagingTree {
             fchmodat(
                 parent.descriptor,
                 path.nameText,
-                mode_t(basis.facts.permissions | 0o600),
+                mode_t(clamping: basis.facts.permissions | 0o600),
                 AT_SYMLINK_NOFOLLOW
             )
             let descriptor = try tree.open(path, O_RDWR)
@@ -214,9 +216,9 @@ final class StagingTree {
             guard count > 0 else {
                 if errno == EINTR { continue }
                 guard [EXDEV, EINVAL, EOPNOTSUPP, ENOSYS].contains(errno) else { throw WorkspaceFailure(path) }
-                return try copyByHand(basis, from: UInt64(offset), to: descriptor, path)
+                return try copyByHand(basis, from: UInt64(clamping: offset), to: descriptor, path)
             }
-            offset += Int64(count)
+            offset += Int64(clamping: count)
         }
     }
 
@@ -264,7 +266,7 @@ final class StagingTree {
         guard descriptor >= 0 else { throw WorkspaceFailure(entry.path) }
         defer { close(descriptor) }
         try Self.copy(basis, to: descriptor, entry.path)
-        fchmod(descriptor, mode_t(entry.mode))
+        fchmod(descriptor, mode_t(clamping: entry.mode))
         let times = StagedFile.times(entry.modifiedNanoseconds)
         futimens(descriptor, times)
         try place(entry.path, from: .partial, digest: digest)

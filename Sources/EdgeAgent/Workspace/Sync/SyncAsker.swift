@@ -35,7 +35,7 @@ struct SyncAsker: Sendable {
                 machine.state.withLock { $0.wantBlocks(wish.file, basisBytes: signature.basisBytes) }
                 try await send(signature, of: wish.file)
             } else {
-                wants.files.append(UInt32(wish.file))
+                wants.files.append(UInt32(clamping: wish.file))
                 if wants.files.count >= Self.wishBatch { try await flush(&wants) }
             }
         }
@@ -48,7 +48,7 @@ struct SyncAsker: Sendable {
     private func flush(_ wants: inout WireSyncWants) async throws {
         guard !wants.files.isEmpty else { return }
         machine.state.withLock { [wants] machine in
-            for file in wants.files { machine.want(Int(file)) }
+            for file in wants.files { machine.want(Int(clamping: file)) }
         }
         try await stream.send(sync: .wants(wants))
         wants = WireSyncWants()
@@ -73,7 +73,7 @@ struct SyncAsker: Sendable {
             }
             // Shorter than it was: no basis.
             guard count == buffer.count || signature.isComplete else { return nil }
-            offset += UInt64(count)
+            offset += UInt64(clamping: count)
         }
         return signature
     }
@@ -83,8 +83,8 @@ struct SyncAsker: Sendable {
         repeat {
             let end = min(next + Self.signatureBatch, signature.strong.count)
             var part = WireSyncSignature()
-            part.file = UInt32(file)
-            part.blockBytes = UInt32(signature.blockBytes)
+            part.file = UInt32(clamping: file)
+            part.blockBytes = UInt32(clamping: signature.blockBytes)
             part.basisBytes = signature.basisBytes
             part.sums = Data(signature.encodedSums(next..<end))
             part.isLast = end == signature.strong.count

@@ -52,18 +52,20 @@ final class SyncSender {
         let plain: [UInt8] = try message.serializedBytes()
         guard let data = plain.withUnsafeBytes({ RawDeflate.compress($0) }) else { return plain }
         var outer = WireSyncMessage()
-        outer.deflated.inflatedBytes = UInt32(plain.count)
+        outer.deflated.inflatedBytes = UInt32(clamping: plain.count)
         outer.deflated.data = Data(data)
         return try outer.serializedBytes()
     }
 
     /// The message that was sent, whether compressed or not. Throws `badData`.
     static func message(_ bytes: [UInt8]) throws(WorkspaceFailure) -> WireSyncMessage {
-        guard let message = try? WireSyncMessage(serializedBytes: bytes) else { throw unreadable }
+        guard let message = try? WireSyncMessage(bounded: bytes) else { throw unreadable }
         guard case .deflated(let deflated)? = message.body else { return message }
         guard deflated.inflatedBytes <= MuxLimits().maxMessageBytes else { throw unreadable }
-        let plain = deflated.data.withUnsafeBytes { try? RawDeflate.inflate($0, count: Int(deflated.inflatedBytes)) }
-        guard let plain, let inner = try? WireSyncMessage(serializedBytes: plain) else { throw unreadable }
+        let plain = deflated.data.withUnsafeBytes {
+            try? RawDeflate.inflate($0, count: Int(clamping: deflated.inflatedBytes))
+        }
+        guard let plain, let inner = try? WireSyncMessage(bounded: plain) else { throw unreadable }
         return inner
     }
 

@@ -128,7 +128,7 @@ final class SyncSourceSession {
     private func sendLost(_ file: Int, _ outcome: WireSyncFileEnd.Outcome) async throws {
         lost.insert(file)
         var part = WireSyncPart()
-        part.file = UInt32(file)
+        part.file = UInt32(clamping: file)
         part.end.outcome = outcome
         try await sender.send(part)
     }
@@ -139,8 +139,8 @@ final class SyncSourceSession {
         var extents = ExtentWalk(open.reader.descriptor, size: open.facts.size, isSparse: open.facts.isSparse)
         var length: UInt64 = 0
         var part = WireSyncPart()
-        part.file = UInt32(file)
-        while let extent = extents.next(atMost: UInt64(SyncSender.messageBytes)) {
+        part.file = UInt32(clamping: file)
+        while let extent = extents.next(atMost: UInt64(clamping: SyncSender.messageBytes)) {
             switch extent {
             case .hole(let count):
                 hasher.update(zeros: count)
@@ -149,7 +149,7 @@ final class SyncSourceSession {
             case .data(let count):
                 let bytes: [UInt8]
                 do {
-                    bytes = try open.reader.read(Int(count), at: length)
+                    bytes = try open.reader.read(Int(clamping: count), at: length)
                 } catch {
                     return try await sendLost(file, .unreadable)
                 }
@@ -157,12 +157,12 @@ final class SyncSourceSession {
                 part.data = Data(bytes)
                 length += UInt64(bytes.count)
                 // Shorter now: what follows says so.
-                if bytes.count < Int(count) { extents.stop() }
+                if bytes.count < Int(clamping: count) { extents.stop() }
             }
             if extents.isAtEnd { break }
             try await sender.send(part)
             part = WireSyncPart()
-            part.file = UInt32(file)
+            part.file = UInt32(clamping: file)
         }
         try await finish(file, open, part, length: length, digest: hasher.digest())
     }
@@ -212,7 +212,7 @@ final class SyncSourceSession {
         }
         var offset: UInt64 = 0
         var part = WireSyncPart()
-        part.file = UInt32(file)
+        part.file = UInt32(clamping: file)
         part.inPlace = plan.isInPlace && signature.basisBytes > 0
         for step in plan.steps {
             switch step {
@@ -221,7 +221,7 @@ final class SyncSourceSession {
                 part.copy.length = length
                 try await sender.send(part)
                 part = WireSyncPart()
-                part.file = UInt32(file)
+                part.file = UInt32(clamping: file)
                 offset += length
             case .literal(let length):
                 let end = offset + length
@@ -229,7 +229,7 @@ final class SyncSourceSession {
                     let bytes: [UInt8]
                     do {
                         bytes = try open.reader.read(
-                            Int(min(end - offset, UInt64(SyncSender.messageBytes))),
+                            Int(clamping: min(end - offset, UInt64(clamping: SyncSender.messageBytes))),
                             at: offset
                         )
                     } catch {
@@ -240,7 +240,7 @@ final class SyncSourceSession {
                     part.data = Data(bytes)
                     try await sender.send(part)
                     part = WireSyncPart()
-                    part.file = UInt32(file)
+                    part.file = UInt32(clamping: file)
                     offset += UInt64(bytes.count)
                 }
             }
@@ -267,7 +267,7 @@ final class SyncSourceSession {
                 do throws(WorkspaceFailure) {
                     let count = try reader.read(into: room, at: offset)
                     hasher.update(UnsafeRawBufferPointer(rebasing: UnsafeRawBufferPointer(room).prefix(count)))
-                    offset += UInt64(count)
+                    offset += UInt64(clamping: count)
                     filled += count
                     isLast = filled < bytes.count
                     let window = UnsafeRawBufferPointer(rebasing: UnsafeRawBufferPointer(bytes).prefix(filled))

@@ -78,7 +78,7 @@ final class SyncTargetSession {
         let diff = ManifestDiff(wanted: entries, present: tree.present)
         actions = diff.actions
         report.entries = UInt64(entries.count)
-        report.totalBytes = entries.reduce(0) { $0 + $1.size }
+        report.totalBytes = entries.reduce(0) { $0.clampedAdding($1.size) }
         report.availableBytes = tree.availableBytes
         if request.preview {
             preview(diff)
@@ -112,7 +112,7 @@ final class SyncTargetSession {
                     machine.state.withLock { machine in
                         entries = machine.entries
                         report.skipped = machine.skipped
-                        report.skippedCount = UInt64(machine.skippedCount)
+                        report.skippedCount = UInt64(clamping: machine.skippedCount)
                     }
                     return
                 case .failed(let code, let message): throw Self.failure(code, message)
@@ -184,7 +184,7 @@ final class SyncTargetSession {
                     continue
                 }
                 if presentIndex >= 0 { report.changed += 1 } else { report.added += 1 }
-                report.changedBytes += entry.size
+                report.changedBytes = report.changedBytes.clampedAdding(entry.size)
                 tell(entry, presentIndex >= 0 ? .change : .add)
             }
         }
@@ -230,8 +230,8 @@ final class SyncTargetSession {
                 guard entry.isFile else { continue }
                 count(presentIndex)
                 if try adopt(index, entry, presentIndex) { continue }
-                report.changedBytes += entry.size
-                bytes += entry.size
+                report.changedBytes = report.changedBytes.clampedAdding(entry.size)
+                bytes = bytes.clampedAdding(entry.size)
                 wishes.append(
                     SyncAsker.Wish(
                         file: index,
@@ -245,7 +245,9 @@ final class SyncTargetSession {
         progress.bytesTotal = bytes
         progress.filesTotal = UInt64(wishes.count)
         // Files that are only changed take their room already, but which ones is not known before.
-        let added = wishes.filter { $0.presentIndex < 0 }.reduce(0) { $0 + entries[$1.file].size }
+        let added = wishes.filter { $0.presentIndex < 0 }.reduce(UInt64(0)) {
+            $0.clampedAdding(entries[$1.file].size)
+        }
         let available = tree.availableBytes
         guard available >= reserveBytes, available - reserveBytes >= added else {
             throw WorkspaceFailure(
@@ -273,7 +275,7 @@ final class SyncTargetSession {
         let own = earlier.digest ?? BasisFinder.digest(earlier)
         guard own == digest else { return false }
         try tree.adopt(entry, earlier, digest: digest)
-        report.copiedBytes += entry.size
+        report.copiedBytes = report.copiedBytes.clampedAdding(entry.size)
         return true
     }
 
@@ -350,11 +352,11 @@ final class SyncTargetSession {
             flusher.wrote(data.count)
         case .zeros(let count):
             try file.zeros(count, at: offset)
-            progress.bytesDone += count
+            progress.bytesDone = progress.bytesDone.clampedAdding(count)
         case .copy(let copy):
             try file.copy(from: copy.offset, copy.length, to: offset)
-            report.copiedBytes += copy.length
-            progress.bytesDone += copy.length
+            report.copiedBytes = report.copiedBytes.clampedAdding(copy.length)
+            progress.bytesDone = progress.bytesDone.clampedAdding(copy.length)
         }
     }
 

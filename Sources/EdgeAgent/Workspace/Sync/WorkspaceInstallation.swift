@@ -81,11 +81,12 @@ struct TransferDirectory: Sendable {
     private static func inode(_ path: String) -> UInt64? {
         var status = stat()
         guard lstat(path, &status) == 0 else { return nil }
-        return UInt64(status.st_ino)
+        return UInt64(clamping: status.st_ino)
     }
 
     /// Whether the transfer's tree is the workspace now.
     var isInstalled: Bool {
+        // fits: text. An inode may use all 64 bits, and is only compared.
         guard let text = try? Files.read(installed), let inode = UInt64(String(decoding: text, as: UTF8.self))
         else { return false }
         return Self.inode(workspace) == inode

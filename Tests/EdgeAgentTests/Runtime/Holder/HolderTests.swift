@@ -42,7 +42,7 @@ struct HolderTests {
         defer { bench.cleanUp() }
         _ = try bench.startHolder()
         bench.endHolder()
-        let holder = HolderClient(stateDirectory: bench.path, patience: .milliseconds(200))
+        let holder = HolderClient(stateDirectory: bench.path, patience: .milliseconds(200), logger: BotWorkbench.quiet)
         #expect(access(bench.path + "/holder.sock", F_OK) == 0)
         let backend = try bench.backend(holder: holder)
         let handle = try await start("exit 7", on: bench, backend)

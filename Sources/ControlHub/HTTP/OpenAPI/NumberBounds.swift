@@ -1,0 +1,89 @@
+import Foundation
+
+/// Holds the numbers of a request's body against the bounds that the OpenAPI document shows, so that the two cannot
+/// differ and no rule behind has to expect any number at all.
+enum NumberBounds {
+    /// Throws `invalidRequest` naming the first member outside of its bounds, and them. Text that is no JSON passes: the
+    /// decoder says what is wrong with it.
+    static func check<Document: APIDocument>(_ type: Document.Type, _ body: Data) throws {
+        let (schema, named) = try SchemaLibrary.described(type)
+        // Most bodies hold no number of ours, and may be large.
+        guard hasBounds(schema.json, named) else { return }
+        // `try?`: not for this to tell.
+        guard let value = try? JSONDecoder().decode(JSONValue.self, from: body) else { return }
+        guard let problem = violation(of: value, schema.json, named, path: "") else { return }
+        throw HubError(.invalidRequest, problem)
+    }
+
+    private static func hasBounds(_ schema: JSONValue, _ named: [String: Schema]) -> Bool {
+        if schema["minimum"] != nil || schema["maximum"] != nil { return true }
+        return children(of: schema, named).contains { hasBounds($0, named) }
+    }
+
+    /// The schemas of members, items and alternatives. None refers to itself.
+    private static func children(of schema: JSONValue, _ named: [String: Schema]) -> [JSONValue] {
+        var found: [JSONValue] = []
+        if case .object(let properties)? = schema["properties"] { found += properties.values }
+        found += [schema["items"], schema["additionalProperties"], referred(schema, named)].compactMap { $0 }
+        if case .array(let alternatives)? = schema["anyOf"] { found += alternatives }
+        return found
+    }
+
+    private static func referred(_ schema: JSONValue, _ named: [String: Schema]) -> JSONValue? {
+        guard let name = schema["$ref"]?.stringValue?.split(separator: "/").last else { return nil }
+        return named[String(name)]?.json
+    }
+
+    private static func violation(
+        of value: JSONValue,
+        _ schema: JSONValue,
+        _ named: [String: Schema],
+        path: String
+    ) -> String? {
+        if let target = referred(schema, named) { return violation(of: value, target, named, path: path) }
+        if case .array(let alternatives)? = schema["anyOf"] {
+            return alternatives.lazy.compactMap { violation(of: value, $0, named, path: path) }.first
+        }
+        func inside(_ name: String) -> String { path.isEmpty ? name : "\(path).\(name)" }
+        switch value {
+        case .integer, .number: return outside(value, schema, path)
+        case .array(let items):
+            guard let kind = schema["items"] else { return nil }
+            return items.lazy.compactMap { violation(of: $0, kind, named, path: path) }.first
+        case .object(let members):
+            // As the decoder reads names.
+            return members.sorted { $0.key < $1.key }.lazy.compactMap { key, value in
+                let name = JSONCoding.snakeCase(key).split(separator: "_").joined(separator: "_")
+                guard let kind = schema["properties"]?[name] ?? schema["additionalProperties"] else { return nil }
+                return violation(of: value, kind, named, path: inside(name))
+            }.first
+        case .null, .bool, .string: return nil
+        }
+    }
+
+    private static func outside(_ value: JSONValue, _ schema: JSONValue, _ path: String) -> String? {
+        guard let least = schema["minimum"], let most = schema["maximum"] else { return nil }
+        guard !(isOrdered(least, value) && isOrdered(value, most)) else { return nil }
+        let wholes: [JSONValue] = [.string("integer"), .array([.string("integer"), .string("null")])]
+        let kind = schema["type"].map(wholes.contains) == true ? "whole number" : "number"
+        return "`\(path)` must be a \(kind) from \(text(least)) to \(text(most))."
+    }
+
+    private static func isOrdered(_ left: JSONValue, _ right: JSONValue) -> Bool {
+        switch (left, right) {
+        case (.integer(let left), .integer(let right)): left <= right
+        case (.integer(let left), .number(let right)): Double(left) <= right
+        case (.number(let left), .integer(let right)): left <= Double(right)
+        case (.number(let left), .number(let right)): left <= right
+        default: false
+        }
+    }
+
+    private static func text(_ number: JSONValue) -> String {
+        switch number {
+        case .integer(let value): "\(value)"
+        case .number(let value): "\(value)"
+        default: ""
+        }
+    }
+}
