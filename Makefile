@@ -15,7 +15,7 @@ ARGS ?=
 
 .PHONY: help deps build test check fmt proto demo browser-test screenshots bench-page conformance nanobot-test \
     simulate fuzz-smoke flap kill-test bench-idle bench-link bench-memory bench-migrate bench-runtime \
-    bench-websocket soak docker-test api-test bench-telemetry clean deploy-faults
+    bench-websocket soak docker-test api-test bench-telemetry clean deploy-faults boot-test
 
 help: ## Lists these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -82,6 +82,9 @@ api-test: deps ## The API of a real hub: roles, hostile senders, secrets, metric
 	@scripts/api-env.sh
 	@.build/api-test/bin/python Tests/API/run.py --programs "$$(swift build $(BUILD_FLAGS) --show-bin-path)" \
 	    --examples $(or $(EXAMPLES),50) $(if $(TABLE),--write-table $(TABLE))
+
+boot-test: build ## Real Debian systems booted under User Mode Linux, with hub, agent and bots in them; STORIES="limits user", MACHINES=debian13
+	@Tests/Boot/run.py $(if $(STORIES),--story $(STORIES)) $(if $(MACHINES),--machine $(MACHINES))
 
 flap: deps ## Hub and agent over a link that is cut every few seconds, for SECONDS=600
 	@scripts/flap.py --seconds $(or $(SECONDS),600)

@@ -59,14 +59,14 @@ let package = Package(
             swiftSettings: strict
         ),
         .target(
-            name: "ServiceLog",
+            name: "ServiceReport",
             dependencies: [.product(name: "Logging", package: "swift-log")],
             swiftSettings: strict
         ),
         .executableTarget(
             name: "EdgeAgent",
             dependencies: [
-                "CCurl", "CLinux", "CSQLite", "ServiceLog", "WebSocketKitLite", "WireFormat",
+                "CCurl", "CLinux", "CSQLite", "ServiceReport", "WebSocketKitLite", "WireFormat",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Configuration", package: "swift-configuration"),
                 .product(name: "Logging", package: "swift-log"),
@@ -79,7 +79,7 @@ let package = Package(
         .executableTarget(
             name: "ControlHub",
             dependencies: [
-                "ServiceLog", "WebSocketKitLite", "WireFormat",
+                "ServiceReport", "WebSocketKitLite", "WireFormat",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Configuration", package: "swift-configuration"),
                 .product(name: "Crypto", package: "swift-crypto"),
@@ -151,8 +151,8 @@ let package = Package(
             swiftSettings: strict
         ),
         .testTarget(
-            name: "ServiceLogTests",
-            dependencies: ["ServiceLog", .product(name: "Logging", package: "swift-log")],
+            name: "ServiceReportTests",
+            dependencies: ["ServiceReport", .product(name: "Logging", package: "swift-log")],
             swiftSettings: strict
         ),
         .testTarget(

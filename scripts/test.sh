@@ -33,6 +33,14 @@ if ((docker == 77)); then
 elif ((docker != 0)); then
     status=$docker
 fi
+# A real Debian with systemd and control groups of version 2; `make boot-test` boots more of them.
+boot=0
+Tests/Boot/run.py --quick --programs "$(swift build --show-bin-path "$@")" || boot=$?
+if ((boot == 77)); then
+    echo "test: SKIPPED the tests on a booted machine, because none can be booted here (see above)" >&2
+elif ((boot != 0)); then
+    status=$boot
+fi
 # The API of a real hub, with few made-up requests; `make api-test` sends more.
 scripts/api-env.sh
 .build/api-test/bin/python Tests/API/run.py --programs "$(swift build --show-bin-path "$@")" --examples 3 || status=$?

@@ -30,7 +30,7 @@ enum ImportRules {
             reason: "the node protocol is pure"
         ),
         Rule(
-            folder: "Sources/ServiceLog/",
+            folder: "Sources/ServiceReport/",
             limit: .only(["FoundationEssentials", "Glibc", "Logging"]),
             reason: "both programs start with it"
         ),

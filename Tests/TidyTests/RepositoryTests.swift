@@ -49,6 +49,11 @@ struct RepositoryTests {
         }
     }
 
+    @Test("The agent opens paths in one safe way")
+    func opensPaths() throws {
+        try check("Sources/EdgeAgent", by: TextRules.opensPaths)
+    }
+
     @Test("Unstructured tasks and unchecked promises say why they are right")
     func unexplained() throws {
         try check("Sources", by: TextRules.unexplained)

@@ -17,7 +17,7 @@ struct RuleTests {
             ("Sources/EdgeAgent/Link/A.swift", "@testable import ControlHub"),
             ("Sources/WireFormat/A.swift", "import FoundationEssentials"),
             ("Sources/WireFormat/A.swift", "import WebSocketKitLite"),
-            ("Sources/ServiceLog/A.swift", "import Foundation"),
+            ("Sources/ServiceReport/A.swift", "import Foundation"),
             ("Sources/WebSocketKit-Lite/Codec/A.swift", "import COpenSSL"),
             ("Sources/WebSocketKit-Lite/TLS/A.swift", "import CZlib"),
             ("Sources/WebSocketKit-Lite/Codec/A.swift", "import WireFormat"),
@@ -125,5 +125,29 @@ struct RuleTests {
         let line = #"PseudoFile.write(group + "/cgroup.subtree_control", "+cpu")"#
         #expect(TextRules.soleWriters(file("Sources/EdgeAgent/Runtime/A.swift", line)).count == 1)
         #expect(TextRules.soleWriters(file("Sources/EdgeAgent/Runtime/Limits/ControlGroup.swift", line)) == [])
+    }
+
+    @Test(
+        "A path that is opened by the way is found",
+        arguments: [
+            "let file = open(path, O_RDONLY | O_CLOEXEC)", "let file = Glibc.open(path, O_RDONLY)",
+            "let file = openat(\n    folder,\n    name,\n    O_RDWR\n)",
+            "guard let file = fopen(path, mode) else { return }",
+        ]
+    )
+    func opensPaths(text: String) {
+        #expect(TextRules.opensPaths(file("Sources/EdgeAgent/Runtime/A.swift", text)).count == 1)
+        #expect(TextRules.opensPaths(file("Sources/EdgeAgent/System/PseudoFile.swift", text)) == [])
+    }
+
+    @Test(
+        "Methods and the safe way are left alone",
+        arguments: [
+            "let file = RegularFile.open(path, O_RDONLY)", "func open(_ flags: Int32 = O_RDONLY) {}",
+            "let file = try open(bot)",
+        ]
+    )
+    func opensSafely(text: String) {
+        #expect(TextRules.opensPaths(file("Sources/EdgeAgent/Runtime/A.swift", text)) == [])
     }
 }

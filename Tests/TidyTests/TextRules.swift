@@ -30,6 +30,37 @@ enum TextRules {
         }
     }
 
+    /// Where files of the agent are opened by the system's own calls, and why that is right there.
+    static let openers = [
+        "Sources/EdgeAgent/System/RegularFile.swift": "the one safe way",
+        "Sources/EdgeAgent/System/PseudoFile.swift": "what the kernel makes",
+        "Sources/EdgeAgent/System/Files.swift": "what the node's owner names",
+        "Sources/EdgeAgent/Workspace/BeneathDirectory.swift": "the one safe way inside a workspace",
+        "Sources/EdgeAgent/Telemetry/SmallFileReader.swift": "what the kernel makes, without waiting",
+        "Sources/EdgeAgent/Runtime/Native/BotOwnership.swift": "names only, by descriptors of their directories",
+    ]
+
+    /// The agent opens no path by itself: a bot may have put a FIFO, a link or a device there.
+    static func opensPaths(_ file: SourceFile) -> [Violation] {
+        guard file.path.hasPrefix("Sources/EdgeAgent/"), openers[file.path] == nil else { return [] }
+        return file.lines.indices.compactMap { index in
+            let code = SourceFile.code(of: file.lines[index])
+            let calls = ["open(", "openat(", "fopen(", "creat("]
+            guard calls.contains(where: { isCall($0, in: code) }),
+                file.lines[index...].prefix(6).contains(where: { $0.contains("O_") || $0.contains("fopen(") })
+            else { return nil }
+            return Violation(path: file.path, line: index + 1, message: "opens a path by itself; use RegularFile")
+        }
+    }
+
+    /// Whether the system's function is called, not a method of that name.
+    private static func isCall(_ text: String, in code: String) -> Bool {
+        guard let range = code.firstRange(of: text), !code.contains("func \(text)") else { return false }
+        let before = code[..<range.lowerBound]
+        guard let last = before.last else { return true }
+        return before.hasSuffix("Glibc.") || last != "." && !isPartOfName(last)
+    }
+
     /// Work outside structured concurrency, and promises the compiler cannot check, say why they are right.
     static func unexplained(_ file: SourceFile) -> [Violation] {
         file.lines.indices.compactMap { index in

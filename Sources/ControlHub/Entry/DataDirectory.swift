@@ -13,6 +13,8 @@ import Glibc
 ///     snapshots/                copies of workspaces, where the hub is asked to keep some
 ///     tls/                      the private authority and the server certificate
 struct DataDirectory: Sendable {
+    private static let keyName = "hub.key"
+
     let path: String
 
     /// Uses a directory; makes it, readable by its owner only, when it is missing. Throws `StartFailure`.
@@ -46,6 +48,20 @@ struct DataDirectory: Sendable {
         }
     }
 
+    /// Uses the directory of a hub that has served from it. Makes nothing: what root made here before the hub did, the hub, which
+    /// runs as another user, could not open. Throws `StartFailure` where no hub has.
+    init(existing path: String) throws {
+        for name in [HubDatabase.fileName, Self.keyName] where access(path + "/" + name, F_OK) != 0 {
+            let reason = errno == ENOENT || errno == ENOTDIR ? "" : " (\(name): \(String(cString: strerror(errno))))"
+            throw StartFailure(
+                .cannotCreate,
+                "no hub has served from \(path) yet\(reason). Start it first (systemctl start control-hub, or control-hub "
+                    + "serve --data-dir \(path)), or name its --data-dir."
+            )
+        }
+        try self.init(path: path)
+    }
+
     func file(_ name: String) -> String { path + "/" + name }
 
     /// Holds the directory for one serving hub until the process ends. Throws when another has it.
@@ -64,7 +80,7 @@ struct DataDirectory: Sendable {
 
     /// The hub's key; made at the first call.
     func key() throws -> HubKey {
-        let name = file("hub.key")
+        let name = file(Self.keyName)
         if let data = FileManager.default.contents(atPath: name) {
             guard data.count == 32 else {
                 throw StartFailure(.dataError, "\(name) is damaged: it must hold 32 bytes. Restore it from a backup.")
@@ -72,7 +88,7 @@ struct DataDirectory: Sendable {
             return HubKey(bytes: Array(data))
         }
         let bytes = SecretBytes.random(count: 32)
-        try write(Data(bytes), to: "hub.key")
+        try write(Data(bytes), to: Self.keyName)
         return HubKey(bytes: bytes)
     }
 

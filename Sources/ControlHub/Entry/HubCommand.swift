@@ -1,12 +1,14 @@
 import ArgumentParser
 import Dispatch
 import Glibc
-import ServiceLog
+import ServiceReport
 
 /// The program's first instructions.
 @main
 enum ControlHubMain {
     static func main() {
+        // Nothing that the hub or a command makes, databases and backups among it, is for other users.
+        umask(0o077)
         DispatchLog.silence()
         let arguments = Array(CommandLine.arguments.dropFirst())
         // The one bridge from this synchronous start to the concurrent program; it ends the process. An asynchronous `main`

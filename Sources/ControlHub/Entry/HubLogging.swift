@@ -1,6 +1,6 @@
 import Foundation
 import Logging
-import ServiceLog
+import ServiceReport
 
 /// What the hub writes to standard error: lines for people on a terminal, JSON otherwise, unless told which.
 enum HubLogging {

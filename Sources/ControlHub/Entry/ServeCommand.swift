@@ -1,7 +1,7 @@
 import ArgumentParser
 import Foundation
 import Logging
-import ServiceLog
+import ServiceReport
 
 /// `control-hub serve`.
 struct ServeCommand: AsyncParsableCommand {
@@ -110,6 +110,7 @@ struct ServeCommand: AsyncParsableCommand {
             let directory = try DataDirectory(path: configuration.dataDirectory)
             try await HubAssembly(configuration: configuration, directory: directory, logger: logger)
                 .serve(makingLoginLink: isAttended) { announcement in
+                    ServiceManager.notify("READY=1\nSTATUS=Listens on \(announcement.address)")
                     if isAttended { Self.show(announcement) } else { Self.log(announcement, logger) }
                 }
         } catch {
@@ -193,7 +194,7 @@ struct CommonOptions: ParsableArguments {
     /// Opens the hub's data beside a hub that may be serving.
     func open() throws -> HubParts {
         let configuration = try read(flags)
-        let directory = try DataDirectory(path: configuration.dataDirectory)
+        let directory = try DataDirectory(existing: configuration.dataDirectory)
         do {
             let site: HubServices.Site
             if let data = FileManager.default.contents(atPath: directory.file("hub.json")),

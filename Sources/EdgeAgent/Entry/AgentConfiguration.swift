@@ -120,7 +120,7 @@ struct AgentConfiguration: Sendable {
         if let given { return Secret(given) }
         guard let file else { return nil }
         do {
-            guard let bytes = try Files.read(file) else {
+            guard let bytes = try Files.readNamed(file) else {
                 throw AgentError(.configuration, "token file \(file) does not exist")
             }
             let text = String(decoding: bytes, as: UTF8.self)
@@ -154,7 +154,7 @@ struct AgentConfiguration: Sendable {
         }
         let bytes: [UInt8]?
         do {
-            bytes = try Files.read(given)
+            bytes = try Files.readNamed(given)
         } catch {
             throw AgentError(.configuration, "the profiles in \(given) cannot be read: \(error.reason)")
         }
@@ -209,7 +209,7 @@ enum ConfigurationFile {
     static func load(_ path: String?) throws(AgentError) -> [AgentConfiguration.Key: String] {
         let bytes: [UInt8]
         do {
-            guard let content = try Files.read(path ?? defaultPath) else {
+            guard let content = try Files.readNamed(path ?? defaultPath) else {
                 guard let path else { return [:] }
                 throw AgentError(.configuration, "configuration file \(path) does not exist")
             }

@@ -1,5 +1,5 @@
 import Logging
-import ServiceLog
+import ServiceReport
 
 /// One line a record on stderr: for people on a terminal, one JSON object otherwise.
 enum AgentLogging {

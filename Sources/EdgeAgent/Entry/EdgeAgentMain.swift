@@ -2,7 +2,7 @@ import ArgumentParser
 import CLinux
 import Dispatch
 import Glibc
-import ServiceLog
+import ServiceReport
 
 /// The program's first instructions.
 ///
@@ -11,6 +11,8 @@ import ServiceLog
 @main
 enum EdgeAgentMain {
     static func main() {
+        // Nothing that any of these processes makes is for other users, unless it says so.
+        umask(0o077)
         DispatchLog.silence()
         let arguments = CommandLine.arguments.dropFirst()
         if arguments.first == "supervise", let directory = arguments.dropFirst().first {

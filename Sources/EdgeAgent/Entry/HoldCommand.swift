@@ -1,4 +1,5 @@
 import ArgumentParser
+import FoundationEssentials
 import Glibc
 
 struct HoldCommand: ParsableCommand {
@@ -12,14 +13,22 @@ struct HoldCommand: ParsableCommand {
             """
     )
 
-    @OptionGroup var options: AgentOptions
+    @Option(help: ArgumentHelp("The agent's state directory.", valueName: "directory"))
+    var stateDir: String?
+
+    @Option(help: ArgumentHelp("Configuration file (default: \(ConfigurationFile.defaultPath)).", valueName: "file"))
+    var config: String?
 
     @Flag(help: "Only say whether this program can hold bots.")
     var check = false
 
     func run() throws {
         if check { return print(AgentVersion.current) }
-        let directory = try StateDirectory(path: try options.resolve().stateDirectory)
+        var flags: [AgentConfiguration.Key: String] = [:]
+        flags[.stateDirectory] = stateDir
+        let environment = ProcessInfo.processInfo.environment
+        let configuration = try AgentConfiguration(flags: flags, file: config, environment: environment)
+        let directory = try StateDirectory(path: configuration.stateDirectory)
         // What it took to read the settings is not carried along for years.
         _ = CStringArray.with(["edge-agent", Holder.command, directory.path]) { execv("/proc/self/exe", $0) }
         throw AgentError(.software, "edge-agent cannot execute itself: \(String(errno: errno))")

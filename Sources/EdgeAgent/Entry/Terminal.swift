@@ -1,5 +1,5 @@
 import Glibc
-import ServiceLog
+import ServiceReport
 
 /// What the agent says to the person or script that started it.
 enum Terminal {

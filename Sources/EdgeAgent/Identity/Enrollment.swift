@@ -181,7 +181,7 @@ struct Enrollment: Sendable {
     private func authority() throws(AgentError) -> [UInt8]? {
         guard let path = configuration.authorityFile else { return nil }
         do {
-            guard let bytes = try Files.read(path) else {
+            guard let bytes = try Files.readNamed(path) else {
                 throw AgentError(.configuration, "CA file \(path) does not exist")
             }
             return bytes

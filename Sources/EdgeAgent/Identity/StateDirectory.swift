@@ -66,7 +66,7 @@ struct StateDirectory: Sendable {
     ///
     /// - Returns: the descriptor that holds the lock; keep it open. It is not passed on to child processes.
     func lock() throws(AgentError) -> Int32 {
-        let descriptor = open(file("agent.lock"), O_RDWR | O_CREAT | O_CLOEXEC, 0o600)
+        let descriptor = RegularFile.open(file("agent.lock"), O_RDWR | O_CREAT)
         guard descriptor >= 0 else {
             throw .stateDirectory(path, "agent.lock cannot be opened: \(String(errno: errno))")
         }

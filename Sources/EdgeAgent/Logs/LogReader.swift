@@ -95,11 +95,11 @@ struct LogReader: ~Copyable {
             batch.nextOffset = first.start
         }
         guard let segment = segments.last(where: { $0.start <= batch.nextOffset }) else { return false }
-        return open(segment)
+        return openSegment(segment)
     }
 
-    private mutating func open(_ segment: LogSegments.Segment) -> Bool {
-        let next = Glibc.open(segment.path, O_RDONLY | O_CLOEXEC)
+    private mutating func openSegment(_ segment: LogSegments.Segment) -> Bool {
+        let next = RegularFile.open(segment.path, O_RDONLY)
         guard next >= 0 else { return false }
         if descriptor >= 0 { close(descriptor) }
         descriptor = next
@@ -151,7 +151,7 @@ struct LogReader: ~Copyable {
     }
 
     private mutating func advance(to next: LogSegments.Segment, _ batch: inout Batch) -> Bool {
-        guard open(next) else { return false }
+        guard openSegment(next) else { return false }
         // A closed segment ends where the next one starts; what is not there any more is skipped and counted.
         batch.missingBytes += next.start.clampedSubtracting(batch.nextOffset)
         batch.nextOffset = next.start

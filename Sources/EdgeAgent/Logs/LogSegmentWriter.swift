@@ -93,7 +93,7 @@ struct LogSegmentWriter: ~Copyable {
     /// Takes the space for `appendUrgent`; where there is none the launch goes on without.
     func reserve() {
         let path = directory + "/" + Self.reserveName
-        let file = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0o600)
+        let file = RegularFile.open(path, O_WRONLY | O_CREAT)
         guard file >= 0 else { return }
         if posix_fallocate(file, 0, Self.reserveBytes) != 0 { unlink(path) }
         close(file)
@@ -123,7 +123,7 @@ struct LogSegmentWriter: ~Copyable {
     }
 
     private mutating func resume(_ segment: LogSegments.Segment) {
-        descriptor = open(segment.path, O_RDWR | O_CLOEXEC)
+        descriptor = RegularFile.open(segment.path, O_RDWR)
         guard descriptor >= 0 else { return }
         segmentStart = segment.start
         let length = lseek(descriptor, 0, SEEK_END)
@@ -173,11 +173,7 @@ struct LogSegmentWriter: ~Copyable {
 
     private mutating func beginSegment() -> Bool {
         let start = endOffset
-        let next = open(
-            LogSegments.path(directory: directory, start: start),
-            O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC,
-            0o600
-        )
+        let next = RegularFile.open(LogSegments.path(directory: directory, start: start), O_WRONLY | O_CREAT | O_TRUNC)
         guard next >= 0 else { return false }
         if descriptor >= 0 { close(descriptor) }
         descriptor = next

@@ -11,7 +11,7 @@ enum PolicyFile {
         let name = path ?? defaultPath
         let content: [UInt8]?
         do {
-            content = try Files.read(name)
+            content = try Files.readNamed(name)
         } catch {
             throw AgentError(.configuration, "policy file \(name) cannot be read: \(error.reason)")
         }

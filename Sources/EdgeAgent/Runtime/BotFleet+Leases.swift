@@ -102,7 +102,7 @@ extension BotFleet {
         // The place first: what lies between is no hole in this node's log, but lies elsewhere.
         try await journal.resetLogCursor(bot.botID, to: begin)
         let path = LogSegments.path(directory: directory, start: begin)
-        let descriptor = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0o600)
+        let descriptor = RegularFile.open(path, O_WRONLY | O_CREAT)
         guard descriptor >= 0 else {
             throw RuntimeError(.storageFailed, "\(path) cannot be made: \(String(errno: errno))")
         }

@@ -64,7 +64,7 @@ enum SystemProcesses {
 
     /// The process with this number, or nil.
     static func entry(_ pid: pid_t) -> Entry? {
-        guard let text = readFile("/proc/\(pid)/stat", limit: 4096) else { return nil }
+        guard let text = PseudoFile.read("/proc/\(pid)/stat", limit: 4096) else { return nil }
         // The name in brackets may hold anything, also brackets; the last one ends it.
         guard let end = text.lastIndex(of: UInt8(ascii: ")")) else { return nil }
         let fields = text[(end + 1)...].split(separator: UInt8(ascii: " "))
@@ -125,25 +125,11 @@ enum SystemProcesses {
     static func carrying(_ text: String) -> [Entry] {
         let wanted = Array(text.utf8)
         return all().filter { entry in
-            guard !entry.isZombie, let environment = readFile("/proc/\(entry.pid)/environ", limit: 256 << 10) else {
+            guard !entry.isZombie, let environment = PseudoFile.read("/proc/\(entry.pid)/environ", limit: 256 << 10)
+            else {
                 return false
             }
             return environment.split(separator: 0).contains { $0.elementsEqual(wanted) }
         }
-    }
-
-    private static func readFile(_ path: String, limit: Int) -> [UInt8]? {
-        let descriptor = open(path, O_RDONLY | O_CLOEXEC)
-        guard descriptor >= 0 else { return nil }
-        defer { close(descriptor) }
-        var content: [UInt8] = []
-        var block = [UInt8](repeating: 0, count: 4096)
-        while content.count < limit {
-            let count = read(descriptor, &block, block.count)
-            if count < 0, errno == EINTR { continue }
-            guard count > 0 else { break }
-            content += block[..<count]
-        }
-        return content
     }
 }

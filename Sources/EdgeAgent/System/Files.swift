@@ -16,6 +16,8 @@ enum Files {
         var reason: String {
             switch code {
             case ENOSPC, EDQUOT: "\(String(errno: code)): free some space on the file system that holds \(path)"
+            case ELOOP: "\(path) is a symbolic link, and none is followed here: put a file in its place"
+            case ENXIO: "\(path) is no regular file: put one in its place"
             case EROFS: "\(String(errno: code)): \(path) is on a read-only file system"
             default: "\(String(errno: code)) (\(path))"
             }
@@ -36,8 +38,18 @@ enum Files {
     }
 
     /// The content, or nil where there is no such file.
-    static func read(_ path: String) throws(Failure) -> [UInt8]? {
-        let descriptor = open(path, O_RDONLY | O_CLOEXEC)
+    ///
+    /// - Parameter followsLinks: as `RegularFile.open`.
+    static func read(_ path: String, followsLinks: Bool = false) throws(Failure) -> [UInt8]? {
+        try read(path, RegularFile.open(path, O_RDONLY, followsLinks: followsLinks))
+    }
+
+    /// The content of a file that the node's owner has named, whatever it is: a link, a pipe of a shell.
+    static func readNamed(_ path: String) throws(Failure) -> [UInt8]? {
+        try read(path, open(path, O_RDONLY | O_CLOEXEC))
+    }
+
+    private static func read(_ path: String, _ descriptor: Int32) throws(Failure) -> [UInt8]? {
         guard descriptor >= 0 else {
             if errno == ENOENT { return nil }
             throw Failure(path)
@@ -64,7 +76,7 @@ enum Files {
     static func replace(_ path: String, with bytes: [UInt8], mode: mode_t) throws(Failure) {
         let temporary = path + ".new"
         unlink(temporary)
-        let descriptor = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode)
+        let descriptor = RegularFile.open(temporary, O_WRONLY | O_CREAT | O_EXCL, mode: mode)
         guard descriptor >= 0 else { throw Failure(temporary) }
         do throws(Failure) {
             try writeAll(descriptor, bytes, path: temporary)
@@ -93,7 +105,7 @@ enum Files {
 
     private static func flushDirectory(of path: String) throws(Failure) {
         let directory = path.lastIndex(of: "/").map { String(path[..<$0]) } ?? "."
-        let descriptor = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
+        let descriptor = RegularFile.openDirectory(directory)
         guard descriptor >= 0 else { throw Failure(directory) }
         defer { close(descriptor) }
         guard fsync(descriptor) == 0 else { throw Failure(directory) }

@@ -33,9 +33,11 @@ struct LocalSocket: Sendable {
         return descriptor
     }
 
-    /// Gives a socket these limits of patience.
-    func limit(_ descriptor: Int32) {
-        var limit = timeval(tv_sec: patienceSeconds, tv_usec: 0)
+    /// Gives a socket that was accepted the same patience.
+    func limit(_ descriptor: Int32) { Self.limit(descriptor, seconds: patienceSeconds) }
+
+    static func limit(_ descriptor: Int32, seconds: Int) {
+        var limit = timeval(tv_sec: seconds, tv_usec: 0)
         let size = socklen_t(MemoryLayout<timeval>.size)
         setsockopt(descriptor, SOL_SOCKET, SO_SNDTIMEO, &limit, size)
         setsockopt(descriptor, SOL_SOCKET, SO_RCVTIMEO, &limit, size)
@@ -57,7 +59,7 @@ struct LocalSocket: Sendable {
 
     /// The path may be longer than the 107 bytes an address holds, so the address goes by the open directory.
     private func withAddress(_ body: (UnsafePointer<sockaddr>, socklen_t) -> Int32) -> Int32 {
-        let folder = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
+        let folder = RegularFile.openDirectory(directory)
         guard folder >= 0 else { return -1 }
         defer { close(folder) }
         var address = sockaddr_un()

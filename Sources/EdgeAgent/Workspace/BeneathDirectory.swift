@@ -63,8 +63,17 @@ final class BeneathDirectory: Sendable {
         return result
     }
 
+    /// Makes a file of this name, which nothing may have yet, for the agent's user alone. The caller closes it.
+    ///
+    /// - Returns: a descriptor; -1 with `errno` set.
+    func create(_ name: [CChar], _ flags: Int32) -> Int32 {
+        openat(descriptor, name, flags | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0o600)
+    }
+
     private func openOnce(_ base: Int32, _ path: [UInt8], _ flags: Int32, _ mode: mode_t, _ follows: Bool) -> Int32 {
         let text = path.map(CChar.init(bitPattern:)) + [0]
+        // A FIFO that the bot has put there must hold up nobody; for files and directories it means nothing.
+        let flags = flags & CLinux_o_path != 0 ? flags : flags | O_NONBLOCK | O_NOCTTY
         guard usesOpenat2 else { return openStepwise(base, path, flags, mode) }
         for _ in 0..<Self.raceRetries {
             let result = CLinux_open_beneath(base, text, flags, mode, follows ? 0 : 1)

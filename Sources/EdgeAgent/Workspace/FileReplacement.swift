@@ -35,7 +35,7 @@ final class FileReplacement: @unchecked Sendable {
         self.maxBytes = maxBytes
         directory = try Self.directory(uploads, on: parent)
         name = Array(".\(RandomText.hex(bytes: 12)).part".utf8CString)
-        descriptor = openat(directory.descriptor, name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0o600)
+        descriptor = directory.create(name, O_WRONLY)
         guard descriptor >= 0 else { throw WorkspaceFailure(path) }
         // The bot may run as another user than the agent; what lies in its workspace belongs to it.
         if geteuid() == 0, let owner = EntryFacts.owner(of: parent.descriptor) {

@@ -45,7 +45,7 @@ struct RegistryCredentials: Sendable {
     func authorization(for registry: String) throws(RuntimeError) -> String? {
         let document: Document
         do {
-            guard let bytes = try Files.read(file) else { return nil }
+            guard let bytes = try Files.read(file, followsLinks: true) else { return nil }
             document = try OutsideJSON.decode(Document.self, from: bytes)
         } catch let failure as Files.Failure {
             throw RuntimeError(.profileNotUsable, "the registry credentials cannot be read: \(failure.reason)")
@@ -75,7 +75,7 @@ struct RegistryCredentials: Sendable {
 
     /// Whether the credentials for the registry are kept by a helper program, which the agent does not run.
     func needsHelper(for registry: String) -> Bool {
-        guard let bytes = try? Files.read(file),
+        guard let bytes = try? Files.read(file, followsLinks: true),
             let document = try? OutsideJSON.decode(Document.self, from: bytes)
         else { return false }
         return document.credsStore != nil || document.credHelpers?[registry] != nil

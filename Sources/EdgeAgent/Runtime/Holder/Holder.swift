@@ -1,7 +1,7 @@
 import CLinux
 import Glibc
 import Logging
-import ServiceLog
+import ServiceReport
 
 /// The small process whose control group bots live in: `edge-agent hold`, run by `edge-agent-bots.service`.
 ///
@@ -43,8 +43,7 @@ struct Holder {
         guard let stateDirectory = arguments.first else { exit(64) }
         CLinux_close_from(3)
         CLinux_set_thread_name("edge-hold")
-        umask(0o077)
-        let lock = open("\(stateDirectory)/\(lockName)", O_RDWR | O_CREAT | O_CLOEXEC, 0o600)
+        let lock = RegularFile.open("\(stateDirectory)/\(lockName)", O_RDWR | O_CREAT)
         guard lock >= 0 else { fail("\(stateDirectory)/\(lockName) cannot be opened: \(String(errno: errno))", 73) }
         guard flock(lock, LOCK_EX | LOCK_NB) == 0 else {
             fail("another holder already runs for \(stateDirectory); stop that one first", 75)
@@ -173,7 +172,7 @@ struct Holder {
     ///
     /// - Returns: why it cannot be, or nil.
     private func checkInstalledProgram() -> String? {
-        let nowhere = open("/dev/null", O_WRONLY | O_CLOEXEC)
+        let nowhere = PseudoFile.open("/dev/null", O_WRONLY)
         guard nowhere >= 0 else { return "/dev/null: \(String(errno: errno))" }
         defer { close(nowhere) }
         var pid: pid_t = 0
@@ -227,7 +226,7 @@ struct Holder {
             for supervisor in left where asked.insert(supervisor).inserted { supervisor.signal(SIGTERM) }
             poll(nil, 0, 50)
         }
-        unlink(HolderSocket.at(stateDirectory).path)
+        // Its socket stays: it says that there is a holder to wait for.
         exit(0)
     }
 

@@ -3,29 +3,41 @@ import Logging
 
 /// The agent's side of `holder.sock`. What waits for the holder waits on a thread of its own.
 actor HolderClient {
-    /// A holder that is being started or renewed is back within this time.
-    private static let attempts = 50
+    /// Between two looks for a holder.
     private static let pause = Duration.milliseconds(100)
+    /// It has an answer to a renewal when the new program has shown that it can hold bots.
+    private static let renewalSeconds = 15
 
     private let socket: LocalSocket
+    private let patience: Duration
     private let executor = QueueExecutor(label: "edge-agent.holder")
+    /// It was waited for in vain, which is not done twice.
+    private var isMissed = false
 
     nonisolated var unownedExecutor: UnownedSerialExecutor { executor.asUnownedSerialExecutor() }
 
-    init(stateDirectory: String) {
+    /// - Parameter patience: how long a holder that has ended is waited for: `RestartSec=` of its unit, and some more. One that
+    ///   is renewed takes far less.
+    init(stateDirectory: String, patience: Duration = .seconds(20)) {
         socket = HolderSocket.at(stateDirectory)
+        self.patience = patience
     }
 
     /// Finds the holder.
     ///
-    /// - Returns: nil where none runs: where none ever did at once, else after it was waited for.
+    /// - Returns: nil where none runs: at once where none ever did or it was waited for before, else after a wait.
     func connect() async -> HolderConnection? {
-        for _ in 0..<Self.attempts {
-            if let connection = connectNow() { return connection }
-            // Whoever stopped in good order took its socket along.
-            guard access(socket.path, F_OK) == 0 else { return nil }
+        let end = ContinuousClock.now + patience
+        repeat {
+            if let connection = connectNow() {
+                isMissed = false
+                return connection
+            }
+            // A holder leaves its socket behind; without one there never was a holder.
+            guard !isMissed, access(socket.path, F_OK) == 0 else { return nil }
             guard (try? await Task.sleep(for: Self.pause)) != nil else { return nil }
-        }
+        } while ContinuousClock.now < end
+        isMissed = true
         return nil
     }
 
@@ -41,25 +53,30 @@ actor HolderClient {
 
     /// Has a holder of another version execute the program that is installed now, where that is the one that runs here.
     /// Called when the agent starts, which is what an upgrade ends with.
-    func renew(_ logger: Logger) async {
-        guard let connection = await connect() else { return }
-        let holder = connection.holder
+    func renew(_ logger: Logger) {
+        let connection = connectNow()
+        let placement = connection.map { BotPlacement($0.holder.layout, holderPID: $0.holder.pid) } ?? placement()
+        let holder = connection.map { "\($0.holder.programPath) \($0.holder.version), pid \($0.holder.pid)" }
         let facts: Logger.Metadata = [
-            "pid": "\(holder.pid)", "version": "\(holder.version)", "program": "\(holder.programPath)",
+            "directory": "\(placement.directory ?? "none")",
+            "limits": "\(placement.limits.joined(separator: ", "))",
+            "holder": "\(holder ?? "none")",
+            "reason": "\(placement.shortfall)",
         ]
-        guard let own = FileIdentity("/proc/self/exe"), holder.program != own,
-            FileIdentity(holder.programPath) == own
-        else {
-            return logger.info("Bots are started by their holder.", metadata: facts)
-        }
+        logger.info("control groups of bots", metadata: facts)
+        guard let connection, let own = FileIdentity("/proc/self/exe"), connection.holder.program != own,
+            FileIdentity(connection.holder.programPath) == own
+        else { return }
+        connection.wait(seconds: Self.renewalSeconds)
         let problem = connection.ask(.renew).map(\.error) ?? "it does not answer"
-        guard problem.isEmpty else {
-            return logger.warning(
+        if problem.isEmpty {
+            logger.info("The holder of the bots executes this program now.", metadata: facts)
+        } else {
+            logger.warning(
                 "The holder of the bots goes on with its former program.",
-                metadata: facts.merging(["reason": "\(problem)"]) { $1 }
+                metadata: ["program": "\(connection.holder.programPath)", "reason": "\(problem)"]
             )
         }
-        logger.info("The holder of the bots executes the agent's program now.", metadata: facts)
     }
 }
 
@@ -86,6 +103,9 @@ final class HolderConnection: Sendable {
 
     deinit { close(descriptor) }
 
+    /// Waits longer for answers from now on.
+    func wait(seconds: Int) { LocalSocket.limit(descriptor, seconds: seconds) }
+
     func ask(_ request: HolderRequest, files: [Int32] = []) -> HolderAnswer? {
         guard HolderSocket.send(request.encoded, files: files, to: descriptor),
             let (message, files) = HolderSocket.receive(from: descriptor)
@@ -107,7 +127,7 @@ final class HolderConnection: Sendable {
         environment: [String: String]
     ) throws(RuntimeError) -> ProcessIdentity {
         // As a file, not as a path: what runs here may have been replaced there.
-        let file = open(program, O_RDONLY | O_CLOEXEC)
+        let file = RegularFile.open(program, O_RDONLY, followsLinks: true)
         guard file >= 0 else {
             throw RuntimeError(.launchFailed, "\(program) cannot be opened: \(String(errno: errno))")
         }

@@ -54,7 +54,7 @@ struct ControlGroupLayout: Sendable, Equatable {
         if !own.controllers.isEmpty {
             shortfall =
                 own.isWritable
-                ? "the group the agent runs in holds processes and so hands on no controllers; install edge-agent-bots.service"
+                ? "the group the agent runs in holds processes and so hands on no controllers, and no edge-agent-bots.service runs"
                 : "the group the agent runs in is not the agent's own; run it as a service with Delegate=yes, or as root"
         }
         return own

@@ -31,7 +31,11 @@ struct LaunchControlGroups: Sendable {
                 parent.parent?.handOn()
                 parent.handOn()
             }
-            if mkdir(directory, 0o755) == 0 || errno == EEXIST { break }
+            if mkdir(directory, 0o755) == 0 || errno == EEXIST {
+                // Programs look up their limits there; the process's mask would keep other users' out.
+                for made in [parent.path, directory] { chmod(made, 0o755) }
+                break
+            }
         }
         guard hierarchy != ControlGroupLayout.unified || group.isDomain, group.isWritable else {
             rmdir(directory)
@@ -53,7 +57,7 @@ struct LaunchControlGroups: Sendable {
 
     /// Opens what a process writes 0 to in order to join. The caller closes the descriptors.
     func openForJoining() -> [Int32] {
-        Set(directories.values).map { open($0 + "/cgroup.procs", O_WRONLY | O_CLOEXEC) }.filter { $0 >= 0 }
+        Set(directories.values).map { PseudoFile.open($0 + "/cgroup.procs", O_WRONLY) }.filter { $0 >= 0 }
     }
 
     // MARK: Limits

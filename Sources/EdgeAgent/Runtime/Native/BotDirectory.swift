@@ -118,7 +118,7 @@ struct BotDirectory: Sendable {
 
     /// Takes the supervisor's lock; nil where a supervisor holds it. The caller closes the descriptor.
     func takeLock() -> Int32? {
-        let descriptor = open(lock, O_RDWR | O_CREAT | O_CLOEXEC, 0o600)
+        let descriptor = RegularFile.open(lock, O_RDWR | O_CREAT)
         guard descriptor >= 0 else { return nil }
         guard flock(descriptor, LOCK_EX | LOCK_NB) == 0 else {
             close(descriptor)

@@ -31,7 +31,7 @@ actor BotInput {
             }
         }
         defer { isWriting.remove(launchID) }
-        let descriptor = open(path, O_WRONLY | O_NONBLOCK | O_CLOEXEC)
+        let descriptor = RegularFile.openFIFO(path, O_WRONLY)
         guard descriptor >= 0 else {
             throw .notConnected(errno == ENXIO ? "it has closed its standard input" : String(errno: errno))
         }

@@ -30,11 +30,7 @@ enum SupervisorProcess {
 
     /// Opens what becomes the process's standard output and error; empty again for each. The caller closes it.
     static func openErrors(_ directory: BotDirectory) throws(RuntimeError) -> Int32 {
-        let descriptor = open(
-            directory.supervisorErrors,
-            O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_NOFOLLOW | O_CLOEXEC,
-            0o600
-        )
+        let descriptor = RegularFile.open(directory.supervisorErrors, O_WRONLY | O_CREAT | O_TRUNC | O_APPEND)
         guard descriptor >= 0 else {
             throw RuntimeError(
                 .storageFailed,

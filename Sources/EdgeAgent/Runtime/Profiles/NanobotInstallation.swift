@@ -30,7 +30,9 @@ struct NanobotInstallation: Sendable, Equatable {
             .flatMap { LauncherVersion($0.dropFirst("nanobot_ai-".count).dropLast(".dist-info".count)) }
         hasChannel = distributions.contains { name in
             // Unreadable or absent: no channel there.
-            guard let bytes = try? Files.read("\(packages)/\(name)/entry_points.txt") else { return false }
+            guard let bytes = try? Files.read("\(packages)/\(name)/entry_points.txt", followsLinks: true) else {
+                return false
+            }
             return String(decoding: bytes, as: UTF8.self).split(separator: "\n")
                 .contains { $0.trimmingPrefix(while: \.isWhitespace).hasPrefix("[nanobot.channels]") }
         }

@@ -23,7 +23,9 @@ enum BotLauncher {
         let joining = groups.openForJoining()
         defer { for descriptor in joining { close(descriptor) } }
         // Open at both ends, so that the bot never meets an end of file.
-        let input = plan.input.isEmpty ? -1 : open(plan.input, O_RDWR | O_CLOEXEC)
+        let input = plan.input.isEmpty ? -1 : RegularFile.openFIFO(plan.input, O_RDWR)
+        // The bot itself waits for what comes.
+        if input >= 0 { _ = fcntl(input, F_SETFL, O_RDWR) }
         guard plan.input.isEmpty || input >= 0 else {
             return .failed("\(plan.executable) could not be started: its standard input: \(String(errno: errno))")
         }

@@ -11,7 +11,7 @@ enum ExitFile {
 
     /// Makes room for a launch that begins, and forgets the one before.
     static func reserve() {
-        let descriptor = open(name, O_WRONLY | O_CREAT | O_CLOEXEC, 0o600)
+        let descriptor = RegularFile.open(name, O_WRONLY | O_CREAT)
         guard descriptor >= 0 else { return }
         defer { close(descriptor) }
         write(descriptor, [])
@@ -20,7 +20,7 @@ enum ExitFile {
     /// Writes the event down and waits until it is on the disk.
     static func write(_ event: SupervisorEvent) {
         // Not created here: without room kept for it there is none now either.
-        let descriptor = open(name, O_WRONLY | O_CLOEXEC)
+        let descriptor = RegularFile.open(name, O_WRONLY)
         guard descriptor >= 0 else { return }
         defer { close(descriptor) }
         write(descriptor, event.line)

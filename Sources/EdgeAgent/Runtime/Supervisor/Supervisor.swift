@@ -16,12 +16,11 @@ enum Supervisor {
         CLinux_close_from(3)
         // Not the agent's: who ends "edge-agent" by name does not mean the bots.
         CLinux_set_thread_name("edge-supervise")
-        umask(0o077)
         let directory = "\(botDirectory)/\(BotDirectory.controlName)"
         guard chdir(directory) == 0 else {
             fail("\(directory) cannot be entered: \(String(errno: errno))", status: 73)
         }
-        let lock = open(SupervisorState.lockName, O_RDWR | O_CREAT | O_CLOEXEC, 0o600)
+        let lock = RegularFile.open(SupervisorState.lockName, O_RDWR | O_CREAT)
         guard lock >= 0 else { fail("supervisor.lock cannot be opened: \(String(errno: errno))", status: 73) }
         guard flock(lock, LOCK_EX | LOCK_NB) == 0 else {
             fail("another supervisor already runs the bot in \(botDirectory)", status: 75)

@@ -87,7 +87,7 @@ struct DigestCache: Sendable {
     }
 
     private static func contents(_ path: String) -> [UInt8]? {
-        let descriptor = open(path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC)
+        let descriptor = RegularFile.open(path, O_RDONLY)
         guard descriptor >= 0 else { return nil }
         let reader = FileReader(descriptor, path: .root)
         guard let facts = EntryFacts(descriptor), facts.isFile,
@@ -106,7 +106,7 @@ struct DigestCache: Sendable {
         }
         bytes += bytes.withUnsafeBytes { SHA256Hasher.digest($0) }
         let temporary = path + ".\(RandomText.hex(bytes: 6)).new"
-        let descriptor = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0o600)
+        let descriptor = RegularFile.open(temporary, O_WRONLY | O_CREAT | O_EXCL)
         guard descriptor >= 0 else { return }
         defer { close(descriptor) }
         let isWritten = bytes.withUnsafeBytes { (try? SystemFiles.write(descriptor, $0, .root)) != nil }

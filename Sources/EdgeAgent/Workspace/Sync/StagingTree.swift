@@ -191,19 +191,14 @@ final class StagingTree {
         if basis == nil, size < Self.partialBytes {
             let parent = try tree.directory(path.parent)
             unlinkat(parent.descriptor, path.nameText, 0)
-            let descriptor = openat(
-                parent.descriptor,
-                path.nameText,
-                O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC,
-                0o600
-            )
+            let descriptor = parent.create(path.nameText, O_RDWR)
             guard descriptor >= 0 else { throw WorkspaceFailure(path) }
             return (try StagedFile(descriptor, path: path, basis: nil, isInPlace: false), .own)
         }
         let name = BasisFinder.partialName(path).nameText
         // Also where it is the basis: that stays open.
         unlinkat(partial.descriptor, name, 0)
-        let descriptor = openat(partial.descriptor, name, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0o600)
+        let descriptor = partial.create(name, O_RDWR)
         guard descriptor >= 0 else { throw WorkspaceFailure(path) }
         if inPlace, let basis { try Self.copy(basis, to: descriptor, path) }
         return (try StagedFile(descriptor, path: path, basis: basis?.reader, isInPlace: inPlace), .partial)
@@ -267,7 +262,7 @@ final class StagingTree {
     func adopt(_ entry: ManifestEntry, _ basis: BasisFinder.Basis, digest: Digest256) throws(WorkspaceFailure) {
         let name = BasisFinder.partialName(entry.path).nameText
         unlinkat(partial.descriptor, name, 0)
-        let descriptor = openat(partial.descriptor, name, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0o600)
+        let descriptor = partial.create(name, O_RDWR)
         guard descriptor >= 0 else { throw WorkspaceFailure(entry.path) }
         defer { close(descriptor) }
         try Self.copy(basis, to: descriptor, entry.path)

@@ -152,7 +152,7 @@ struct TransferDirectory: Sendable {
             throw WorkspaceFailure(.root)
         }
         for path in [path, bot.path] {
-            let descriptor = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
+            let descriptor = RegularFile.openDirectory(path)
             if descriptor >= 0 {
                 fsync(descriptor)
                 close(descriptor)

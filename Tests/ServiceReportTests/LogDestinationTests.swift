@@ -1,7 +1,7 @@
 import Logging
 import Testing
 
-@testable import ServiceLog
+@testable import ServiceReport
 
 @Suite("Where standard error leads")
 struct LogDestinationTests {

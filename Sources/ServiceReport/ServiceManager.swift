@@ -1,9 +1,9 @@
 import Glibc
 
 /// The service manager that started this process, where it wants to be told.
-enum ServiceManager {
+public enum ServiceManager {
     /// Sends assignments such as `READY=1` to the socket that `NOTIFY_SOCKET` names; without one nobody waits. sd_notify(3).
-    static func notify(_ state: String) {
+    public static func notify(_ state: String) {
         guard let path = getenv("NOTIFY_SOCKET").map({ Array(String(cString: $0).utf8) }), path.count > 1 else {
             return
         }

@@ -3,7 +3,7 @@ import Glibc
 import Logging
 import Testing
 
-@testable import ServiceLog
+@testable import ServiceReport
 
 @Suite("A record of the log")
 struct JSONLogHandlerTests {
