@@ -169,6 +169,7 @@ let package = Package(
             name: "ControlHubTests",
             dependencies: [
                 "ControlHub", "WebSocketKitLite", "WireFormat", "TestSupport",
+                .product(name: "GRDB", package: "GRDB.swift"),
                 .product(name: "HummingbirdTesting", package: "hummingbird"),
             ],
             swiftSettings: strict

@@ -32,7 +32,7 @@ let package = Package(
             swiftSettings: ours
         ),
         // Only what reads a bot's output and its log; the whole agent needs more packages than fuzzing should build.
-        .target(name: "EdgeAgent", swiftSettings: ours),
+        .target(name: "EdgeAgent", dependencies: ["WireFormat"], swiftSettings: ours),
         .target(name: "TestSupport"),
         .executableTarget(
             name: "Fuzzer",

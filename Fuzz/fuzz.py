@@ -28,6 +28,8 @@ FOUND = HERE / ".build" / "found"
 AT_ONCE = 2
 # Longer inputs find nothing new in these targets, which make long payloads of short descriptions.
 LIMITS = ["-max_len=4096", "-timeout=10", "-rss_limit_mb=2048", "-malloc_limit_mb=512"]
+# Numbers at every limit, which a fuzzer would need long to guess.
+DICTIONARY = f"-dict={HERE / 'numbers.dict'}"
 # Swift's own crash reporter walks over memory that AddressSanitizer guards.
 ENVIRONMENT = os.environ | {"SWIFT_BACKTRACE": "enable=no"}
 
@@ -44,7 +46,7 @@ def build():
 
 def run(target, options, folders, seconds):
     """Runs libFuzzer; the limit beyond `seconds` ends it should it hang."""
-    command = ["nice", str(FUZZER), f"--target={target}", *LIMITS, *options, *map(str, folders)]
+    command = ["nice", str(FUZZER), f"--target={target}", *LIMITS, DICTIONARY, *options, *map(str, folders)]
     try:
         return subprocess.run(
             command, env=ENVIRONMENT, capture_output=True, text=True, errors="replace", check=False,

@@ -41,6 +41,27 @@ def deflated(*texts):
     return [(stream.compress(text) + stream.flush(zlib.Z_SYNC_FLUSH))[:-4] for text in texts]
 
 
+# Around every limit of numbers from outside.
+NUMBERS = [0, 1, 2**31 - 1, 2**31, 2**32 - 1, 2**53, 2**53 + 1, 2**63 - 1, 2**63, 2**64 - 1]
+
+
+def varint(value):
+    """Protocol Buffers' base 128."""
+    content = b""
+    while value > 0x7F:
+        content += bytes([value & 0x7F | 0x80])
+        value >>= 7
+    return content + bytes([value])
+
+
+def field(path, value):
+    """A message that holds a number at the end of a path of field numbers."""
+    if len(path) == 1:
+        return varint(path[0] << 3) + varint(value)
+    inner = field(path[1:], value)
+    return varint(path[0] << 3 | 2) + varint(len(inner)) + inner
+
+
 def messages():
     """The bytes of every wire message that has a vector."""
     for vector in json.loads((VECTORS / "messages.json").read_text())["vectors"]:
@@ -99,6 +120,9 @@ def seeds():
     for url in ("http://user:p%40ss@proxy.example:3128", "socks5h://[::1]:1080/"):
         yield "proxy-settings", bytes([len(url)]) + url.encode() + b"10.0.0.0/8,[fd00::1]:80 .example.com,*.x"
     yield "packet-line", PACKET
+    for value in NUMBERS:
+        yield "packet-line", b'{"type":"a","seq":%d,"ts":-%d,"v":%de9}' % (value, value, value)
+        yield "json-numbers", b'{"a":%d,"b":[-%d,%de30,0.%d],"c":"%d"}' % (value, value, value, value, value)
     for stream in ("stdout F", "stderr P", "packet F", "supervisor F"):
         yield "log-record", f"2026-01-31T12:00:00.123456789Z {stream} text".encode()
     yield "lines", b"\x09" + SEED + b"short\n" + b"x" * 50 + b"\n\nno newline at the end"
@@ -107,6 +131,11 @@ def seeds():
             # A raw message on stream 0; see `SessionTargets.swift`.
             for target in ("agent-session", "hub-session"):
                 yield target, b"\x00" + bytes([0, 5, len(message)]) + message + b"\x00"
+        for kind in range(8):
+            yield "wire-numbers", bytes([kind]) + message
+    for kind, fields in ((0, (3, 1)), (2, (1, 10)), (4, (10,)), (5, (1, 1)), (6, (5, 1))):
+        for value in NUMBERS:
+            yield "wire-numbers", bytes([kind]) + field(fields, value)
 
 
 def write(folder):

@@ -21,6 +21,7 @@ struct FuzzTarget: Sendable, CustomStringConvertible {
         mux, muxPair, agentSession, hubSession,
         packetLine, lines, logRecord,
         syncTarget, syncSource, blockDelta, inflatePiece,
+        wireNumbers, jsonNumbers,
     ]
 }
 

@@ -13,7 +13,7 @@ extension FuzzTarget {
         var written: [Int: UInt64] = [:]
         while !input.isAtEnd {
             let message = input.bytes(input.int(in: 0...255))
-            guard let wire = try? WireSyncMessage(serializedBytes: message), let events = try? machine.receive(wire)
+            guard let wire = try? WireSyncMessage(bounded: message), let events = try? machine.receive(wire)
             else { return }
             for event in events {
                 switch event {
@@ -53,7 +53,7 @@ extension FuzzTarget {
         var asked: Set<Int> = []
         while !input.isAtEnd {
             let message = input.bytes(input.int(in: 0...255))
-            guard let wire = try? WireSyncMessage(serializedBytes: message), let jobs = try? machine.receive(wire)
+            guard let wire = try? WireSyncMessage(bounded: message), let jobs = try? machine.receive(wire)
             else { return }
             for job in jobs {
                 switch job {
