@@ -96,8 +96,11 @@ final class BotWorkbench: Sendable {
         LoopbackHTTPTransport(loop: try loop.get())
     }
 
-    /// Starts a holder for this state directory: `program`, or the built `edge-agent`.
+    /// Starts a holder for this state directory, `program` or the built `edge-agent`, unless one was started before.
     func startHolder(_ program: String? = nil) throws -> HolderClient {
+        guard holderPID.load(ordering: .relaxed) == 0 else {
+            return HolderClient(stateDirectory: path, logger: Self.quiet)
+        }
         let errors = open(path + "/holder.log", O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0o600)
         defer { close(errors) }
         var pid: pid_t = 0

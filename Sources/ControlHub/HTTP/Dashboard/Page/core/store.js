@@ -170,6 +170,8 @@ on('node.updated', (data) => {
     case 'deleted':
       nodes.delete(id);
       restructured();
+      // An answer under way may still bring it back; the next one says that it is gone.
+      touch('nodes', id);
       break;
     default: touch('nodes', id);
   }
