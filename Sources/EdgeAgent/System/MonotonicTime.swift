@@ -1,5 +1,3 @@
-// `CLinux` reaches the system's headers as well, and whichever of the two a compiler meets first is where it finds them.
-import CLinux
 import Glibc
 import WireFormat
 
