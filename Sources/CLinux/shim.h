@@ -3,12 +3,6 @@
 #ifndef CLINUX_SHIM_H
 #define CLINUX_SHIM_H
 
-#ifdef __swift__
-// What Swift's Glibc has is found there alone. Otherwise whichever of the two modules a compiler reads first owns it, and
-// which files it reads together changes with their number.
-#pragma clang module import SwiftGlibc
-#endif
-
 #include <fcntl.h>
 #include <malloc.h>
 #include <pthread.h>

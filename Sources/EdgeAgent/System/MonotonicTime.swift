@@ -1,3 +1,5 @@
+// `CLinux` reaches the system's headers as well, and whichever of the two a compiler meets first is where it finds them.
+import CLinux
 import Glibc
 import WireFormat
 
