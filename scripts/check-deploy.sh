@@ -6,7 +6,7 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
 if command -v systemd-analyze >/dev/null; then
-    for unit in edge-agent control-hub; do
+    for unit in edge-agent edge-agent-bots control-hub; do
         # The programs need not be installed here.
         sed 's#^ExecStart=/usr/local/bin/[a-z-]*#ExecStart=/bin/true#' "deploy/systemd/$unit.service" >"$work/$unit.service"
         systemd-analyze verify "$work/$unit.service"
