@@ -15,7 +15,7 @@ ARGS ?=
 
 .PHONY: help deps build test check fmt proto demo browser-test screenshots bench-page conformance nanobot-test \
     simulate fuzz-smoke flap kill-test bench-idle bench-link bench-memory bench-migrate bench-runtime \
-    bench-websocket soak docker-test api-test bench-telemetry clean deploy-faults boot-test
+    bench-websocket soak docker-test api-test bench-telemetry clean deploy-faults boot-test hostile-test
 
 help: ## Lists these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -75,6 +75,10 @@ kill-test: deps ## kill -9 of hub, agent and supervisor, ROUNDS=300 times from S
 deploy-faults: deps ## Every step of a deployment × everything that can go wrong in it; CELLS="verify,link cut"
 	@scripts/build.sh $(BUILD_FLAGS)
 	DEPLOY_FAULTS="$(or $(CELLS),all)" swift test $(BUILD_FLAGS) --skip-build --disable-xctest --filter DeployFaultTests
+
+hostile-test: deps ## Attacks on real programs by nodes, bots and strangers; ARGS=--prove shows that each would be noticed
+	@scripts/build.sh $(BUILD_FLAGS)
+	@Tests/Hostile/run.py --programs "$$(swift build $(BUILD_FLAGS) --show-bin-path)" $(ARGS)
 
 api-test: deps ## The API of a real hub: roles, hostile senders, secrets, metrics, schemathesis; EXAMPLES=50, TABLE=docs/api-hostile.md
 	swift build $(BUILD_FLAGS) --product edge-agent

@@ -41,6 +41,8 @@ if ((boot == 77)); then
 elif ((boot != 0)); then
     status=$boot
 fi
+# What hostile nodes, bots and strangers come to; `make hostile-test` tries more of it.
+Tests/Hostile/run.py --quick --programs "$(swift build --show-bin-path "$@")" || status=$?
 # The API of a real hub, with few made-up requests; `make api-test` sends more.
 scripts/api-env.sh
 .build/api-test/bin/python Tests/API/run.py --programs "$(swift build --show-bin-path "$@")" --examples 3 || status=$?

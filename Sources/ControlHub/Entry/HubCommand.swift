@@ -2,6 +2,7 @@ import ArgumentParser
 import Dispatch
 import Glibc
 import ServiceReport
+import WireFormat
 
 /// The program's first instructions.
 @main
@@ -9,6 +10,7 @@ enum ControlHubMain {
     static func main() {
         // Nothing that the hub or a command makes, databases and backups among it, is for other users.
         umask(0o077)
+        Defence.doWithout(getenv(Defence.variable).map { String(cString: $0) })
         DispatchLog.silence()
         let arguments = Array(CommandLine.arguments.dropFirst())
         // The one bridge from this synchronous start to the concurrent program; it ends the process. An asynchronous `main`

@@ -3,6 +3,7 @@ import CLinux
 import Dispatch
 import Glibc
 import ServiceReport
+import WireFormat
 
 /// The program's first instructions.
 ///
@@ -13,6 +14,7 @@ enum EdgeAgentMain {
     static func main() {
         // Nothing that any of these processes makes is for other users, unless it says so.
         umask(0o077)
+        Defence.doWithout(getenv(Defence.variable).map { String(cString: $0) })
         DispatchLog.silence()
         let arguments = CommandLine.arguments.dropFirst()
         if arguments.first == "supervise", let directory = arguments.dropFirst().first {

@@ -11,7 +11,7 @@ extension SwiftProtobuf.Message {
         let message = try Self(serializedBytes: bytes)
         var finder = OutOfBoundsFinder()
         try message.traverse(visitor: &finder)
-        guard finder.hasFound else {
+        guard finder.hasFound, Defence.numberBounds.isUp else {
             self = message
             return
         }

@@ -47,7 +47,7 @@ export function reload() {
 
 async function loadAll() {
   const show = (map) => (status.loaded ? undefined : (items) => {
-    for (const item of items) map.set(item.id, item);
+    for (const item of items) keep(map, item);
     restructured();
   });
   try {
@@ -66,13 +66,34 @@ async function loadAll() {
 
 function replace(map, items) {
   map.clear();
-  for (const item of items) map.set(item.id, item);
+  for (const item of items) keep(map, item);
 }
 
 /** Puts what an answer carried into the store at once, before the event about it arrives. */
 export function put(map, item) {
   if (!item?.id) return;
-  map.set(item.id, item);
+  keep(map, item);
+  restructured();
+}
+
+/** What was deleted, or is about to be. Nothing asks for it, and an answer that was under way does not bring it back. */
+const deleted = new Set();
+
+function keep(map, item) {
+  if (!deleted.has(item.id)) map.set(item.id, item);
+}
+
+/** Sends the `request` that deletes the node `id`, and takes it off the page once the hub has done so. */
+export async function deleteNode(id, request) {
+  deleted.add(id);
+  try {
+    await request();
+  } catch (error) {
+    deleted.delete(id);
+    touch('nodes', id);
+    throw error;
+  }
+  nodes.delete(id);
   restructured();
 }
 
@@ -105,7 +126,7 @@ const burstMilliseconds = 5000;
 const requestsAtOnce = 4;
 
 function touch(kind, id) {
-  if (!id) return;
+  if (!id || deleted.has(id)) return;
   stale[kind].add(id);
   flushTimer ??= setTimeout(flush, gatherMilliseconds);
 }
@@ -132,8 +153,9 @@ async function flush() {
 }
 
 async function refresh(map, path, id) {
+  if (deleted.has(id)) return;
   try {
-    map.set(id, await get(path));
+    keep(map, await get(path));
   } catch (error) {
     if (error instanceof ApiError && error.status === 404) map.delete(id);
     // Otherwise the old state stays on show; the stream's own state says that the hub is out of reach.
@@ -168,10 +190,9 @@ on('node.updated', (data) => {
       touch('nodes', id);
       break;
     case 'deleted':
+      deleted.add(id);
       nodes.delete(id);
       restructured();
-      // An answer under way may still bring it back; the next one says that it is gone.
-      touch('nodes', id);
       break;
     default: touch('nodes', id);
   }
@@ -197,4 +218,8 @@ on('deployment.updated', async (data) => {
   } catch { /* They are read again with the next event about them. */ }
 });
 
-on('missed', reload);
+// A hub that was restored in between may have again what was deleted.
+on('missed', () => {
+  deleted.clear();
+  return reload();
+});

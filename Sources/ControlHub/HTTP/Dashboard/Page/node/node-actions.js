@@ -3,7 +3,7 @@ import { allowed, patch, post, remove } from '../core/api.js';
 import { ask, menuButton, tell, toast } from '../core/dialog.js';
 import { h, setText } from '../core/dom.js';
 import { milliseconds } from '../core/format.js';
-import { nodes, put } from '../core/store.js';
+import { deleteNode, nodes, put } from '../core/store.js';
 import { isDraining } from '../fleet/filter.js';
 import { facts, labelTexts } from '../parts/pieces.js';
 import { badge, sentence } from '../parts/state.js';
@@ -140,8 +140,7 @@ function erase(path, node, signal) {
     content: [h('p', { text: 'The hub forgets the node and its history. A node with bots cannot be deleted: move or delete them first.' }), h('div', { class: 'field' }, hint, typed)],
     action: async () => {
       if (typed.value.trim() !== node.name) throw new Error(`That is not its name. Type ${node.name} to delete it.`);
-      await remove(path, { signal });
-      nodes.delete(node.id);
+      await deleteNode(node.id, () => remove(path, { signal }));
       location.hash = '#/';
     },
   });
