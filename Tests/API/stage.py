@@ -71,8 +71,8 @@ class Stage:
             raise Failure(f"{arguments[0]} {arguments[1]}: {done.stderr or done.stdout}")
         return done.stdout
 
-    def raise_hub(self):
-        self.hub = self.start([self.hub_program, "serve", "--listen", "127.0.0.1:0", "--data-dir", str(self.data),
+    def raise_hub(self, listen="127.0.0.1:0"):
+        self.hub = self.start([self.hub_program, "serve", "--listen", listen, "--data-dir", str(self.data),
                                "--insecure-http", "--log-level", "debug"], self.logs[0])
         text = wait("the hub to listen", lambda: self.read(self.data / "hub.address"))
         host, port = text.strip().rsplit(":", 1)

@@ -40,14 +40,15 @@ def carry_out(part, programs, chosen, without):
 
 
 def prove(parts, programs, quick):
-    """Takes each defence away in turn; gives the attacks that did not notice."""
+    """Carries out each attack without the defence against it, on a stage of its own; gives those that nothing showed of."""
     unseen = []
     for part in parts:
-        attacks = [attack for attack in part.attacks if attack.defence and (attack.quick or not quick)]
-        for defence in dict.fromkeys(attack.defence for attack in attacks):
-            print(f"hostile: without {defence}", flush=True)
-            rows = carry_out(part, programs, [attack for attack in attacks if attack.defence == defence], [defence])
-            unseen += [f"{defence}: {row.attack.tried}" for row in rows if row.outcome.held]
+        for attack in part.attacks:
+            if not attack.defence or (quick and not attack.quick):
+                continue
+            row, = carry_out(part, programs, [attack], [attack.defence])
+            if row.outcome.held:
+                unseen.append(f"without {attack.defence}: {attack.tried}")
     return unseen
 
 

@@ -30,6 +30,7 @@ extension Date {
     }
 
     private static func bounded(_ unixMilliseconds: Int64) -> Int64 {
+        guard Defence.numberBounds.isUp else { return unixMilliseconds }
         let years = OutsideBounds.unixMilliseconds
         return min(max(unixMilliseconds, years.lowerBound), years.upperBound)
     }

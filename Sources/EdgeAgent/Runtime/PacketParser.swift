@@ -57,6 +57,7 @@ struct PacketFields: Sendable, Equatable {
         // Of a name that comes twice the last counts, also in this.
         outOfBounds.removeAll { $0 == name }
         guard case .number(let text) = value else { return 0 }
+        guard Defence.numberBounds.isUp else { return UInt64(text) ?? 0 }  // fits: text, which is nil where it does not
         if let exact = UInt64(decimal: text) { return exact }
         let bound = OutsideBounds.count.upperBound
         guard let real = Double(text), real >= 0, real <= Double(bound), text.contains(where: { "-.eE".contains($0) })

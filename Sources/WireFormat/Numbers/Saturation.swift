@@ -4,6 +4,10 @@
 extension FixedWidthInteger {
     /// The whole part of a real number; the nearest value there is where it does not fit, and 0 of what is no number.
     public init(saturating value: Double) {
+        guard Defence.numberBounds.isUp else {
+            self = Self(value)
+            return
+        }
         guard !value.isNaN else {
             self = 0
             return
@@ -29,18 +33,21 @@ extension FixedWidthInteger {
 
     /// The sum, or the limit it would go beyond.
     public func clampedAdding(_ other: Self) -> Self {
+        guard Defence.numberBounds.isUp else { return self + other }
         let (sum, hasOverflowed) = addingReportingOverflow(other)
         return hasOverflowed ? (other < 0 ? .min : .max) : sum
     }
 
     /// The difference, or the limit it would go beyond: of counts, 0.
     public func clampedSubtracting(_ other: Self) -> Self {
+        guard Defence.numberBounds.isUp else { return self - other }
         let (difference, hasOverflowed) = subtractingReportingOverflow(other)
         return hasOverflowed ? (other < 0 ? .max : .min) : difference
     }
 
     /// The product, or the limit it would go beyond.
     public func clampedMultiplied(by other: Self) -> Self {
+        guard Defence.numberBounds.isUp else { return self * other }
         let (product, hasOverflowed) = multipliedReportingOverflow(by: other)
         return hasOverflowed ? ((self < 0) == (other < 0) ? .max : .min) : product
     }
@@ -81,6 +88,7 @@ extension Duration {
     }
 
     private var bounded: Duration {
-        min(max(self, OutsideBounds.duration.lowerBound), OutsideBounds.duration.upperBound)
+        guard Defence.numberBounds.isUp else { return self }
+        return min(max(self, OutsideBounds.duration.lowerBound), OutsideBounds.duration.upperBound)
     }
 }

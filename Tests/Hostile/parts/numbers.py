@@ -62,7 +62,8 @@ class Numbers(Stage):
         self.hub.terminate()
         self.hub.wait(20)
         (self.data / "hub.address").unlink(missing_ok=True)
-        self.raise_hub()
+        # Where it was, for the agent's sake.
+        self.raise_hub("{}:{}".format(*self.address))
 
 
 part = Part("numbers", Numbers)
@@ -89,9 +90,9 @@ def from_a_node(stage):
 def from_an_operator(stage):
     answers = set()
     for extreme in [*EXTREMES, -2**63, 10**400]:
-        for path, name in (("/api/enrollments", "ttl_seconds"), ("/api/operators", "ttl_seconds")):
-            body = {"name": "n", "role": "viewer", name: extreme}
-            answers.add(stage.send("POST", path, token=stage.admin, body=json.dumps(body),
+        for path, more in (("nodes", {"name": f"n{len(answers)}"}), ("enrollments", {}), ("operators", {"name": "n", "role": "viewer"})):
+            body = json.dumps({**more, "ttl_seconds": extreme})
+            answers.add(stage.send("POST", f"/api/{path}", token=stage.admin, body=body,
                                    headers={"Content-Type": "application/json"}).status)
         for query in "limit", "after", "before":
             answers.add(stage.send("GET", f"/api/commands?{query}={extreme}", token=stage.admin).status)
@@ -102,7 +103,10 @@ def from_an_operator(stage):
 def from_a_bot(stage):
     bot = stage.send("POST", "/api/bots", token=stage.admin, body={"name": "loud", "node_id": stage.node}).json["id"]
     stage.send("POST", f"/api/bots/{bot}/start", token=stage.admin)
-    wait("the bot's packets", lambda: len(stage.send("GET", f"/api/bots/{bot}/packets", token=stage.admin).json["items"]) > 5)
+    packets = lambda: stage.send("GET", f"/api/bots/{bot}/packets", token=stage.admin).json["items"]  # noqa: E731
+    wait("the bot's packets", lambda: len(packets()) > 5 or stage.agent.poll() is not None, 20)
+    if (code := stage.agent.poll()) is not None:
+        return judge(False, f"the agent ended with {code}")
     stage.agent.terminate()
     stage.agent.wait(20)
     stage.agent = stage.start([stage.agent_program, "run", "--state-dir", str(stage.folder / "agent")], stage.logs[1])

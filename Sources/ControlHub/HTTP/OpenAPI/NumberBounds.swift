@@ -1,4 +1,5 @@
 import Foundation
+import WireFormat
 
 /// Holds the numbers of a request's body against the bounds that the OpenAPI document shows, so that the two cannot
 /// differ and no rule behind has to expect any number at all.
@@ -6,6 +7,7 @@ enum NumberBounds {
     /// Throws `invalidRequest` naming the first member outside of its bounds, and them. Text that is no JSON passes: the
     /// decoder says what is wrong with it.
     static func check<Document: APIDocument>(_ type: Document.Type, _ body: Data) throws {
+        guard Defence.numberBounds.isUp else { return }
         let (schema, named) = try SchemaLibrary.described(type)
         // Most bodies hold no number of ours, and may be large.
         guard hasBounds(schema.json, named) else { return }
