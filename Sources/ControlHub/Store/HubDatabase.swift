@@ -14,6 +14,7 @@ final class HubDatabase: Sendable {
     private static let quickCheckLimitBytes = 64 << 20
 
     private let pool: DatabasePool
+    private let writer: GroupCommit
 
     /// Opens the file, makes it when missing, and brings its schema up to date.
     ///
@@ -24,11 +25,13 @@ final class HubDatabase: Sendable {
         configuration.maximumReaderCount = 4
         configuration.label = "hub"
         configuration.prepareDatabase { db in
-            try db.execute(sql: "PRAGMA synchronous = FULL")
             try db.execute(sql: "PRAGMA foreign_keys = ON")
         }
         do {
             pool = try DatabasePool(path: path, configuration: configuration)
+            // Only now: with the write-ahead log the pool sets the writer to NORMAL, which flushes at checkpoints alone.
+            try pool.writeWithoutTransaction { try $0.execute(sql: "PRAGMA synchronous = FULL") }
+            writer = GroupCommit(pool: pool)
             try Self.check(pool, path: path)
             try HubMigrations.migrator.migrate(pool)
         } catch {
@@ -45,10 +48,10 @@ final class HubDatabase: Sendable {
         }
     }
 
-    /// Runs `body` in one transaction; when it throws nothing of it remains.
+    /// Runs `body` in one transaction, and returns when it is on disk; when it throws nothing of it remains.
     func write<Value: Sendable>(_ body: @escaping @Sendable (Database) throws -> Value) async throws -> Value {
         do {
-            return try await pool.write(body)
+            return try await writer.write(body)
         } catch {
             throw Self.hubError(for: error)
         }
