@@ -290,7 +290,7 @@ struct CommandOperations: Sendable {
         specification.name = bot.name
         specification.runtimeProfile = bot.runtimeProfile
         specification.placementEpoch = bot.placementEpoch
-        specification.configJson = try JSONEncoder().encode(bot.config)
+        specification.configJson = Data(bot.config.text)
         specification.logBeginsAt = bot.logBegin
         specification.image = bot.image ?? ""
         specification.leaseMs = lease.map { UInt32(clamping: $0.milliseconds) } ?? 0

@@ -20,7 +20,7 @@ extension BotFleet {
             // The hub sends a configuration with every start. An empty one says nothing, and the same changes nothing.
             let isEmpty = wanted.allSatisfy { "{} \n\r\t".utf8.contains($0) }
             let present = (try? botDirectory(specification.botID)).flatMap { try? Files.read($0 + "/config.json") }
-            guard isEmpty || wanted == present else { throw refusal }
+            guard isEmpty || present.map({ CanonicalJSON.isSame($0, wanted) }) == true else { throw refusal }
             return []
         } catch {
             throw .refused(error)

@@ -19,7 +19,7 @@ protocol EdgeRuntimeBackend: Sendable {
 
     /// Makes the bot's directories and writes its configuration. An empty `configuration` keeps the one that is there.
     ///
-    /// - Returns: whether the stored configuration is another one now.
+    /// - Returns: whether the stored configuration says something else now.
     /// - Throws: `configurationNotJSON`, `storageFailed`, or `profileNotUsable` where the profile's user is not known.
     @discardableResult
     func prepare(botID: String, configuration: [UInt8], profile: RuntimeProfile) async throws(RuntimeError) -> Bool

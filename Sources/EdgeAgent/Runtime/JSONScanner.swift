@@ -6,7 +6,7 @@ import Glibc
 /// that nobody asked for.
 struct JSONScanner {
     /// Deeper nesting is refused; no packet has a use for it.
-    private static let maximumDepth = 256
+    static let maximumDepth = 256
 
     /// A member's value, where it is of a kind that is looked at.
     enum Value {
@@ -38,17 +38,18 @@ struct JSONScanner {
         }
     }
 
-    private init(bytes: UnsafeBufferPointer<UInt8>) {
+    init(bytes: UnsafeBufferPointer<UInt8>) {
         self.bytes = bytes
     }
 
-    private var next: UInt8? { at < bytes.count ? bytes[at] : nil }
+    var isAtEnd: Bool { at == bytes.count }
+    var next: UInt8? { at < bytes.count ? bytes[at] : nil }
 
-    private mutating func skipSpace() {
+    mutating func skipSpace() {
         while at < bytes.count, [0x20, 0x09, 0x0A, 0x0D].contains(bytes[at]) { at += 1 }
     }
 
-    private mutating func take(_ byte: UInt8) -> Bool {
+    mutating func take(_ byte: UInt8) -> Bool {
         guard next == byte else { return false }
         at += 1
         return true
@@ -106,13 +107,12 @@ struct JSONScanner {
         case UInt8(ascii: "f"): return word("false") ? .other : nil
         case UInt8(ascii: "n"): return word("null") ? .other : nil
         default:
-            let start = at
-            guard number() else { return nil }
-            return isDecoded ? .number(String(decoding: bytes[start..<at], as: UTF8.self)) : .other
+            guard let literal = numberLiteral() else { return nil }
+            return isDecoded ? .number(String(decoding: literal, as: UTF8.self)) : .other
         }
     }
 
-    private mutating func word(_ text: StaticString) -> Bool {
+    mutating func word(_ text: StaticString) -> Bool {
         let count = text.utf8CodeUnitCount
         guard bytes.count - at >= count, let base = bytes.baseAddress, memcmp(base + at, text.utf8Start, count) == 0
         else { return false }
@@ -124,6 +124,14 @@ struct JSONScanner {
         let start = at
         while let byte = next, byte >= 0x30, byte <= 0x39 { at += 1 }
         return at > start
+    }
+
+    /// - Returns: a number as it is written; nil where none is.
+    mutating func numberLiteral() -> Slice<UnsafeBufferPointer<UInt8>>? {
+        let start = at
+        if number() { return bytes[start..<at] }
+        at = start
+        return nil
     }
 
     private mutating func number() -> Bool {
@@ -142,7 +150,7 @@ struct JSONScanner {
     }
 
     /// - Returns: where the text between the quotes lies, still escaped.
-    private mutating func string() -> Range<Int>? {
+    mutating func string() -> Range<Int>? {
         guard take(UInt8(ascii: "\"")) else { return nil }
         let start = at
         while at < bytes.count {
@@ -184,7 +192,7 @@ struct JSONScanner {
     }
 
     /// The text of a range that `string` has checked. Half of a surrogate pair becomes U+FFFD.
-    private func decode(_ range: Range<Int>) -> String {
+    func decode(_ range: Range<Int>) -> String {
         guard bytes[range].contains(UInt8(ascii: "\\")) else { return String(decoding: bytes[range], as: UTF8.self) }
         var result: [UInt8] = []
         var position = range.lowerBound

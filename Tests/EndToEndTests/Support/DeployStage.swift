@@ -38,6 +38,17 @@ final class DeployStage {
         func workspace(of bot: String) -> URL { files.appending(path: "bots/\(bot)/workspace") }
     }
 
+    /// As large as people's are: many settings, one inside another, in an order that no encoder would choose.
+    static let config = JSON.object([
+        "zone": "attic",
+        "model": .object(["name": "m-1", "temperature": .number(0.5), "limit": 4096, "stop": .array(["a", "b"])]),
+        "tools": .object([
+            "web": .object(["on": .bool(true), "depth": 3]), "files": .object(["on": .bool(false), "root": "/"]),
+        ]),
+        "people": .array([.object(["id": 1_234_567_890, "name": "Zoë"]), .object(["name": "b", "id": 2])]),
+        "notes": .object(["y": .null, "x": "1.0", "empty": .object([:]), "deep": .object(["er": .object(["est": 1])])]),
+    ])
+
     let bench: Workbench
     private(set) var hub: Hub
     private(set) var api: API
@@ -69,7 +80,10 @@ final class DeployStage {
         barn = try await Self.node("barn", bench, hub, api, diskMegabytes)
         (source, target) = (attic, barn)
         copies = RunningCopies(in: bench.folder)
-        let made = try await api.post("/api/bots", ["name": "echo", "node_id": .string(attic.id)])
+        let made = try await api.post(
+            "/api/bots",
+            ["name": "echo", "node_id": .string(attic.id), "config": Self.config]
+        )
         guard let id = made["id"].string else { throw Failure("no id in \(made)") }
         bot = id
         for node in [attic, barn] { try await online(node) }

@@ -80,7 +80,7 @@ struct BotDirectory: Sendable {
 
     /// Makes the directories and writes `config.json`; an empty `configuration` keeps the one that is there.
     ///
-    /// - Returns: whether the stored configuration is another one now.
+    /// - Returns: whether the stored configuration says something else now.
     func prepare(configuration: [UInt8]) throws(RuntimeError) -> Bool {
         var wanted = configuration
         if !wanted.isEmpty, !PacketFields.isObject(wanted) {
@@ -103,7 +103,8 @@ struct BotDirectory: Sendable {
             }
             guard stored != wanted else { return false }
             try Files.replace(config, with: wanted, mode: 0o600)
-            return true
+            // Written otherwise, it says the same: no reason to start a bot again.
+            return stored.map { !CanonicalJSON.isSame($0, wanted) } ?? true
         } catch {
             throw .wrapping(error)
         }
