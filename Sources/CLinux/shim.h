@@ -127,8 +127,14 @@ static const int CLinux_o_path = 010000000;
 static const int CLinux_at_empty_path = 0x1000;
 
 // The GNU addition to posix_spawn that Debian 12 has and Swift's Glibc module does not show:
-// The spawned process leads a session and a process group of its own.
+// The spawned process leads a session and a process group of its own, so that no signal meant for this one's terminal or group
+// reaches it, and none of this one's signals is blocked or ignored in it.
 static inline int CLinux_spawn_new_session(posix_spawnattr_t *attributes) {
+    sigset_t none, all;
+    sigemptyset(&none);
+    sigfillset(&all);
+    posix_spawnattr_setsigmask(attributes, &none);
+    posix_spawnattr_setsigdefault(attributes, &all);
     return posix_spawnattr_setflags(attributes, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF | 0x80 /* SETSID */);
 }
 

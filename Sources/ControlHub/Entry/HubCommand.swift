@@ -13,6 +13,8 @@ enum ControlHubMain {
         Defence.doWithout(getenv(Defence.variable).map { String(cString: $0) })
         DispatchLog.silence()
         let arguments = Array(CommandLine.arguments.dropFirst())
+        // A write to somebody who is gone fails, and ends nothing else. Commands end quietly where nobody reads on.
+        if arguments.first == "serve" { signal(SIGPIPE, SIG_IGN) }
         // The one bridge from this synchronous start to the concurrent program; it ends the process. An asynchronous `main`
         // would begin with threads, beside which the environment must not be changed. What the main thread starts would
         // count as urgent, and where that is allowed the whole hub would run before others.

@@ -30,6 +30,7 @@ enum HubRouter {
         router.add(middleware: SecurityHeadersMiddleware(isTLS: services.site.isTLS))
         router.add(middleware: RequestMetricsMiddleware(metrics: services.metrics, clock: services.clock))
         router.add(middleware: ErrorMiddleware(routes: all))
+        router.add(middleware: PlainAddressMiddleware())
         DashboardRoutes().add(to: router.group())
         for route in all {
             let group = router.group()

@@ -17,6 +17,8 @@ enum EdgeAgentMain {
         Defence.doWithout(getenv(Defence.variable).map { String(cString: $0) })
         DispatchLog.silence()
         let arguments = CommandLine.arguments.dropFirst()
+        // A write to a bot that has just ended fails, and ends nothing else. Commands end quietly where nobody reads on.
+        if let first = arguments.first, Terminal.services.contains(first) { signal(SIGPIPE, SIG_IGN) }
         if arguments.first == "supervise", let directory = arguments.dropFirst().first {
             Supervisor.main(botDirectory: directory)
         }

@@ -59,13 +59,6 @@ enum SupervisorProcess {
         var attributes = posix_spawnattr_t()
         posix_spawnattr_init(&attributes)
         defer { posix_spawnattr_destroy(&attributes) }
-        var none = sigset_t()
-        sigemptyset(&none)
-        var all = sigset_t()
-        sigfillset(&all)
-        posix_spawnattr_setsigmask(&attributes, &none)
-        posix_spawnattr_setsigdefault(&attributes, &all)
-        // A session of its own: no signal meant for the agent's terminal or group reaches it.
         CLinux_spawn_new_session(&attributes)
 
         let variables = environment.map { "\($0.key)=\($0.value)" }

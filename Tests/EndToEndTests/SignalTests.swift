@@ -1,0 +1,30 @@
+import Foundation
+import Glibc
+import Testing
+
+@Suite("Started from a shell, as under a service manager", .serialized)
+struct SignalTests {
+    @Test("both programs outlive a write to somebody who is gone, and bots get signals as they expect them")
+    func brokenPipes() async throws {
+        let story = try await Story()
+        let pipe: UInt64 = 1 << (13 - 1)
+        #expect(try ignored(by: Int(story.hub.program.pid)) & pipe != 0)
+        #expect(try ignored(by: Int(story.agent.pid)) & pipe != 0)
+        let bot = try await story.api.get("/api/bots/\(story.bot)")["pid"].int ?? 0
+        // What Python ignores by itself: SIGPIPE and SIGXFSZ.
+        #expect(try ignored(by: bot) & ~pipe & ~(1 << (25 - 1)) == 0)
+        #expect(try blocked(by: bot) == 0)
+    }
+
+    private func ignored(by pid: Int) throws -> UInt64 { try mask("SigIgn", pid) }
+
+    private func blocked(by pid: Int) throws -> UInt64 { try mask("SigBlk", pid) }
+
+    private func mask(_ name: String, _ pid: Int) throws -> UInt64 {
+        let status = try String(contentsOfFile: "/proc/\(pid)/status", encoding: .utf8)
+        let line = status.split(separator: "\n").first { $0.hasPrefix(name) }
+        let text = line?.split(separator: "\t").last.map(String.init) ?? ""
+        guard let mask = UInt64(text, radix: 16) else { throw Failure("no \(name) in \(status)") }
+        return mask
+    }
+}
