@@ -8,17 +8,16 @@ struct SignalTests {
     func brokenPipes() async throws {
         let story = try await Story()
         let pipe: UInt64 = 1 << (13 - 1)
-        #expect(try ignored(by: Int(story.hub.program.pid)) & pipe != 0)
-        #expect(try ignored(by: Int(story.agent.pid)) & pipe != 0)
+        for program in [story.hub.program, story.agent] {
+            let ignored = try mask("SigIgn", Int(program.pid))
+            #expect(ignored & pipe != 0)
+        }
         let bot = try await story.api.get("/api/bots/\(story.bot)")["pid"].int ?? 0
-        // What Python ignores by itself: SIGPIPE and SIGXFSZ.
-        #expect(try ignored(by: bot) & ~pipe & ~(1 << (25 - 1)) == 0)
-        #expect(try blocked(by: bot) == 0)
+        let (ignored, blocked) = (try mask("SigIgn", bot), try mask("SigBlk", bot))
+        // But for what Python ignores by itself: SIGPIPE and SIGXFSZ.
+        #expect(ignored & ~pipe & ~(1 << (25 - 1)) == 0)
+        #expect(blocked == 0)
     }
-
-    private func ignored(by pid: Int) throws -> UInt64 { try mask("SigIgn", pid) }
-
-    private func blocked(by pid: Int) throws -> UInt64 { try mask("SigBlk", pid) }
 
     private func mask(_ name: String, _ pid: Int) throws -> UInt64 {
         let status = try String(contentsOfFile: "/proc/\(pid)/status", encoding: .utf8)
