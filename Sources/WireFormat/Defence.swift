@@ -9,6 +9,14 @@
 public enum Defence: String, CaseIterable, Sendable {
     /// Numbers from outside are held to their bounds where they are decoded.
     case numberBounds = "number-bounds"
+    /// Each bot's share of what the hub keeps is counted by itself, and who has most gives first.
+    case keptShares = "kept-shares"
+    /// What belongs to a deleted bot or node goes with it.
+    case purging = "purging"
+    /// What is deleted is written over in the database's file.
+    case erasing = "erasing"
+    /// Pages of the database that hold nothing are cut off its file.
+    case shrinking = "shrinking"
 
     /// Whether the place that asks must do its work.
     public var isUp: Bool {

@@ -122,9 +122,14 @@ struct BotStore: Sendable {
         try db.execute(sql: "UPDATE bots SET desired_state = ? WHERE id = ?", arguments: [state.rawValue, id.rawValue])
     }
 
+    /// Of a deleted bot nothing is kept but where it was, so that what its node still says of it is known to be over. What else
+    /// there is of it follows from this mark, see `PurgeStore`.
     static func markDeleted(_ db: Database, _ id: BotID, at date: Date) throws {
         try db.execute(
-            sql: "UPDATE bots SET deleted_at = ?, desired_state = 'stopped' WHERE id = ?",
+            sql: """
+                UPDATE bots SET deleted_at = ?, desired_state = 'stopped', name = '', config = '{}', status = NULL,
+                    image = NULL, runtime_profile = '' WHERE id = ?
+                """,
             arguments: [date.unixMilliseconds, id.rawValue]
         )
     }

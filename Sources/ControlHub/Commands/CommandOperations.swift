@@ -243,6 +243,7 @@ struct CommandOperations: Sendable {
             }
             for command in new { try CommandStore.insert(db, command, at: date) }
             if isDeleting {
+                try CommandStore.withdrawAll(db, of: id, at: date)
                 try CommandStore.insertLogRemovals(db, bot, by: actor, at: date)
                 try BotStore.markDeleted(db, id, at: date)
             } else {

@@ -69,6 +69,17 @@ struct CommandStore: Sendable {
         ).map(CommandID.init(rawValue:))
     }
 
+    /// Of what waits for a deleted bot only its removal is still to be done.
+    static func withdrawAll(_ db: Database, of bot: BotID, at date: Date) throws {
+        try db.execute(
+            sql: """
+                UPDATE commands SET state = 'superseded', finished_at = ?
+                WHERE bot_id = ? AND state = 'queued' AND kind <> 'remove_bot'
+                """,
+            arguments: [date.unixMilliseconds, bot.rawValue]
+        )
+    }
+
     /// A message that waits for a bot which is being moved stays on the hub until it is known where the bot will be.
     private static let isNotHeld = """
         NOT (commands.message_id IS NOT NULL AND commands.state = 'queued' AND EXISTS (

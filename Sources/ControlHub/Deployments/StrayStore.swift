@@ -58,7 +58,7 @@ struct StrayStore: Sendable {
         try db.execute(
             sql: """
                 INSERT OR IGNORE INTO strays (node_id, bot_id, since, reason, deployment_id)
-                SELECT ?1, ?2, ?3, ?4, ?5 WHERE EXISTS (SELECT 1 FROM nodes WHERE id = ?1)
+                SELECT ?1, ?2, ?3, ?4, ?5 WHERE EXISTS (SELECT 1 FROM nodes WHERE id = ?1 AND deleted_at IS NULL)
                 """,
             arguments: [node.rawValue, bot.rawValue, date.unixMilliseconds, reason, deployment?.rawValue]
         )

@@ -43,6 +43,7 @@ struct HubAssembly {
         let key = try directory.key()
         let clock = HubClock.system
         let database = try HubDatabase(path: directory.file(HubDatabase.fileName))
+        try await compactAtStart(database)
         let operators = OperatorOperations(store: OperatorStore(database: database), clock: clock)
         let site = SiteInformation(
             HubServices.Site(
@@ -74,7 +75,8 @@ struct HubAssembly {
         let services = parts.services(
             channel: gateway.channel,
             snapshotDirectory: directory.file("snapshots"),
-            snapshotBounds: configuration.snapshots
+            snapshotBounds: configuration.snapshots,
+            retention: configuration.retention
         )
         let builder = try makeServer(tls: try tls.map(nioConfiguration), gateway: gateway)
         let router = try HubRouter.make(services)
@@ -107,6 +109,12 @@ struct HubAssembly {
                 // A command is never sent after its time, and a turn stays open for a second longer than it should.
                 .init(service: periodic("expired commands", clock) { try await parts.commands.expire() }),
                 .init(service: periodic("quiet turns", clock) { try await parts.bots.endQuietTurns() }),
+                .init(
+                    service: periodic("retention", clock, every: configuration.retention.interval) {
+                        try await services.retention.round()
+                    }
+                ),
+                .init(service: periodic("deletions", clock) { try await services.retention.deletions() }),
                 .init(service: TurnRecoveryService(packets: parts.packets, channel: gateway.channel, logger: logger)),
                 .init(
                     service: DeploymentService(
@@ -167,9 +175,31 @@ struct HubAssembly {
     private func periodic(
         _ name: String,
         _ clock: HubClock,
+        every period: Duration = .seconds(1),
         _ round: @escaping @Sendable () async throws -> Void
     ) -> PeriodicService {
-        PeriodicService(name: name, clock: clock, logger: logger, round: round)
+        PeriodicService(name: name, period: period, clock: clock, logger: logger, round: round)
+    }
+
+    /// A database of before its file could shrink is copied once, where that takes seconds and there is room.
+    private func compactAtStart(_ database: HubDatabase) async throws {
+        let space = try await database.space()
+        guard !space.isShrinking else { return }
+        let advice: Logger.Message =
+            "the database's file cannot shrink before it is copied once: stop the hub and run control-hub compact"
+        guard space.bytes <= HubDatabase.compactedAtStartBytes else {
+            logger.warning(advice, metadata: ["bytes": "\(space.bytes)"])
+            return
+        }
+        do {
+            logger.notice(
+                "the database is copied once, so that its file can shrink",
+                metadata: ["bytes": "\(space.bytes)"]
+            )
+            try database.compact()
+        } catch let error as HubError {
+            logger.warning(advice, metadata: ["reason": "\(error.detail)"])
+        }
     }
 
     /// What is told when the hub is ready.

@@ -34,15 +34,15 @@ struct HubCommand: AsyncParsableCommand {
             Start with `control-hub serve`. It makes what it needs in its data directory and says how to sign in.
 
             nodes, bots, logs, chat, deploy, events, commands and enrollment ask the hub: on its own machine the one that \
-            serves from the data directory, for who may read that; from anywhere with --url and a token. operator, node and \
-            backup work on the data directory itself. `--generate-completion-script bash` (zsh, fish) makes completions.
+            serves from the data directory, for who may read that; from anywhere with --url and a token. operator, node, \
+            backup and compact work on the data directory itself. `--generate-completion-script bash` (zsh, fish) makes completions.
             """,
         version: HubVersion.version,
         subcommands: [
             ServeCommand.self, NodesCommand.self, BotsCommand.self, LogsCommand.self, ChatCommand.self,
             DeployCommand.self,
             EventsCommand.self, CommandsCommand.self, EnrollmentCommand.self, OperatorCommand.self, NodeCommand.self,
-            BackupCommand.self, VersionCommand.self,
+            BackupCommand.self, CompactCommand.self, VersionCommand.self,
         ]
     )
 

@@ -32,6 +32,17 @@ struct HubConfiguration: Sendable {
         case snapshotsKept = "snapshots_kept"
         case snapshotBytes = "snapshot_bytes"
         case snapshotInterval = "snapshot_interval"
+        case snapshotAge = "snapshot_age"
+        case keepPackets = "keep_packets"
+        case keepMessages = "keep_messages"
+        case keepCommands = "keep_commands"
+        case keepAudit = "keep_audit"
+        case keepAnswers = "keep_answers"
+        case keepDeployments = "keep_deployments"
+        case keepEnrollments = "keep_enrollments"
+        case keepLogsBytes = "keep_logs_bytes"
+        case keepLogsAge = "keep_logs_age"
+        case retentionInterval = "retention_interval"
 
         var key: ConfigKey { ConfigKey([rawValue]) }
         var isList: Bool { [.hostname, .trustedProxies].contains(self) }
@@ -58,6 +69,8 @@ struct HubConfiguration: Sendable {
     /// So many bytes of each bot's log are kept here as well; 0: none.
     var keptLogBytes: Int
     var snapshots = SnapshotBounds()
+    /// How much is kept of what grows.
+    var retention = RetentionSettings()
 
     /// Reads the three sources. Throws `StartFailure` naming the option that is wrong.
     ///
@@ -145,6 +158,19 @@ struct HubConfiguration: Sendable {
         guard snapshots.interval == .zero || snapshots.interval >= .seconds(60) else {
             throw StartFailure(.configuration, "snapshot_interval must be at least 1m, or 0.")
         }
+        for kind in RetentionKind.allCases {
+            if let limits = text(.keep(kind)) { try retention[kind].read(limits, of: kind) }
+        }
+        retention.interval = try duration(.retentionInterval) ?? retention.interval
+        guard (.seconds(1)...(.seconds(86_400))).contains(retention.interval) else {
+            throw StartFailure(.configuration, "retention_interval must lie between 1s and 24h.")
+        }
+        retention.logBytes =
+            try text(.keepLogsBytes).map {
+                Int64(clamping: try Self.parseBytes($0, name: Option.keepLogsBytes.rawValue))
+            } ?? retention.logBytes
+        retention.logAge = try duration(.keepLogsAge) ?? retention.logAge
+        retention.snapshotAge = try duration(.snapshotAge) ?? retention.snapshotAge
         guard thresholds.heartbeatInterval >= .milliseconds(100), thresholds.heartbeatInterval <= .seconds(3600) else {
             throw StartFailure(.configuration, "heartbeat_interval must lie between 100ms and 1h.")
         }

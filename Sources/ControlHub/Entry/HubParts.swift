@@ -89,9 +89,18 @@ struct HubParts: Sendable {
     func services(
         channel: any AgentChannel,
         snapshotDirectory: String,
-        snapshotBounds: SnapshotBounds = SnapshotBounds()
+        snapshotBounds: SnapshotBounds = SnapshotBounds(),
+        retention: RetentionSettings = RetentionSettings()
     ) -> HubServices {
-        HubServices(
+        let snapshots = SnapshotOperations(
+            database: database,
+            channel: channel,
+            directory: snapshotDirectory,
+            bounds: snapshotBounds,
+            clock: clock,
+            logger: logger
+        )
+        return HubServices(
             nodes: nodes,
             bots: bots,
             commands: commands,
@@ -105,14 +114,7 @@ struct HubParts: Sendable {
                     commands: commands,
                     channel: channel,
                     transfers: WorkspaceTransfers(channel: channel),
-                    snapshots: SnapshotOperations(
-                        database: database,
-                        channel: channel,
-                        directory: snapshotDirectory,
-                        bounds: snapshotBounds,
-                        clock: clock,
-                        logger: logger
-                    ),
+                    snapshots: snapshots,
                     events: events,
                     clock: clock,
                     logger: logger
@@ -130,6 +132,15 @@ struct HubParts: Sendable {
                 channel: channel,
                 audit: AuditStore(database: database),
                 clock: clock
+            ),
+            retention: RetentionOperations(
+                database: database,
+                settings: retention,
+                snapshots: snapshots,
+                archive: archive,
+                events: events,
+                clock: clock,
+                logger: logger
             ),
             streams: ServerSentEvents(),
             enrollments: enrollments,

@@ -80,8 +80,10 @@ struct ServeCommand: AsyncParsableCommand {
     @Option(help: "Keep so much of each bot's log here too, for when its node is away: 64M, 1G. (default: off)")
     var keepLogs: String?
 
+    @OptionGroup(title: "What is kept") var retention: RetentionOptions
+
     func run() async throws {
-        var flags = common.flags
+        var flags = common.flags.merging(retention.flags) { $1 }
         flags[.listen] = listen
         flags[.tlsCertificate] = tlsCert
         flags[.tlsKey] = tlsKey

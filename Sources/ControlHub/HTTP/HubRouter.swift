@@ -20,6 +20,7 @@ enum HubRouter {
             + CommandRoutes(services: services).routes
             + EventRoutes(services: services).routes
             + OperationsRoutes(services: services).routes
+            + RetentionRoutes(services: services).routes
             + WhoAmIRoute(services: services).routes
     }
 

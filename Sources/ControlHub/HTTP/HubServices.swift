@@ -11,6 +11,7 @@ struct HubServices: Sendable {
     let deployments: DeploymentOperations
     let logs: LogOperations
     let workspaces: WorkspaceOperations
+    let retention: RetentionOperations
     let streams: ServerSentEvents
     let enrollments: EnrollmentOperations
     let operators: OperatorOperations

@@ -15,6 +15,7 @@ struct IdempotencyStore: Sendable {
     static let lifetime: TimeInterval = 24 * 3600
     /// A request of this run that has not ended after this time was cut off.
     static let abandonedAfter: TimeInterval = 60
+    static let abandonedAfterMilliseconds = 60_000
 
     enum Claim: Sendable {
         /// Never seen: do it, then `complete` or `abandon`.
@@ -27,9 +28,10 @@ struct IdempotencyStore: Sendable {
     func claim(_ key: String, of owner: OperatorID, requestHash: Data, at date: Date) async throws -> Claim {
         let stored = try await database.write { db -> (status: Int?, answer: Data?, isSame: Bool)? in
             let now = date.unixMilliseconds
+            // The others that are as old go by retention.
             try db.execute(
-                sql: "DELETE FROM idempotency_keys WHERE created_at < ?",
-                arguments: [now - Int64(saturating: Self.lifetime * 1000)]
+                sql: "DELETE FROM idempotency_keys WHERE operator_id = ? AND key = ? AND created_at < ?",
+                arguments: [owner.rawValue, key, now - Int64(saturating: Self.lifetime * 1000)]
             )
             try db.execute(
                 sql: """

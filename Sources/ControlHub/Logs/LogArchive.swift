@@ -103,6 +103,74 @@ actor LogArchive {
         }
     }
 
+    /// Forgets a bot's log.
+    func forget(_ bot: BotID) {
+        for (key, tail) in tails where key.bot == bot {
+            close(tail.file)
+            tails[key] = nil
+        }
+        try? FileManager.default.removeItem(atPath: "\(directory)/\(bot.rawValue)")  // absent where nothing was kept
+    }
+
+    /// A segment that may go.
+    private struct Segment {
+        let key: Key
+        let offset: UInt64
+        let bytes: Int64
+        let writtenAt: Date
+    }
+
+    /// Keeps the copies of all bots within a size, and each bot's within its own wherever it was placed; the oldest segments of
+    /// who has most go first, and never the one that is being written.
+    ///
+    /// - Parameter since: what was written before goes as well.
+    func keep(totalBytes: Int64, since: Date?) {
+        var segments = Dictionary(grouping: allSegments(), by: \.key.bot)
+        for (bot, own) in segments {
+            segments[bot] = own.sorted { $0.writtenAt < $1.writtenAt }.filter { segment in
+                guard let since, segment.writtenAt < since else { return true }
+                return !drop(segment)
+            }
+        }
+        func bytes(_ own: [Segment]) -> Int64 { own.reduce(0) { $0.clampedAdding($1.bytes) } }
+        let sizes = segments.mapValues(bytes)
+        // A segment more than the budget is there while the newest is begun.
+        let level = min(
+            RetentionPlan.level(Array(sizes.values), limit: totalBytes),
+            Int64(clamping: budgetBytes + 2 * budgetBytes / Self.segmentCount)
+        )
+        for (bot, own) in segments {
+            var left = sizes[bot] ?? 0
+            for segment in own where left > level {
+                if drop(segment) { left -= segment.bytes }
+            }
+        }
+    }
+
+    private func drop(_ segment: Segment) -> Bool {
+        guard tails[segment.key]?.segment != segment.offset else { return false }
+        return unlink(path(segment.key, segment.offset)) == 0
+    }
+
+    private func allSegments() -> [Segment] {
+        func names(_ path: String) -> [String] {
+            // Absent where nothing is kept.
+            (try? FileManager.default.contentsOfDirectory(atPath: path)) ?? []
+        }
+        return names(directory).flatMap { bot in
+            names("\(directory)/\(bot)").flatMap { node -> [Segment] in
+                let key = Key(bot: BotID(rawValue: bot), node: NodeID(rawValue: node))
+                return segments(key).compactMap { offset in
+                    // Gone meanwhile: then it takes nothing.
+                    guard let facts = try? FileManager.default.attributesOfItem(atPath: path(key, offset)),
+                        let bytes = facts[.size] as? Int64, let writtenAt = facts[.modificationDate] as? Date
+                    else { return nil }
+                    return Segment(key: key, offset: offset, bytes: bytes, writtenAt: writtenAt)
+                }
+            }
+        }
+    }
+
     // MARK: Reading
 
     /// What is kept of a log as a node would send it; nil where nothing is.

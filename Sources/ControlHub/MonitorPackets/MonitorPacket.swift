@@ -29,7 +29,7 @@ struct StoredPacket: Sendable {
 /// What is missing in front of a packet, as exactly as the agent and the hub together know.
 struct PacketGap: Codable, Sendable, Equatable {
     /// Stable: `journal_full`, `journal_age`, `journal_damaged`, `bot_sequence`, `log_rotated`, `disk_full`,
-    /// `supervisor_lost`; see `PacketGap` in node.proto.
+    /// `supervisor_lost`; see `PacketGap` in node.proto. The hub's own: `retention`.
     var reason: String
     /// The agent's numbers, both included.
     var fromSequence: Int64?
@@ -43,6 +43,13 @@ struct PacketGap: Codable, Sendable, Equatable {
     var missingBytes: Int64?
     var from: Date?
     var to: Date?
+
+    /// What this hub no longer keeps of a bot's packets.
+    init(removed packets: Int64, from: Date, to: Date) {
+        reason = "retention"
+        missingPackets = packets
+        (self.from, self.to) = (from, to)
+    }
 
     init(_ wire: WirePacketGap) {
         func number(_ value: UInt64) -> Int64? { value > 0 ? Int64(clamping: value) : nil }

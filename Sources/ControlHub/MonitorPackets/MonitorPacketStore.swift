@@ -30,9 +30,12 @@ struct MonitorPacketStore: Sendable {
                 let bot = BotID(rawValue: packet.botID)
                 // What a node says of bots that were never placed on it is not kept, only acknowledged.
                 let placement = try BotStore.placement(db, bot)
-                guard try placement.map({ try $0.node == node || BotStore.wasPlaced(db, bot, on: node) }) ?? true else {
-                    continue
-                }
+                // Nor is what comes late of one that was deleted.
+                guard placement?.isDeleted != true,
+                    try placement.map({ try $0.node == node || BotStore.wasPlaced(db, bot, on: node) }) ?? true
+                else { continue }
+                // It was there, and its acknowledgement was lost.
+                guard try !PacketRemovals.hasRemoved(db, packet, of: journal) else { continue }
                 guard var stored = try Self.insert(db, packet, json, journal: journal, node: node, at: date) else {
                     continue
                 }
@@ -41,7 +44,9 @@ struct MonitorPacketStore: Sendable {
             }
             for bot in touched {
                 let seen = packets.filter { $0.wire.botID == bot }.map { Int64(clamping: $0.wire.sequence) }
-                result.cursors.append(try Self.advance(db, bot: bot, journal: journal, node: node, seen: seen))
+                result.cursors.append(
+                    try Self.advance(db, bot: bot, journal: journal, node: node, seen: seen, at: date)
+                )
             }
             return result
         }
@@ -98,7 +103,8 @@ struct MonitorPacketStore: Sendable {
             """
         return try await database.read { [arguments] db in
             _ = try BotStore.required(db, bot)
-            return try Row.fetchAll(db, sql: sql, arguments: arguments).map(Self.packet)
+            let packets = try Row.fetchAll(db, sql: sql, arguments: arguments).map(Self.packet)
+            return try PacketRemovals.told(db, bot, in: packets, filter, isNewestFirst: isNewestFirst, limit: limit)
         }
     }
 
@@ -165,11 +171,12 @@ struct MonitorPacketStore: Sendable {
         )
         let through = max(try through(db, bot: packet.botID, journal: journal), newest ?? 0)
         guard first <= through else { return gap }
+        let removed = try PacketRemovals.through(db, bot: packet.botID, journal: journal)
         let known = try Row.fetchAll(
             db,
             sql: "SELECT gap FROM packets WHERE journal_id = ? AND bot_id = ? AND sequence BETWEEN ? AND ?",
-            arguments: [journal, packet.botID, first, through]
-        ).reduce(into: Int64(0)) { sum, row in
+            arguments: [journal, packet.botID, max(first, removed.clampedAdding(1)), through]
+        ).reduce(into: max(0, min(removed, through).clampedSubtracting(first).clampedAdding(1))) { sum, row in
             guard let data: Data = row["gap"] else {
                 sum += 1
                 return
@@ -200,15 +207,17 @@ struct MonitorPacketStore: Sendable {
         bot: String,
         journal: String,
         node: NodeID,
-        seen: [Int64]
+        seen: [Int64],
+        at date: Date
     ) throws -> WirePacketCursor {
         let through = max(try through(db, bot: bot, journal: journal), seen.max() ?? 0)
         try db.execute(
             sql: """
-                INSERT INTO packet_cursors (journal_id, bot_id, node_id, through_sequence) VALUES (?, ?, ?, ?)
-                ON CONFLICT (journal_id, bot_id) DO UPDATE SET through_sequence = excluded.through_sequence
+                INSERT INTO packet_cursors (journal_id, bot_id, node_id, through_sequence, updated_at)
+                VALUES (?, ?, ?, ?, ?) ON CONFLICT (journal_id, bot_id)
+                DO UPDATE SET through_sequence = excluded.through_sequence, updated_at = excluded.updated_at
                 """,
-            arguments: [journal, bot, node.rawValue, through]
+            arguments: [journal, bot, node.rawValue, through, date.unixMilliseconds]
         )
         return cursor(bot: bot, through: through)
     }

@@ -106,10 +106,14 @@ struct RecoveredPacketStore: Sendable {
     ) async throws -> Outcome {
         try await database.write { db in
             var outcome = Outcome()
-            guard let bot = turns.first?.bot, try BotStore.placement(db, bot)?.node == node else { return outcome }
+            guard let bot = turns.first?.bot, let placement = try BotStore.placement(db, bot), placement.node == node,
+                !placement.isDeleted
+            else { return outcome }
             for (packet, json) in packets {
                 let own = turns.filter { packet.messageID.isEmpty || $0.message.rawValue == packet.messageID }
-                guard !own.isEmpty, try !Self.isKnown(db, packet, in: own.map(\.conversation)) else { continue }
+                guard !own.isEmpty, try !Self.isKnown(db, packet, in: own.map(\.conversation)),
+                    try !PacketRemovals.hasRemoved(db, at: packet.logOffset, of: packet.botID)
+                else { continue }
                 if packet.messageID.isEmpty, try !Self.isAwaited(db, packet, turns) { continue }
                 guard
                     var stored = try MonitorPacketStore.insert(

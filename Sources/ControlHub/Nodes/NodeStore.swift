@@ -17,7 +17,7 @@ struct NodeStore: Sendable {
 
     /// Nodes, oldest first.
     func list(_ filter: Filter = Filter(), after: NodeID? = nil, limit: Int = .max) async throws -> [Node] {
-        var conditions = ["id > ?"]
+        var conditions = ["id > ?", "deleted_at IS NULL"]
         var arguments: StatementArguments = [after?.rawValue ?? ""]
         if let text = filter.text {
             conditions.append("instr(lower(name), lower(?)) > 0")
@@ -99,7 +99,7 @@ struct NodeStore: Sendable {
         guard
             let row = try Row.fetchOne(
                 db,
-                sql: "SELECT session_epoch, revoked_at FROM nodes WHERE id = ?",
+                sql: "SELECT session_epoch, revoked_at FROM nodes WHERE id = ? AND deleted_at IS NULL",
                 arguments: [id.rawValue]
             )
         else { throw notFound(id) }
@@ -138,13 +138,19 @@ struct NodeStore: Sendable {
     static func find(_ db: Database, idOrName text: String) throws -> Node? {
         try Row.fetchOne(
             db,
-            sql: "SELECT * FROM nodes WHERE id = ? OR name = ? ORDER BY id = ? DESC LIMIT 1",
+            sql: """
+                SELECT * FROM nodes WHERE (id = ? OR name = ?) AND deleted_at IS NULL ORDER BY id = ? DESC LIMIT 1
+                """,
             arguments: [text, text, text]
         ).map(node)
     }
 
     static func find(_ db: Database, _ id: NodeID) throws -> Node? {
-        try Row.fetchOne(db, sql: "SELECT * FROM nodes WHERE id = ?", arguments: [id.rawValue]).map(node)
+        try Row.fetchOne(
+            db,
+            sql: "SELECT * FROM nodes WHERE id = ? AND deleted_at IS NULL",
+            arguments: [id.rawValue]
+        ).map(node)
     }
 
     static func isNameTaken(_ db: Database, _ name: String, except: NodeID? = nil) throws -> Bool {
@@ -228,7 +234,7 @@ struct NodeStore: Sendable {
                 let held = bots == 1 ? "a bot. Delete or move it" : "\(bots) bots. Delete or move them"
                 throw HubError(.nodeInUse, "Node \(node.name) still holds \(held) first.")
             }
-            try db.execute(sql: "DELETE FROM nodes WHERE id = ?", arguments: [id.rawValue])
+            try Self.markDeleted(db, id, at: date)
             try AuditStore.append(
                 db,
                 at: date,
@@ -238,6 +244,21 @@ struct NodeStore: Sendable {
                 detail: node.name
             )
         }
+    }
+
+    /// The node is gone for everybody, its credentials with it, and nothing is left of it but the mark by which the rest goes, see
+    /// `PurgeStore`.
+    private static func markDeleted(_ db: Database, _ id: NodeID, at date: Date) throws {
+        try db.execute(sql: "DELETE FROM node_tokens WHERE node_id = ?", arguments: [id.rawValue])
+        try db.execute(sql: "DELETE FROM strays WHERE node_id = ?", arguments: [id.rawValue])
+        try db.execute(
+            sql: """
+                UPDATE nodes SET deleted_at = ?1, revoked_at = coalesce(revoked_at, ?1), name = id, labels = '{}',
+                    remote_address = NULL, close_reason = NULL, hello = NULL, resources = NULL, quarantine = NULL,
+                    refused_machines = NULL, policy_narrowing = NULL, bot_usage = NULL WHERE id = ?2
+                """,
+            arguments: [date.unixMilliseconds, id.rawValue]
+        )
     }
 
     /// Looks a token up by its digest.

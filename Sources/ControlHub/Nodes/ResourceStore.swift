@@ -24,7 +24,7 @@ struct ResourceStore: Sendable {
             let statement = try db.makeStatement(
                 sql: """
                     INSERT OR REPLACE INTO resource_samples (node_id, step, at, \(Self.columns.joined(separator: ", ")))
-                    SELECT id, 0, ?, ?, ?, ?, ?, ?, ?, ?, ?, ? FROM nodes WHERE id = ?
+                    SELECT id, 0, ?, ?, ?, ?, ?, ?, ?, ?, ?, ? FROM nodes WHERE id = ? AND deleted_at IS NULL
                     """
             )
             for (node, sample) in samples {

@@ -134,7 +134,7 @@ struct OperatorStore: Sendable {
             db,
             sql: """
                 SELECT EXISTS (SELECT 1 FROM operator_tokens WHERE operator_id = ? AND kind <> 'login')
-                    OR EXISTS (SELECT 1 FROM audit WHERE action = 'session.start' AND target = ?)
+                    OR EXISTS (SELECT 1 FROM operators WHERE id = ? AND signed_in_at IS NOT NULL)
                 """,
             arguments: [id.rawValue, id.rawValue]
         ) ?? true

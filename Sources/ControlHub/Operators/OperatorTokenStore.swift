@@ -172,6 +172,10 @@ extension OperatorStore {
                     """,
                 arguments: [found.id.rawValue, found.id.rawValue, Self.maximumSessions]
             )
+            try db.execute(
+                sql: "UPDATE operators SET signed_in_at = coalesce(signed_in_at, ?) WHERE id = ?",
+                arguments: [date.unixMilliseconds, found.id.rawValue]
+            )
             try AuditStore.append(db, at: date, actor: found.actor, action: "session.start", target: found.id.rawValue)
             return (found, new.expiresAt ?? expiresAt)
         }

@@ -167,6 +167,18 @@ struct SnapshotOperations: Sendable {
         for snapshot in try await store.list(bot).dropFirst(kept) { try await forget(snapshot) }
     }
 
+    /// Gives up those that are older, as far as the hub is set to.
+    ///
+    /// - Returns: how many, and the bytes they took.
+    func expire(before date: Date) async throws -> (count: Int64, bytes: Int64) {
+        let old = try await store.list(before: date, limit: 100)
+        for snapshot in old { try await forget(snapshot) }
+        return (Int64(old.count), Int64(clamping: old.reduce(UInt64(0)) { $0.clampedAdding($1.storedBytes) }))
+    }
+
+    /// Removes a file whose row goes with its bot: the row last, by which it is found again.
+    func discardFile(_ id: SnapshotID) { unlink(path(id)) }
+
     /// Clears away what an end in the middle has left: files without a row, and rows without their file.
     func tidy() async throws {
         let rows = try await store.all()

@@ -42,8 +42,10 @@ struct SnapshotStore: Sendable {
         }
     }
 
+    /// Throws `notFound` where the bot was deleted meanwhile.
     func insert(_ new: Snapshot) async throws {
         try await database.write { db in
+            _ = try BotStore.required(db, new.bot)
             try db.execute(
                 sql: """
                     INSERT INTO snapshots (id, bot_id, node_id, deployment_id, created_at, created_by, entries,
@@ -56,6 +58,17 @@ struct SnapshotStore: Sendable {
                     Int64(clamping: new.totalBytes), Int64(clamping: new.storedBytes), new.digest,
                 ]
             )
+        }
+    }
+
+    /// Those taken before a time, oldest first.
+    func list(before date: Date, limit: Int) async throws -> [Snapshot] {
+        try await database.read { db in
+            try Row.fetchAll(
+                db,
+                sql: "SELECT * FROM snapshots WHERE created_at < ? ORDER BY id LIMIT ?",
+                arguments: [date.unixMilliseconds, limit]
+            ).map(Self.snapshot)
         }
     }
 

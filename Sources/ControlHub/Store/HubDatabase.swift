@@ -1,5 +1,6 @@
 import Foundation
 import GRDB
+import WireFormat
 
 /// The hub's SQLite database: one writer, many readers, write-ahead log.
 ///
@@ -9,23 +10,33 @@ final class HubDatabase: Sendable {
     /// The name of the database file in the data directory.
     static let fileName = "hub.sqlite"
     /// How long a writer waits for another process (`control-hub operator add` while serving).
-    private static let busyTimeoutSeconds = 5.0
+    static let busyTimeoutMilliseconds = 5000
     /// Above this size the check for damage at start would keep the hub from starting promptly.
     private static let quickCheckLimitBytes = 64 << 20
 
     private let pool: DatabasePool
     private let writer: GroupCommit
+    let path: String
 
     /// Opens the file, makes it when missing, and brings its schema up to date.
     ///
     /// Throws `HubError` with `storageCorrupt`, `storageFull` or `storageUnavailable`.
     init(path: String) throws {
+        self.path = path
         var configuration = Configuration()
-        configuration.busyMode = .timeout(Self.busyTimeoutSeconds)
+        configuration.busyMode = .timeout(Double(Self.busyTimeoutMilliseconds) / 1000)
         configuration.maximumReaderCount = 4
         configuration.label = "hub"
         configuration.prepareDatabase { db in
             try db.execute(sql: "PRAGMA foreign_keys = ON")
+            guard !db.configuration.readonly else { return }
+            // A new database; one that has pages keeps what it is until it is compacted.
+            if try Int64.fetchOne(db, sql: "PRAGMA page_count") == 0 {
+                try db.execute(sql: "PRAGMA auto_vacuum = INCREMENTAL")
+            }
+            try db.execute(sql: "PRAGMA journal_size_limit = \(Self.logLimitBytes)")
+            // What is deleted is written over, also where its page goes on being used.
+            if Defence.erasing.isUp { try db.execute(sql: "PRAGMA secure_delete = ON") }
         }
         do {
             pool = try DatabasePool(path: path, configuration: configuration)
@@ -57,6 +68,26 @@ final class HubDatabase: Sendable {
         }
     }
 
+    /// Runs `body` as the only writer, with no transaction around it: for what SQLite does on the whole file.
+    func withoutTransaction<Value: Sendable>(_ body: @escaping @Sendable (Database) throws -> Value) async throws
+        -> Value
+    {
+        do {
+            return try await pool.writeWithoutTransaction(body)
+        } catch {
+            throw Self.hubError(for: error)
+        }
+    }
+
+    /// The same, and blocks: for what is done before anything is served.
+    func withoutTransaction(_ body: (Database) throws -> Void) throws {
+        do {
+            try pool.barrierWriteWithoutTransaction(body)
+        } catch {
+            throw Self.hubError(for: error)
+        }
+    }
+
     /// Copies the database, consistently and while it is used, into a new file.
     func backup(to path: String) throws {
         do {
@@ -70,6 +101,9 @@ final class HubDatabase: Sendable {
 
     /// Moves the log into the main file and closes it. Nothing can be done with the database afterwards.
     func close() throws {
+        // By itself the pool does not: the last connection that it closes is one that reads, and may not. A copy of the main file
+        // that was made then would lack what is in the log. What cannot be moved now is moved at the next start.
+        try? withoutTransaction { _ = try $0.checkpoint(.truncate) }
         try pool.close()
     }
 

@@ -131,6 +131,11 @@ struct BotRoutes {
                 .operator,
                 .bots,
                 "Delete a bot and remove it from its node, also when that comes back only later.",
+                details: """
+                    Its packets, messages, conversations, commands, deployments, snapshots and the hub's copy of its log are \
+                    removed in the background and written over; `GET /api/retention` lists what is still under way, and the \
+                    event `bot.updated` with `change` `purged` tells the end. The audit log keeps who did what to it.
+                    """,
                 parameters: [
                     .query(
                         "keep_workspace",
@@ -156,8 +161,9 @@ struct BotRoutes {
                 commandId: command.rawValue,
                 workspace: isKept ? .kept : .removed,
                 message: isKept
-                    ? "\(bot.name) is removed from \(bot.nodeName); its workspace stays there, in the agent's bots/\(id)."
-                    : "\(bot.name) is removed from \(bot.nodeName) with its workspace."
+                    ? "\(bot.name) is removed from \(bot.nodeName); its workspace stays there, in the agent's bots/\(id). "
+                        + "What the hub holds of it is deleted."
+                    : "\(bot.name) is removed from \(bot.nodeName) with its workspace. What the hub holds of it is deleted."
             ),
             status: .accepted
         )

@@ -37,6 +37,7 @@ enum HubMigrations {
         migrator.registerMigration(MigrationLogPlaces.name) { db in
             try db.execute(sql: MigrationLogPlaces.sql)
         }
+        migrator.registerMigration(MigrationRetention.name, migrate: MigrationRetention.run)
         return migrator
     }
 
