@@ -59,6 +59,12 @@ class Greedy(Node):
             return True
         return False
 
+    def has(self, bot, sequence):
+        """Whether the hub has acknowledged so far; takes what it says meanwhile."""
+        if self.acknowledged.get(bot, 0) < sequence:
+            self.take(0.5)
+        return self.acknowledged.get(bot, 0) >= sequence
+
     def pour(self, batch, patience=5.0):
         """Sends a message on the packets' stream as the credit allows. False: none came in time."""
         for start in range(0, len(batch), 16384):
@@ -146,9 +152,9 @@ def long_types(stage):
         name = ("f3", "f6", "f7", "f8")[sequence % 4]
         if not node.pour(packet(bot, sequence, long if sequence % 2 else "note", **{name: long})):
             return judge(False, "the hub does not take packets")
-    wait("the last acknowledgement", lambda: node.take(1) and node.acknowledged.get(bot) == 60)
+    wait("the last acknowledgement", lambda: node.has(bot, 60))
     size, seconds, page = stage.answer(f"/api/bots/{bot}/packets?limit=500")
-    longest = max(len(item[name] or "") for item in page["items"] for name in ("type", "launch_id", "turn_id"))
+    longest = max(len(item.get(name) or "") for item in page["items"] for name in ("type", "launch_id", "turn_id"))
     grown, stored = stage.rss() - before, stage.database() - data
     seen = f"longest {longest}, a list of {size} bytes in {seconds:.2f} s, hub +{grown:.0f} MB, database +{stored:.1f} MB"
     return judge(longest <= 200 and size < 200_000 and stored < 5 and "fields_cut" in stage.marks(node_id), seen)
@@ -187,7 +193,7 @@ def unknown_bots(stage):
         # The node's own quota is 32,000.
         if not node.pour(b"".join(packet(f"nobody-{batch}-{number % 50}", number + 1, body=body) for number in range(1000))):
             return judge(False, "the hub does not take packets")
-    wait("the last acknowledgement", lambda: node.take(1) and node.acknowledged.get("nobody-19-49") == 1000)
+    wait("the last acknowledgement", lambda: node.has("nobody-19-49", 1000))
     stored = stage.metric("controlhub_packets_stored_total") - packets
     seen = f"all acknowledged, {stored:.0f} stored, database +{stage.database() - data:.1f} MB, marks {stage.marks(node_id)}"
     return judge(stored == 0 and stage.marks(node_id).get("packets_refused") == 20_000, seen)
@@ -209,6 +215,7 @@ def packet_flood(stage):
     while (left := until - time.monotonic()) > 0 and node.take(left):
         pass
     slowest = max(slowest, stage.answer("/api/nodes")[1])
+    node.close()
     problems = {item["code"] for item in stage.send("GET", f"/api/bots/{bot}", token=stage.admin).json["problems"]}
     seen = f"{node.acknowledged.get(bot, 0)} taken in 8 s of {sequence} sent, an operator waited {slowest:.2f} s at most, the bot shows {problems}"
     # 8,000 at once, and the batch that was the last.
@@ -293,7 +300,7 @@ def greedy_bot(stage):
 
     wait("the bot's last packet", newest)
     _, _, page = stage.answer(f"/api/bots/{bot}/packets?limit=500")
-    longest = max(len((item[name] or "").encode()) for item in page["items"] for name in ("type", "conversation_id", "turn_id"))
+    longest = max(len((item.get(name) or "").encode()) for item in page["items"] for name in ("type", "conversation_id", "turn_id"))
     state = stage.send("GET", f"/api/bots/{bot}", token=stage.admin).json
     problems = {item["code"] for item in state["problems"]}
     size, seconds, _ = stage.answer(f"/api/bots/{bot}/packets?limit=500&type=note")
@@ -308,7 +315,7 @@ def fill_ring(stage):
     for batch in range(60):
         if not node.pour(b"".join(packet(bot, batch * 100 + number + 1, body=body) for number in range(100))):
             return False
-    wait("the last acknowledgement", lambda: node.take(1) and node.acknowledged.get(bot) == 6000)
+    wait("the last acknowledgement", lambda: node.has(bot, 6000))
     return True
 
 
