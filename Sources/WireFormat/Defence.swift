@@ -17,6 +17,18 @@ public enum Defence: String, CaseIterable, Sendable {
     case erasing = "erasing"
     /// Pages of the database that hold nothing are cut off its file.
     case shrinking = "shrinking"
+    /// Texts, lists and maps from outside are held to their bounds before they are decoded.
+    case textBounds = "text-bounds"
+    /// Packets of bots that the hub does not know, or never placed on the node, are acknowledged and not kept.
+    case knownBots = "known-bots"
+    /// What a node and a bot may send in a second is bounded.
+    case senderQuotas = "sender-quotas"
+    /// What is kept of events, and what is prepared for a listener at once, is bounded in bytes.
+    case eventBytes = "event-bytes"
+    /// A listener that takes nothing of its stream is let go.
+    case streamDeadline = "stream-deadline"
+    /// Texts and lists of a request's body are held to the bounds that the OpenAPI document shows.
+    case bodyBounds = "body-bounds"
 
     /// Whether the place that asks must do its work.
     public var isUp: Bool {

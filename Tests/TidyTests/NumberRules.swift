@@ -109,7 +109,7 @@ enum NumberRules {
             "JSONDecoder()",
             [
                 "Sources/ControlHub/Store/OutsideJSON.swift", "Sources/EdgeAgent/System/OutsideJSON.swift",
-                // Bodies of requests, behind NumberBounds.
+                // Bodies of requests, behind BodyBounds.
                 "Sources/ControlHub/HTTP/JSONCoding.swift",
             ],
             "decode with OutsideJSON"

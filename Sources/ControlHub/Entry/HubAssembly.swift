@@ -66,7 +66,8 @@ struct HubAssembly {
             trustedProxies: configuration.trustedProxies,
             archive: configuration.keptLogBytes > 0
                 ? LogArchive(directory: directory.file("logs"), budgetBytes: configuration.keptLogBytes) : nil,
-            localTokenDigest: SecretBytes.digest(localToken)
+            localTokenDigest: SecretBytes.digest(localToken),
+            quotas: configuration.quotas
         )
         try await parts.loadRegistry()
         let firstAdministrator = try await operators.firstAdministrator(withLoginToken: makesLoginLink)
@@ -169,7 +170,9 @@ struct HubAssembly {
     }
 
     private func keepers(_ services: HubServices) -> [any Service] {
-        services.logs.archive.map { [LogKeeperService(archive: $0, logs: services.logs, logger: logger)] } ?? []
+        services.logs.archive.map {
+            [LogKeeperService(archive: $0, logs: services.logs, intake: services.packets.intake, logger: logger)]
+        } ?? []
     }
 
     private func periodic(

@@ -28,6 +28,9 @@ struct HubConfiguration: Sendable {
         case admissionBurst = "admission_burst"
         case sessionBurst = "session_burst"
         case sessionInterval = "session_interval"
+        case packetRate = "packet_rate"
+        case packetBytes = "packet_bytes"
+        case messageRate = "message_rate"
         case keepLogs = "keep_logs"
         case snapshotsKept = "snapshots_kept"
         case snapshotBytes = "snapshot_bytes"
@@ -71,6 +74,8 @@ struct HubConfiguration: Sendable {
     var snapshots = SnapshotBounds()
     /// How much is kept of what grows.
     var retention = RetentionSettings()
+    /// What nodes and bots may send.
+    var quotas = IntakeQuotas()
 
     /// Reads the three sources. Throws `StartFailure` naming the option that is wrong.
     ///
@@ -148,6 +153,15 @@ struct HubConfiguration: Sendable {
         admission.handshakes.burst = try count(.admissionBurst, from: 1) ?? admission.handshakes.burst
         admission.sessionsPerNode = try count(.sessionBurst, from: 1) ?? admission.sessionsPerNode
         admission.sessionInterval = try duration(.sessionInterval) ?? admission.sessionInterval
+        quotas.packetsPerSecond = try count(.packetRate, from: 1) ?? quotas.packetsPerSecond
+        quotas.messagesPerSecond = try count(.messageRate, from: 10) ?? quotas.messagesPerSecond
+        if let bytes = try text(.packetBytes).map({ try Self.parseBytes($0, name: Option.packetBytes.rawValue) }) {
+            // A packet may have a mebibyte, and must come through within the longest pause.
+            guard (64 << 10...1 << 30).contains(bytes) else {
+                throw StartFailure(.configuration, "packet_bytes must lie between 64K and 1G.")
+            }
+            quotas.packetBytesPerSecond = Int(clamping: bytes)
+        }
         snapshots.keptPerBot = try count(.snapshotsKept, from: 0) ?? snapshots.keptPerBot
         guard snapshots.keptPerBot <= SnapshotBounds.mostPerBot else {
             throw StartFailure(.configuration, "snapshots_kept must be at most \(SnapshotBounds.mostPerBot).")

@@ -30,7 +30,8 @@ struct HubParts: Sendable {
         enrollmentLimiter: EnrollmentLimiter? = nil,
         trustedProxies: Set<String> = [],
         archive: LogArchive? = nil,
-        localTokenDigest: Data? = nil
+        localTokenDigest: Data? = nil,
+        quotas: IntakeQuotas = IntakeQuotas()
     ) {
         self.archive = archive
         self.trustedProxies = trustedProxies
@@ -63,7 +64,8 @@ struct HubParts: Sendable {
             bots: bots,
             events: events,
             clock: clock,
-            recoveries: recoveries
+            recoveries: recoveries,
+            intake: Intake(quotas, marks: registry.marks, events: events, clock: clock, logger: logger)
         )
         enrollments = EnrollmentOperations(
             store: EnrollmentStore(database: database),

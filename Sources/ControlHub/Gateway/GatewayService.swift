@@ -171,6 +171,9 @@ struct GatewayService: Service, AgentChannel {
         case let error as WireFormatError where error.code == .sessionClosed:
             // What was under way when the session ended; why it did is known.
             break
+        case let error as WireFormatError where error.code == .malformedMessage:
+            attendance.update { $0.failure = $0.failure ?? "\(error)" }
+            session.close(.protocolError, reason: "malformed-message: \(error.message)")
         default:
             attendance.update { $0.failure = $0.failure ?? "\(error)" }
             if let (code, reason) = (error as? HubError).flatMap(Self.closing) {
@@ -271,20 +274,37 @@ struct GatewayService: Service, AgentChannel {
     {
         let (node, epoch, session) = (attended.entry.node, attended.entry.epoch, attended.entry.session)
         switch event {
-        case .heartbeat(let heartbeat, _):
+        case .heartbeat(var heartbeat, _):
+            if heartbeat.hasResources, !packets.intake.takesFigures(of: node) {
+                heartbeat.clearResources()
+                heartbeat.bots = []
+            }
             await nodes.heartbeat(node, epoch: epoch, heartbeat, at: Date())
+            try await packets.intake.charge(message: node)
         case .telemetry(let telemetry):
-            await nodes.telemetry(node, epoch: epoch, telemetry, at: Date())
+            if packets.intake.takesFigures(of: node) {
+                await nodes.telemetry(node, epoch: epoch, telemetry, at: Date())
+            }
+            try await packets.intake.charge(message: node)
         case .botStatus(let report):
             attended.pump.reported(revision: report.revision)
             try await bots.apply(report.bots, from: node, epoch: epoch)
+            try await packets.intake.charge(message: node, states: report.bots.count)
+        case .excess(let excess):
+            packets.intake.note(excess, of: node)
         case .packets(let header, let stream):
+            guard attended.intake == nil else {
+                stream.reset(.limitExceeded, reason: "one stream for packets is enough, and this session has one")
+                break
+            }
             let intake = PacketIntake(stream)
             attendance.update { $0.intake = intake }
             intake.begin { intake in
                 run(attendance, session) {
                     try await intake.run {
-                        try await packets.ingest($0, journal: header.journalID, from: node, epoch: epoch)
+                        try await packets.take($0, journal: header.journalID, from: node, epoch: epoch)
+                    } charge: {
+                        try await packets.intake.charge(packets: $0, of: node)
                     }
                 }
             }

@@ -24,13 +24,19 @@ final class PacketIntake: Sendable {
 
     /// Takes all there is, one batch after the other.
     ///
-    /// - Parameter ingest: commits a batch and returns how far each bot's packets have come.
-    func run(_ ingest: ([WireMonitorPacket]) async throws -> [WirePacketCursor]) async throws {
+    /// - Parameters:
+    ///   - ingest: commits a batch and returns how far each bot's packets have come.
+    ///   - charge: returns when the next batch may be taken. Until then the stream's window holds the node back.
+    func run(
+        _ ingest: ([WireMonitorPacket]) async throws -> MonitorPacketStore.Ingested,
+        charge: (MonitorPacketStore.Ingested) async throws -> Void
+    ) async throws {
         repeat {
             flag.withLock { $0.look() }
             while let batch = try next() {
-                let cursors = try await ingest(batch.packets)
-                try await stream.send(message: WirePacketAck.with { $0.cursors = cursors })
+                let ingested = try await ingest(batch.packets)
+                try await stream.send(message: WirePacketAck.with { $0.cursors = ingested.cursors })
+                try await charge(ingested)
             }
         } while !flag.withLock { $0.rest() }
     }

@@ -7,6 +7,8 @@ struct HubRequestContext: RequestContext {
     var coreContext: CoreRequestContextStorage
     /// The peer's address; a proxy's where one stands in front.
     let remoteAddress: String
+    /// The connection, to be closed on a listener that takes nothing.
+    let channel: any Channel
     /// Who asks; nil until the request was authenticated.
     var `operator`: Operator?
     /// Set where the request was authenticated by cookie.
@@ -18,6 +20,7 @@ struct HubRequestContext: RequestContext {
 
     init(source: ApplicationRequestContextSource) {
         coreContext = CoreRequestContextStorage(source: source)
+        channel = source.channel
         remoteAddress = source.channel.remoteAddress?.ipAddress ?? "unknown"
     }
 

@@ -76,9 +76,9 @@ enum JSONCoding {
     }
 
     /// Reads a body as JSON; an empty one counts as `{}`. Throws `invalidRequest` naming the member that is wrong.
-    /// Numbers outside of the bounds that the OpenAPI document shows are refused.
+    /// Numbers, texts and lists beyond the bounds that the OpenAPI document shows are refused.
     static func decode<Value: Decodable>(_ type: Value.Type, from data: Data) throws -> Value {
-        if let document = type as? any APIDocument.Type { try NumberBounds.check(document, data) }
+        if let document = type as? any APIDocument.Type { try BodyBounds.check(document, data) }
         let decoder = JSONDecoder()
         decoder.keyDecodingStrategy = .convertFromSnakeCase
         do {
@@ -133,9 +133,11 @@ struct Page<Item: Codable & Sendable>: Codable, APIDocument {
     }
 
     /// Makes a page of `rows`, which were asked for with one more than `limit`.
-    init<Row>(_ rows: [Row], limit: Int, cursor: (Row) -> String, item: (Row) -> Item) {
+    ///
+    /// - Parameter hasMore: there are more although there are not as many: they would have been too large together.
+    init<Row>(_ rows: [Row], limit: Int, hasMore: Bool = false, cursor: (Row) -> String, item: (Row) -> Item) {
         let shown = rows.prefix(limit)
         items = shown.map(item)
-        nextCursor = rows.count > limit ? shown.last.map(cursor) : nil
+        nextCursor = rows.count > limit || hasMore ? shown.last.map(cursor) : nil
     }
 }

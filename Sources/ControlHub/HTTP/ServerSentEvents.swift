@@ -1,9 +1,11 @@
 import Foundation
 import HTTPTypes
 import Hummingbird
+import Logging
 import NIOCore
 import ServiceLifecycle
 import Synchronization
+import WireFormat
 
 /// One event of a `text/event-stream`.
 struct ServerSentEvent: Sendable {
@@ -28,6 +30,9 @@ final class ServerSentEvents: Sendable {
     static let maximumStreamsPerOperator = 32
     /// Below what common proxies cut (30 to 60 s); also how soon a vanished reader is noticed.
     static let keepAlive = Duration.seconds(10)
+    /// A reader that takes nothing for so long is let go: it costs a connection, a task and a batch of events, and its
+    /// credential cannot be looked at. It may come back with `Last-Event-ID`.
+    static let writeTimeout = Duration.seconds(20)
 
     private let open = Mutex<[OperatorID: Int]>([:])
 
@@ -65,9 +70,13 @@ final class ServerSentEvents: Sendable {
         }
         let body = ResponseBody { writer in
             defer { lease.release() }
-            try await writer.write(ByteBuffer(string: "retry: 2000\n\n"))
+            let writing = Writing()
             try await withThrowingTaskGroup(of: Step.self) { group in
                 defer { group.cancelAll() }
+                group.addTask { try await Self.watch(writing, context, services) }
+                writing.begin()
+                try await writer.write(ByteBuffer(string: "retry: 2000\n\n"))
+                writing.end()
                 group.addTask { .events(try await next()) }
                 group.addTask { try await Self.pause(context, services) }
                 group.addTask {
@@ -80,11 +89,15 @@ final class ServerSentEvents: Sendable {
                         return
                     case .events(let events?):
                         if !events.isEmpty {
+                            writing.begin()
                             try await writer.write(ByteBuffer(string: events.map(\.text).joined()))
+                            writing.end()
                         }
                         group.addTask { .events(try await next()) }
                     case .quiet:
+                        writing.begin()
                         try await writer.write(ByteBuffer(string: ": still here\n\n"))
+                        writing.end()
                         group.addTask { try await Self.pause(context, services) }
                     }
                 }
@@ -125,6 +138,34 @@ final class ServerSentEvents: Sendable {
             }
             onEnd()
         }
+    }
+
+    /// Since when the reader has not taken what is being written.
+    private final class Writing: Sendable {
+        private let since = Mutex<ContinuousClock.Instant?>(nil)
+
+        func begin() { since.withLock { $0 = .now } }
+
+        func end() { since.withLock { $0 = nil } }
+
+        var isOverdue: Bool { since.withLock { $0.map { .now - $0 > ServerSentEvents.writeTimeout } ?? false } }
+    }
+
+    /// Closes the connection of a reader that takes nothing: what is being written to it cannot be given up otherwise.
+    private static func watch(
+        _ writing: Writing,
+        _ context: HubRequestContext,
+        _ services: HubServices
+    ) async throws -> Step {
+        repeat {
+            try await Task.sleep(for: writeTimeout / 4)
+        } while !writing.isOverdue || !Defence.streamDeadline.isUp
+        services.logger.info(
+            "a listener that took nothing was let go",
+            metadata: ["remote": "\(context.remoteAddress)"]
+        )
+        context.channel.close(promise: nil)
+        return .shutdown
     }
 
     private static func pause(_ context: HubRequestContext, _ services: HubServices) async throws -> Step {

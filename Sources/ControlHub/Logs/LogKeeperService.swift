@@ -15,6 +15,7 @@ struct LogKeeperService: Service {
 
     let archive: LogArchive
     let logs: LogOperations
+    let intake: Intake
     let logger: Logger
 
     private var clock: HubClock { logs.clock }
@@ -53,7 +54,10 @@ struct LogKeeperService: Service {
             let start = max(begin, try await archive.end(placement.bot, on: placement.node))
             let log = try await logs.follow(placement.bot, .init(start: .offset(start)), isResuming: true)
             defer { log.cancel() }
-            for try await chunk in log { try await archive.append(chunk, of: placement.bot, on: placement.node) }
+            for try await chunk in log {
+                try await archive.append(chunk, of: placement.bot, on: placement.node)
+                try await intake.charge(log: chunk, of: placement.node)
+            }
         } catch is CancellationError {
         } catch {
             // As of a bot that was never started: its node knows nothing of it yet.

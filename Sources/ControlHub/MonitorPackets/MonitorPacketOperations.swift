@@ -8,6 +8,7 @@ struct MonitorPacketOperations: Sendable {
     let events: EventFeed
     let clock: HubClock
     let recoveries: TurnRecoveryRequests
+    let intake: Intake
 
     var store: MonitorPacketStore { MonitorPacketStore(database: database) }
     var recovered: RecoveredPacketStore { RecoveredPacketStore(database: database) }
@@ -24,7 +25,17 @@ struct MonitorPacketOperations: Sendable {
         from node: NodeID,
         epoch: UInt64? = nil
     ) async throws -> [WirePacketCursor] {
-        guard !packets.isEmpty else { return [] }
+        try await take(packets, journal: journal, from: node, epoch: epoch).cursors
+    }
+
+    /// The same, with what is to be charged to who sent it.
+    func take(
+        _ packets: [WireMonitorPacket],
+        journal: String,
+        from node: NodeID,
+        epoch: UInt64?
+    ) async throws -> MonitorPacketStore.Ingested {
+        guard !packets.isEmpty else { return MonitorPacketStore.Ingested() }
         let date = clock.date()
         let parsed = packets.map { ($0, Self.parse($0.json)) }
         let result = try await store.ingest(parsed, journal: journal, from: node, epoch: epoch, at: date)
@@ -32,7 +43,8 @@ struct MonitorPacketOperations: Sendable {
         if result.stored.contains(where: { $0.gap.map { $0.reason != "bot_sequence" } ?? false }) {
             recoveries.add(node, .gap, now: clock.now())
         }
-        return result.cursors
+        intake.noteRefused(result.refused, of: node)
+        return result
     }
 
     /// A session of the node has begun: what its journal cannot bring is looked for in its logs.

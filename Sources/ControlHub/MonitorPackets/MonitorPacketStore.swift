@@ -11,6 +11,36 @@ struct MonitorPacketStore: Sendable {
         var cursors: [WirePacketCursor] = []
         var stored: [StoredPacket] = []
         var messages: [MessageChange] = []
+        /// Of all that came, and of the node's own bots.
+        var load = IntakeShares.Load()
+        var loads: [BotID: IntakeShares.Load] = [:]
+        var refused: [Refusal] = []
+    }
+
+    /// Packets of one bot that are acknowledged, so that the agent forgets them, and not kept.
+    struct Refusal: Sendable, Equatable {
+        let bot: BotID
+        /// The bot exists, and was never placed on the node.
+        let isKnownElsewhere: Bool
+        var count: UInt64 = 0
+    }
+
+    /// What becomes of a bot's packets that a node sends.
+    private enum Verdict {
+        case kept
+        /// A bot that was deleted: what is late is dropped without a word.
+        case dropped
+        case refused(Refusal)
+    }
+
+    private static func verdict(_ db: Database, _ bot: BotID, from node: NodeID) throws -> Verdict {
+        guard let placement = try BotStore.placement(db, bot) else {
+            return Defence.knownBots.isUp ? .refused(Refusal(bot: bot, isKnownElsewhere: false)) : .kept
+        }
+        guard try placement.node == node || BotStore.wasPlaced(db, bot, on: node) else {
+            return .refused(Refusal(bot: bot, isKnownElsewhere: true))
+        }
+        return placement.isDeleted ? .dropped : .kept
     }
 
     /// Stores a batch in one transaction. A packet that is already there, and its effects, are skipped.
@@ -24,30 +54,44 @@ struct MonitorPacketStore: Sendable {
         try await database.write { db in
             if let epoch { try NodeStore.requireCurrent(db, node, epoch: epoch) }
             var result = Ingested()
-            var touched: [String] = []
+            var bots: [(bot: BotID, last: Int64)] = []
+            var places: [BotID: (index: Int, verdict: Verdict)] = [:]
+            var refused: [BotID: Refusal] = [:]
             for (packet, json) in packets {
-                if !touched.contains(packet.botID) { touched.append(packet.botID) }
                 let bot = BotID(rawValue: packet.botID)
-                // What a node says of bots that were never placed on it is not kept, only acknowledged.
-                let placement = try BotStore.placement(db, bot)
-                // Nor is what comes late of one that was deleted.
-                guard placement?.isDeleted != true,
-                    try placement.map({ try $0.node == node || BotStore.wasPlaced(db, bot, on: node) }) ?? true
-                else { continue }
+                let place = try places[bot] ?? (bots.count, Self.verdict(db, bot, from: node))
+                if place.index == bots.count {
+                    places[bot] = place
+                    bots.append((bot, 0))
+                }
+                bots[place.index].last = max(bots[place.index].last, Int64(clamping: packet.sequence))
+                result.load.add(packet)
+                switch place.verdict {
+                case .dropped: continue
+                case .refused(let refusal):
+                    refused[bot, default: refusal].count += 1
+                    continue
+                case .kept: result.loads[bot, default: .init()].add(packet)
+                }
                 // It was there, and its acknowledgement was lost.
                 guard try !PacketRemovals.hasRemoved(db, packet, of: journal) else { continue }
                 guard var stored = try Self.insert(db, packet, json, journal: journal, node: node, at: date) else {
                     continue
                 }
-                if placement != nil { result.messages += try TurnStore.apply(db, &stored, at: date) }
+                result.messages += try TurnStore.apply(db, &stored, at: date)
                 result.stored.append(stored)
             }
-            for bot in touched {
-                let seen = packets.filter { $0.wire.botID == bot }.map { Int64(clamping: $0.wire.sequence) }
-                result.cursors.append(
-                    try Self.advance(db, bot: bot, journal: journal, node: node, seen: seen, at: date)
-                )
+            for (bot, last) in bots {
+                if case .kept? = places[bot]?.verdict {
+                    result.cursors.append(
+                        try Self.advance(db, bot: bot, journal: journal, node: node, last: last, at: date)
+                    )
+                } else {
+                    // Acknowledged, so that the agent forgets them; nothing is noted of a bot that is not the node's.
+                    result.cursors.append(Self.cursor(bot: bot.rawValue, through: last))
+                }
             }
+            result.refused = refused.values.sorted { $0.bot.rawValue < $1.bot.rawValue }
             return result
         }
     }
@@ -82,6 +126,19 @@ struct MonitorPacketStore: Sendable {
         isNewestFirst: Bool = false,
         limit: Int
     ) async throws -> [StoredPacket] {
+        try await page(bot, filter, isNewestFirst: isNewestFirst, limit: limit).packets
+    }
+
+    /// What of a list is read at once. Its packets have a mebibyte each at most, and may all be so large.
+    static let pageBytes = 4 << 20
+
+    /// The same, with whether there are more that would be too large together.
+    func page(
+        _ bot: BotID,
+        _ filter: Filter,
+        isNewestFirst: Bool,
+        limit: Int
+    ) async throws -> (packets: [StoredPacket], isCut: Bool) {
         var conditions = ["bot_id = ?", "position > ?", "position < ?"]
         var arguments: StatementArguments = [bot.rawValue, filter.after, filter.before]
         let texts = [
@@ -103,31 +160,56 @@ struct MonitorPacketStore: Sendable {
             """
         return try await database.read { [arguments] db in
             _ = try BotStore.required(db, bot)
-            let packets = try Row.fetchAll(db, sql: sql, arguments: arguments).map(Self.packet)
-            return try PacketRemovals.told(db, bot, in: packets, filter, isNewestFirst: isNewestFirst, limit: limit)
+            let (packets, isCut) = try Self.read(try Row.fetchCursor(db, sql: sql, arguments: arguments))
+            let told = try PacketRemovals.told(
+                db,
+                bot,
+                in: packets,
+                filter,
+                isNewestFirst: isNewestFirst,
+                // Where the page is cut there are older ones, and what was removed comes before them.
+                limit: isCut && isNewestFirst ? packets.count : limit
+            )
+            return (told, isCut)
         }
     }
 
-    /// The newest packets of one conversation, oldest first.
+    /// The newest packets of one conversation, oldest first; as many as are read at once.
     func list(_ bot: BotID, conversation: ConversationID, limit: Int) async throws -> [StoredPacket] {
         try await database.read { db in
-            try Row.fetchAll(
-                db,
-                sql: """
-                    SELECT * FROM packets WHERE bot_id = ? AND conversation_id = ? ORDER BY position DESC LIMIT ?
-                    """,
-                arguments: [bot.rawValue, conversation.rawValue, limit]
-            ).map(Self.packet).reversed()
+            try Self.read(
+                try Row.fetchCursor(
+                    db,
+                    sql: """
+                        SELECT * FROM packets WHERE bot_id = ? AND conversation_id = ? ORDER BY position DESC LIMIT ?
+                        """,
+                    arguments: [bot.rawValue, conversation.rawValue, limit]
+                )
+            ).packets.reversed()
         }
+    }
+
+    /// Rows until they are too large together, at least one.
+    private static func read(_ rows: RowCursor) throws -> (packets: [StoredPacket], isCut: Bool) {
+        var packets: [StoredPacket] = []
+        var bytes = 0
+        while let row = try rows.next() {
+            bytes += (row["json"] as Data).count
+            guard packets.isEmpty || bytes <= pageBytes else { return (packets, true) }
+            packets.append(try packet(row))
+        }
+        return (packets, false)
     }
 
     /// The newest packets of a bot, oldest first.
     static func newest(_ db: Database, _ bot: BotID, limit: Int) throws -> [StoredPacket] {
-        try Row.fetchAll(
-            db,
-            sql: "SELECT * FROM packets WHERE bot_id = ? ORDER BY position DESC LIMIT ?",
-            arguments: [bot.rawValue, limit]
-        ).map(Self.packet).reversed()
+        try read(
+            try Row.fetchCursor(
+                db,
+                sql: "SELECT * FROM packets WHERE bot_id = ? ORDER BY position DESC LIMIT ?",
+                arguments: [bot.rawValue, limit]
+            )
+        ).packets.reversed()
     }
 
     static func insert(
@@ -204,22 +286,22 @@ struct MonitorPacketStore: Sendable {
     /// an older copy. Waiting for it would only hold up what follows.
     private static func advance(
         _ db: Database,
-        bot: String,
+        bot: BotID,
         journal: String,
         node: NodeID,
-        seen: [Int64],
+        last: Int64,
         at date: Date
     ) throws -> WirePacketCursor {
-        let through = max(try through(db, bot: bot, journal: journal), seen.max() ?? 0)
+        let through = max(try through(db, bot: bot.rawValue, journal: journal), last)
         try db.execute(
             sql: """
                 INSERT INTO packet_cursors (journal_id, bot_id, node_id, through_sequence, updated_at)
                 VALUES (?, ?, ?, ?, ?) ON CONFLICT (journal_id, bot_id)
                 DO UPDATE SET through_sequence = excluded.through_sequence, updated_at = excluded.updated_at
                 """,
-            arguments: [journal, bot, node.rawValue, through, date.unixMilliseconds]
+            arguments: [journal, bot.rawValue, node.rawValue, through, date.unixMilliseconds]
         )
-        return cursor(bot: bot, through: through)
+        return cursor(bot: bot.rawValue, through: through)
     }
 
     private static func cursor(bot: String, through: Int64) -> WirePacketCursor {
@@ -249,5 +331,15 @@ struct MonitorPacketStore: Sendable {
             json: MonitorPacketOperations.parse(json),
             gap: try gap.map { try OutsideJSON.decode(PacketGap.self, from: $0) }
         )
+    }
+}
+
+extension IntakeShares.Load {
+    /// What a packet takes in the database besides its text, roughly.
+    private static let overheadBytes = 256
+
+    fileprivate mutating func add(_ packet: WireMonitorPacket) {
+        packets += 1
+        bytes += packet.json.count + Self.overheadBytes
     }
 }

@@ -51,6 +51,8 @@ final class NodeRegistry: Sendable {
 
     /// The hub's, for nodes without their own.
     let thresholds: HealthThresholds
+    /// What was refused or cut of what they sent.
+    let marks = IntakeMarks()
     private let identity = IdentityPolicy()
     private let state = Mutex<[NodeID: Live]>([:])
     private let heartbeats = Mutex<UInt64>(0)
@@ -101,6 +103,7 @@ final class NodeRegistry: Sendable {
     /// Forgets a deleted node.
     func remove(_ node: NodeID) {
         state.withLock { _ = $0.removeValue(forKey: node) }
+        marks.forget(.node(node))
     }
 
     /// The live side of a node; nil for one made by another process and not seen yet.

@@ -19,9 +19,33 @@ struct HubEvent: Sendable {
 
     init(sequence: UInt64, type: String, at: Date, data: JSONValue, supersedes: String?) {
         (self.sequence, self.type, self.at, self.supersedes) = (sequence, type, at, supersedes)
-        json = data.text
+        let text = data.text
+        json = text.count > Self.maximumBytes && Defence.eventBytes.isUp ? Self.shortened(data).text : text
         nodeID = data["node_id"]?.stringValue
         botID = data["bot_id"]?.stringValue
+    }
+
+    /// What it takes, roughly.
+    var bytes: Int { json.count + Self.overheadBytes }
+
+    private static let overheadBytes = 256
+
+    /// The largest event: longer ones are told without their longest parts, which can be read where they are kept.
+    static let maximumBytes = 16 << 10
+    /// Of one text in such an event.
+    private static let maximumTextBytes = 256
+
+    private static func shortened(_ data: JSONValue) -> JSONValue {
+        guard case .object(let members) = data else { return .object(["shortened": .bool(true)]) }
+        var kept = members.filter { _, value in
+            switch value {
+            case .string(let text): text.utf8.count <= maximumTextBytes
+            case .array, .object: false
+            case .null, .bool, .integer, .number: true
+            }
+        }
+        kept["shortened"] = .bool(true)
+        return .object(kept)
     }
 
     var data: JSONValue {
@@ -47,12 +71,18 @@ final class EventFeed: Sendable {
     static let capacity = 5000
     /// How many more gather before the oldest are dropped, all at once.
     static let slack = 500
+    /// What they all may take, in bytes. When there is more the oldest are dropped until an eighth is free.
+    static let capacityBytes = 16 << 20
     /// Most events handed out at once, so that one listener is written to in bounded pieces.
     static let batchLimit = 100
+    /// And most bytes, so that a listener who takes nothing costs no more than these.
+    static let batchBytes = 256 << 10
 
     private struct State {
         /// In the order of their sequence; superseded ones stay until the next tidying.
         var ring: [HubEvent] = []
+        /// Of those in the ring.
+        var bytes = 0
         /// The newest event of each name that supersedes.
         var newestByName: [String: UInt64] = [:]
         /// The newest event that left the ring unread by somebody.
@@ -69,8 +99,18 @@ final class EventFeed: Sendable {
         /// Drops what is superseded, and then the oldest.
         mutating func tidy() {
             ring.removeAll(where: isSuperseded)
-            guard ring.count > EventFeed.capacity else { return }
-            let dropped = ring.prefix(ring.count - EventFeed.capacity)
+            bytes = ring.reduce(0) { $0 + $1.bytes }
+            var excess = max(0, ring.count - EventFeed.capacity)
+            if bytes > EventFeed.capacityBytes, Defence.eventBytes.isUp {
+                var rest = bytes - ring.prefix(excess).reduce(0) { $0 + $1.bytes }
+                while rest > EventFeed.capacityBytes / 8 * 7, excess < ring.count {
+                    rest -= ring[excess].bytes
+                    excess += 1
+                }
+            }
+            guard excess > 0 else { return }
+            let dropped = ring.prefix(excess)
+            bytes -= dropped.reduce(0) { $0 + $1.bytes }
             droppedThrough = dropped.last?.sequence ?? droppedThrough
             for event in dropped {
                 if let name = event.supersedes, newestByName[name] == event.sequence { newestByName[name] = nil }
@@ -100,6 +140,9 @@ final class EventFeed: Sendable {
     /// The sequence of the newest event, 0 before the first.
     var newest: UInt64 { state.withLock { $0.next - 1 } }
 
+    /// What the kept events take, in bytes.
+    var bytes: Int { state.withLock { $0.bytes } }
+
     /// Adds an event and wakes the listeners. Never blocks.
     ///
     /// - Parameter supersedes: earlier events published under the same name need not be read any more.
@@ -110,7 +153,8 @@ final class EventFeed: Sendable {
             if let supersedes { state.newestByName[supersedes] = event.sequence }
             // One array that is tidied in bulk: cheaper than shifting it for each event.
             state.ring.append(event)
-            if state.ring.count >= Self.capacity + Self.slack { state.tidy() }
+            state.bytes += event.bytes
+            if state.ring.count >= Self.capacity + Self.slack || state.bytes > Self.capacityBytes { state.tidy() }
             return Array(state.listeners.values)
         }
         for listener in listeners {
@@ -127,11 +171,17 @@ final class EventFeed: Sendable {
                 cursor = state.droppedThrough
             }
             var events: [HubEvent] = []
+            var bytes = 0
             var index = state.index(after: cursor)
-            while index < state.ring.count, events.count < Self.batchLimit {
+            while index < state.ring.count, events.count < Self.batchLimit,
+                bytes < Self.batchBytes || !Defence.eventBytes.isUp
+            {
                 let event = state.ring[index]
                 cursor = event.sequence
-                if !state.isSuperseded(event) { events.append(event) }
+                if !state.isSuperseded(event) {
+                    events.append(event)
+                    bytes += event.bytes
+                }
                 index += 1
             }
             return Batch(missed: missed, events: events)

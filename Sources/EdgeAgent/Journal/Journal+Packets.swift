@@ -115,7 +115,10 @@ extension Journal {
             var bytes = 0
             // The bots take turns being first, so that a chatty one does not keep the others waiting.
             if bots.count > 1 { bots.rotate(by: Int(truncatingIfNeeded: now) % bots.count) }
+            // Each its share, so that what the hub makes a chatty one wait for holds the others up no longer than their own.
+            let share = maxBytes / max(1, bots.count)
             for bot in bots where bytes < maxBytes || packets.isEmpty {
+                let first = bytes
                 try database.query(
                     "SELECT * FROM packets WHERE bot_id=? AND sequence>? ORDER BY sequence",
                     [.text(bot), .number(sent[bot] ?? 0)]
@@ -124,7 +127,7 @@ extension Journal {
                     bytes += packet.json.count + Self.overheadBytes
                     guard packets.isEmpty || bytes <= maxBytes else { return false }
                     packets.append(packet)
-                    return true
+                    return bytes - first < share
                 }
             }
             return packets

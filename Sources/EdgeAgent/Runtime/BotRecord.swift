@@ -171,6 +171,14 @@ extension BotRecord {
             let bounds = "0 to \(OutsideBounds.count.upperBound)"
             note(.badPacket, at: record, "a packet's \(names) is not from \(bounds): \(BotProblem.sample(record.text))")
         }
+        if !fields.tooLong.isEmpty {
+            let names = fields.tooLong.map { "`\($0)`" }.joined(separator: " and ")
+            note(
+                .badPacket,
+                at: record,
+                "a packet has too long a \(names), which was cut: \(BotProblem.sample(record.text))"
+            )
+        }
         noteRate(record)
         let last = launch?.lastSequence ?? 0
         if fields.type == "ready" {

@@ -16,6 +16,8 @@ struct PacketFields: Sendable, Equatable {
     var error: String?
     /// Of `seq` and `ts`, those that are numbers outside 0 … 2^53. They count as absent.
     var outOfBounds: [String] = []
+    /// Of texts that the hub takes only so long, those that were longer. They are cut as `WireBounds` says.
+    var tooLong: [String] = []
 
     /// Reads a packet line without its prefix.
     ///
@@ -40,17 +42,26 @@ struct PacketFields: Sendable, Equatable {
     private mutating func take(_ name: String, _ value: JSONScanner.Value) {
         let text: String? = if case .text(let text) = value { text } else { nil }
         switch name {
-        case "type": type = text ?? ""
+        case "type": type = cut(text, name, to: WireBounds.wordBytes)
         case "seq": sequence = number(value, name)
         case "ts": timeUnixMilliseconds = number(value, name)
-        case "conversation_id": conversationID = text ?? ""
-        case "message_id": messageID = text ?? ""
-        case "turn_id": turnID = text ?? ""
-        case "chat_url": chatURL = text
-        case "engine": engine = text
-        case "engine_version": engineVersion = text
-        default: error = text
+        case "conversation_id": conversationID = cut(text, name, to: WireBounds.identifierBytes)
+        case "message_id": messageID = cut(text, name, to: WireBounds.identifierBytes)
+        case "turn_id": turnID = cut(text, name, to: WireBounds.identifierBytes)
+        case "chat_url": chatURL = text.map { cut($0, name, to: WireBounds.sentenceBytes) }
+        case "engine": engine = text.map { cut($0, name, to: WireBounds.wordBytes) }
+        case "engine_version": engineVersion = text.map { cut($0, name, to: WireBounds.wordBytes) }
+        default: error = text.map { cut($0, name, to: WireBounds.sentenceBytes) }
         }
+    }
+
+    private mutating func cut(_ text: String?, _ name: String, to bytes: Int) -> String {
+        // Of a name that comes twice the last counts, also in this.
+        tooLong.removeAll { $0 == name }
+        guard let text else { return "" }
+        guard text.utf8.count > bytes else { return text }
+        tooLong.append(name)
+        return WireBounds.cut(text, to: bytes)
     }
 
     private mutating func number(_ value: JSONScanner.Value, _ name: String) -> UInt64 {

@@ -1,14 +1,22 @@
 public import SwiftProtobuf
 
 extension SwiftProtobuf.Message {
-    /// Decodes a message from outside, with its numbers within `OutsideBounds`: 64-bit counts at most 2^53, 64-bit signed
-    /// ones at most that far from 0, and real numbers finite. A number beyond is the bound itself; nothing else of the
-    /// message changes. Nanoseconds (`sint64`) and 32-bit numbers stay as they are.
+    /// Decodes a message from outside, with its texts and lists within `WireBounds` and its numbers within `OutsideBounds`:
+    /// 64-bit counts at most 2^53, 64-bit signed ones at most that far from 0, and real numbers finite. A number beyond is
+    /// the bound itself, a text beyond is cut and ends with `WireBounds.mark`, of a list the first entries stay; nothing else
+    /// of the message changes. Nanoseconds (`sint64`) and 32-bit numbers stay as they are. Fields that this version does not
+    /// know are dropped, because they cannot be bounded.
     ///
     /// Every message that was not made by this process is decoded here, also one that it stored: an earlier version may
     /// have stored what it was given.
     public init(bounded bytes: some SwiftProtobufContiguousBytes) throws {
-        let message = try Self(serializedBytes: bytes)
+        var excess = WireExcess()
+        try self.init(bounded: bytes, excess: &excess)
+    }
+
+    /// The same; adds to `excess` what was left out of texts, lists and maps.
+    public init(bounded bytes: some SwiftProtobufContiguousBytes, excess: inout WireExcess) throws {
+        let message = try Self.withBoundedTexts(bytes, &excess)
         var finder = OutOfBoundsFinder()
         try message.traverse(visitor: &finder)
         guard finder.hasFound, Defence.numberBounds.isUp else {
@@ -19,6 +27,33 @@ extension SwiftProtobuf.Message {
         var encoder = BoundingEncoder()
         try message.traverse(visitor: &encoder)
         self = try Self(serializedBytes: encoder.bytes)
+    }
+
+    private static func withBoundedTexts(
+        _ bytes: some SwiftProtobufContiguousBytes,
+        _ excess: inout WireExcess
+    ) throws -> Self {
+        guard Defence.textBounds.isUp else { return try Self(serializedBytes: bytes) }
+        var options = BinaryDecodingOptions()
+        options.discardUnknownFields = true
+        let name = protoMessageName.split(separator: ".").last.map(String.init) ?? ""
+        // A message without texts and lists has none to bound.
+        guard let bounds = WireBounds.graph[name] else { return try Self(serializedBytes: bytes, options: options) }
+        var bounder = TextBounder()
+        let fitting = try bytes.withUnsafeBytes { try bounder.bound($0, bounds) }
+        excess.add(bounder.excess)
+        guard let fitting else { return try Self(serializedBytes: bytes, options: options) }
+        return try Self(serializedBytes: fitting, options: options)
+    }
+
+    /// The message's bytes as a receiver keeps them, for one to be sent: a reason that a bot has made long is cut here
+    /// already, and is no fault of the sender's.
+    func fittingBytes() throws -> [UInt8] {
+        let bytes: [UInt8] = try serializedBytes()
+        let name = Self.protoMessageName.split(separator: ".").last.map(String.init) ?? ""
+        guard let bounds = WireBounds.graph[name] else { return bytes }
+        var bounder = TextBounder()
+        return try bytes.withUnsafeBytes { try bounder.bound($0, bounds) } ?? bytes
     }
 }
 

@@ -121,7 +121,8 @@ public final class AgentSession: Sendable {
             // The machine lets no other kind through.
             case .packets, nil: nil
             }
-        case .nudged:
+        // A hub sends nothing beyond the bounds; what one sends all the same is only left out.
+        case .nudged, .excess:
             nil
         }
     }

@@ -171,6 +171,9 @@ public struct AgentSessionMachine: SessionMachine {
     /// The next thing to do, or nil. Drain it after every other call, `nextTransmission()` included.
     public mutating func nextAction() -> SessionAction<Event>? { base.actions.popFirst() }
 
+    /// What was left out of the peer's messages since the last call; see `WireBounds`.
+    public mutating func takeExcess() -> WireExcess { base.takeExcess() }
+
     /// Ends the session from this side. Does nothing once a call, a broken rule or a time limit has ended it.
     public mutating func close(_ code: SessionCloseCode, reason: String) { base.close(code, reason: reason) }
 

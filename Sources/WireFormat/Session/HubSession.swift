@@ -14,6 +14,8 @@ public enum HubSessionEvent: Sendable {
     case goAway(code: UInt32, reason: String)
     /// Somebody called `nudge()`, once or more.
     case nudged
+    /// Something was left out of the node's messages, because it was beyond `WireBounds`. Comes when nothing else waits.
+    case excess(WireExcess)
 }
 
 /// The hub's end of one session over one connection, whose token the caller has checked.
@@ -162,6 +164,8 @@ public final class HubSession: Sendable {
             }
         case .nudged:
             .nudged
+        case .excess(let excess):
+            .excess(excess)
         }
     }
 }

@@ -14,6 +14,8 @@ final class SessionChannel<Machine: SessionMachine>: StreamHost, Sendable {
         case stream(WireStreamHeader, SessionStream)
         /// `nudge()` was called, once or more.
         case nudged
+        /// Something was left out of the peer's messages; comes when nothing else waits.
+        case excess(WireExcess)
     }
 
     /// Who moves the messages.
@@ -36,6 +38,7 @@ final class SessionChannel<Machine: SessionMachine>: StreamHost, Sendable {
         var isStarted = false
         var events = FIFO<Event>()
         var isNudged = false
+        var excess = WireExcess()
         var signals: [UInt32: Signal] = [:]
         var isFillWanted = false
         var writeDeadline: ContinuousClock.Instant?
@@ -92,6 +95,10 @@ final class SessionChannel<Machine: SessionMachine>: StreamHost, Sendable {
                 state.isNudged = false
                 return (Event.nudged as Event?, false)
             }
+            if state.events.isEmpty, !state.excess.isEmpty {
+                defer { state.excess = WireExcess() }
+                return (.excess(state.excess), false)
+            }
             return (state.events.popFirst(), state.events.count == Self.maxPendingEvents / 2)
         }
         if hasRoom { roomMade() }
@@ -133,7 +140,7 @@ final class SessionChannel<Machine: SessionMachine>: StreamHost, Sendable {
 
     /// Sends a session message; suspends while the link does not take what was sent before.
     func sendSession(_ message: WireSessionMessage) async throws {
-        let bytes: [UInt8] = try message.serializedBytes()
+        let bytes = try message.fittingBytes()
         while true {
             let ticket = sessionSignal.ticket
             let isQueued = try stepThrowing { machine, _, _ in
@@ -206,6 +213,11 @@ final class SessionChannel<Machine: SessionMachine>: StreamHost, Sendable {
     func releaseStream(_ stream: UInt32) {
         state.withLock { _ = $0.signals.removeValue(forKey: stream) }
         step { machine, _ in machine.mux.release(stream) }
+    }
+
+    func note(_ excess: WireExcess) {
+        state.withLock { $0.excess.add(excess) }
+        tellProgram()
     }
 
     // MARK: - Steps
@@ -289,6 +301,11 @@ final class SessionChannel<Machine: SessionMachine>: StreamHost, Sendable {
             case .close(let code, let reason):
                 state.closing = state.closing ?? (code, reason)
             }
+        }
+        let excess = state.machine.takeExcess()
+        if !excess.isEmpty {
+            state.excess.add(excess)
+            effects.hasEvents = true
         }
         if state.establishedAt == nil, state.machine.isEstablished {
             state.establishedAt = now.instant

@@ -46,6 +46,9 @@ public protocol SessionMachine: Sendable {
     /// The next thing to do, or nil.
     mutating func nextAction() -> SessionAction<Event>?
 
+    /// What was left out of the peer's messages since the last call.
+    mutating func takeExcess() -> WireExcess
+
     /// Ends the session from this side.
     mutating func close(_ code: SessionCloseCode, reason: String)
 
@@ -94,6 +97,8 @@ enum StreamKind {
 struct SessionBase<Event: Sendable & Equatable>: Sendable {
     var mux: MuxMachine
     var actions = FIFO<SessionAction<Event>>()
+    /// What was left out of the peer's messages and not told yet.
+    private var excess = WireExcess()
     /// `actions` ends with `.close`; nothing follows it.
     private(set) var isClosed = false
 
@@ -104,6 +109,12 @@ struct SessionBase<Event: Sendable & Equatable>: Sendable {
     mutating func deliver(_ event: Event) {
         guard !isClosed else { return }
         actions.append(.deliver(event))
+    }
+
+    mutating func takeExcess() -> WireExcess {
+        guard !excess.isEmpty else { return excess }
+        defer { excess = WireExcess() }
+        return excess
     }
 
     mutating func perform(_ action: SessionAction<Event>) {
@@ -127,7 +138,7 @@ struct SessionBase<Event: Sendable & Equatable>: Sendable {
     mutating func send(_ message: WireSessionMessage) -> Bool {
         guard !isClosed else { return false }
         do {
-            let bytes: [UInt8] = try message.serializedBytes()
+            let bytes = try message.fittingBytes()
             return try mux.sendSession(bytes)
         } catch {
             close(.protocolError, reason: "a session message could not be sent: \(error)")
@@ -157,7 +168,7 @@ struct SessionBase<Event: Sendable & Equatable>: Sendable {
             switch event {
             case .sessionMessage(let bytes):
                 do {
-                    return try WireSessionMessage(bounded: bytes)
+                    return try WireSessionMessage(bounded: bytes, excess: &excess)
                 } catch {
                     violate(.malformedMessage, "stream 0 carries no SessionMessage: \(error)")
                 }
@@ -189,7 +200,7 @@ struct SessionBase<Event: Sendable & Equatable>: Sendable {
     private mutating func admit(_ stream: UInt32, _ bytes: [UInt8]) {
         let header: WireStreamHeader
         do {
-            header = try WireStreamHeader(bounded: bytes)
+            header = try WireStreamHeader(bounded: bytes, excess: &excess)
         } catch {
             violate(.malformedMessage, "OPEN of stream \(stream) carries no StreamHeader: \(error)")
             return

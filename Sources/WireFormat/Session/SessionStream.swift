@@ -36,7 +36,7 @@ public final class SessionStream: Sendable {
 
     /// Sends one Protocol Buffers message; see `send(_:)`.
     public func send(message: some SwiftProtobuf.Message) async throws {
-        try await send(try message.serializedBytes())
+        try await send(try message.fittingBytes())
     }
 
     /// The next message, or nil once the peer has finished. Taking a message lets the peer send more.
@@ -81,7 +81,10 @@ public final class SessionStream: Sendable {
 
     private func decode<Message: SwiftProtobuf.Message>(_ bytes: [UInt8]) throws -> Message {
         do {
-            return try Message(bounded: bytes)
+            var excess = WireExcess()
+            let message = try Message(bounded: bytes, excess: &excess)
+            if !excess.isEmpty { host.note(excess) }
+            return message
         } catch {
             reset(.malformed, reason: "not a \(Message.protoMessageName)")
             throw WireFormatError(
@@ -119,4 +122,6 @@ protocol StreamHost: AnyObject, Sendable {
     func finish(stream: UInt32)
     func reset(stream: UInt32, code: StreamResetCode, reason: String)
     func releaseStream(_ stream: UInt32)
+    /// Takes note of what was left out of a message of one of the streams.
+    func note(_ excess: WireExcess)
 }

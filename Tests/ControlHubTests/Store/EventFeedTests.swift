@@ -99,3 +99,40 @@ struct EventFeedTests {
         #expect(try await restarted.next()?.map(\.name) == ["missed"])
     }
 }
+
+@Suite("The event feed's bytes", .timeLimit(.minutes(1)))
+struct EventFeedBytesTests {
+    private func event(_ bytes: Int, _ members: [String: JSONValue] = [:]) -> JSONValue {
+        .object(members.merging(["text": .string(String(repeating: "x", count: bytes))]) { $1 })
+    }
+
+    @Test("keeps no more bytes than it may, and tells readers that fell behind how many events went")
+    func ring() {
+        let feed = EventFeed(run: "run")
+        var cursor: UInt64 = 0
+        for number in 0..<4000 {
+            feed.publish("test", at: TestHub.start, event(15_000, ["n": .integer(Int64(number))]))
+            #expect(feed.bytes <= EventFeed.capacityBytes + HubEvent.maximumBytes + 1024)
+        }
+        let batch = feed.read(after: &cursor)
+        #expect(batch.missed > 2500 && batch.missed < 4000)
+        #expect(batch.events.first?.sequence == batch.missed + 1)
+        var count = UInt64(batch.events.count)
+        while case let more = feed.read(after: &cursor), !more.events.isEmpty {
+            #expect(more.missed == 0 && more.events.reduce(0) { $0 + $1.bytes } < EventFeed.batchBytes + 17_000)
+            count += UInt64(more.events.count)
+        }
+        #expect(batch.missed + count == 4000)
+    }
+
+    @Test("a single event that is too large is told without its longest parts")
+    func large() {
+        let feed = EventFeed(run: "run")
+        let data = event(1_000_000, ["bot_id": .string("bot"), "list": .array([.null]), "id": .integer(7)])
+        feed.publish("packet", at: TestHub.start, data)
+        var cursor: UInt64 = 0
+        let told = feed.read(after: &cursor).events.first
+        #expect(told?.data == .object(["bot_id": .string("bot"), "id": .integer(7), "shortened": .bool(true)]))
+        #expect(told?.botID == "bot")
+    }
+}

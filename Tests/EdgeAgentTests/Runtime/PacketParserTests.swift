@@ -21,6 +21,19 @@ import Testing
         #expect(try ingest([broken]).packets.isEmpty)
     }
 
+    @Test("A type and ids that are too long are cut, and the bot's problem; the packet's own text stays whole")
+    func tooLong() throws {
+        let (type, turn) = (String(repeating: "t", count: 900_000), String(repeating: "é", count: 200))
+        let line = Array(#"{"seq":1,"type":"\#(type)","turn_id":"\#(turn)","conversation_id":"c"}"#.utf8)
+        let (record, packets) = try ingest([line, Array(#"{"seq":2,"type":"note"}"#.utf8)])
+        #expect(packets.map(\.type) == [String(type.prefix(125)) + "…", "note"])
+        #expect(packets[0].turnID == String(turn.prefix(98)) + "…" && packets[0].conversationID == "c")
+        #expect(packets[0].json == line)
+        let problem = try #require(record.launch?.problems?.first)
+        #expect(problem.code == .badPacket && problem.count == 1)
+        #expect(problem.detail.hasPrefix("a packet has too long a `type` and `turn_id`, which was cut"))
+    }
+
     @Test("A bot that counts to the end of all numbers does no harm")
     func greatestSequence() throws {
         let lines = [#"{"seq":18446744073709551615}"#, #"{"seq":1}"#, #"{"seq":18446744073709551615}"#]

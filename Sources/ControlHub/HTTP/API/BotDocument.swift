@@ -68,7 +68,9 @@ struct BotDocument: Codable, APIDocument {
             "restart_policy": .words(["no", "on-failure", "always"]),
             "next_start_at": Schema().described("In backoff: when it is started again."),
             "limits": Schema().described("Every limit the running launch was given, and what keeps it on its node."),
-            "problems": Schema().described("What the running launch, or the last one, did against the bot contract."),
+            "problems": Schema().described(
+                "What the running launch, or the last one, did against the bot contract, and what the hub has held back of it."
+            ),
             "config": Schema.anyObject.described("The bot's config.json."),
             "placement_epoch": Schema().described(
                 "Counts placements; a node refuses to start a bot under an older one."
@@ -76,8 +78,10 @@ struct BotDocument: Codable, APIDocument {
         ]
     }
 
-    /// - Parameter usage: the latest figures its node has told; nil where it told none.
-    init(_ bot: Bot, usage: WireBotUsage? = nil) {
+    /// - Parameters:
+    ///   - usage: the latest figures its node has told; nil where it told none.
+    ///   - marks: what the hub has held back of it.
+    init(_ bot: Bot, usage: WireBotUsage? = nil, marks: [IntakeMarks.Mark] = []) {
         let status = bot.status
         id = bot.id.rawValue
         name = bot.name
@@ -99,9 +103,10 @@ struct BotDocument: Codable, APIDocument {
         limits = (status?.limits ?? []).map {
             Limit(resource: $0.resource, value: $0.value, mechanism: $0.mechanism, note: $0.note)
         }
-        problems = (status?.problems ?? []).map {
-            Problem(code: $0.code, count: $0.count, detail: $0.detail, since: Self.date($0.sinceUnixMs))
-        }
+        problems =
+            (status?.problems ?? []).map {
+                Problem(code: $0.code, count: $0.count, detail: $0.detail, since: Self.date($0.sinceUnixMs))
+            } + marks.map { Problem(code: $0.kind.rawValue, count: $0.count, detail: $0.detail, since: $0.since) }
         lastExit = status.flatMap { status in
             guard status.hasLastExit else { return nil }
             let exit = status.lastExit

@@ -13,7 +13,7 @@ struct BotRoutes {
 
         static var memberDetails: [String: Schema] {
             [
-                "name": .name, "runtime_profile": .name,
+                "name": .name, "node_id": .text, "runtime_profile": .name,
                 "config": Schema.anyObject.described("Becomes the bot's config.json."),
             ]
         }
@@ -184,7 +184,12 @@ struct BotRoutes {
     }
 
     private func document(_ bot: Bot) -> BotDocument {
-        BotDocument(bot, usage: services.nodes.registry.usage(of: bot.id, on: bot.nodeID))
+        let registry = services.nodes.registry
+        return BotDocument(
+            bot,
+            usage: registry.usage(of: bot.id, on: bot.nodeID),
+            marks: registry.marks.marks(of: .bot(bot.id), at: services.clock.date())
+        )
     }
 
     private func control(

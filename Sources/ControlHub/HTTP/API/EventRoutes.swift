@@ -49,7 +49,7 @@ struct EventRoutes {
                     .query("node_id", .text, "Only what names this node."),
                     .query("bot_id", .text, "Only what names this bot."),
                     .query("after", .text, "The same as `Last-Event-ID`."),
-                    .header("Last-Event-ID", .string(), "Go on after this event."),
+                    .header("Last-Event-ID", .string(lengths: 0...64), "Go on after this event."),
                     .limit, .position,
                 ],
                 answers: [APIAnswer.json(Page<Document>.self).or("text/event-stream")],

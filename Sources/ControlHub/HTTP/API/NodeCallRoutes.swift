@@ -131,7 +131,8 @@ struct NodeCallRoutes {
             try await services.nodes.node(id),
             registry: services.nodes.registry,
             bots: try await services.bots.store.summaries(from: id, through: id)[id] ?? [],
-            strays: try await services.deployments.strays.list(id)
+            strays: try await services.deployments.strays.list(id),
+            at: services.clock.date()
         )
     }
 

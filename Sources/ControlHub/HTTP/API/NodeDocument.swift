@@ -117,6 +117,7 @@ struct NodeDocument: Codable, APIDocument {
     let thresholds: Thresholds
     let policy: PolicyDocument?
     let strays: [StrayDocument]
+    let problems: [IntakeProblem]
 
     static var memberDetails: [String: Schema] {
         [
@@ -128,6 +129,9 @@ struct NodeDocument: Codable, APIDocument {
                 "Bots that are placed elsewhere and of which the node still holds something; see `/api/nodes/{id}/strays`."
             ),
             "draining": Schema().described("Nothing is placed or started on it."),
+            "problems": Schema().described(
+                "What the hub has refused, slowed down or cut of what the node sent, within a day."
+            ),
         ]
     }
 
@@ -149,7 +153,7 @@ struct NodeDocument: Codable, APIDocument {
         }
     }
 
-    init(_ node: Node, registry: NodeRegistry, bots: [BotStore.Summary], strays: [Stray]) {
+    init(_ node: Node, registry: NodeRegistry, bots: [BotStore.Summary], strays: [Stray], at date: Date) {
         let live = registry.live(node.id) ?? NodeRegistry.Live()
         let hello = node.hello
         id = node.id.rawValue
@@ -183,6 +187,7 @@ struct NodeDocument: Codable, APIDocument {
         drainedAt = node.drainedAt
         thresholds = Thresholds(registry.thresholds(of: node.id), own: node.thresholds != nil)
         self.strays = strays.map { StrayDocument($0) }
+        problems = registry.marks.marks(of: .node(node.id), at: date).map(IntakeProblem.init)
         policy = hello.flatMap { $0.hasPolicy ? PolicyDocument($0.policy, narrowing: node.policyNarrowing) : nil }
     }
 

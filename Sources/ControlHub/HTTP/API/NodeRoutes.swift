@@ -82,7 +82,10 @@ struct NodeRoutes {
 
     private static let labelsSchema = Schema([
         "maxProperties": .integer(Int64(clamping: NodeLabels.maximumCount)),
-        "propertyNames": .object(["pattern": .string(NodeLabels.namePattern)]),
+        "propertyNames": .object([
+            "pattern": .string(NodeLabels.namePattern),
+            "maxLength": .integer(Int64(clamping: NodeLabels.maximumNameBytes)),
+        ]),
         "additionalProperties": Schema.string(lengths: 0...NodeLabels.maximumValueBytes).json,
     ])
 
@@ -254,7 +257,13 @@ struct NodeRoutes {
         let strays = Dictionary(grouping: try await services.deployments.strays.list(), by: \.node)
         return try JSONCoding.response(
             Page(nodes, limit: limit, cursor: \.id.rawValue) { node in
-                NodeDocument(node, registry: registry, bots: bots[node.id] ?? [], strays: strays[node.id] ?? [])
+                NodeDocument(
+                    node,
+                    registry: registry,
+                    bots: bots[node.id] ?? [],
+                    strays: strays[node.id] ?? [],
+                    at: services.clock.date()
+                )
             }
         )
     }
@@ -372,7 +381,8 @@ struct NodeRoutes {
             try await services.nodes.node(id),
             registry: services.nodes.registry,
             bots: try await services.bots.store.summaries(from: id, through: id)[id] ?? [],
-            strays: try await services.deployments.strays.list(id)
+            strays: try await services.deployments.strays.list(id),
+            at: services.clock.date()
         )
     }
 }

@@ -179,14 +179,20 @@ struct TalkRoutes {
         filter.turn = try request.text("turn_id")
         filter.since = try request.time("since")
         filter.until = try request.time("until")
-        let rows = try await services.packets.store.list(
+        let page = try await services.packets.store.page(
             try context.botID(),
             filter,
             isNewestFirst: isNewestFirst,
             limit: limit + 1
         )
         return try JSONCoding.response(
-            Page(rows, limit: limit, cursor: { String($0.position) }, item: PacketDocument.init)
+            Page(
+                page.packets,
+                limit: limit,
+                hasMore: page.isCut,
+                cursor: { String($0.position) },
+                item: PacketDocument.init
+            )
         )
     }
 }

@@ -87,9 +87,21 @@ struct WorkspaceRoutes {
                     written to while it is read ends the answer before its announced length.
                     """,
                 parameters: [
-                    .header("Range", .string(), "One range of bytes: `bytes=0-499`, `bytes=500-`, `bytes=-500`."),
-                    .header("If-Range", .string(), "The range only where the file still has this tag."),
-                    .header("If-None-Match", .string(), "Nothing (304) where the file still has one of these tags."),
+                    .header(
+                        "Range",
+                        .string(lengths: 0...4096),
+                        "One range of bytes: `bytes=0-499`, `bytes=500-`, `bytes=-500`."
+                    ),
+                    .header(
+                        "If-Range",
+                        .string(lengths: 0...4096),
+                        "The range only where the file still has this tag."
+                    ),
+                    .header(
+                        "If-None-Match",
+                        .string(lengths: 0...4096),
+                        "Nothing (304) where the file still has one of these tags."
+                    ),
                     .query("download", .boolean, "`true`: to be stored and not shown."),
                 ],
                 answers: [
@@ -134,7 +146,7 @@ struct WorkspaceRoutes {
                 "Removes a file, a link, or a directory.",
                 parameters: [
                     .query("recursive", .boolean, "`true`: a directory with all it holds."),
-                    .header("If-Match", .string(), "Only where the entry has one of these tags."),
+                    .header("If-Match", .string(lengths: 0...4096), "Only where the entry has one of these tags."),
                 ],
                 answers: [.noContent],
                 errors: Self.errors + [.preconditionFailed, .conflict],

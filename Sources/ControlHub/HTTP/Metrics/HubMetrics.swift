@@ -41,6 +41,14 @@ struct HubMetrics {
             "Events published since the hub started.",
             Double(services.events.newest)
         )
+        let held = services.nodes.registry.marks.totals
+        out.add(
+            "controlhub_intake_held_back_total",
+            .counter,
+            "What was refused, slowed down or cut of what nodes and bots sent, by what was done.",
+            IntakeMarks.Kind.allCases.map { ([("code", $0.rawValue)], Double(held[$0] ?? 0)) }
+        )
+        out.add("controlhub_event_ring_bytes", .gauge, "What the kept events take.", Double(services.events.bytes))
         out.add("controlhub_event_streams", .gauge, "Open event and log streams.", Double(services.streams.count))
     }
 

@@ -29,6 +29,7 @@ export function findings(nodes, botsOf, now = Date.now()) {
     for (const stray of node.strays ?? []) {
       if (stray.state === 'held') add(4, 'warn', `stray ${node.id} ${stray.bot_id}`, name, `Holds an old copy of ${stray.bot_name ?? 'a deleted bot'}. Discard or recover it.`, href, stray.since);
     }
+    for (const item of node.problems ?? []) add(4, 'warn', `intake ${node.id} ${item.code}`, name, item.detail, href, item.since);
     if (node.health !== 'online') continue;
     for (const bot of botsOf(node.id)) {
       if (isTroubled(bot)) add(bot.phase === 'backoff' ? 4 : 2, bot.phase === 'backoff' ? 'warn' : 'bad', `bot ${bot.id}`, bot.name, `${bot.reason || 'It does not run.'} (on ${name})`, botLink(bot.id, 'log'), bot.since);

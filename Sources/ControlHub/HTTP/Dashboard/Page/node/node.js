@@ -10,6 +10,7 @@ import { badge, glyph, reasonText, stateLine, tone, word } from '../parts/state.
 import { nodeActions } from './node-actions.js';
 import { nodeCharts } from './node-charts.js';
 import { nodePolicy } from './node-policy.js';
+import { intakeProblems } from './intake-problems.js';
 import { quarantineNotice } from './quarantine.js';
 import { straysSection } from './strays.js';
 
@@ -26,6 +27,7 @@ export function nodeView(container, { id, signal, setTitle }) {
   const labels = h('span', { class: 'labels' });
   const lead = h('div', { class: 'row' }, health, labels);
   const quarantine = quarantineNotice(id, { failure });
+  const intake = intakeProblems();
 
   const stops = [stop('Link'), stop('Agent'), stop('Bots')];
   const way = h('section', { class: 'card way-card', 'aria-label': 'From the hub to the bots' }, ...stops);
@@ -47,7 +49,7 @@ export function nodeView(container, { id, signal, setTitle }) {
     signal, matches: (item) => item.node_id === id, query: `&node_id=${encodeURIComponent(id)}`, limit: 12, nothing: 'Nothing has happened here since this page was opened.',
   }));
 
-  const body = h('div', { class: 'stack' }, way, h('div', { class: 'columns' },
+  const body = h('div', { class: 'stack' }, way, intake, h('div', { class: 'columns' },
     h('div', { class: 'stack' }, section('Bots', botList, noBots), strays, resources, nodeCharts({ id, signal }), events),
     h('div', { class: 'stack' }, section('Identity', identity), section('Runtime profiles', profiles, noProfiles), policy)));
   container.append(crumbs(link('#/', 'Nodes')), head, lead, failure, gone, quarantine, body);
@@ -70,6 +72,7 @@ export function nodeView(container, { id, signal, setTitle }) {
     health.set(node.health, node.health_reason, node.health_since);
     keyed(labels, labelTexts(node), (text) => text, labelElement);
     quarantine.set(node);
+    intake.set(node);
     stops[0].set(node.link);
     stops[1].set(node.agent);
     stops[2].set(node.workload);

@@ -1,24 +1,33 @@
 import Foundation
 import WireFormat
 
-/// Holds the numbers of a request's body against the bounds that the OpenAPI document shows, so that the two cannot
-/// differ and no rule behind has to expect any number at all.
-enum NumberBounds {
-    /// Throws `invalidRequest` naming the first member outside of its bounds, and them. Text that is no JSON passes: the
-    /// decoder says what is wrong with it.
+/// Holds the numbers, texts and lists of a request's body against the bounds that the OpenAPI document shows, so that the
+/// two cannot differ and no rule behind has to expect any number, length or count at all.
+enum BodyBounds {
+    /// A text that may be longer than this has a size rather than a length: one beyond is `payloadTooLarge`.
+    private static let longText: Int64 = 64 << 10
+
+    /// Throws `invalidRequest` naming the first member outside of its bounds, and them; `payloadTooLarge` for a long text.
+    /// What is no JSON passes: the decoder says what is wrong with it.
     static func check<Document: APIDocument>(_ type: Document.Type, _ body: Data) throws {
         guard Defence.numberBounds.isUp else { return }
         let (schema, named) = try SchemaLibrary.described(type)
-        // Most bodies hold no number of ours, and may be large.
         guard hasBounds(schema.json, named) else { return }
         // `try?`: not for this to tell.
         guard let value = try? JSONDecoder().decode(JSONValue.self, from: body) else { return }
         guard let problem = violation(of: value, schema.json, named, path: "") else { return }
-        throw HubError(.invalidRequest, problem)
+        throw HubError(problem.isTooLarge ? .payloadTooLarge : .invalidRequest, problem.text)
+    }
+
+    private struct Problem {
+        let text: String
+        var isTooLarge = false
     }
 
     private static func hasBounds(_ schema: JSONValue, _ named: [String: Schema]) -> Bool {
-        if schema["minimum"] != nil || schema["maximum"] != nil { return true }
+        if ["minimum", "maximum", "maxLength", "maxItems", "maxProperties"].contains(where: { schema[$0] != nil }) {
+            return true
+        }
         return children(of: schema, named).contains { hasBounds($0, named) }
     }
 
@@ -41,26 +50,46 @@ enum NumberBounds {
         _ schema: JSONValue,
         _ named: [String: Schema],
         path: String
-    ) -> String? {
+    ) -> Problem? {
         if let target = referred(schema, named) { return violation(of: value, target, named, path: path) }
         if case .array(let alternatives)? = schema["anyOf"] {
             return alternatives.lazy.compactMap { violation(of: value, $0, named, path: path) }.first
         }
         func inside(_ name: String) -> String { path.isEmpty ? name : "\(path).\(name)" }
         switch value {
-        case .integer, .number: return outside(value, schema, path)
+        case .integer, .number: return outside(value, schema, path).map { Problem(text: $0) }
+        case .string(let text): return tooLong(text, schema, path)
         case .array(let items):
+            if let problem = tooMany(items.count, schema["maxItems"], "items", path) { return problem }
             guard let kind = schema["items"] else { return nil }
             return items.lazy.compactMap { violation(of: $0, kind, named, path: path) }.first
         case .object(let members):
+            if let problem = tooMany(members.count, schema["maxProperties"], "members", path) { return problem }
             // As the decoder reads names.
             return members.sorted { $0.key < $1.key }.lazy.compactMap { key, value in
                 let name = JSONCoding.snakeCase(key).split(separator: "_").joined(separator: "_")
                 guard let kind = schema["properties"]?[name] ?? schema["additionalProperties"] else { return nil }
                 return violation(of: value, kind, named, path: inside(name))
             }.first
-        case .null, .bool, .string: return nil
+        case .null, .bool: return nil
         }
+    }
+
+    private static func tooLong(_ text: String, _ schema: JSONValue, _ path: String) -> Problem? {
+        guard Defence.bodyBounds.isUp, case .integer(let most)? = schema["maxLength"],
+            // A byte is no more than a character, and cheaper to count.
+            text.utf8.count > most, text.unicodeScalars.count > most
+        else { return nil }
+        return Problem(
+            text: "`\(path)` has \(text.unicodeScalars.count) characters; at most \(most) are possible.",
+            isTooLarge: most > longText
+        )
+    }
+
+    private static func tooMany(_ count: Int, _ most: JSONValue?, _ what: String, _ path: String) -> Problem? {
+        guard Defence.bodyBounds.isUp, case .integer(let most)? = most, count > most else { return nil }
+        let whole = path.isEmpty ? "The request's body" : "`\(path)`"
+        return Problem(text: "\(whole) has \(count) \(what); at most \(most) are possible.")
     }
 
     private static func outside(_ value: JSONValue, _ schema: JSONValue, _ path: String) -> String? {
