@@ -28,6 +28,9 @@ struct HubConfiguration: Sendable {
         case admissionBurst = "admission_burst"
         case sessionBurst = "session_burst"
         case sessionInterval = "session_interval"
+        case maxConnections = "max_connections"
+        case strangerConnections = "stranger_connections"
+        case strangerConnectionsPerAddress = "stranger_connections_per_address"
         case keepLogs = "keep_logs"
         case snapshotsKept = "snapshots_kept"
         case snapshotBytes = "snapshot_bytes"
@@ -55,6 +58,7 @@ struct HubConfiguration: Sendable {
     /// Proxies whose `X-Forwarded-For` is believed.
     var trustedProxies: Set<String>
     var admission: AdmissionGate.Settings
+    var connections = ConnectionCensus.Settings()
     /// So many bytes of each bot's log are kept here as well; 0: none.
     var keptLogBytes: Int
     var snapshots = SnapshotBounds()
@@ -135,6 +139,16 @@ struct HubConfiguration: Sendable {
         admission.handshakes.burst = try count(.admissionBurst, from: 1) ?? admission.handshakes.burst
         admission.sessionsPerNode = try count(.sessionBurst, from: 1) ?? admission.sessionsPerNode
         admission.sessionInterval = try duration(.sessionInterval) ?? admission.sessionInterval
+        connections.total = try count(.maxConnections, from: 64) ?? connections.total
+        connections.strangers = try count(.strangerConnections, from: 16) ?? connections.strangers
+        connections.strangersPerAddress =
+            try count(.strangerConnectionsPerAddress, from: 4) ?? connections.strangersPerAddress
+        guard connections.strangers < connections.total else {
+            throw StartFailure(
+                .configuration,
+                "stranger_connections must be smaller than max_connections: the rest is for nodes and operators."
+            )
+        }
         snapshots.keptPerBot = try count(.snapshotsKept, from: 0) ?? snapshots.keptPerBot
         guard snapshots.keptPerBot <= SnapshotBounds.mostPerBot else {
             throw StartFailure(.configuration, "snapshots_kept must be at most \(SnapshotBounds.mostPerBot).")

@@ -7,6 +7,8 @@ struct HubRequestContext: RequestContext {
     var coreContext: CoreRequestContextStorage
     /// The peer's address; a proxy's where one stands in front.
     let remoteAddress: String
+    /// The connection the request came by.
+    let connection: ConnectionCensus.ID
     /// Who asks; nil until the request was authenticated.
     var `operator`: Operator?
     /// Set where the request was authenticated by cookie.
@@ -19,6 +21,7 @@ struct HubRequestContext: RequestContext {
     init(source: ApplicationRequestContextSource) {
         coreContext = CoreRequestContextStorage(source: source)
         remoteAddress = source.channel.remoteAddress?.ipAddress ?? "unknown"
+        connection = ObjectIdentifier(source.channel)
     }
 
     /// The operator of a call that needs a role. Throws `unauthenticated` elsewhere.
