@@ -29,6 +29,18 @@ public enum Defence: String, CaseIterable, Sendable {
     case streamDeadline = "stream-deadline"
     /// Texts and lists of a request's body are held to the bounds that the OpenAPI document shows.
     case bodyBounds = "body-bounds"
+    /// A node's token is judged with the request for the upgrade, before anything else is read.
+    case tokenAtUpgrade = "token-at-upgrade"
+    /// Connections that have proved nothing make room for newer ones.
+    case connectionCensus = "connection-census"
+    /// HTTP connections that are idle, send or read too slowly are closed.
+    case connectionPatience = "connection-patience"
+    /// A credential is charged only once it turned out not to be good.
+    case goodCredentialsPass = "good-credentials-pass"
+    /// Wrong credentials are limited.
+    case failureLimits = "failure-limits"
+    /// Who is turned away is counted and logged.
+    case refusalsCounted = "refusals-counted"
 
     /// Whether the place that asks must do its work.
     public var isUp: Bool {

@@ -5,7 +5,7 @@ struct EnrollmentOperations: Sendable {
     let store: EnrollmentStore
     let nodes: NodeOperations
     let key: HubKey
-    let limiter: EnrollmentLimiter
+    let strangers: Strangers
     let clock: HubClock
 
     static let defaultLifetime = Duration.seconds(15 * 60)
@@ -64,16 +64,43 @@ struct EnrollmentOperations: Sendable {
     /// with a new token, and a token that was never used is dropped. Throws `rateLimited`, `enrollmentCodeInvalid`,
     /// `enrollmentCodeExpired`, `enrollmentCodeUsed`.
     ///
-    /// - Parameters:
-    ///   - key: what tries are limited by.
-    ///   - address: who asks, as operators are told where it is refused; nil for `key`.
-    func redeem(_ request: EnrollmentRequest, from key: String, at address: String? = nil) async throws -> Redeemed {
-        try limiter.admit(key, now: clock.now())
+    /// A code that is good passes whatever others have tried; one that is not is counted for its address, and beyond the
+    /// bounds neither kept nor explained.
+    ///
+    /// - Parameter address: who asks.
+    func redeem(_ request: EnrollmentRequest, from address: ClientAddress) async throws -> Redeemed {
+        let judgement = try await strangers.desk.judge(
+            .pairingCode,
+            request.code,
+            from: address,
+            isGood: { $0 == nil },
+            lookUp: { try await fault(of: request) }
+        )
+        if let wait = judgement.wait {
+            strangers.refusals.note(.pairingLimit, address: address.text)
+            throw FailureLimiter.refusal("Too many tries.", wait)
+        }
         do {
-            return try await redeem(request)
+            if let fault = judgement.found { throw fault }
+            return try await redeemGood(request)
         } catch let error as HubError where Self.refusals.contains(error.code) {
-            await note(EnrollmentAttempt(at: clock.date(), address: address ?? key, request, error), request.code)
+            strangers.refusals.note(.pairingCode, address: address.text)
+            await note(EnrollmentAttempt(at: clock.date(), address: address.text, request, error), request.code)
             throw error
+        }
+    }
+
+    /// Why a request cannot be granted; nil where it can. Nothing is written to find out.
+    private func fault(of request: EnrollmentRequest) async throws -> HubError? {
+        do {
+            let (code, _) = try Self.checked(request)
+            return try await store.fault(
+                codeHash: key.enrollmentHash(code.canonical),
+                requestID: request.requestId,
+                at: clock.date()
+            )
+        } catch let error as HubError where Self.refusals.contains(error.code) {
+            return error
         }
     }
 
@@ -98,7 +125,8 @@ struct EnrollmentOperations: Sendable {
         )
     }
 
-    private func redeem(_ request: EnrollmentRequest) async throws -> Redeemed {
+    /// The code and the name that a request holds. Throws `invalidRequest`, `enrollmentCodeInvalid`.
+    private static func checked(_ request: EnrollmentRequest) throws -> (code: EnrollmentCode, name: String) {
         guard (8...128).contains(request.requestId.utf8.count) else {
             throw HubError(.invalidRequest, "`request_id` must have 8 to 128 bytes.")
         }
@@ -109,7 +137,11 @@ struct EnrollmentOperations: Sendable {
             )
         }
         let wishes = [request.name, request.hostName, "node"].compactMap { $0 }.filter { !$0.isEmpty }
-        let wanted = try NamePolicy.checked(wishes[0])
+        return (code, try NamePolicy.checked(wishes[0]))
+    }
+
+    private func redeemGood(_ request: EnrollmentRequest) async throws -> Redeemed {
+        let (code, wanted) = try Self.checked(request)
         let date = clock.date()
         let token = SecretBytes.token(prefix: NodeOperations.tokenPrefix)
         let (node, name, isNew, isPairedAgain) = try await store.redeem(

@@ -77,30 +77,12 @@ struct EnrollmentStore: Sendable {
         at date: Date
     ) async throws -> (node: NodeID, name: String, isNew: Bool, isPairedAgain: Bool) {
         try await database.write { db in
-            guard
-                let row = try Row.fetchOne(
-                    db,
-                    sql: "SELECT * FROM enrollments WHERE code_hash = ?",
-                    arguments: [codeHash]
-                )
-            else {
-                throw HubError(
-                    .enrollmentCodeInvalid,
-                    "This code is not known here. Check it, or make a new one on the hub."
-                )
+            let (enrollment, repeated) = try Self.redeemable(db, codeHash, requestID, at: date)
+            if let known = repeated {
+                try NodeStore.dropUnusedTokens(db, node: known.id)
+                try NodeStore.insertToken(db, node: known.id, tokenHash: tokenHash, at: date)
+                return (known.id, known.name, false, false)
             }
-            let enrollment = Self.enrollment(row)
-            if let node = enrollment.nodeID {
-                guard row["request_id"] == requestID, let known = try NodeStore.find(db, node), known.revokedAt == nil
-                else {
-                    throw HubError(.enrollmentCodeUsed, "This code was used before. Make a new one on the hub.")
-                }
-                guard enrollment.expiresAt > date else { throw Self.expired }
-                try NodeStore.dropUnusedTokens(db, node: node)
-                try NodeStore.insertToken(db, node: node, tokenHash: tokenHash, at: date)
-                return (node, known.name, false, false)
-            }
-            guard enrollment.expiresAt > date else { throw Self.expired }
             let name: String
             let node: NodeID
             if let target = enrollment.forNodeID {
@@ -127,6 +109,50 @@ struct EnrollmentStore: Sendable {
             )
             return (node, name, true, enrollment.forNodeID != nil)
         }
+    }
+
+    /// Why a code cannot be redeemed by this request; nil where it can.
+    func fault(codeHash: Data, requestID: String, at date: Date) async throws -> HubError? {
+        try await database.read { db in
+            do {
+                _ = try Self.redeemable(db, codeHash, requestID, at: date)
+                return nil
+            } catch let error as HubError {
+                return error
+            }
+        }
+    }
+
+    /// The code's record; with its node where this request has redeemed it before. Throws why it cannot be redeemed.
+    private static func redeemable(
+        _ db: Database,
+        _ codeHash: Data,
+        _ requestID: String,
+        at date: Date
+    ) throws -> (enrollment: Enrollment, repeated: Node?) {
+        guard
+            let row = try Row.fetchOne(
+                db,
+                sql: "SELECT * FROM enrollments WHERE code_hash = ?",
+                arguments: [codeHash]
+            )
+        else {
+            throw HubError(
+                .enrollmentCodeInvalid,
+                "This code is not known here. Check it, or make a new one on the hub."
+            )
+        }
+        let enrollment = Self.enrollment(row)
+        var repeated: Node?
+        if let node = enrollment.nodeID {
+            guard row["request_id"] == requestID, let known = try NodeStore.find(db, node), known.revokedAt == nil
+            else {
+                throw HubError(.enrollmentCodeUsed, "This code was used before. Make a new one on the hub.")
+            }
+            repeated = known
+        }
+        guard enrollment.expiresAt > date else { throw Self.expired }
+        return (enrollment, repeated)
     }
 
     private static let expired = HubError(

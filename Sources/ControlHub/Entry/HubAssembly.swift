@@ -32,6 +32,7 @@ struct HubAssembly {
     ) async throws {
         try directory.lock()
         removeTraces()
+        let descriptors = FileDescriptorLimit.raise()
         guard !configuration.insecureHTTP || configuration.isLoopback || configuration.publicURL != nil else {
             throw StartFailure(
                 .configuration,
@@ -64,6 +65,7 @@ struct HubAssembly {
             site: site,
             logger: logger,
             trustedProxies: configuration.trustedProxies,
+            connections: configuration.connections.within(descriptors: descriptors),
             archive: configuration.keptLogBytes > 0
                 ? LogArchive(directory: directory.file("logs"), budgetBytes: configuration.keptLogBytes) : nil,
             localTokenDigest: SecretBytes.digest(localToken),
@@ -81,7 +83,7 @@ struct HubAssembly {
         )
         let builder = try makeServer(tls: try tls.map(nioConfiguration), gateway: gateway)
         let router = try HubRouter.make(services)
-        NodeEndpointRoute.add(to: router, gate: gateway.gate)
+        NodeEndpointRoute.add(to: router)
         var application = Application(
             router: router,
             server: builder,
@@ -116,6 +118,7 @@ struct HubAssembly {
                     }
                 ),
                 .init(service: periodic("deletions", clock) { try await services.retention.deletions() }),
+                .init(service: periodic("refusals to report", clock) { parts.strangers.refusals.report() }),
                 .init(service: TurnRecoveryService(packets: parts.packets, channel: gateway.channel, logger: logger)),
                 .init(
                     service: DeploymentService(
@@ -218,7 +221,6 @@ struct HubAssembly {
     /// The way to the agents and what runs it.
     struct Gateway: Sendable {
         let channel: any AgentChannel
-        let gate: AdmissionGate
         let services: [any Service]
         /// Wraps the HTTP responder into the channel of one connection.
         let builder: HTTPServerBuilder
@@ -238,26 +240,28 @@ struct HubAssembly {
                 logger: logger
             ),
             gate: gate,
+            strangers: parts.strangers,
             hubVersion: HubVersion.version,
             session: Self.sessionConfiguration(),
             logger: logger
         )
+        let test = TestSettings(environment: ProcessInfo.processInfo.environment, prefix: "HUB")
+        let limits = HTTPPatience.Limits().divided(by: test.impatience)
+        let strangers = parts.strangers
         let builder = HTTPServerBuilder { [logger] responder in
             let channel = WebSocketUpgradeChannel(
                 responder: responder,
                 webSocketConfiguration: GatewayService.connection,
+                headTimeout: limits.head,
+                watch: ConnectionWatch(strangers, limits: limits),
                 accept: { try NodeRequest.accept($0, remoteAddress: $1, trustedProxies: parts.trustedProxies) },
-                admit: { request in
-                    guard gate.admit(token: request.token, address: request.address) else {
-                        throw HandshakeRefusal(503, "the hub takes its nodes back one after the other")
-                    }
-                },
+                judge: { service.judge($0, $1) },
                 makeApplication: { service.connection($0, $1) }
             )
             channel.makeTypes(logger: logger)
             return channel
         }
-        return Gateway(channel: service, gate: gate, services: [service], builder: builder)
+        return Gateway(channel: service, services: [service], builder: builder)
     }
 
     private static func sessionConfiguration() -> HubSessionMachine.Configuration {

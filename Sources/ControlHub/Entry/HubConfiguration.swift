@@ -31,6 +31,9 @@ struct HubConfiguration: Sendable {
         case packetRate = "packet_rate"
         case packetBytes = "packet_bytes"
         case messageRate = "message_rate"
+        case maxConnections = "max_connections"
+        case strangerConnections = "stranger_connections"
+        case strangerConnectionsPerAddress = "stranger_connections_per_address"
         case keepLogs = "keep_logs"
         case snapshotsKept = "snapshots_kept"
         case snapshotBytes = "snapshot_bytes"
@@ -69,6 +72,7 @@ struct HubConfiguration: Sendable {
     /// Proxies whose `X-Forwarded-For` is believed.
     var trustedProxies: Set<String>
     var admission: AdmissionGate.Settings
+    var connections = ConnectionCensus.Settings()
     /// So many bytes of each bot's log are kept here as well; 0: none.
     var keptLogBytes: Int
     var snapshots = SnapshotBounds()
@@ -161,6 +165,16 @@ struct HubConfiguration: Sendable {
                 throw StartFailure(.configuration, "packet_bytes must lie between 64K and 1G.")
             }
             quotas.packetBytesPerSecond = Int(clamping: bytes)
+        }
+        connections.total = try count(.maxConnections, from: 64) ?? connections.total
+        connections.strangers = try count(.strangerConnections, from: 16) ?? connections.strangers
+        connections.strangersPerAddress =
+            try count(.strangerConnectionsPerAddress, from: 4) ?? connections.strangersPerAddress
+        guard connections.strangers < connections.total else {
+            throw StartFailure(
+                .configuration,
+                "stranger_connections must be smaller than max_connections: the rest is for nodes and operators."
+            )
         }
         snapshots.keptPerBot = try count(.snapshotsKept, from: 0) ?? snapshots.keptPerBot
         guard snapshots.keptPerBot <= SnapshotBounds.mostPerBot else {

@@ -17,6 +17,7 @@ struct HubParts: Sendable {
     let operators: OperatorOperations
     let idempotency: IdempotencyStore
     let trustedProxies: Set<String>
+    let strangers: Strangers
     let archive: LogArchive?
 
     init(
@@ -27,14 +28,20 @@ struct HubParts: Sendable {
         clock: HubClock,
         site: SiteInformation,
         logger: Logger,
-        enrollmentLimiter: EnrollmentLimiter? = nil,
         trustedProxies: Set<String> = [],
+        connections: ConnectionCensus.Settings = ConnectionCensus.Settings(),
         archive: LogArchive? = nil,
         localTokenDigest: Data? = nil,
         quotas: IntakeQuotas = IntakeQuotas()
     ) {
         self.archive = archive
         self.trustedProxies = trustedProxies
+        strangers = Strangers(
+            connections: connections,
+            trustedProxies: trustedProxies,
+            clock: clock,
+            logger: logger
+        )
         self.database = database
         self.clock = clock
         self.site = site
@@ -71,7 +78,7 @@ struct HubParts: Sendable {
             store: EnrollmentStore(database: database),
             nodes: nodes,
             key: key,
-            limiter: enrollmentLimiter ?? EnrollmentLimiter(now: clock.now()),
+            strangers: strangers,
             clock: clock
         )
         operators = OperatorOperations(
@@ -151,7 +158,8 @@ struct HubParts: Sendable {
             events: events,
             channel: channel,
             idempotency: idempotency,
-            limiter: AccessLimiter(now: clock.now()),
+            limiter: AccessLimiter(),
+            strangers: strangers,
             metrics: RequestMetrics(),
             startedAt: clock.date(),
             clock: clock,

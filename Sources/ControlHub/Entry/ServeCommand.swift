@@ -77,6 +77,15 @@ struct ServeCommand: AsyncParsableCommand {
     @Option(help: "After that, one session each. (default: 5s)")
     var sessionInterval: String?
 
+    @Option(help: "Connections of all kinds. (default: 20000, or as many as the system lets the hub have)")
+    var maxConnections: String?
+
+    @Option(help: "Connections that have not signed in, among them; older ones make room. (default: 1024)")
+    var strangerConnections: String?
+
+    @Option(help: "The same, of one address. (default: 256)")
+    var strangerConnectionsPerAddress: String?
+
     @Option(help: "Keep so much of each bot's log here too, for when its node is away: 64M, 1G. (default: off)")
     var keepLogs: String?
 
@@ -103,6 +112,9 @@ struct ServeCommand: AsyncParsableCommand {
         flags[.admissionBurst] = admissionBurst
         flags[.sessionBurst] = sessionBurst
         flags[.sessionInterval] = sessionInterval
+        flags[.maxConnections] = maxConnections
+        flags[.strangerConnections] = strangerConnections
+        flags[.strangerConnectionsPerAddress] = strangerConnectionsPerAddress
         flags[.keepLogs] = keepLogs
         let configuration = try common.read(flags)
         HubLogging.bootstrap(level: configuration.logLevel, format: configuration.logFormat)

@@ -30,12 +30,13 @@ struct GatewayService: Service, AgentChannel {
     let packets: MonitorPacketOperations
     let strays: StrayBots
     let gate: AdmissionGate
+    let strangers: Strangers
     let hubVersion: String
     let session: HubSessionMachine.Configuration
     let logger: Logger
+    let work = SessionWork()
     private let live = LiveSessions()
     private let connections = OpenConnections()
-    private let work = SessionWork()
     private let clock = SessionClock(unixMilliseconds: { UInt64(clamping: Date().unixMilliseconds) })
 
     init(
@@ -45,6 +46,7 @@ struct GatewayService: Service, AgentChannel {
         packets: MonitorPacketOperations,
         strays: StrayBots,
         gate: AdmissionGate,
+        strangers: Strangers,
         hubVersion: String,
         session: HubSessionMachine.Configuration = HubSessionMachine.Configuration(),
         logger: Logger
@@ -55,6 +57,7 @@ struct GatewayService: Service, AgentChannel {
         self.packets = packets
         self.strays = strays
         self.gate = gate
+        self.strangers = strangers
         self.hubVersion = hubVersion
         self.session = session
         self.logger = logger
@@ -126,31 +129,26 @@ struct GatewayService: Service, AgentChannel {
         }
     }
 
-    /// Answers Hello, and goes on with the session if the token is good.
+    /// Answers Hello, and goes on with the session if the token is still good: it may have been withdrawn since the
+    /// upgrade, and is used only now.
     private func greet(_ attendance: SessionAttendance, _ session: HubSession, _ hello: WireHello) async throws {
         let request = attendance.request
-        switch try await nodes.authenticate(token: request.token) {
-        case .unknown:
-            refuse(session, request, .tokenNotAccepted, "unknown token")
-        case .expired:
-            refuse(session, request, .tokenNotAccepted, "expired: this token was good until a time that is over")
-        case .revoked:
-            refuse(session, request, .revoked, "revoked")
+        let found = try await nodes.authenticate(token: request.token)
+        switch found {
+        case .unknown, .expired, .revoked:
+            let (code, reason) = Self.refusal(of: found)
+            session.refuse(code, reason: reason)
         case .accepted(let node) where !hello.nodeID.isEmpty && hello.nodeID != node.rawValue:
-            refuse(session, request, .tokenNotAccepted, "the token is that of another node")
+            strangers.refusals.note(.nodeTokenUnknown, address: request.remoteAddress)
+            session.refuse(.tokenNotAccepted, reason: "the token is that of another node")
         case .accepted(let node):
-            gate.accepted(token: request.token)
             if let wait = gate.pace(node) {
+                strangers.refusals.note(.nodeSessions, address: request.remoteAddress)
                 session.refuse(.slowDown, reason: "too many sessions of this node; one is due in \(wait.seconds) s")
                 return
             }
             try await open(node, attendance, session, hello)
         }
-    }
-
-    private func refuse(_ session: HubSession, _ request: NodeRequest, _ code: SessionCloseCode, _ reason: String) {
-        gate.refused(token: request.token, address: request.address)
-        session.refuse(code, reason: reason)
     }
 
     /// What a session is told when the database says that it may not go on; nil for errors of another kind.
@@ -237,7 +235,14 @@ struct GatewayService: Service, AgentChannel {
 
     /// Forgets a session that has ended.
     private func leave(_ attendance: SessionAttendance, _ session: HubSession) async {
-        guard case .attending(let attended) = attendance.phase else { return }
+        guard case .attending(let attended) = attendance.phase else {
+            guard case .greeting = attendance.phase else { return }
+            attendance.phase = .over
+            if session.ending?.closeCode == .timedOut {
+                strangers.refusals.note(.helloTimeout, address: attendance.request.remoteAddress)
+            }
+            return
+        }
         attendance.phase = .over
         attended.listener.end()
         live.leave(attended.entry)

@@ -5,9 +5,9 @@ import WebSocketKitLite
 
 /// Says over HTTP why a request to the nodes' endpoint was not upgraded.
 ///
-/// Only requests that the upgrade has refused get here, so a person with a browser or `curl` learns what is missing.
+/// Only requests that are not correct get here, so a person with a browser or `curl` learns what is missing.
 enum NodeEndpointRoute {
-    static func add(to router: Router<HubRequestContext>, gate: AdmissionGate) {
+    static func add(to router: Router<HubRequestContext>) {
         router.get(RouterPath(NodeRequest.path)) { request, context -> Response in
             do {
                 let fields = request.headers.map { ($0.name.rawName, $0.value) }
@@ -18,14 +18,6 @@ enum NodeEndpointRoute {
                     headers: HTTPHeaders(fields)
                 )
                 _ = try NodeRequest.accept(head)
-                if let wait = gate.turnAway() {
-                    let error = HubError(
-                        .hubBusy,
-                        "The hub takes its nodes back one after the other.",
-                        retryAfter: wait
-                    )
-                    return ErrorRendering.response(for: error, logger: context.logger)
-                }
                 throw HandshakeRefusal(400, "nodes ask for the upgrade in the first request of a connection")
             } catch let refusal as HandshakeRefusal {
                 var response = ErrorRendering.response(for: HubError(refusal), logger: context.logger)

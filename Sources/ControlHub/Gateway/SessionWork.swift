@@ -1,6 +1,7 @@
 /// Runs what all sessions have to do, as children of one task.
 ///
-/// A session waits here with three pieces of work at most, each only once, so their number bounds the queue.
+/// A session waits here with three pieces of work at most, each only once, and a connection before it is one with a
+/// single one, so their number bounds the queue.
 final class SessionWork: Sendable {
     typealias Job = @Sendable () async -> Void
 

@@ -46,7 +46,8 @@ struct WhoAmIRoute {
         guard let token = NodeRequest.bearerToken(request.headers[values: .authorization]) else {
             throw HubError(.unauthenticated, "a node says who it is with \"Authorization: Bearer <token>\"")
         }
-        let (status, node) = try await judge(token)
+        let address = services.address(of: request, context)
+        let (status, node) = try await judge(token, from: address, on: context.connection)
         return try JSONCoding.response(
             Document(
                 token: status,
@@ -61,12 +62,37 @@ struct WhoAmIRoute {
         )
     }
 
-    private func judge(_ token: String) async throws -> (status: String, node: Node?) {
-        switch try await services.nodes.inspect(token: token) {
-        case .accepted(let id): ("accepted", try await services.nodes.node(id))
-        case .unknown: ("unknown", nil)
-        case .revoked: ("revoked", nil)
-        case .expired: ("expired", nil)
+    private func judge(
+        _ token: String,
+        from address: ClientAddress,
+        on connection: ConnectionCensus.ID
+    ) async throws -> (status: String, node: Node?) {
+        let strangers = services.strangers
+        strangers.connections.identify(connection, as: address)
+        let judgement = try await strangers.desk.judge(
+            .nodeToken,
+            token,
+            from: address,
+            isGood: { if case .accepted = $0 { true } else { false } },
+            lookUp: { try await services.nodes.inspect(token: token) }
+        )
+        if let wait = judgement.wait {
+            strangers.refusals.note(.nodeTokenLimit, address: address.text)
+            throw FailureLimiter.refusal("Too many tokens from this address were wrong.", wait)
+        }
+        switch judgement.found {
+        case .accepted(let id):
+            strangers.connections.prove(connection, .node(id))
+            return ("accepted", try await services.nodes.node(id))
+        case .unknown:
+            strangers.refusals.note(.nodeTokenUnknown, address: address.text)
+            return ("unknown", nil)
+        case .revoked:
+            strangers.refusals.note(.nodeTokenRevoked, address: address.text)
+            return ("revoked", nil)
+        case .expired:
+            strangers.refusals.note(.nodeTokenUnknown, address: address.text)
+            return ("expired", nil)
         }
     }
 }

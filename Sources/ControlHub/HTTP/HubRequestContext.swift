@@ -9,6 +9,8 @@ struct HubRequestContext: RequestContext {
     let remoteAddress: String
     /// The connection, to be closed on a listener that takes nothing.
     let channel: any Channel
+    /// The connection the request came by.
+    let connection: ConnectionCensus.ID
     /// Who asks; nil until the request was authenticated.
     var `operator`: Operator?
     /// Set where the request was authenticated by cookie.
@@ -22,6 +24,7 @@ struct HubRequestContext: RequestContext {
         coreContext = CoreRequestContextStorage(source: source)
         channel = source.channel
         remoteAddress = source.channel.remoteAddress?.ipAddress ?? "unknown"
+        connection = ObjectIdentifier(source.channel)
     }
 
     /// The operator of a call that needs a role. Throws `unauthenticated` elsewhere.

@@ -20,6 +20,7 @@ struct HubServices: Sendable {
     let channel: any AgentChannel
     let idempotency: IdempotencyStore
     let limiter: AccessLimiter
+    let strangers: Strangers
     let metrics: RequestMetrics
     let startedAt: Date
     let clock: HubClock

@@ -35,10 +35,19 @@ enum JSONCoding {
         type: String = "application/json",
         headers: HTTPFields = [:]
     ) -> Response {
+        raw(ByteBuffer(bytes: data), status: status, type: type, headers: headers)
+    }
+
+    static func raw(
+        _ bytes: ByteBuffer,
+        status: HTTPResponse.Status,
+        type: String = "application/json",
+        headers: HTTPFields = [:]
+    ) -> Response {
         var headers = headers
         headers[.contentType] = type
         headers[.cacheControl] = "no-store"
-        return Response(status: status, headers: headers, body: ResponseBody(byteBuffer: ByteBuffer(bytes: data)))
+        return Response(status: status, headers: headers, body: .inPieces(bytes))
     }
 
     /// How long a body may take to come, however often a little of it does: 1 MiB at 280 kbit/s.

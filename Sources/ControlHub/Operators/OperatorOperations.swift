@@ -231,6 +231,19 @@ struct OperatorOperations: Sendable {
         )
     }
 
+    /// Whether a session can be opened with this token now; nothing is written to find out.
+    func isGood(signInToken token: String) async throws -> Bool {
+        guard token.utf8.count <= 256 else { return false }
+        return try await store.isGood(signIn: SecretBytes.digest(token), at: clock.date())
+    }
+
+    /// What is said of a token that no session can be opened with.
+    static let signInRefusal = HubError(
+        .unauthenticated,
+        "This login link or token is not known, was used before, or has expired. "
+            + "Make a new one on the hub's machine: control-hub operator login-link NAME"
+    )
+
     /// Opens a session for a login token (once) or a bearer token. Throws `unauthenticated`.
     ///
     /// - Parameter replacing: a session the browser had before; it ends.
@@ -245,13 +258,7 @@ struct OperatorOperations: Sendable {
                 at: date,
                 expiresAt: date.addingTimeInterval(Self.sessionLifetime)
             )
-        else {
-            throw HubError(
-                .unauthenticated,
-                "This login link or token is not known, was used before, or has expired. "
-                    + "Make a new one on the hub's machine: control-hub operator login-link NAME"
-            )
-        }
+        else { throw Self.signInRefusal }
         return OperatorSession(
             operator: found,
             token: session,

@@ -135,6 +135,14 @@ extension OperatorStore {
         return found.credential
     }
 
+    /// Whether a session can be started from this token.
+    func isGood(signIn hash: Data, at date: Date) async throws -> Bool {
+        try await database.read { db in
+            try Self.find(db, hash, kind: .login, at: date) != nil
+                || Self.find(db, hash, kind: .bearer, at: date) != nil
+        }
+    }
+
     /// Turns a login token, or a bearer token, into a session. A login token is used up by it.
     func startSession(
         from hash: Data,

@@ -11,12 +11,15 @@ public struct TestSettings: Sendable, Equatable {
     public var backoff = ReconnectBackoff()
     /// `HUB_TEST_HOLD_DEPLOYMENTS`: a directory; a deployment does not begin a step while a file there has its name.
     public var deploymentHolds: String?
+    /// `HUB_TEST_IMPATIENCE`: HTTP connections may be slow for so many times shorter.
+    public var impatience = 1
 
     /// - Parameters:
     ///   - environment: all variables of the process.
     ///   - prefix: `EDGE` or `HUB`.
     public init(environment: [String: String], prefix: String) {
         deploymentHolds = environment["\(prefix)_TEST_HOLD_DEPLOYMENTS"]
+        impatience = environment["\(prefix)_TEST_IMPATIENCE"].flatMap { Int(decimal: $0) }.map { max(1, $0) } ?? 1
         if environment["\(prefix)_TEST_SENDING_ORDER"] == "first-come" {
             sendingOrder = .firstComeFirstServed
         }

@@ -81,12 +81,34 @@ struct EnrollmentOperationsTests {
         }
     }
 
-    @Test("limits the tries of all addresses together")
-    func totalLimit() throws {
+    @Test("a good code passes while everybody's tries are used up, from the same address too, and is not charged")
+    func goodCodePasses() async throws {
         let hub = try TestHub()
-        let limiter = EnrollmentLimiter(now: hub.clock.now)
-        for number in 0..<100 { try limiter.admit("10.0.0.\(number)", now: hub.clock.now) }
-        #expect(throws: HubError.self) { try limiter.admit("10.0.1.1", now: hub.clock.now) }
+        let code = try await code(hub)
+        for number in 0..<120 {
+            // The first hundred are told what is wrong, the others to wait; both are refused.
+            await #expect(throws: HubError.self) {
+                _ = try await hub.parts.enrollments.redeem(request("ABCD-EFGH-JKMN"), from: "10.0.0.\(number)")
+            }
+        }
+        await expectHubError(.rateLimited) {
+            _ = try await hub.parts.enrollments.redeem(request("ABCD-EFGH-JKMN"), from: "10.0.1.1")
+        }
+        let redeemed = try await hub.parts.enrollments.redeem(request(code), from: "10.0.0.1")
+        #expect(redeemed.nodeName == "kitchen")
+    }
+
+    @Test("tries beyond the bounds are not written down")
+    func limitedTriesAreNotKept() async throws {
+        let hub = try TestHub()
+        let waiting = try await hub.parts.enrollments.create(name: nil, lifetime: .seconds(900), by: .hub).0
+        for _ in 0..<30 {
+            await #expect(throws: HubError.self) {
+                _ = try await hub.parts.enrollments.redeem(request("ABCD-EFGH-JKMN"), from: "10.0.0.1")
+            }
+        }
+        let kept = try await hub.parts.enrollments.list(before: nil, limit: 10).first { $0.id == waiting.id }
+        #expect(kept?.failedAttempts.count == 10)
     }
 
     @Test("finds a free name where two nodes want the same one")

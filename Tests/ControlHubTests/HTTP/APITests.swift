@@ -304,6 +304,9 @@ struct APITests {
             #expect(listed?["code"] == nil || listed?["code"] == .null)
             var last = used
             for _ in 0..<12 { last = try await api.send(.post, "/edge/v1/enroll", body: body) }
+            #expect(last.status == 201, "what is good is not counted")
+            let wrong = #"{"code":"ABCD-EFGH-JKMN","request_id":"request-3","name":"k"}"#
+            for _ in 0..<12 { last = try await api.send(.post, "/edge/v1/enroll", body: wrong) }
             #expect(last.status == 429 && last.code == "rate_limited" && last.headers[.retryAfter] != nil)
         }
     }

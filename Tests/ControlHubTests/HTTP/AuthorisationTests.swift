@@ -164,10 +164,12 @@ struct AuthorisationTests {
         try await hub.api { api in
             var last = try await api.send(.post, "/api/session", body: #"{"token":"wrong"}"#)
             #expect(last.status == 401)
-            for _ in 0..<AccessLimiter.signIns.capacity {
+            for _ in 0..<FailureLimiter.Kind.signIn.bounds.perAddress.capacity {
                 last = try await api.send(.post, "/api/session", body: #"{"token":"wrong"}"#)
             }
             #expect(last.status == 429 && last.headers[.retryAfter] != nil)
+            let good = try await api.send(.post, "/api/session", body: #"{"token":"\#(token)"}"#)
+            #expect(good.status == 201, "a good token passes all the same")
             for _ in 0..<AccessLimiter.requests.capacity {
                 _ = try await api.send(.get, "/api/version", token: token)
             }

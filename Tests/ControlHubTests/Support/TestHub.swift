@@ -99,6 +99,18 @@ final class TestHub: Sendable {
     }
 }
 
+extension ClientAddress {
+    /// A client that dials the hub itself.
+    init(_ peer: String) { self.init(peer: peer, forwarded: [], proxies: []) }
+}
+
+extension EnrollmentOperations {
+    /// Redeems for who dials from this address.
+    func redeem(_ request: EnrollmentRequest, from peer: String) async throws -> Redeemed {
+        try await redeem(request, from: ClientAddress(peer))
+    }
+}
+
 /// Sends requests and reads JSON.
 struct APIClient: Sendable {
     let client: any TestClientProtocol

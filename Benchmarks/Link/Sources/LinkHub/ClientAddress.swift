@@ -1,1 +1,1 @@
-../../../../Sources/ControlHub/Gateway/Admission/ClientAddress.swift
+../../../../Sources/ControlHub/Strangers/ClientAddress.swift

@@ -21,24 +21,20 @@ final class MalformedRequestHandler: ChannelInboundHandler, RemovableChannelHand
             return
         }
         isOver = true
-        let isTooLarge = fault == .headerOverflow
-        let status: HTTPResponseStatus = isTooLarge ? .requestHeaderFieldsTooLarge : .badRequest
-        let body =
-            isTooLarge
-            ? problem(431, "The request's head is too large", "headers_too_large", "Send fewer or shorter headers.")
-            : problem(400, "The request is malformed", "malformed_request", "This is no HTTP/1.1 request.")
-        let headers: HTTPHeaders = [
-            "Content-Type": "application/problem+json", "Content-Length": String(body.utf8.count),
-            "Connection": "close", "X-Content-Type-Options": "nosniff",
-        ]
-        let head = HTTPResponseHead(version: .http1_1, status: status, headers: headers)
-        context.write(wrapOutboundOut(.head(head)), promise: nil)
-        context.write(wrapOutboundOut(.body(.byteBuffer(ByteBuffer(string: body)))), promise: nil)
-        context.writeAndFlush(wrapOutboundOut(.end(nil)), promise: nil)
-        ClosingHandler.closeSoon(context.channel)
-    }
-
-    private func problem(_ status: Int, _ title: String, _ code: String, _ detail: String) -> String {
-        #"{"code":"\#(code)","detail":"\#(detail)","status":\#(status),"title":"\#(title)","type":"about:blank"}"#
+        let answer =
+            fault == .headerOverflow
+            ? PlainAnswer(
+                status: .requestHeaderFieldsTooLarge,
+                title: "The request's head is too large",
+                code: "headers_too_large",
+                detail: "Send fewer or shorter headers."
+            )
+            : PlainAnswer(
+                status: .badRequest,
+                title: "The request is malformed",
+                code: "malformed_request",
+                detail: "This is no HTTP/1.1 request."
+            )
+        answer.write(context)
     }
 }

@@ -10,10 +10,12 @@ enum WebSocketSocketOptions {
     /// Bytes that wait before the system takes them: a frame and a bit, so that one is always ready.
     static let writeWaterMark = ChannelOptions.Types.WriteBufferWaterMark(low: 8 << 10, high: 24 << 10)
 
-    static func apply(to channel: any Channel) -> EventLoopFuture<Void> {
+    /// Sets an upgraded connection up, on its event loop.
+    static func apply(to channel: any Channel) throws {
+        guard let options = channel.syncOptions else { return }
         // Against the 40 ms that a small message would wait for the acknowledgement of the one before (RFC 896).
-        channel.setOption(.tcpOption(.tcp_nodelay), value: 1)
-            .flatMap { channel.setOption(notSentLowWater, value: notSentLowWaterBytes) }
-            .flatMap { channel.setOption(.writeBufferWaterMark, value: writeWaterMark) }
+        try options.setOption(.tcpOption(.tcp_nodelay), value: 1)
+        try options.setOption(notSentLowWater, value: notSentLowWaterBytes)
+        try options.setOption(.writeBufferWaterMark, value: writeWaterMark)
     }
 }

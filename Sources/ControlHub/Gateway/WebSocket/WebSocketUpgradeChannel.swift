@@ -10,8 +10,10 @@ import WebSocketKitLite
 
 /// One accepted connection: it speaks HTTP until its peer asks for an upgrade that is accepted.
 ///
-/// An upgrade that is refused is not answered here: the request goes on to the router, whose route for the same path
-/// explains what is wrong with it. NIO upgrades only the first request of a connection, and agents send no other.
+/// A request for the upgrade that is not correct is not answered here: it goes on to the router, whose route for the same
+/// path explains what is wrong with it. One that is correct is judged, and until then nothing more is read; what comes of
+/// it costs no session where it is not let in. NIO upgrades only the first request of a connection, and agents send no
+/// other.
 struct WebSocketUpgradeChannel<Request: Sendable, Application: WebSocketApplication>: ServerChildChannel,
     HTTPChannelHandler
 {
@@ -21,7 +23,8 @@ struct WebSocketUpgradeChannel<Request: Sendable, Application: WebSocketApplicat
     /// Decided once the first request's head is there.
     enum Negotiated: Sendable {
         case http(NIOAsyncChannel<HTTPRequestPart, HTTPResponsePart>)
-        case webSocket
+        /// Its handlers do the rest.
+        case goesOnAlone
     }
 
     struct Value: ServerChildChannelValue {
@@ -31,17 +34,18 @@ struct WebSocketUpgradeChannel<Request: Sendable, Application: WebSocketApplicat
 
     /// The largest request head, bytes.
     private static var maxHeaderBytes: Int { 32 << 10 }
-    /// How long an HTTP connection may be silent.
-    private static var idleTimeout: Duration { .seconds(60) }
-    /// How long a new connection may take until its first request's head is there, TLS included.
-    private static var headTimeout: TimeAmount { .seconds(20) }
-
     let responder: HTTPChannelHandler.Responder
     let webSocketConfiguration: ConnectionConfiguration
-    /// Judges an upgrade request; throws when it is refused. Called more than once for the same request.
+    /// How long a new connection may take until its first request's head is there, TLS included.
+    var headTimeout = Duration.seconds(20)
+    /// Keeps an eye on the connections; nil where nobody does.
+    var watch: ConnectionWatch?
+    /// Whether a request for the upgrade is correct; throws where it is not.
     let accept: @Sendable (HTTPRequestHead, SocketAddress?) throws -> Acceptance
-    /// The last word on a request that was accepted; throws when it must come back later. Called once for a request.
-    var admit: @Sendable (Request) throws -> Void = { _ in }
+    /// Judges a correct request for the upgrade.
+    var judge: @Sendable (Request, any Channel) -> EventLoopFuture<UpgradeVerdict> = { _, channel in
+        channel.eventLoop.makeSucceededFuture(.upgrade)
+    }
     /// Makes what is done with an upgraded connection; called on its event loop.
     let makeApplication: @Sendable (Request, WebSocketWaker) -> Application
 
@@ -60,18 +64,23 @@ struct WebSocketUpgradeChannel<Request: Sendable, Application: WebSocketApplicat
 
     func setup(channel: any Channel, logger: Logger) -> EventLoopFuture<Value> {
         channel.eventLoop.makeCompletedFuture {
-            let refused = RefusedRequest()
+            if let watch, !watch.enter(channel) {
+                // The server takes a failure for its own; a connection that ends is none.
+                channel.close(promise: nil)
+                return Value(negotiated: channel.eventLoop.makeSucceededFuture(.goesOnAlone), channel: channel)
+            }
+            let pending = PendingUpgrade<Acceptance>()
             let upgrader = WebSocketUpgrader(
                 configuration: webSocketConfiguration,
                 accept: accept,
-                admit: admit,
-                refused: refused,
+                judge: judge,
+                pending: pending,
                 makeApplication: makeApplication
             )
             var configuration = NIOUpgradableHTTPServerPipelineConfiguration(
                 upgradeConfiguration: NIOTypedHTTPServerUpgradeConfiguration(
                     upgraders: [upgrader],
-                    notUpgradingCompletionHandler: { Self.configureHTTP($0, refused.take(), logger: logger) }
+                    notUpgradingCompletionHandler: { configureHTTP($0, pending.take(), logger: logger) }
                 )
             )
             configuration.enablePipelining = false
@@ -89,25 +98,36 @@ struct WebSocketUpgradeChannel<Request: Sendable, Application: WebSocketApplicat
                 MalformedRequestHandler(),
                 position: .after(decoder.handler)
             )
-            let deadline = channel.eventLoop.scheduleTask(in: Self.headTimeout) { channel.close(promise: nil) }
+            let watch = watch
+            let deadline = channel.eventLoop.scheduleTask(in: TimeAmount(headTimeout)) {
+                if watch?.isTooSlow(channel) ?? true { channel.close(promise: nil) }
+            }
             negotiated.whenComplete { _ in deadline.cancel() }
             return Value(negotiated: negotiated, channel: channel)
         }
     }
 
-    private static func configureHTTP(
+    private func configureHTTP(
         _ channel: any Channel,
-        _ refused: HTTPRequestHead?,
+        _ pending: PendingUpgrade<Acceptance>.State,
         logger: Logger
     ) -> EventLoopFuture<Negotiated> {
         channel.eventLoop.makeCompletedFuture {
-            if let refused {
+            if case .turnAway(let wait, let detail)? = pending.verdict {
+                try channel.pipeline.syncOperations.addHandler(PlainAnswerHandler(.busy(detail, retryAfter: wait)))
+                return .goesOnAlone
+            }
+            if let refused = pending.refused {
                 try channel.pipeline.syncOperations.addHandler(RefusedRequestHandler(refused))
             }
             try channel.pipeline.syncOperations.addHandler(HTTP1ToHTTPServerCodec(secure: false))
             try channel.pipeline.syncOperations.addHandler(ClosingHandler())
+            if let handler = try watch?.makeHTTPHandler(channel) {
+                try channel.pipeline.syncOperations.addHandler(handler)
+            }
+            // Ends the connection with the server, between two requests.
             try channel.pipeline.syncOperations.addHandler(
-                HTTPConnectionStateHandler(idleTimeout: Self.idleTimeout, logger: logger)
+                HTTPConnectionStateHandler(idleTimeout: nil, logger: logger)
             )
             return .http(
                 try NIOAsyncChannel(
@@ -123,7 +143,7 @@ struct WebSocketUpgradeChannel<Request: Sendable, Application: WebSocketApplicat
             switch try await value.negotiated.get() {
             case .http(let channel):
                 await handleHTTP(asyncChannel: channel, logger: logger)
-            case .webSocket:
+            case .goesOnAlone:
                 // It goes on without this task, which would be a good part of what an idle connection costs.
                 break
             }
@@ -133,26 +153,16 @@ struct WebSocketUpgradeChannel<Request: Sendable, Application: WebSocketApplicat
             value.channel.close(promise: nil)
         }
     }
+}
 
-    fileprivate static func configureWebSocket(
-        _ channel: any Channel,
-        configuration: ConnectionConfiguration,
-        deflate: PerMessageDeflate.Agreement?,
-        application: Application,
-        waker: WebSocketWaker
-    ) -> EventLoopFuture<Negotiated> {
-        WebSocketSocketOptions.apply(to: channel).flatMapThrowing {
-            try channel.pipeline.syncOperations.addHandler(
-                WebSocketServerHandler(
-                    configuration: configuration,
-                    deflate: deflate,
-                    application: application,
-                    waker: waker
-                )
-            )
-            return .webSocket
-        }
-    }
+/// Keeps an eye on the server's connections.
+struct ConnectionWatch: Sendable {
+    /// A connection was accepted; false where there is no place for it.
+    let enter: @Sendable (any Channel) -> Bool
+    /// Its first request's head did not come in time; whether it is to be closed for that.
+    let isTooSlow: @Sendable (any Channel) -> Bool
+    /// What watches over it while it speaks HTTP, in whole parts of requests and answers.
+    let makeHTTPHandler: @Sendable (any Channel) throws -> any ChannelHandler
 }
 
 /// Answers the WebSocket opening handshake (RFC 6455 §4.2) of who is accepted.
@@ -162,12 +172,15 @@ private struct WebSocketUpgrader<Request: Sendable, Application: WebSocketApplic
     typealias Channels = WebSocketUpgradeChannel<Request, Application>
     typealias UpgradeResult = Channels.Negotiated
 
+    /// The request was not accepted, and is answered over HTTP.
+    private struct NoUpgrade: Error {}
+
     let supportedProtocol = "websocket"
     let requiredUpgradeHeaders: [String] = []
     let configuration: ConnectionConfiguration
     let accept: @Sendable (HTTPRequestHead, SocketAddress?) throws -> Channels.Acceptance
-    let admit: @Sendable (Request) throws -> Void
-    let refused: RefusedRequest
+    let judge: @Sendable (Request, any Channel) -> EventLoopFuture<UpgradeVerdict>
+    let pending: PendingUpgrade<Channels.Acceptance>
     let makeApplication: @Sendable (Request, WebSocketWaker) -> Application
 
     func buildUpgradeResponse(
@@ -175,35 +188,55 @@ private struct WebSocketUpgrader<Request: Sendable, Application: WebSocketApplic
         upgradeRequest: HTTPRequestHead,
         initialResponseHeaders: HTTPHeaders
     ) -> EventLoopFuture<HTTPHeaders> {
-        channel.eventLoop.makeCompletedFuture {
-            do {
-                var headers = initialResponseHeaders
-                let acceptance = try accept(upgradeRequest, channel.remoteAddress)
-                try admit(acceptance.request)
-                for (name, value) in acceptance.handshake.headers.fields {
-                    headers.replaceOrAdd(name: name, value: value)
-                }
-                return headers
-            } catch {
-                refused.note(upgradeRequest)
-                throw error
+        let acceptance: Channels.Acceptance
+        do {
+            acceptance = try accept(upgradeRequest, channel.remoteAddress)
+            // What the peer sends meanwhile stays with the system, and so with the peer.
+            try channel.syncOptions?.setOption(.autoRead, value: false)
+        } catch {
+            pending.update { $0.refused = upgradeRequest }
+            return channel.eventLoop.makeFailedFuture(error)
+        }
+        return judge(acceptance.request, channel).flatMapThrowing { verdict in
+            pending.update { $0.verdict = verdict }
+            if case .turnAway = verdict {
+                try channel.syncOptions?.setOption(.autoRead, value: true)
+                throw NoUpgrade()
             }
+            pending.update { $0.accepted = acceptance }
+            var headers = initialResponseHeaders
+            for (name, value) in acceptance.handshake.headers.fields {
+                headers.replaceOrAdd(name: name, value: value)
+            }
+            return headers
         }
     }
 
     func upgrade(channel: any Channel, upgradeRequest: HTTPRequestHead) -> EventLoopFuture<UpgradeResult> {
-        do {
-            let (request, handshake) = try accept(upgradeRequest, channel.remoteAddress)
+        let state = pending.take()
+        guard let (request, handshake) = state.accepted else {
+            return channel.eventLoop.makeFailedFuture(ChannelError.inappropriateOperationForState)
+        }
+        return channel.eventLoop.makeCompletedFuture {
+            if case .close(let code, let reason)? = state.verdict {
+                try channel.pipeline.syncOperations.addHandler(ClosedUpgradeHandler(code, reason: reason))
+                return .goesOnAlone
+            }
+            try WebSocketSocketOptions.apply(to: channel)
             let waker = WebSocketWaker(eventLoop: channel.eventLoop)
-            return Channels.configureWebSocket(
-                channel,
-                configuration: configuration,
-                deflate: handshake.deflate,
-                application: makeApplication(request, waker),
-                waker: waker
+            try channel.pipeline.syncOperations.addHandler(
+                WebSocketServerHandler(
+                    configuration: configuration,
+                    deflate: handshake.deflate,
+                    application: makeApplication(request, waker),
+                    waker: waker
+                )
             )
-        } catch {
-            return channel.eventLoop.makeFailedFuture(error)
+            return .goesOnAlone
+        }.map { (result: UpgradeResult) in
+            // Fails where the connection has ended meanwhile, which its handler learns by itself.
+            try? channel.syncOptions?.setOption(.autoRead, value: true)
+            return result
         }
     }
 }

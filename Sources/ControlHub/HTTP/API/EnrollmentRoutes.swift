@@ -112,11 +112,8 @@ struct EnrollmentRoutes {
             from: try await JSONCoding.body(request, limit: 8 << 10)
         )
         let address = services.address(of: request, context)
-        let redeemed = try await services.enrollments.redeem(
-            body,
-            from: address.limitKey ?? address.text,
-            at: address.text
-        )
+        services.strangers.connections.identify(context.connection, as: address)
+        let redeemed = try await services.enrollments.redeem(body, from: address)
         if redeemed.isPairedAgain {
             await services.channel.disconnect(redeemed.nodeID, code: 4403, reason: "paired again elsewhere")
         }

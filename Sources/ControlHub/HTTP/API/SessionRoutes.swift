@@ -47,7 +47,8 @@ struct SessionRoutes {
                 .anyone,
                 .operators,
                 "Sign in: opens a session, whose cookie comes with the answer.",
-                details: "A session that the browser had before ends. Sign-ins are limited by address.",
+                details:
+                    "A session that the browser had before ends. Sign-ins that fail are limited by address and in total.",
                 body: .json(SignInBody.self),
                 answers: [.created(Document.self)],
                 errors: [.unauthenticated, .invalidRequest],
@@ -82,7 +83,8 @@ struct SessionRoutes {
     @Sendable
     private func signIn(_ request: Request, _ context: HubRequestContext) async throws -> Response {
         let address = services.address(of: request, context)
-        try services.limiter.admitSignIn(from: address.limitKey ?? address.text, now: services.clock.now())
+        let strangers = services.strangers
+        strangers.connections.identify(context.connection, as: address)
         guard request.headers[.contentType]?.lowercased().hasPrefix("application/json") == true else {
             throw HubError(.invalidRequest, "Send JSON with `Content-Type: application/json`.")
         }
@@ -90,10 +92,26 @@ struct SessionRoutes {
         guard let token = body.loginToken ?? body.token else {
             throw HubError(.invalidRequest, "Send `login_token` or `token`.")
         }
+        let judgement = try await strangers.desk.judge(
+            .signIn,
+            token,
+            from: address,
+            isGood: { $0 },
+            lookUp: { try await services.operators.isGood(signInToken: token) }
+        )
+        if let wait = judgement.wait {
+            strangers.refusals.note(.signInLimit, address: address.text)
+            throw FailureLimiter.refusal("Too many sign-ins have failed.", wait)
+        }
+        guard judgement.found else {
+            strangers.refusals.note(.signInUnknown, address: address.text)
+            throw OperatorOperations.signInRefusal
+        }
         let session = try await services.operators.startSession(
             token: token,
             replacing: AuthenticationMiddleware.sessionToken(request)
         )
+        strangers.connections.prove(context.connection, .operator(session.operator.id))
         let lifetime = session.expiresAt.timeIntervalSince(services.clock.date())
         return try JSONCoding.response(
             Document(session.operator, session, expiresAt: session.expiresAt),

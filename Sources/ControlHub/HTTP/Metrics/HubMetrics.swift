@@ -11,6 +11,7 @@ struct HubMetrics {
         addLive(&out)
         try await addStored(&out)
         addRequests(&out)
+        addStrangers(&out)
         addProcess(&out)
         return out.text
     }
@@ -95,6 +96,22 @@ struct HubMetrics {
             series.map { call, series in
                 ([("method", call.method), ("route", call.route)], series.counts, series.sum)
             }
+        )
+    }
+
+    private func addStrangers(_ out: inout PrometheusText) {
+        let (strangers, known) = services.strangers.connections.counts
+        out.add(
+            "controlhub_connections",
+            .gauge,
+            "Open connections, of nodes and operators (known) and of everybody else (stranger).",
+            [([("kind", "known")], Double(known)), ([("kind", "stranger")], Double(strangers))]
+        )
+        out.add(
+            "controlhub_refusals_total",
+            .counter,
+            "Who was turned away since the hub started, by reason.",
+            services.strangers.refusals.counts.map { ([("reason", $0.reason.rawValue)], Double($0.count)) }
         )
     }
 

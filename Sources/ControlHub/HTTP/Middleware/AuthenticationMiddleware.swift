@@ -21,31 +21,59 @@ struct AuthenticationMiddleware: RouterMiddleware {
         next: (Request, HubRequestContext) async throws -> Response
     ) async throws -> Response {
         var context = context
-        let operators = services.operators
-        let now = services.clock.now()
         if let header = request.headers[.authorization] {
             let parts = header.split(separator: " ", maxSplits: 1)
-            guard parts.count == 2, parts[0].lowercased() == "bearer",
-                let found = try await operators.authenticate(bearer: String(parts[1]))
-            else {
-                try services.limiter.noteRefusal(from: services.address(of: request, context).limitKey, now: now)
-                throw Self.missing
+            let token = parts.count == 2 && parts[0].lowercased() == "bearer" ? String(parts[1]) : ""
+            let found = try await judge(token, request, context) {
+                try await services.operators.authenticate(bearer: $0)
             }
             context.operator = found.operator
             context.credentialExpiresAt = found.expiresAt
-            context.bearer = String(parts[1])
+            context.bearer = token
         } else if let token = Self.sessionToken(request) {
-            guard let session = try await operators.authenticate(session: token) else {
-                try services.limiter.noteRefusal(from: services.address(of: request, context).limitKey, now: now)
-                throw Self.missing
+            let session = try await judge(token, request, context) {
+                try await services.operators.authenticate(session: $0)
             }
             try Self.checkCSRF(request, session)
             context.operator = session.operator
             context.session = session
             context.credentialExpiresAt = session.expiresAt
+        } else {
+            services.strangers.connections.identify(context.connection, as: services.address(of: request, context))
         }
-        if let found = context.operator { try services.limiter.admit(found.id, now: now) }
+        if let found = context.operator {
+            services.strangers.connections.prove(context.connection, .operator(found.id))
+            try services.limiter.admit(found.id, now: services.clock.now())
+        }
         return try await next(request, context)
+    }
+
+    /// What a credential stands for. Throws `unauthenticated`, or `rateLimited` where too many were wrong.
+    private func judge<Found: Sendable>(
+        _ secret: String,
+        _ request: Request,
+        _ context: HubRequestContext,
+        _ lookUp: @escaping @Sendable (String) async throws -> Found?
+    ) async throws -> Found {
+        let strangers = services.strangers
+        let address = services.address(of: request, context)
+        let judgement = try await strangers.desk.judge(
+            .operatorToken,
+            secret,
+            from: address,
+            isGood: { $0 != nil },
+            lookUp: { try await lookUp(secret) }
+        )
+        if let wait = judgement.wait {
+            strangers.refusals.note(.operatorTokenLimit, address: address.text)
+            throw FailureLimiter.refusal("Too many credentials from this address were wrong.", wait)
+        }
+        guard let found = judgement.found else {
+            strangers.connections.identify(context.connection, as: address)
+            strangers.refusals.note(.operatorTokenUnknown, address: address.text)
+            throw Self.missing
+        }
+        return found
     }
 
     static func sessionToken(_ request: Request) -> String? {

@@ -1,6 +1,7 @@
 import Foundation
 import HTTPTypes
 import Hummingbird
+import NIOCore
 
 /// `/api/openapi.json`.
 enum OpenAPIRoute {
@@ -18,8 +19,9 @@ enum OpenAPIRoute {
             details: "It names nothing that depends on this hub, so it is open to everybody.",
             answers: [.json([String: JSONValue].self, "OpenAPI 3.1.")]
         ) { _, _ in throw HubError(.internalError, "The document is not made yet.") }
-        let document = try JSONCoding.encode(
-            try OpenAPIDocument.make(routes + [route], version: HubVersion.version)
+        // Anybody may ask for it; all answers share it.
+        let document = ByteBuffer(
+            bytes: try JSONCoding.encode(try OpenAPIDocument.make(routes + [route], version: HubVersion.version))
         )
         route.handler = { _, _ in JSONCoding.raw(document, status: .ok) }
         return route

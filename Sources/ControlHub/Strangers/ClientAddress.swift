@@ -11,6 +11,8 @@ struct ClientAddress: Sendable, Equatable {
     /// What limits are counted by: the address, for IPv6 its /64 network, which is what one customer has. Nil where the
     /// address stands for many: a proxy that does not say whom it speaks for.
     let limitKey: String?
+    /// For IPv6 the /48 network around it, which is what one site may have; nil elsewhere.
+    let widerKey: String?
 
     /// - Parameters:
     ///   - peer: the connection's other end.
@@ -35,6 +37,7 @@ struct ClientAddress: Sendable, Equatable {
     private init(_ text: String, isProxy: Bool) {
         self.text = text
         limitKey = isProxy ? nil : Self.network(text) ?? text
+        widerKey = isProxy ? nil : Self.network(text, words: 3)
     }
 
     private static func isProxy(_ address: String, _ proxies: Set<String>) -> Bool {
@@ -50,20 +53,25 @@ struct ClientAddress: Sendable, Equatable {
         return parts.count == 2 ? String(parts[0]) : text
     }
 
-    /// The network an address is counted as; nil where the text is no address.
-    private static func network(_ text: String) -> String? {
+    /// What tries are counted by where even a proxy must not try for ever: the address as it is, then.
+    var tryKey: String { limitKey ?? text }
+
+    /// The network an address is counted as; nil where the text is no address, and for IPv4 with fewer than four words.
+    ///
+    /// - Parameter words: of an IPv6 address, 16 bits each.
+    private static func network(_ text: String, words count: Int = 4) -> String? {
         // `try?`: what cannot be read is no address.
         switch try? SocketAddress(ipAddress: text, port: 0) {
-        case .v4: return text
+        case .v4: return count == 4 ? text : nil
         case .v6(let address):
             let bytes = withUnsafeBytes(of: address.address.sin6_addr) { Array($0) }
             if bytes.prefix(10).allSatisfy({ $0 == 0 }), bytes[10] == 0xFF, bytes[11] == 0xFF {
-                return bytes[12...].map(String.init).joined(separator: ".")
+                return count == 4 ? bytes[12...].map(String.init).joined(separator: ".") : nil
             }
-            let words = stride(from: 0, to: 8, by: 2).map {
+            let words = stride(from: 0, to: count * 2, by: 2).map {
                 String(Int(clamping: bytes[$0]) << 8 | Int(clamping: bytes[$0 + 1]), radix: 16)
             }
-            return words.joined(separator: ":") + "/64"
+            return words.joined(separator: ":") + "/\(count * 16)"
         default: return nil
         }
     }
