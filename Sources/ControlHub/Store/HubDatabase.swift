@@ -27,6 +27,7 @@ final class HubDatabase: Sendable {
             try db.execute(sql: "PRAGMA synchronous = FULL")
             try db.execute(sql: "PRAGMA foreign_keys = ON")
         }
+        try Self.checkFiles(path)
         do {
             pool = try DatabasePool(path: path, configuration: configuration)
             try Self.check(pool, path: path)
@@ -65,14 +66,29 @@ final class HubDatabase: Sendable {
         }
     }
 
+    /// SQLite opens what it finds: a FIFO would hold it up, a link would lead it elsewhere.
+    private static func checkFiles(_ path: String) throws {
+        let (folder, name) = HubFolder.split(path)
+        for suffix in ["", "-wal", "-shm", "-journal"] {
+            do throws(HubFolder.Failure) {
+                try folder.checkFile(name + suffix)
+            } catch {
+                throw HubError(
+                    .storageUnavailable,
+                    "\(error.path) cannot be used: \(error.reason). Put the hub's own file in its place, or restore a backup."
+                )
+            }
+        }
+    }
+
     /// Moves the log into the main file and closes it. Nothing can be done with the database afterwards.
     func close() throws {
         try pool.close()
     }
 
     private static func check(_ pool: DatabasePool, path: String) throws {
-        // A missing size reads as 0: then the small check costs nothing.
-        let size = (try? FileManager.default.attributesOfItem(atPath: path)[.size] as? Int) ?? 0
+        // What is missing has no size: then the small check costs nothing.
+        let size = HubFolder.size(path)
         try pool.read { db in
             if try HubMigrations.migrator.hasBeenSuperseded(db) {
                 throw HubError(
