@@ -41,6 +41,28 @@ public enum Defence: String, CaseIterable, Sendable {
     case failureLimits = "failure-limits"
     /// Who is turned away is counted and logged.
     case refusalsCounted = "refusals-counted"
+    /// A bot's id never begins with a hyphen.
+    case botNames = "bot-names"
+    /// The hub changes nothing that a launch runs out of a workspace.
+    case codeWrites = "code-writes"
+    /// A transferred tree is judged as every write is.
+    case codeInstalls = "code-installs"
+    /// What came from the hub is not launched.
+    case codeLaunches = "code-launches"
+    /// Links on the way to a program count as the program.
+    case codeLinks = "code-links"
+    /// Where the words do not say which files are code, all are.
+    case codeInText = "code-in-text"
+    /// A node that shows nothing of its workspaces tells no names and sizes by the way.
+    case workspacePreviews = "workspace-previews"
+    /// Variables from the hub go by exact names.
+    case variableNames = "variable-names"
+    /// Variables that make a program run something else are never the hub's.
+    case variableFamilies = "variable-families"
+    /// What lies in the hub's data directory is a plain file before it is opened, and no link leads out of it.
+    case dataFiles = "data-files"
+    /// Root works in the data directory as its owner.
+    case dataOwner = "data-owner"
 
     /// Whether the place that asks must do its work.
     public var isUp: Bool {

@@ -40,6 +40,11 @@ struct RepositoryTests {
         try check("Sources/EdgeAgent", by: TextRules.opensPaths)
     }
 
+    @Test("The hub opens paths in one safe way")
+    func hubOpensPaths() throws {
+        try check("Sources/ControlHub", by: TextRules.hubOpensPaths)
+    }
+
     @Test("No number from outside ends the process")
     func numbers() throws {
         let proto = Repository.root.appending(path: "Sources/WireFormat/Schema/node.proto")

@@ -53,6 +53,36 @@ enum TextRules {
         }
     }
 
+    /// Where the hub reaches files by the system's or Foundation's own calls, and why that is right there.
+    static let hubOpeners = [
+        "Sources/ControlHub/Store/HubFolder.swift": "the one safe way",
+        "Sources/ControlHub/Store/DirectoryOwner.swift": "whose the directory is",
+        "Sources/ControlHub/Entry/DataDirectory.swift": "the directory itself, which whoever starts the hub names",
+        "Sources/ControlHub/Entry/BackupFile.swift": "whether a file can be made where somebody named it",
+        "Sources/ControlHub/HTTP/Metrics/HubMetrics.swift": "what the kernel makes",
+        "Sources/ControlHub/Deployments/DeploymentGate.swift": "a switch for tests",
+    ]
+
+    /// What reaches a file by its path.
+    private static let hubCalls = [
+        "FileManager.default", "contentsOf: URL", "contentsOfFile:", "fopen(", "creat(", "mkdir(", "unlink(", "rename(", "chmod(",
+        "chown(", "symlink(", "link(", "truncate(", "opendir(", "fromPEMFile(", "stat(",
+    ]
+
+    /// The hub opens no path by itself: what lies in its directory is its user's to arrange, and a command may be root's.
+    static func hubOpensPaths(_ file: SourceFile) -> [Violation] {
+        guard file.path.hasPrefix("Sources/ControlHub/"), hubOpeners[file.path] == nil else { return [] }
+        return file.lines.indices.compactMap { index in
+            let code = SourceFile.code(of: file.lines[index])
+            let opens =
+                ["open(", "openat("].contains { isCall($0, in: code) }
+                && file.lines[index...].prefix(6).contains { $0.contains("O_") }
+                && !code.contains("files.open(") && !code.contains("folder.open(") && !code.contains("try open(")
+            guard opens || hubCalls.contains(where: { isCall($0, in: code) }) else { return nil }
+            return Violation(path: file.path, line: index + 1, message: "reaches a path by itself; use HubFolder, or NamedFile")
+        }
+    }
+
     /// Whether the system's function is called, not a method of that name.
     private static func isCall(_ text: String, in code: String) -> Bool {
         guard let range = code.firstRange(of: text), !code.contains("func \(text)") else { return false }

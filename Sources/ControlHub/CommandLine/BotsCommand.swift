@@ -127,7 +127,7 @@ struct BotsCommand: AsyncParsableCommand {
     // MARK: Parts
 
     private static func read(_ file: String) throws -> JSONValue {
-        guard let data = FileManager.default.contents(atPath: file) else {
+        guard let data = NamedFile.read(file) else {
             throw StartFailure(.noInput, "\(file) cannot be read. Check its name and its mode.")
         }
         do {

@@ -78,7 +78,7 @@ struct HubAccess: ParsableArguments {
     }
 
     private static func read(_ file: String) throws -> String {
-        guard let data = FileManager.default.contents(atPath: file) else {
+        guard let data = NamedFile.read(file) else {
             throw StartFailure(.noInput, "the token file \(file) cannot be read. Check its name and its mode.")
         }
         let token = String(decoding: data, as: UTF8.self).trimmingCharacters(in: .whitespacesAndNewlines)

@@ -1,4 +1,5 @@
 import Foundation
+import Glibc
 
 /// How programs on the hub's own machine reach the hub that serves from a data directory, and prove that they may: the
 /// file `hub.local`, mode 0600, one object of JSON.
@@ -40,16 +41,24 @@ struct LocalHub: Codable, Equatable, Sendable {
     /// may not know.
     static func read(from directory: String) throws -> LocalHub {
         let path = directory + "/" + fileName
-        let data: Data
-        do {
-            data = try Data(contentsOf: URL(fileURLWithPath: path))
-        } catch let error as CocoaError where error.code == .fileReadNoPermission {
+        let found: Data?
+        do throws(HubFolder.Failure) {
+            found = try HubFolder(directory).read(fileName)
+        } catch  where error.code == EACCES || error.code == EPERM {
             throw StartFailure(
                 .noPermission,
                 "\(path) may be read by the hub's own user and root alone. Run this as one of them, or use your own token: "
                     + "--url URL --token-file FILE."
             )
+        } catch  where [ELOOP, ENXIO, EMLINK, EFBIG].contains(error.code) {
+            throw StartFailure(
+                .dataError,
+                "\(path) cannot be used: \(error.reason). Take it away and start the hub again; it makes it anew."
+            )
         } catch {
+            found = nil
+        }
+        guard let data = found else {
             throw StartFailure(
                 .unavailable,
                 "no hub serves from \(directory). Start one with `control-hub serve`, name another directory with "

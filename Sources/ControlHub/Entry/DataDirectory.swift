@@ -48,11 +48,20 @@ struct DataDirectory: Sendable {
         }
     }
 
-    /// Uses the directory of a hub that has served from it. Makes nothing: what root made here before the hub did, the hub, which
-    /// runs as another user, could not open. Throws `StartFailure` where no hub has.
+    /// Uses the directory of a hub that has served from it, as its owner. Makes nothing: what root made here before the hub did,
+    /// the hub, which runs as another user, could not open. Throws `StartFailure` where no hub has.
     init(existing path: String) throws {
-        for name in [HubDatabase.fileName, Self.keyName] where access(path + "/" + name, F_OK) != 0 {
-            let reason = errno == ENOENT || errno == ENOTDIR ? "" : " (\(name): \(String(cString: strerror(errno))))"
+        DirectoryOwner.assume(of: path)
+        let folder = HubFolder(path)
+        for name in [HubDatabase.fileName, Self.keyName] {
+            var reason = ""
+            do throws(HubFolder.Failure) {
+                if try folder.checkFile(name) { continue }
+            } catch  where [ELOOP, ENXIO, EMLINK].contains(error.code) {
+                throw Self.unusable(error)
+            } catch  where error.code != ENOENT && error.code != ENOTDIR {
+                reason = " (\(name): \(error.reason))"
+            } catch {}
             throw StartFailure(
                 .cannotCreate,
                 "no hub has served from \(path) yet\(reason). Start it first (systemctl start control-hub, or control-hub "
@@ -62,12 +71,19 @@ struct DataDirectory: Sendable {
         try self.init(path: path)
     }
 
+    /// The only way to what lies here.
+    var folder: HubFolder { HubFolder(path) }
+
     func file(_ name: String) -> String { path + "/" + name }
 
     /// Holds the directory for one serving hub until the process ends. Throws when another has it.
     func lock() throws {
-        let fd = open(file("hub.lock"), O_CREAT | O_RDWR | O_CLOEXEC, 0o600)
-        guard fd >= 0 else { throw Self.writeFailure(file("hub.lock"), errno) }
+        let fd: Int32
+        do throws(HubFolder.Failure) {
+            fd = try folder.open("hub.lock", O_CREAT | O_RDWR)
+        } catch {
+            throw Self.writeFailure(error)
+        }
         guard flock(fd, LOCK_EX | LOCK_NB) == 0 else {
             close(fd)
             throw StartFailure(
@@ -80,10 +96,12 @@ struct DataDirectory: Sendable {
 
     /// The hub's key; made at the first call.
     func key() throws -> HubKey {
-        let name = file(Self.keyName)
-        if let data = FileManager.default.contents(atPath: name) {
+        if let data = try read(Self.keyName) {
             guard data.count == 32 else {
-                throw StartFailure(.dataError, "\(name) is damaged: it must hold 32 bytes. Restore it from a backup.")
+                throw StartFailure(
+                    .dataError,
+                    "\(file(Self.keyName)) is damaged: it must hold 32 bytes. Restore it from a backup."
+                )
             }
             return HubKey(bytes: Array(data))
         }
@@ -92,36 +110,48 @@ struct DataDirectory: Sendable {
         return HubKey(bytes: bytes)
     }
 
-    /// Writes a file that is either the old or the new one whatever happens.
-    func write(_ data: Data, to name: String, mode: mode_t = 0o600) throws {
-        let target = file(name)
-        let temporary = target + ".new"
-        let fd = open(temporary, O_CREAT | O_TRUNC | O_WRONLY | O_CLOEXEC, mode)
-        guard fd >= 0 else { throw Self.writeFailure(target, errno) }
-        do {
-            defer { close(fd) }
-            var rest = data[...]
-            while !rest.isEmpty {
-                let written = rest.withUnsafeBytes { Glibc.write(fd, $0.baseAddress, $0.count) }
-                guard written > 0 else { throw Self.writeFailure(target, errno) }
-                rest = rest.dropFirst(written)
-            }
-            guard fsync(fd) == 0 else { throw Self.writeFailure(target, errno) }
+    /// The content of a file; nil where there is none. Throws `StartFailure`.
+    func read(_ name: String) throws -> Data? {
+        do throws(HubFolder.Failure) {
+            return try folder.read(name)
         } catch {
-            unlink(temporary)
-            throw error
+            throw Self.unusable(error)
         }
-        guard rename(temporary, target) == 0 else { throw Self.writeFailure(target, errno) }
     }
 
-    private static func writeFailure(_ path: String, _ code: Int32) -> StartFailure {
-        if code == ENOSPC || code == EDQUOT {
+    /// Writes a file that is either the old or the new one whatever happens.
+    func write(_ data: Data, to name: String, mode: mode_t = 0o600) throws {
+        do throws(HubFolder.Failure) {
+            try folder.replace(name, with: data, mode: mode)
+        } catch {
+            throw Self.writeFailure(error)
+        }
+    }
+
+    /// Makes a folder where there is none.
+    func makeFolder(_ name: String) throws {
+        do throws(HubFolder.Failure) {
+            try folder.makeFolder(name)
+        } catch {
+            throw Self.writeFailure(error)
+        }
+    }
+
+    private static func unusable(_ failure: HubFolder.Failure) -> StartFailure {
+        StartFailure(
+            .dataError,
+            "\(failure.path) cannot be used: \(failure.reason). Put the hub's own file in its place."
+        )
+    }
+
+    private static func writeFailure(_ failure: HubFolder.Failure) -> StartFailure {
+        if failure.code == ENOSPC || failure.code == EDQUOT {
             return StartFailure(
                 .ioError,
-                "\(path) cannot be written: no space left on the disk. Free space and start again."
+                "\(failure.path) cannot be written: no space left on the disk. Free space and start again."
             )
         }
-        return StartFailure(.cannotCreate, "\(path) cannot be written: \(String(cString: strerror(code))).")
+        return StartFailure(.cannotCreate, "\(failure.path) cannot be written: \(failure.reason).")
     }
 
     private static func reason(_ error: any Error) -> String {

@@ -168,8 +168,8 @@ struct HubAssembly {
 
     /// What tells others where the hub serves.
     private func removeTraces() {
-        unlink(directory.file("hub.address"))
-        unlink(directory.file(LocalHub.fileName))
+        // `try?`: what stays is found to be out of date by whoever reads it.
+        for name in ["hub.address", LocalHub.fileName] { try? directory.folder.remove(name) }
     }
 
     private func keepers(_ services: HubServices) -> [any Service] {
@@ -292,10 +292,10 @@ struct HubAssembly {
 
     private func nioConfiguration(_ material: TLSMaterial) throws -> TLSConfiguration {
         do {
-            let chain = try NIOSSLCertificate.fromPEMFile(material.certificateFile).map {
+            let chain = try NIOSSLCertificate.fromPEMBytes(material.certificatePEM).map {
                 NIOSSLCertificateSource.certificate($0)
             }
-            let key = try NIOSSLPrivateKey(file: material.keyFile, format: .pem)
+            let key = try NIOSSLPrivateKey(bytes: material.keyPEM, format: .pem)
             var configuration = TLSConfiguration.makeServerConfiguration(
                 certificateChain: chain,
                 privateKey: .privateKey(key)

@@ -232,7 +232,7 @@ struct HubConfiguration: Sendable {
     // MARK: Parsing
 
     private static func readFile(_ path: String) throws -> [AbsoluteConfigKey: ConfigValue] {
-        guard let data = FileManager.default.contents(atPath: path) else {
+        guard let data = NamedFile.read(path) else {
             throw StartFailure(.configuration, "the configuration file \(path) cannot be read.")
         }
         let loaded: Any?

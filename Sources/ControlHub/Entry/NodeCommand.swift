@@ -62,24 +62,10 @@ struct BackupCommand: AsyncParsableCommand {
     @Flag(help: "Print JSON.") var json = false
 
     func run() async throws {
-        guard !FileManager.default.fileExists(atPath: file) else {
-            throw StartFailure(.cannotCreate, "\(file) exists already. Name a new file.")
-        }
-        let folder = URL(filePath: file).deletingLastPathComponent().path
-        guard FileManager.default.isWritableFile(atPath: folder) else {
-            throw StartFailure(
-                .cannotCreate,
-                "nothing can be written to \(folder). Make that directory, or name another."
-            )
-        }
+        let target = BackupFile(file)
+        try target.check()
         let parts = try common.open()
-        do {
-            try parts.database.backup(to: file)
-        } catch {
-            // A part of a backup is worse than none. `try?`: there may be nothing to remove.
-            try? FileManager.default.removeItem(atPath: file)
-            throw StartFailure(error, dataDirectory: file)
-        }
+        try target.write(parts.database, beside: try common.read(common.flags).dataDirectory)
         if json {
             try Output.json(["file": .string(file)])
         } else {

@@ -211,7 +211,7 @@ struct CommonOptions: ParsableArguments {
         let directory = try DataDirectory(existing: configuration.dataDirectory)
         do {
             let site: HubServices.Site
-            if let data = FileManager.default.contents(atPath: directory.file("hub.json")),
+            if let data = try directory.read("hub.json"),
                 // `try?`: the fallback follows
                 let stored = try? OutsideJSON.decode(HubServices.Site.self, from: data)
             {

@@ -11,6 +11,9 @@ import X509
 struct TLSMaterial: Sendable {
     let certificateFile: String
     let keyFile: String
+    /// What the files held when they were judged: a server must not open them again by their names.
+    let certificatePEM: [UInt8]
+    let keyPEM: [UInt8]
     /// Nil where the certificate was given.
     let caFile: String?
     /// SHA-256 of the server certificate's SPKI, hexadecimal.
@@ -27,10 +30,7 @@ struct TLSMaterial: Sendable {
     ///
     /// - Parameter names: host names and addresses besides localhost.
     static func prepare(in directory: DataDirectory, names: [String], at date: Date) throws -> TLSMaterial {
-        let folder = directory.file("tls")
-        if mkdir(folder, 0o700) != 0, errno != EEXIST {
-            throw StartFailure(.cannotCreate, "\(folder) cannot be made: \(String(cString: strerror(errno))).")
-        }
+        try directory.makeFolder("tls")
         let (authority, authorityKey) = try authority(in: directory, at: date)
         let wanted = alternativeNames(names)
         let serverKey = try key("tls/server-key.pem", in: directory)
@@ -57,6 +57,8 @@ struct TLSMaterial: Sendable {
         return TLSMaterial(
             certificateFile: directory.file("tls/server.pem"),
             keyFile: directory.file("tls/server-key.pem"),
+            certificatePEM: Array(try directory.read("tls/server.pem") ?? Data()),
+            keyPEM: Array(serverKey.pemRepresentation.utf8),
             caFile: directory.file("tls/ca.pem"),
             pin: try pin(of: publicKey)
         )
@@ -92,7 +94,14 @@ struct TLSMaterial: Sendable {
         guard privateKey.publicKey == leaf.publicKey else {
             throw StartFailure(.dataError, "the key \(key) does not belong to the certificate \(certificate).")
         }
-        return TLSMaterial(certificateFile: certificate, keyFile: key, caFile: nil, pin: try pin(of: leaf.publicKey))
+        return TLSMaterial(
+            certificateFile: certificate,
+            keyFile: key,
+            certificatePEM: Array(chain.utf8),
+            keyPEM: Array(keyText.utf8),
+            caFile: nil,
+            pin: try pin(of: leaf.publicKey)
+        )
     }
 
     private static func authority(
@@ -189,8 +198,8 @@ struct TLSMaterial: Sendable {
     }
 
     private static func key(_ name: String, in directory: DataDirectory) throws -> P256.Signing.PrivateKey {
-        if FileManager.default.fileExists(atPath: directory.file(name)) {
-            let text = try text(directory.file(name), what: "the key")
+        if let data = try directory.read(name) {
+            let text = String(decoding: data, as: UTF8.self)
             do {
                 return try P256.Signing.PrivateKey(pemRepresentation: text)
             } catch {
@@ -203,8 +212,8 @@ struct TLSMaterial: Sendable {
     }
 
     private static func readCertificate(_ name: String, in directory: DataDirectory) throws -> Certificate? {
-        guard FileManager.default.fileExists(atPath: directory.file(name)) else { return nil }
-        let text = try text(directory.file(name), what: "the certificate")
+        guard let data = try directory.read(name) else { return nil }
+        let text = String(decoding: data, as: UTF8.self)
         do {
             return try PEMDocument.parseMultiple(pemString: text).first.map { try Certificate(pemDocument: $0) }
         } catch {
@@ -216,7 +225,7 @@ struct TLSMaterial: Sendable {
     }
 
     private static func text(_ path: String, what: String) throws -> String {
-        guard let data = FileManager.default.contents(atPath: path) else {
+        guard let data = NamedFile.read(path) else {
             let reason = access(path, R_OK) == 0 ? "it is no file" : String(cString: strerror(errno))
             throw StartFailure(.dataError, "\(what) \(path) cannot be read: \(reason).")
         }

@@ -39,7 +39,9 @@ actor LogArchive {
         fileprivate var skipped = 0
     }
 
-    private let directory: String
+    private let files: HubFolder
+    /// Of the logs, in it.
+    private let root: String
     private let budgetBytes: Int
     private let executor = QueueExecutor(label: "control-hub.logs")
     private var tails: [Key: Tail] = [:]
@@ -50,7 +52,7 @@ actor LogArchive {
     ///   - directory: made when first needed.
     ///   - budgetBytes: of each bot's log.
     init(directory: String, budgetBytes: Int) {
-        self.directory = directory
+        (files, root) = HubFolder.split(directory)
         self.budgetBytes = budgetBytes
     }
 
@@ -72,7 +74,8 @@ actor LogArchive {
             let next = try begin(key, at: max(first.offset, tail.end))
             close(tail.file)
             tail = next
-            for old in segments(key).dropLast(Self.segmentCount) { unlink(path(key, old)) }
+            // `try?`: it goes with the next.
+            for old in segments(key).dropLast(Self.segmentCount) { try? files.remove(path(key, old)) }
         }
         let body: Data = try chunk.serializedData()
         var length = UInt32(clamping: body.count).littleEndian
@@ -97,9 +100,8 @@ actor LogArchive {
             tails[key] = nil
         }
         // Absent where nothing was ever kept.
-        for name in (try? FileManager.default.contentsOfDirectory(atPath: directory)) ?? []
-        where !bots.contains(BotID(rawValue: name)) {
-            try? FileManager.default.removeItem(atPath: "\(directory)/\(name)")  // tried again next time
+        for name in (try? files.names(in: root)) ?? [] where !bots.contains(BotID(rawValue: name)) {
+            try? files.removeTree("\(root)/\(name)")  // tried again next time
         }
     }
 
@@ -247,8 +249,7 @@ actor LogArchive {
     }
 
     private func frame(_ path: String, at byte: Int) -> (WireLogChunk, length: Int)? {
-        let file = Glibc.open(path, O_RDONLY | O_CLOEXEC)
-        guard file >= 0 else { return nil }
+        guard let file = try? files.open(path, O_RDONLY) else { return nil }  // not there: nothing is kept
         defer { close(file) }
         let size = Int(clamping: lseek(file, 0, SEEK_END))
         guard let head = read(file, Self.lengthBytes, at: byte) else { return nil }
@@ -277,7 +278,7 @@ actor LogArchive {
 
     // MARK: Files
 
-    private func folder(_ key: Key) -> String { "\(directory)/\(key.bot.rawValue)/\(key.node.rawValue)" }
+    private func folder(_ key: Key) -> String { "\(root)/\(key.bot.rawValue)/\(key.node.rawValue)" }
 
     private func path(_ key: Key, _ segment: UInt64) -> String {
         let digits = String(segment)
@@ -286,7 +287,7 @@ actor LogArchive {
 
     private func segments(_ key: Key) -> [UInt64] {
         // Absent where nothing is kept.
-        let names = (try? FileManager.default.contentsOfDirectory(atPath: folder(key))) ?? []
+        let names = (try? files.names(in: folder(key))) ?? []
         return names.filter { $0.hasSuffix(".log") }.compactMap { UInt64(decimal: $0.dropLast(4)) }.sorted()
     }
 
@@ -300,8 +301,7 @@ actor LogArchive {
             position.byte += length
             end = chunk.nextOffset
         }
-        let file = Glibc.open(path(key, last), O_WRONLY | O_CLOEXEC)
-        guard file >= 0 else { throw failure(path(key, last)) }
+        let file = try open(path(key, last), O_WRONLY)
         ftruncate(file, off_t(clamping: position.byte))
         let tail = Tail(file: file, segment: last, bytes: position.byte, end: end)
         tails[key] = tail
@@ -310,17 +310,20 @@ actor LogArchive {
 
     private func begin(_ key: Key, at offset: UInt64) throws -> Tail {
         do {
-            try FileManager.default.createDirectory(
-                atPath: folder(key),
-                withIntermediateDirectories: true,
-                attributes: [.posixPermissions: 0o700]
-            )
+            try files.makeFolder(folder(key))
         } catch {
             throw HubError(.storageFull, "The log of bot \(key.bot) cannot be kept in \(folder(key)).", cause: error)
         }
-        let file = Glibc.open(path(key, offset), O_WRONLY | O_CREAT | O_CLOEXEC, 0o600)
-        guard file >= 0 else { throw failure(path(key, offset)) }
+        let file = try open(path(key, offset), O_WRONLY | O_CREAT)
         return Tail(file: file, segment: offset, bytes: 0, end: offset)
+    }
+
+    private func open(_ name: String, _ flags: Int32) throws -> Int32 {
+        do throws(HubFolder.Failure) {
+            return try files.open(name, flags)
+        } catch {
+            throw HubError(.storageFull, "\(error.path) cannot be written: \(error.reason).")
+        }
     }
 
     private func write(_ frame: Data, to tail: Tail) throws {

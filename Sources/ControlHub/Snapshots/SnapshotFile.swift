@@ -16,19 +16,31 @@ enum SnapshotFile {
 
     struct Damaged: Error {}
 
+    /// Neither the file nor the folder of snapshots is trusted to be what it should be.
+    static func place(_ path: String) -> (files: HubFolder, name: String) {
+        let (folder, name) = HubFolder.split(path)
+        let (files, folderName) = HubFolder.split(folder.path)
+        return (files, folderName + "/" + name)
+    }
+
     /// Writes a file; one caller at a time. Every call waits for the disk on a thread that may.
     final class Writer: Sendable {
         private let path: String
+        private let files: HubFolder
+        private let name: String
         private let descriptor: Int32
 
         init(_ path: String) async throws {
             self.path = path
-            let temporary = path + ".new"
+            let (files, name) = SnapshotFile.place(path)
+            (self.files, self.name) = (files, name)
             descriptor = try await NIOThreadPool.singleton.runIfActive {
-                unlink(temporary)
-                let descriptor = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0o600)
-                guard descriptor >= 0 else { throw SnapshotFile.failure(temporary, errno) }
-                return descriptor
+                do throws(HubFolder.Failure) {
+                    try files.remove(name + ".new")
+                    return try files.open(name + ".new", O_WRONLY | O_CREAT | O_EXCL)
+                } catch {
+                    throw SnapshotFile.failure(error.path, error.code)
+                }
             }
             try await put(SnapshotFile.magic)
         }
@@ -59,15 +71,19 @@ enum SnapshotFile {
 
         /// The file is whole: it gets its name.
         func commit() async throws {
-            try await NIOThreadPool.singleton.runIfActive { [path, descriptor] in
-                guard fsync(descriptor) == 0, rename(path + ".new", path) == 0 else {
-                    throw SnapshotFile.failure(path, errno)
+            try await NIOThreadPool.singleton.runIfActive { [path, files, name, descriptor] in
+                guard fsync(descriptor) == 0 else { throw SnapshotFile.failure(path, errno) }
+                do throws(HubFolder.Failure) {
+                    try files.rename(name + ".new", to: name)
+                } catch {
+                    throw SnapshotFile.failure(error.path, error.code)
                 }
             }
         }
 
         func discard() {
-            unlink(path + ".new")
+            // `try?`: it is cleared away at the next start.
+            try? files.remove(name + ".new")
         }
     }
 
@@ -77,9 +93,12 @@ enum SnapshotFile {
 
         init(_ path: String) async throws {
             descriptor = try await NIOThreadPool.singleton.runIfActive {
-                let descriptor = open(path, O_RDONLY | O_CLOEXEC)
-                guard descriptor >= 0 else { throw SnapshotFile.failure(path, errno) }
-                return descriptor
+                let (files, name) = SnapshotFile.place(path)
+                do throws(HubFolder.Failure) {
+                    return try files.open(name, O_RDONLY)
+                } catch {
+                    throw SnapshotFile.failure(error.path, error.code)
+                }
             }
             guard try await take(SnapshotFile.magic.count) == SnapshotFile.magic else { throw Damaged() }
         }

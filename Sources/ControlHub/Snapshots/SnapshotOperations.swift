@@ -96,8 +96,11 @@ struct SnapshotOperations: Sendable {
         let date = clock.date()
         let id = SnapshotID.make(at: date)
         let stored = try await store.storedBytes()
-        guard mkdir(directory, 0o700) == 0 || errno == EEXIST else {
-            throw HubError(.storageUnavailable, "\(directory) cannot be made: \(String(cString: strerror(errno))).")
+        do throws(HubFolder.Failure) {
+            let (files, name) = HubFolder.split(directory)
+            try files.makeFolder(name)
+        } catch {
+            throw HubError(.storageUnavailable, "\(directory) cannot be used: \(error.reason).")
         }
         var header = WireStreamHeader()
         header.syncSource.botID = bot.rawValue
@@ -131,7 +134,7 @@ struct SnapshotOperations: Sendable {
             return snapshot
         } catch {
             writer.discard()
-            unlink(path(id))
+            remove(id.rawValue)
             throw WorkspaceErrors.error(error)
         }
     }
@@ -158,7 +161,13 @@ struct SnapshotOperations: Sendable {
     /// The row first: a file without one is cleared away at the next start.
     private func forget(_ snapshot: Snapshot) async throws {
         try await store.delete(snapshot.id)
-        unlink(path(snapshot.id))
+        remove(snapshot.id.rawValue)
+    }
+
+    private func remove(_ file: String) {
+        let (files, name) = SnapshotFile.place(directory + "/" + file)
+        // `try?`: a file without a row is cleared away at the next start.
+        try? files.remove(name)
     }
 
     /// One that was asked for is kept also where the bot's number is 0.
@@ -183,8 +192,10 @@ struct SnapshotOperations: Sendable {
     func tidy() async throws {
         let rows = try await store.all()
         let names = Set(rows.map(\.id.rawValue))
-        let files = (try? FileManager.default.contentsOfDirectory(atPath: directory)) ?? []
-        for file in files where !names.contains(file) { unlink(directory + "/" + file) }
+        let (folder, name) = HubFolder.split(directory)
+        // A folder that cannot be read is no reason to forget what it holds.
+        let files = try folder.names(in: name)
+        for file in files where !names.contains(file) { remove(file) }
         for row in rows where !files.contains(row.id.rawValue) { try await store.delete(row.id) }
     }
 

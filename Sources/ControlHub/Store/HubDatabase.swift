@@ -38,6 +38,7 @@ final class HubDatabase: Sendable {
             // What is deleted is written over, also where its page goes on being used.
             if Defence.erasing.isUp { try db.execute(sql: "PRAGMA secure_delete = ON") }
         }
+        try Self.checkFiles(path)
         do {
             pool = try DatabasePool(path: path, configuration: configuration)
             // Only now: with the write-ahead log the pool sets the writer to NORMAL, which flushes at checkpoints alone.
@@ -99,6 +100,21 @@ final class HubDatabase: Sendable {
         }
     }
 
+    /// SQLite opens what it finds: a FIFO would hold it up, a link would lead it elsewhere.
+    private static func checkFiles(_ path: String) throws {
+        let (folder, name) = HubFolder.split(path)
+        for suffix in ["", "-wal", "-shm", "-journal"] {
+            do throws(HubFolder.Failure) {
+                try folder.checkFile(name + suffix)
+            } catch {
+                throw HubError(
+                    .storageUnavailable,
+                    "\(error.path) cannot be used: \(error.reason). Put the hub's own file in its place, or restore a backup."
+                )
+            }
+        }
+    }
+
     /// Moves the log into the main file and closes it. Nothing can be done with the database afterwards.
     func close() throws {
         // By itself the pool does not: the last connection that it closes is one that reads, and may not. A copy of the main file
@@ -108,8 +124,8 @@ final class HubDatabase: Sendable {
     }
 
     private static func check(_ pool: DatabasePool, path: String) throws {
-        // A missing size reads as 0: then the small check costs nothing.
-        let size = (try? FileManager.default.attributesOfItem(atPath: path)[.size] as? Int) ?? 0
+        // What is missing has no size: then the small check costs nothing.
+        let size = HubFolder.size(path)
         try pool.read { db in
             if try HubMigrations.migrator.hasBeenSuperseded(db) {
                 throw HubError(

@@ -17,6 +17,8 @@ struct Doctor: Sendable {
         /// Empty where the token alone says which node this is.
         let nodeID: String
         let detail: String
+        /// What the node's policy means; why it cannot be read, where the agent would not start.
+        let policy: Result<PolicyAdvice, AgentError>
     }
 
     /// The most of an answer that is read.
@@ -46,6 +48,12 @@ struct Doctor: Sendable {
             update { $0.fail(.settings, error.message) }
         case .success(let settings):
             update { $0.note(.settings, .ok, settings.detail) }
+            switch settings.policy {
+            case .success(let advice):
+                let words = [advice.configuration, advice.patterns].compactMap(\.self).joined(separator: " ")
+                update { $0.note(.policy, .ok, words) }
+            case .failure(let error): update { $0.note(.policy, .failed, error.message) }
+            }
             do throws(WebSocketError) {
                 try await upgrade(settings) { event in update { $0.take(event) } }
                 try await ask(settings, update)

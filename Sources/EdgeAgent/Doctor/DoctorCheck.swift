@@ -1,8 +1,8 @@
 /// One line of what `edge-agent doctor` found.
 struct DoctorCheck: Codable, Equatable, Sendable {
-    /// The steps from this machine's settings to the hub's answer, in their order.
+    /// What the node's owner allows, and the steps from this machine's settings to the hub's answer, in their order.
     enum Name: String, Codable, CaseIterable, Sendable {
-        case settings, dns, tcp, proxy, tls, http, token, hub, clock
+        case settings, policy, dns, tcp, proxy, tls, http, token, hub, clock
     }
 
     enum Status: String, Codable, Sendable {

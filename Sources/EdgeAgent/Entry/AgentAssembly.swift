@@ -16,6 +16,7 @@ struct AgentAssembly: Sendable {
     /// - Throws: `AgentError` where it cannot start at all. A hub that cannot be reached is no such reason.
     init(_ configuration: AgentConfiguration, logger: Logger) async throws(AgentError) {
         let policy = PolicyRegistry(try PolicyFile.load(configuration.policyFile))
+        if let patterns = PolicyAdvice(policy: policy.current).patterns { logger.warning("\(patterns)") }
         let directory = try StateDirectory(path: configuration.stateDirectory)
         let lock = try directory.lock()
         // Before anything looks where this process is.
@@ -53,7 +54,7 @@ struct AgentAssembly: Sendable {
         let workspaces = WorkspaceService(
             files: WorkspaceFiles(
                 botsDirectory: directory.file("bots"),
-                rules: WorkspaceGuard(policy, botsDirectory: directory.file("bots"))
+                rules: WorkspaceGuard(policy, botsDirectory: directory.file("bots"), profiles: profiles)
             ),
             logger: logger
         )

@@ -75,6 +75,11 @@ extension Doctor.Settings {
             configuration: configuration,
             loop: loop
         )
+        do throws(AgentError) {
+            policy = .success(PolicyAdvice(policy: try PolicyFile.load(configuration.policyFile)))
+        } catch {
+            policy = .failure(error)
+        }
         token = credential?.token
         nodeID = credential?.nodeID ?? ""
         var parts = [hub.description]

@@ -33,9 +33,15 @@ struct EnrollCommand: AsyncParsableCommand {
         // A running agent of this directory takes the new credential over by itself, so it need not be stopped.
         let lock = again ? nil : try directory.lock()
         defer { if let lock { close(lock) } }
+        // One that cannot be read would keep the agent from starting: better known before the code is spent.
+        _ = try PolicyFile.load(configuration.policyFile)
         let enrollment = Enrollment(directory: directory, hubURL: hubURL, configuration: configuration)
         let identity = try await enrollment.redeem(code: code, name: name, again: again)
         print("Paired as \(identity.nodeName) (\(identity.nodeID)) with \(identity.hubURL).")
+        // What comes with pairing is said where it is decided.
+        let policy = PolicyAdvice(policy: try PolicyFile.load(configuration.policyFile))
+        print(policy.configuration)
+        if let patterns = policy.patterns { print(patterns) }
         print("Identity kept in \(directory.path). Next: edge-agent run --state-dir \(directory.path)")
     }
 }

@@ -1,3 +1,5 @@
+import WireFormat
+
 /// What may be done on this node: the rules of its policy file, and those by which its hub keeps itself back. A pure value;
 /// every `check…` either returns or says which rule refused.
 ///
@@ -120,12 +122,17 @@ struct Policy: Sendable, Equatable {
                         + "runs or whom it believes; the node's owner can set it in the runtime profile"
                 )
             }
-            try checkList(
-                "environment",
-                { rules in rules.environment.map { $0.contains { $0.allows(name) } } },
-                .hub,
-                "the environment variable \(name)"
-            )
+            let whole = "the environment variable \(name)"
+            guard local.environment?.contains(where: { $0.allows(name) }) == true else {
+                // A pattern that covers it, of a policy from before names had to be whole.
+                let pattern = local.environment?.first { $0.covers(name) }.map {
+                    " (\($0.text) is no whole name and lets nothing in; list \(name) itself)"
+                }
+                throw refusal("environment", .node, whole + (pattern ?? ""))
+            }
+            guard narrowing.environment?.contains(where: { $0.covers(name) }) ?? true else {
+                throw refusal("environment", .hub, whole)
+            }
         }
     }
 
@@ -163,16 +170,24 @@ struct Policy: Sendable, Equatable {
     /// Whether the hub may write, replace, rename or remove what lies at `path`.
     ///
     /// - Parameters:
-    ///   - path: absolute; resolved where it exists, else its resolved folder with the new name.
-    ///   - launcher: what the bot's launch command runs.
-    func checkWrite(_ path: String, launcher: LauncherFiles) throws(PolicyRefusal) {
+    ///   - path: below the workspace, its folder real.
+    ///   - code: what the launches of this node run out of the bot's workspace.
+    func checkWrite(_ path: String, code: WorkspaceCode) throws(PolicyRefusal) {
         try checkWorkspace(.write)
-        guard let file = launcher.touched(by: path) else { return }
+        guard let claim = code.touched(by: path), Defence.codeWrites.isUp else { return }
+        try check(claim, "changing \(path.isEmpty ? "the workspace" : path)")
+    }
+
+    /// Whether the hub may have a hand in what a launch runs.
+    ///
+    /// - Parameter what: what the hub does, or has done.
+    func check(_ claim: WorkspaceCode.Claim, _ what: String) throws(PolicyRefusal) {
         try checkFlag(
             "workspace_code",
             \.workspaceCode,
             whenAbsent: false,
-            "writing \(path), which belongs to what the bot's launch command runs (\(file)),"
+            "\(what) is for the node's owner alone, because the runtime profile \"\(claim.profile)\" runs \(claim.what) out of "
+                + "the workspace; from the hub it"
         )
     }
 
@@ -216,6 +231,8 @@ struct Policy: Sendable, Equatable {
     private func refusal(_ rule: String, _ owner: Owner, _ what: String) -> PolicyRefusal {
         let advice =
             switch owner {
+            case .node where rule == "workspace_code":
+                "the node's owner can allow it with \"workspace_code\": true in \(file ?? PolicyFile.defaultPath)"
             case .node where file == nil:
                 "without a policy file nothing else is allowed; the node's owner can allow it with the rule "
                     + "\"\(rule)\" in \(PolicyFile.defaultPath)"

@@ -94,6 +94,7 @@ extension BotFleet {
             try await save(bot)
             setPhase(bot, .starting, "")
             let backend = try backend(bot)
+            try checkCode(bot.botID, profile)
             try writeLease(bot)
             try await continueLog(bot, from: logBegin)
             // Looked up anew: the files may have been removed since the last launch.

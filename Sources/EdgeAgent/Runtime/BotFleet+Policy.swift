@@ -34,18 +34,29 @@ extension BotFleet {
         return result
     }
 
-    /// What the bot's launch command runs out of its workspace, which the hub may not write.
-    func launcherFiles(_ botID: String) throws(RuntimeError) -> LauncherFiles {
-        guard let bot = bots[botID], let profile = try? profile(bot.record.profile) else { return .none }
-        let directory = try botDirectory(botID)
-        return LauncherFiles(
-            command: profile.command.filled([
-                "config": directory + "/config.json", "workspace": directory + "/workspace", "bot_id": botID,
-                "port": String(bot.record.chatPort),
-            ]),
-            workingDirectory: directory,
-            workspace: directory + "/workspace"
-        )
+    /// Whether what the launch would run out of the workspace is the bot's own and the owner's. Asked before each launch: the
+    /// profile, the policy or the links may be others than when the hub wrote.
+    ///
+    /// - Parameter profile: with what the placement adds to it.
+    /// - Throws: `refusedByPolicy`; `storageFailed` where nobody can say what came from the hub.
+    func checkCode(_ botID: String, _ profile: RuntimeProfile) throws(RuntimeError) {
+        guard Defence.codeLaunches.isUp else { return }
+        let path = try botDirectory(botID)
+        let code = WorkspaceCode([profile], bot: botID, at: .init(home: path))
+        guard !code.claims.isEmpty, let workspace = try? BeneathDirectory(path + "/workspace") else { return }
+        let directory = try BotDirectory(root: String(path.dropLast(botID.utf8.count + 1)), botID: botID)
+        var found: String?
+        do throws(WorkspaceFailure) {
+            found = try HubProvenance(directory).first(in: workspace) { code.touched(by: $0) != nil }
+        } catch {
+            throw RuntimeError(.storageFailed, error.message)
+        }
+        guard let found, let claim = code.touched(by: found) else { return }
+        do throws(PolicyRefusal) {
+            try policy.current.check(claim, "launching bot \(botID) with \(found), which came from the hub,")
+        } catch {
+            throw .refused(error)
+        }
     }
 
     /// Whatever the backend, a bot's log lies in its directory.

@@ -215,8 +215,7 @@ actor BotFleet {
         guard BotDirectory.isValid(botID) else {
             throw RuntimeError(
                 .invalidBotID,
-                "a bot id is 1 to 64 of A-Z a-z 0-9 _ -; this is none: "
-                    + "\(botID.prefix(80))"
+                BotName.problem(botID)
             )
         }
         let profile = try profile(specification.runtimeProfile)

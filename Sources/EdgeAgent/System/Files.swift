@@ -25,7 +25,7 @@ enum Files {
     }
 
     /// No state file is larger; a larger one is not ours.
-    private static let maximumBytes = 16 << 20
+    static let maximumBytes = 16 << 20
 
     /// Makes the directory and its parents; existing ones are left as they are.
     static func makeDirectory(_ path: String, mode: mode_t) throws(Failure) {
@@ -40,16 +40,18 @@ enum Files {
     /// The content, or nil where there is no such file.
     ///
     /// - Parameter followsLinks: as `RegularFile.open`.
-    static func read(_ path: String, followsLinks: Bool = false) throws(Failure) -> [UInt8]? {
-        try read(path, RegularFile.open(path, O_RDONLY, followsLinks: followsLinks))
+    static func read(_ path: String, followsLinks: Bool = false, atMost most: Int = maximumBytes) throws(Failure)
+        -> [UInt8]?
+    {
+        try read(path, RegularFile.open(path, O_RDONLY, followsLinks: followsLinks), most)
     }
 
     /// The content of a file that the node's owner has named, whatever it is: a link, a pipe of a shell.
     static func readNamed(_ path: String) throws(Failure) -> [UInt8]? {
-        try read(path, open(path, O_RDONLY | O_CLOEXEC))
+        try read(path, open(path, O_RDONLY | O_CLOEXEC), maximumBytes)
     }
 
-    private static func read(_ path: String, _ descriptor: Int32) throws(Failure) -> [UInt8]? {
+    private static func read(_ path: String, _ descriptor: Int32, _ most: Int) throws(Failure) -> [UInt8]? {
         guard descriptor >= 0 else {
             if errno == ENOENT { return nil }
             throw Failure(path)
@@ -65,7 +67,7 @@ enum Files {
                 throw Failure(path)
             }
             content += chunk[..<count]
-            if content.count > maximumBytes {
+            if content.count > most {
                 errno = EFBIG
                 throw Failure(path)
             }
@@ -89,6 +91,17 @@ enum Files {
         close(descriptor)
         guard rename(temporary, path) == 0 else { throw Failure(path) }
         try flushDirectory(of: path)
+    }
+
+    /// Writes at the end of the file, which is made where it is missing, and flushes to the disk.
+    static func append(_ path: String, _ bytes: [UInt8], mode: mode_t) throws(Failure) {
+        let isNew = access(path, F_OK) != 0
+        let descriptor = RegularFile.open(path, O_WRONLY | O_CREAT | O_APPEND, mode: mode)
+        guard descriptor >= 0 else { throw Failure(path) }
+        defer { close(descriptor) }
+        try writeAll(descriptor, bytes, path: path)
+        guard fsync(descriptor) == 0 else { throw Failure(path) }
+        if isNew { try flushDirectory(of: path) }
     }
 
     private static func writeAll(_ descriptor: Int32, _ bytes: [UInt8], path: String) throws(Failure) {

@@ -15,24 +15,28 @@ final class FileReplacement: @unchecked Sendable {
     private let path: WorkspacePath
     private let condition: EntryCondition
     private let maxBytes: UInt64
+    private let willPlace: @Sendable (EntryFacts) throws(WorkspaceFailure) -> Void
     private let directory: BeneathDirectory
     private let name: [CChar]
     private let descriptor: Int32
     private(set) var length: UInt64 = 0
     private var isCommitted = false
 
+    /// - Parameter willPlace: called with what the file is, just before it gets its name; throws to keep it from that.
     init(
         parent: BeneathDirectory,
         path: WorkspacePath,
         uploads: String,
         mode: UInt32,
         maxBytes: UInt64,
-        condition: EntryCondition
+        condition: EntryCondition,
+        willPlace: @escaping @Sendable (EntryFacts) throws(WorkspaceFailure) -> Void
     ) throws(WorkspaceFailure) {
         self.parent = parent
         self.path = path
         self.condition = condition
         self.maxBytes = maxBytes
+        self.willPlace = willPlace
         directory = try Self.directory(uploads, on: parent)
         name = Array(".\(RandomText.hex(bytes: 12)).part".utf8CString)
         descriptor = directory.create(name, O_WRONLY)
@@ -91,6 +95,8 @@ final class FileReplacement: @unchecked Sendable {
         let failure = Self.committing.withLock { _ -> WorkspaceFailure? in
             do throws(WorkspaceFailure) {
                 try condition.check(try Self.replaceable(parent, path), path)
+                guard let facts = EntryFacts(descriptor) else { throw WorkspaceFailure(path) }
+                try willPlace(facts)
                 guard renameat(directory.descriptor, name, parent.descriptor, path.nameText) == 0 else {
                     throw WorkspaceFailure(path)
                 }

@@ -145,6 +145,7 @@ struct WorkspaceFiles: Sendable {
         }
         try rules.check(botID, .write, path)
         let (parent, facts) = try look(botID, path)
+        try rules.check(botID, .write, try Self.real(path, in: parent, of: try root(botID)))
         try condition.check(facts, path)
         if facts.isDirectory, request.recursive {
             try bin(botID).remove(path.nameText, of: parent.descriptor, path: path)
@@ -173,6 +174,10 @@ struct WorkspaceFiles: Sendable {
         let root = try root(botID)
         if request.makeParents { try root.makeDirectory(path.parent, withParents: true) }
         let parent = try root.directory(path.parent, followsLinks: true)
+        // Where it is now, whatever leads there: a link may have been bent since the rules were asked.
+        let real = try Self.real(path, in: parent, of: root)
+        try rules.check(botID, .write, real)
+        let provenance = HubProvenance(try control(botID))
         let replaced = try FileReplacement.replaceable(parent, path)
         try condition.check(replaced, path)
         try checkRoom(parent, path, for: request.hasSize ? request.size : 0)
@@ -182,8 +187,23 @@ struct WorkspaceFiles: Sendable {
             uploads: try control(botID).uploads,
             mode: request.mode != 0 ? request.mode & 0o777 : replaced?.permissions ?? 0o644,
             maxBytes: most,
-            condition: condition
+            condition: condition,
+            willPlace: { facts throws(WorkspaceFailure) in try provenance.note(real.bytes, facts, in: root) }
         )
+    }
+
+    /// The entry's path without any link on the way.
+    private static func real(_ path: WorkspacePath, in parent: BeneathDirectory, of root: BeneathDirectory)
+        throws(WorkspaceFailure) -> WorkspacePath
+    {
+        guard let top = RealPath.bytes(of: root.descriptor), let folder = RealPath.bytes(of: parent.descriptor),
+            folder.starts(with: top)
+        else { throw WorkspaceFailure(.changed, "\(path): the workspace was moved meanwhile; try again") }
+        let rest = folder.dropFirst(top.count).drop { $0 == UInt8(ascii: "/") }
+        guard let real = WorkspacePath(rest)?.appending(path.name) else {
+            throw WorkspaceFailure(.badPath, "\(path): the path behind its links is too long")
+        }
+        return real
     }
 
     private func checkRoom(_ directory: BeneathDirectory, _ path: WorkspacePath, for bytes: UInt64)

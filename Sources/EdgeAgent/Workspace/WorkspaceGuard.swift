@@ -14,12 +14,19 @@ struct WorkspaceGuard: Sendable {
 
     /// Finds out what the rules of a bot are, once for many entries.
     let rules: @Sendable (_ botID: String) -> Rules
+    /// Why a transferred tree may not take the workspace's place; nil where nothing speaks against it.
+    let installation: @Sendable (_ botID: String, _ tree: String) -> String?
     /// The largest file and the largest workspace a hub may write, in bytes; nil: no limit of the node's owner.
     let fileBytes: @Sendable () -> UInt64?
     let workspaceBytes: @Sendable () -> UInt64?
 
     /// Nothing is refused.
-    static let open = WorkspaceGuard(rules: { _ in { _, _ in nil } }, fileBytes: { nil }, workspaceBytes: { nil })
+    static let open = WorkspaceGuard(
+        rules: { _ in { _, _ in nil } },
+        installation: { _, _ in nil },
+        fileBytes: { nil },
+        workspaceBytes: { nil }
+    )
 
     /// Throws `refused`.
     func check(_ botID: String, _ access: Access, _ path: WorkspacePath) throws(WorkspaceFailure) {

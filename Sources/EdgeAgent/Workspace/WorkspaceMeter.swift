@@ -30,6 +30,7 @@ extension WorkspaceService {
     func measure(_ request: WireMeasureWorkspace) async -> WireCommandResult {
         await withTaskExecutorPreference(executor) {
             do throws(WorkspaceFailure) {
+                if Defence.workspacePreviews.isUp { try files.rules.check(request.botID, .read, .root) }
                 let root = try files.root(request.botID)
                 let size = try WorkspaceMeter.measure(root, maxEntries: files.limits.maxDirectoryEntries)
                 return WireCommandResult.with {

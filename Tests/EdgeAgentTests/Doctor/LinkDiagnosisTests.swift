@@ -13,6 +13,7 @@ struct LinkDiagnosisTests {
     private func started() throws -> LinkDiagnosis {
         var diagnosis = LinkDiagnosis(unixSeconds: 0)
         diagnosis.note(.settings, .ok, "settings")
+        diagnosis.note(.policy, .ok, "policy")
         return diagnosis
     }
 
@@ -30,10 +31,10 @@ struct LinkDiagnosisTests {
         diagnosis.take(.upgraded(subprotocol: "edge.v1", took: .milliseconds(5)))
         let checks = diagnosis.takeChecks()
         #expect(
-            statuses(checks) == ["settings ok", "dns ok", "tcp ok", "proxy skipped", "tls skipped", "http ok"]
+            statuses(checks) == ["settings ok", "policy ok", "dns ok", "tcp ok", "proxy skipped", "tls skipped", "http ok"]
         )
-        #expect(checks[1].detail == "hub.example is 192.0.2.7, 2001:db8::7 (3.0 ms)")
-        #expect(checks[2].detail == "connected to [2001:db8::7]:443 in 12.3 ms; 192.0.2.7:443 failed (tcp_refused)")
+        #expect(checks[2].detail == "hub.example is 192.0.2.7, 2001:db8::7 (3.0 ms)")
+        #expect(checks[3].detail == "connected to [2001:db8::7]:443 in 12.3 ms; 192.0.2.7:443 failed (tcp_refused)")
         #expect(diagnosis.takeChecks().isEmpty)
     }
 
@@ -46,9 +47,9 @@ struct LinkDiagnosisTests {
         diagnosis.take(.connected(address: "192.0.2.1:3128", took: .zero))
         diagnosis.take(.tunnelled(proxy, took: .zero))
         let checks = diagnosis.takeChecks()
-        #expect(statuses(checks) == ["settings ok", "dns ok", "tcp ok", "proxy ok"])
-        #expect(checks[1].detail == "the proxy proxy.example is 192.0.2.1 (0.0 ms)")
-        #expect(checks[3].detail == "through http://proxy.example:3128 (set explicitly) in 0.0 ms")
+        #expect(statuses(checks) == ["settings ok", "policy ok", "dns ok", "tcp ok", "proxy ok"])
+        #expect(checks[2].detail == "the proxy proxy.example is 192.0.2.1 (0.0 ms)")
+        #expect(checks[4].detail == "through http://proxy.example:3128 (set explicitly) in 0.0 ms")
         #expect(!checks.contains { $0.detail.contains("hunter2") })
     }
 
@@ -72,7 +73,7 @@ struct LinkDiagnosisTests {
         #expect(checks.map(\.name) == DoctorCheck.Name.allCases)
         for check in checks {
             let expected: DoctorCheck.Status =
-                check.name == name ? .failed : check.name == .settings ? .ok : .skipped
+                check.name == name ? .failed : [.settings, .policy].contains(check.name) ? .ok : .skipped
             #expect(check.status == expected, "\(check)")
         }
         #expect(checks.first { $0.status == .failed }?.detail == "m")

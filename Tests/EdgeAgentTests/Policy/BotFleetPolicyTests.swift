@@ -53,7 +53,7 @@ struct BotFleetPolicyTests {
 
     @Test("Variables of a release pass by name only, and LD_PRELOAD never")
     func environment() async throws {
-        try await withFleet(#"{"environment": ["APP_*", "*"]}"#) { fleet, bench, _ in
+        try await withFleet(#"{"environment": ["APP_SECRET"]}"#) { fleet, bench, _ in
             let refused = await start(fleet) { $0.environment = ["APP_SECRET": "1", "LD_PRELOAD": "/tmp/evil.so"] }
             #expect(refused?.code == "refused_by_policy" && refused?.message.contains("LD_PRELOAD") == true)
             #expect(await start(fleet) { $0.environment = ["PYTHONPATH": "/tmp"] }?.code == "refused_by_policy")
@@ -99,7 +99,7 @@ struct BotFleetPolicyTests {
 
     @Test("A hub's narrowing counts from the next start on, and cannot open what the file keeps closed")
     func narrowing() async throws {
-        try await withFleet(#"{"environment": ["APP_*"]}"#) { fleet, _, policy in
+        try await withFleet(#"{"environment": ["APP_MODE"]}"#) { fleet, _, policy in
             policy.narrow(by: try PolicyRules(json: Array(#"{"environment": ["*"], "commands": []}"#.utf8)))
             #expect(await start(fleet)?.message.contains("the hub's own restriction") == true)
             policy.narrow(by: try PolicyRules(json: Array(#"{"environment": ["*"]}"#.utf8)))
@@ -109,24 +109,49 @@ struct BotFleetPolicyTests {
         }
     }
 
-    @Test("The fleet says which files of a workspace its launch command runs")
-    func launcher() async throws {
+    @Test("What came from the hub is not launched, also by a profile that came later; what the bot wrote itself is")
+    func provenance() async throws {
         let bench = try BotWorkbench()
         defer { bench.cleanUp() }
         let profile = RuntimeProfile(
             name: "default",
             command: CommandTemplate(words: ["/bin/sh", "{workspace}/app/run.sh"])
         )
-        let fleet = try bench.fleet([profile], journal: try bench.journal())
+        let registry = PolicyRegistry(.standard)
+        let fleet = try bench.fleet([profile], journal: try bench.journal(), policy: registry)
         try await running(fleet) {
-            _ = try? await fleet.start(BotWorkbench.specification())
-            let files = try await fleet.launcherFiles("a")
-            #expect(files.files == [bench.directory("a") + "/workspace/app/run.sh"])
-            #expect(throws: PolicyRefusal.self) {
-                try Policy.standard.checkWrite(bench.directory("a") + "/workspace/app/run.sh", launcher: files)
-            }
+            // As an operator wrote it while the node had no such profile.
+            let bot = try BotDirectory(root: String(bench.directory("a").dropLast(2)), botID: "a")
+            try bot.make()
+            let files = WorkspaceFiles(botsDirectory: String(bot.path.dropLast(2)), rules: .open)
+            var request = WireWriteFile()
+            request.makeParents = true
+            let path = try #require(WorkspacePath("app/run.sh".utf8))
+            let upload = try files.replace("a", path, request, EntryCondition())
+            try Array("exec sleep 1000\n".utf8).withUnsafeBytes { try upload.append($0) }
+            _ = try upload.commit()
+            let refused = await start(fleet)
+            #expect(refused?.code == "refused_by_policy" && refused?.message.contains("app/run.sh, which came from the hub") == true)
+            // The bot, or the node's owner, writes it anew.
+            try Files.replace(bot.workspace + "/app/run.sh", with: Array("exec sleep 2000\n".utf8), mode: 0o644)
+            #expect(await start(fleet) == nil)
             _ = try await fleet.stop("a", graceMilliseconds: 1)
         }
+    }
+
+    @Test("A kept workspace keeps the record of what came from the hub")
+    func keptWorkspace() throws {
+        let bench = try BotWorkbench()
+        defer { bench.cleanUp() }
+        let path = bench.directory("a")
+        let bot = try BotDirectory(root: String(path.dropLast(2)), botID: "a")
+        try bot.make()
+        try Files.makeDirectory(bot.fromHub, mode: 0o700)
+        try Files.replace(bot.fromHub + "/1", with: [], mode: 0o600)
+        try bot.remove(keeping: .workspace)
+        #expect(access(bot.fromHub + "/1", F_OK) == 0 && access(bot.logs, F_OK) != 0)
+        try bot.remove(keeping: [])
+        #expect(access(bot.path, F_OK) != 0)
     }
 }
 

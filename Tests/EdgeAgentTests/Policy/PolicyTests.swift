@@ -139,7 +139,7 @@ struct PolicyTests {
     // MARK: Environment
 
     @Test(
-        "What decides which code runs never comes from the hub, whatever the policy's patterns cover",
+        "What decides which code runs never comes from the hub, whatever the policy lists",
         arguments: [
             "LD_PRELOAD", "LD_LIBRARY_PATH", "LD_AUDIT", "PYTHONPATH", "PYTHONSTARTUP", "PYTHONHOME", "PYTHONINSPECT",
             "PATH",
@@ -147,17 +147,19 @@ struct PolicyTests {
             "JAVA_TOOL_OPTIONS", "_JAVA_OPTIONS", "GIT_SSH_COMMAND", "SSL_CERT_FILE", "HTTPS_PROXY", "https_proxy",
             "BOT_PACKET_PREFIX", "BOT_CHAT_TOKEN", "EDGE_TOKEN", "ld_preload", "GCONV_PATH", "LESSOPEN", "TMPDIR",
             "OPENSSL_CONF", "DOTNET_STARTUP_HOOKS", "VIRTUAL_ENV", "SHELLOPTS", "PS4", "PROMPT_COMMAND",
+            "AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE", "KUBECONFIG", "NANOBOT_TOOLS__EXEC__ENABLE",
+            "nanobot_tools__mcp_servers", "GOOGLE_APPLICATION_CREDENTIALS", "ANSIBLE_CONFIG", "MAKEFLAGS", "CARGO_HOME",
         ]
     )
     func dangerousEnvironment(name: String) throws {
-        let open = try policy(#"{"environment": ["*"]}"#)
+        let open = try policy(#"{"environment": ["FINE", "*"]}"#)
         #expect(rule { try open.check(environment: ["FINE": "1", name: "/tmp/evil.so"]) } == "environment")
         #expect(throws: PolicyRefusal.self) { try EnvironmentRule(name) }
     }
 
     @Test("Names that are none, and values with a zero byte, are refused")
     func oddEnvironment() throws {
-        let open = try policy(#"{"environment": ["*"]}"#)
+        let open = try policy(#"{"environment": ["A"]}"#)
         for name in ["", "A=B", "A B", "1A", "A\n", "LD_PRELOAD\u{0}", "Ä", "A-B", String(repeating: "A", count: 129)] {
             #expect(rule { try open.check(environment: [name: "x"]) } == "environment", "\(name)")
         }
@@ -165,12 +167,26 @@ struct PolicyTests {
         #expect(rule { try open.check(environment: ["A": "x=y\nz"]) } == nil)
     }
 
-    @Test("Names and beginnings of names")
+    @Test("Variables go by whole names; a pattern of an earlier policy lets nothing in, and the refusal says so")
     func environment() throws {
-        let policy = try policy(#"{"environment": ["OPENAI_API_KEY", "APP_*"]}"#)
-        #expect(rule { try policy.check(environment: ["OPENAI_API_KEY": "k", "APP_": "", "APP_MODE": "x"]) } == nil)
+        let policy = try policy(#"{"environment": ["OPENAI_API_KEY", "APP_*", "AWS_*", "*"]}"#)
+        #expect(rule { try policy.check(environment: ["OPENAI_API_KEY": "k"]) } == nil)
         #expect(rule { try policy.check(environment: ["OPENAI_API_KEY2": "k"]) } == "environment")
-        #expect(rule { try policy.check(environment: ["MY_APP_MODE": "x"]) } == "environment")
+        for name in ["APP_MODE", "AWS_REGION", "ANY", "AWS_CONFIG_FILE", "NANOBOT_TOOLS__EXEC"] {
+            #expect(rule { try policy.check(environment: [name: "x"]) } == "environment", "\(name)")
+        }
+        let refusal = #expect(throws: PolicyRefusal.self) { try policy.check(environment: ["APP_MODE": "x"]) }
+        #expect(refusal?.message.contains("(APP_* is no whole name and lets nothing in; list APP_MODE itself)") == true)
+        #expect(PolicyAdvice(policy: policy).patterns?.contains("APP_*, AWS_*, *") == true)
+        #expect(PolicyAdvice(policy: .standard).patterns == nil)
+    }
+
+    @Test("Pairing says what the hub may make bots run, and that it may not where it may not")
+    func advice() throws {
+        let standard = PolicyAdvice(policy: .standard).configuration
+        #expect(standard.contains(#"put {"configuration": false} into /etc/edge-agent/policy.json"#), "\(standard)")
+        let own = PolicyAdvice(policy: try policy(#"{"configuration": false}"#)).configuration
+        #expect(own.contains("this node's own"))
     }
 
     // MARK: Caps and flags

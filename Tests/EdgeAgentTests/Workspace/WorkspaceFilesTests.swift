@@ -270,6 +270,7 @@ struct WorkspaceFilesTests {
         expect(.diskFull) { _ = try full.replace("bot", try path("a"), .with { $0.size = 5 }, EntryCondition()) }
         let guarded = WorkspaceGuard(
             rules: { _ in { access, path in access == .write && path.description == "run.py" ? "rule" : nil } },
+            installation: { _, _ in nil },
             fileBytes: { nil },
             workspaceBytes: { nil }
         )

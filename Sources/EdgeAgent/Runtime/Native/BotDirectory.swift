@@ -1,5 +1,6 @@
 import FoundationEssentials
 import Glibc
+import WireFormat
 
 /// One bot's directory on the node: `<state>/bots/<bot id>/`, mode 0700, also the bot's working directory and home.
 ///
@@ -17,21 +18,14 @@ struct BotDirectory: Sendable {
         guard Self.isValid(botID) else {
             throw RuntimeError(
                 .invalidBotID,
-                "a bot id is 1 to 64 of A-Z a-z 0-9 _ -; this is none: "
-                    + "\(botID.prefix(80))"
+                BotName.problem(botID)
             )
         }
         self.botID = botID
         path = root + "/" + botID
     }
 
-    static func isValid(_ botID: String) -> Bool {
-        (1...64).contains(botID.utf8.count)
-            && botID.utf8.allSatisfy {
-                ($0 >= 0x30 && $0 <= 0x39) || ($0 >= 0x41 && $0 <= 0x5A) || ($0 >= 0x61 && $0 <= 0x7A)
-                    || $0 == UInt8(ascii: "_") || $0 == UInt8(ascii: "-")
-            }
-    }
+    static func isValid(_ botID: String) -> Bool { BotName.isValid(botID) }
 
     var config: String { path + "/config.json" }
     var workspace: String { path + "/workspace" }
@@ -40,6 +34,8 @@ struct BotDirectory: Sendable {
     var logs: String { control + "/" + Self.logsName }
     /// Digests of the workspace's files, so that they need not be read again.
     var digests: String { control + "/workspace.digests" }
+    /// What of the workspace came from the hub.
+    var fromHub: String { control + "/" + Self.fromHubName }
     /// Workspaces on their way from another node.
     var transfers: String { control + "/transfers" }
     /// Files on their way into the workspace.
@@ -60,6 +56,7 @@ struct BotDirectory: Sendable {
 
     static let controlName = ".agent"
     static let logsName = "logs"
+    private static let fromHubName = "from-hub"
 
     func make() throws(RuntimeError) {
         do {
@@ -153,11 +150,17 @@ struct BotDirectory: Sendable {
     /// Removes the bot's files but those named. Never follows a symbolic link.
     func remove(keeping remains: BotRemains) throws(RuntimeError) {
         var kept: Set<String> = []
-        if remains.contains(.workspace) { kept.insert("workspace") }
-        if remains.contains(.log) { kept.insert(Self.controlName) }
+        var keptOfAgent: Set<String> = []
+        if remains.contains(.workspace) {
+            kept.insert("workspace")
+            // A workspace without it would count as the bot's own.
+            keptOfAgent.insert(Self.fromHubName)
+        }
+        if remains.contains(.log) { keptOfAgent.insert(Self.logsName) }
+        if !keptOfAgent.isEmpty { kept.insert(Self.controlName) }
         do throws(WorkspaceFailure) {
             try TreeRemover.empty(path, keeping: kept)
-            if remains.contains(.log) { try TreeRemover.empty(control, keeping: [Self.logsName]) }
+            if !keptOfAgent.isEmpty { try TreeRemover.empty(control, keeping: keptOfAgent) }
         } catch {
             throw RuntimeError(.storageFailed, "\(path) could not be removed: \(error.message)")
         }

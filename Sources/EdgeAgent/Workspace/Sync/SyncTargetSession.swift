@@ -27,6 +27,8 @@ final class SyncTargetSession {
     private let machine: Machine
     private let reserveBytes: UInt64
     private let rules: WorkspaceGuard.Rules
+    private let installation: @Sendable (_ tree: String) -> String?
+    private let maxEntries: Int
     private let maxFileBytes: UInt64
     private let maxBytes: UInt64
     private var entries: [ManifestEntry] = []
@@ -57,6 +59,8 @@ final class SyncTargetSession {
         self.stream = stream
         self.reserveBytes = reserveBytes
         self.rules = rules.rules(request.botID)
+        installation = { rules.installation(request.botID, $0) }
+        maxEntries = limits.maxEntries
         maxFileBytes = rules.fileBytes() ?? .max
         maxBytes = rules.workspaceBytes() ?? .max
         machine = Machine(limits)
@@ -73,6 +77,10 @@ final class SyncTargetSession {
     ///
     /// - Throws: `WorkspaceFailure` for what hub and source must be told, anything else where the stream has ended.
     func run() async throws {
+        // Also what would be done tells names and sizes of what is there.
+        if Defence.workspacePreviews.isUp, let reason = rules(.read, .root) {
+            throw WorkspaceFailure(.refused, reason)
+        }
         try await receiveManifest()
         try tree.scan(rehash: request.rehash)
         let diff = ManifestDiff(wanted: entries, present: tree.present)
@@ -81,6 +89,7 @@ final class SyncTargetSession {
         report.totalBytes = entries.reduce(0) { $0.clampedAdding($1.size) }
         report.availableBytes = tree.availableBytes
         if request.preview {
+            if Defence.workspacePreviews.isUp { try checkRules() }
             preview(diff)
             try await stream.send(sync: .report(report))
             return
@@ -148,7 +157,9 @@ final class SyncTargetSession {
             )
         }
         if entries.isEmpty, let reason = rules(.write, .root) { throw WorkspaceFailure(.refused, reason) }
-        for (entry, action) in zip(entries, actions) where action != .keep {
+        if let reason = installation(transfer.tree) { throw WorkspaceFailure(.refused, reason) }
+        // Also what has come in an earlier pass: the node's owner may have changed their mind since.
+        for entry in entries {
             if let reason = rules(.write, entry.path) { throw WorkspaceFailure(.refused, reason) }
             guard entry.size <= maxFileBytes else {
                 throw WorkspaceFailure(
@@ -412,6 +423,9 @@ final class SyncTargetSession {
         }
         try tree.flush()
         tree.cache.save()
-        if report.unstable == 0 { try transfer.setDigest(digest) }
+        guard report.unstable == 0 else { return }
+        // Before the tree can be installed.
+        try transfer.provenance.noteAll(in: tree.tree, maxEntries: maxEntries)
+        try transfer.setDigest(digest)
     }
 }

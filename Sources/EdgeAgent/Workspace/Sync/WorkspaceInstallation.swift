@@ -23,6 +23,9 @@ struct TransferDirectory: Sendable {
     /// Where what is removed of it is deleted.
     var removed: String { path + "/removed" }
 
+    /// What of the trees came from the hub.
+    var provenance: HubProvenance { HubProvenance(bot) }
+
     var tree: String { path + "/tree" }
     var partial: String { path + "/partial" }
     private var verified: String { path + "/verified" }
@@ -93,7 +96,9 @@ struct TransferDirectory: Sendable {
     }
 
     /// Exchanges tree and workspace unless it has been done. One rename; whoever is killed leaves one or the other.
-    func install(expecting expected: Digest256?) throws(WorkspaceFailure) {
+    ///
+    /// - Parameter judge: why the node's owner does not want it; nil where nothing speaks against it.
+    func install(expecting expected: Digest256?, judge: (_ tree: String) -> String?) throws(WorkspaceFailure) {
         guard !isInstalled else { return try setDigest(nil) }
         guard exists, let found = digest else {
             throw WorkspaceFailure(
@@ -103,6 +108,13 @@ struct TransferDirectory: Sendable {
         }
         guard expected == nil || expected == found else {
             throw WorkspaceFailure(.changed, "the transferred tree is not the one that was verified; transfer it again")
+        }
+        if let reason = judge(tree) { throw WorkspaceFailure(.refused, reason) }
+        guard provenance.isNoted(try BeneathDirectory(tree)) else {
+            throw WorkspaceFailure(
+                .notFound,
+                "the transferred tree is from before the agent was upgraded; transfer the workspace again"
+            )
         }
         try makeWorkspace()
         guard let inode = Self.inode(tree) else { throw WorkspaceFailure(.root) }
@@ -172,7 +184,7 @@ extension WorkspaceService: WorkspaceInstaller {
             if request.revert {
                 try transfer.revert()
             } else {
-                try transfer.install(expecting: Digest256(request.digest))
+                try transfer.install(expecting: Digest256(request.digest)) { files.rules.installation(request.botID, $0) }
             }
         }
     }
@@ -183,6 +195,8 @@ extension WorkspaceService: WorkspaceInstaller {
             let transfer = try TransferDirectory(bot, id: request.transferID)
             guard access(transfer.path, F_OK) == 0 else { return }
             let parent = try BeneathDirectory(bot.transfers)
+            // `try?`: a transfer that never began has no tree.
+            if let tree = try? BeneathDirectory(transfer.tree) { transfer.provenance.forget(tree) }
             try TreeRemover(bin: bot.removed).remove(
                 Array(request.transferID.utf8CString),
                 of: parent.descriptor,

@@ -1,0 +1,29 @@
+import Glibc
+import WireFormat
+
+/// Root works in the hub's data directory as the user it belongs to.
+///
+/// What lies there is that user's to arrange while root looks at it, and what root makes there the hub could not open. As that user
+/// a command can do nothing which the hub's own user could not do alone.
+enum DirectoryOwner {
+    /// Takes the owner's rights, where this process has root's and the owner is somebody else.
+    ///
+    /// - Returns: the owner, where their rights were taken.
+    @discardableResult
+    static func assume(of path: String) -> uid_t? {
+        var status = stat()
+        guard Defence.dataOwner.isUp, geteuid() == 0, stat(path, &status) == 0, status.st_uid != 0 else { return nil }
+        var groups = [status.st_gid]
+        guard setgroups(groups.count, &groups) == 0, setegid(status.st_gid) == 0, seteuid(status.st_uid) == 0 else {
+            return nil
+        }
+        return status.st_uid
+    }
+
+    /// Goes back to root's rights; for what lies elsewhere.
+    static func regain() {
+        guard getuid() == 0, geteuid() != 0 else { return }
+        _ = seteuid(0)
+        _ = setegid(0)
+    }
+}
