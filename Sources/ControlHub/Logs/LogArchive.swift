@@ -111,7 +111,7 @@ actor LogArchive {
             close(tail.file)
             tails[key] = nil
         }
-        try? FileManager.default.removeItem(atPath: "\(directory)/\(bot.rawValue)")  // absent where nothing was kept
+        try? files.removeTree("\(root)/\(bot.rawValue)")  // absent where nothing was kept
     }
 
     /// A segment that may go.
@@ -151,23 +151,20 @@ actor LogArchive {
 
     private func drop(_ segment: Segment) -> Bool {
         guard tails[segment.key]?.segment != segment.offset else { return false }
-        return unlink(path(segment.key, segment.offset)) == 0
+        // `try?`: what cannot be removed is not gone.
+        return (try? files.remove(path(segment.key, segment.offset))) != nil
     }
 
     private func allSegments() -> [Segment] {
-        func names(_ path: String) -> [String] {
-            // Absent where nothing is kept.
-            (try? FileManager.default.contentsOfDirectory(atPath: path)) ?? []
-        }
-        return names(directory).flatMap { bot in
-            names("\(directory)/\(bot)").flatMap { node -> [Segment] in
+        // Absent where nothing is kept.
+        func names(_ name: String) -> [String] { (try? files.names(in: name)) ?? [] }
+        return names(root).flatMap { bot in
+            names("\(root)/\(bot)").flatMap { node -> [Segment] in
                 let key = Key(bot: BotID(rawValue: bot), node: NodeID(rawValue: node))
                 return segments(key).compactMap { offset in
                     // Gone meanwhile: then it takes nothing.
-                    guard let facts = try? FileManager.default.attributesOfItem(atPath: path(key, offset)),
-                        let bytes = facts[.size] as? Int64, let writtenAt = facts[.modificationDate] as? Date
-                    else { return nil }
-                    return Segment(key: key, offset: offset, bytes: bytes, writtenAt: writtenAt)
+                    guard let facts = try? files.facts(path(key, offset)) else { return nil }
+                    return Segment(key: key, offset: offset, bytes: facts.bytes, writtenAt: facts.modifiedAt)
                 }
             }
         }

@@ -1,3 +1,5 @@
+// CoreFoundation: `stat` counts as its or as Glibc's, whichever the compiler meets first.
+import CoreFoundation
 import Glibc
 import WireFormat
 

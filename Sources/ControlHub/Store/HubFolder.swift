@@ -1,3 +1,5 @@
+// CoreFoundation: `stat` counts as its or as Glibc's, whichever the compiler meets first.
+import CoreFoundation
 import Foundation
 import Glibc
 import WireFormat
@@ -106,6 +108,16 @@ struct HubFolder: Sendable {
             }
         } catch  where error.code == ENOENT {
             return false
+        }
+    }
+
+    /// A file's size, and when it was last written to.
+    func facts(_ name: String) throws(Failure) -> (bytes: Int64, modifiedAt: Date) {
+        try inParent(name) { (parent, last) throws(Failure) in
+            var status = stat()
+            guard fstatat(parent, last, &status, AT_SYMLINK_NOFOLLOW) == 0 else { throw failure(name) }
+            let seconds = TimeInterval(status.st_mtim.tv_sec) + TimeInterval(status.st_mtim.tv_nsec) / 1e9
+            return (Int64(clamping: status.st_size), Date(timeIntervalSince1970: seconds))
         }
     }
 
@@ -237,7 +249,8 @@ struct HubFolder: Sendable {
         _ name: String,
         _ body: (_ parent: Int32, _ last: String) throws(Failure) -> Value
     ) throws(Failure) -> Value {
-        let (parent, last) = name.lastIndex(of: "/").map { (String(name[..<$0]), String(name[name.index(after: $0)...])) } ?? ("", name)
+        let (parent, last) =
+            name.lastIndex(of: "/").map { (String(name[..<$0]), String(name[name.index(after: $0)...])) } ?? ("", name)
         let descriptor = try folder(parent)
         defer { close(descriptor) }
         return try body(descriptor, last)
