@@ -43,8 +43,14 @@ extension HubDatabase {
     static let incremental: Int64 = 2
 
     /// Cuts free pages off the file in one transaction.
-    func giveBack(pages: Int64) async throws {
-        try await write { db in _ = try Row.fetchAll(db, sql: "PRAGMA incremental_vacuum(\(pages))") }
+    ///
+    /// - Returns: when the writer was had.
+    func giveBack(pages: Int64) async throws -> ContinuousClock.Instant {
+        try await write { db in
+            let began = ContinuousClock.now
+            _ = try Row.fetchAll(db, sql: "PRAGMA incremental_vacuum(\(pages))")
+            return began
+        }
     }
 
     /// Moves what the write-ahead log holds into the file.
