@@ -62,7 +62,8 @@ extension HubDatabase {
         try await withoutTransaction { db in
             // Nobody waits for a reader to end.
             try db.execute(sql: "PRAGMA busy_timeout = 0")
-            defer { try? db.execute(sql: "PRAGMA busy_timeout = \(Self.busyTimeoutMilliseconds)") }  // a pragma that cannot fail
+            // `try?`: this cannot fail.
+            defer { try? db.execute(sql: "PRAGMA busy_timeout = \(Self.busyTimeoutMilliseconds)") }
             let row = try Row.fetchOne(db, sql: "PRAGMA wal_checkpoint(\(isEmptying ? "TRUNCATE" : "PASSIVE"))")
             guard let row, row[0] as Int64 == 0 else { return false }
             return (row[1] as Int64) == (row[2] as Int64)

@@ -27,7 +27,7 @@ struct YearTests {
     )
     func short() async throws {
         var shape = YearOfAHub.Shape()
-        (shape.bots, shape.factor) = (10, 20_000)
+        (shape.bots, shape.factor, shape.step) = (10, 20_000, .seconds(86_400))
         let year = try await YearOfAHub(shape)
         var sizes: [Int64] = []
         for _ in 1...12 {
