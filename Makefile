@@ -15,7 +15,7 @@ ARGS ?=
 
 .PHONY: help deps build test check fmt proto demo browser-test screenshots bench-page conformance nanobot-test \
     simulate fuzz-smoke flap kill-test bench-idle bench-link bench-memory bench-migrate bench-runtime \
-    bench-websocket soak docker-test api-test bench-telemetry clean deploy-faults boot-test hostile-test
+    bench-websocket soak docker-test api-test bench-telemetry clean deploy-faults boot-test hostile-test year
 
 help: ## Lists these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -89,6 +89,11 @@ api-test: deps ## The API of a real hub: roles, hostile senders, secrets, metric
 
 boot-test: build ## Real Debian systems booted under User Mode Linux, with hub, agent and bots in them; STORIES="limits user", MACHINES=debian13
 	@Tests/Boot/run.py $(if $(STORIES),--story $(STORIES)) $(if $(MACHINES),--machine $(MACHINES))
+
+year: deps ## A year of a hub with 100 bots in simulated time, and its standard limits at the full rate; FACTOR=1000, FILL=130000, MONTHS=12
+	swift build $(BUILD_FLAGS) --product control-hubPackageTests
+	YEAR=1 FACTOR=$(or $(FACTOR),1000) FILL=$(or $(FILL),130000) MONTHS=$(or $(MONTHS),12) \
+	    swift test $(BUILD_FLAGS) --skip-build --disable-xctest --filter 'YearTests/(long|full)'
 
 flap: deps ## Hub and agent over a link that is cut every few seconds, for SECONDS=600
 	@scripts/flap.py --seconds $(or $(SECONDS),600)

@@ -11,6 +11,8 @@ public enum Defence: String, CaseIterable, Sendable {
     case numberBounds = "number-bounds"
     /// Each bot's share of what the hub keeps is counted by itself, and who has most gives first.
     case keptShares = "kept-shares"
+    /// Packets that retention has removed do not come back with who sends them again.
+    case removedStays = "removed-stays"
     /// What belongs to a deleted bot or node goes with it.
     case purging = "purging"
     /// What is deleted is written over in the database's file.

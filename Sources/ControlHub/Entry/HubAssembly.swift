@@ -61,6 +61,7 @@ struct HubAssembly {
             key: key,
             thresholds: configuration.thresholds,
             telemetryInterval: configuration.telemetryInterval,
+            resourceAge: configuration.retention.resourceAge,
             clock: clock,
             site: site,
             logger: logger,

@@ -46,6 +46,7 @@ struct HubConfiguration: Sendable {
         case keepAnswers = "keep_answers"
         case keepDeployments = "keep_deployments"
         case keepEnrollments = "keep_enrollments"
+        case keepResources = "keep_resources"
         case keepLogsBytes = "keep_logs_bytes"
         case keepLogsAge = "keep_logs_age"
         case retentionInterval = "retention_interval"
@@ -192,6 +193,10 @@ struct HubConfiguration: Sendable {
         retention.interval = try duration(.retentionInterval) ?? retention.interval
         guard (.seconds(1)...(.seconds(86_400))).contains(retention.interval) else {
             throw StartFailure(.configuration, "retention_interval must lie between 1s and 24h.")
+        }
+        retention.resourceAge = try duration(.keepResources) ?? retention.resourceAge
+        guard (.seconds(2 * 86_400)...(.seconds(3650 * 86_400))).contains(retention.resourceAge) else {
+            throw StartFailure(.configuration, "keep_resources must lie between 2d and 3650d.")
         }
         retention.logBytes =
             try text(.keepLogsBytes).map {

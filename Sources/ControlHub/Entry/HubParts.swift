@@ -25,6 +25,7 @@ struct HubParts: Sendable {
         key: HubKey,
         thresholds: HealthThresholds,
         telemetryInterval: Duration = .zero,
+        resourceAge: Duration = .seconds(clamping: ResourceTier.standardHourlyAge),
         clock: HubClock,
         site: SiteInformation,
         logger: Logger,
@@ -50,7 +51,9 @@ struct HubParts: Sendable {
         nodes = NodeOperations(
             store: NodeStore(database: database),
             registry: registry,
-            history: ResourceHistory(store: ResourceStore(database: database)),
+            history: ResourceHistory(
+                store: ResourceStore(database: database, hourlyAge: resourceAge.components.seconds)
+            ),
             events: events,
             clock: clock,
             logger: logger,

@@ -29,6 +29,9 @@ struct RetentionOptions: ParsableArguments {
     @Option(help: "Enrollments that are over and kept: age, bytes, operator-rows.")
     var keepEnrollments: String?
 
+    @Option(help: "Figures of nodes, of which hourly means are kept in the end. (default: 30d)")
+    var keepResources: String?
+
     @Option(help: "Between two looks at what is kept. (default: 60s)")
     var retentionInterval: String?
 
@@ -50,6 +53,7 @@ struct RetentionOptions: ParsableArguments {
         flags[.keepAnswers] = keepAnswers
         flags[.keepDeployments] = keepDeployments
         flags[.keepEnrollments] = keepEnrollments
+        flags[.keepResources] = keepResources
         flags[.retentionInterval] = retentionInterval
         flags[.keepLogsBytes] = keepLogsBytes
         flags[.keepLogsAge] = keepLogsAge

@@ -7,7 +7,8 @@ enum PacketRemovals {
     /// Whether a packet was stored and removed since. What is there still is told by its number as ever.
     static func hasRemoved(_ db: Database, _ packet: WireMonitorPacket, of journal: String) throws -> Bool {
         let sequence = Int64(clamping: packet.sequence)
-        guard try through(db, bot: packet.botID, journal: journal) >= sequence else { return false }
+        let removed = try through(db, bot: packet.botID, journal: journal)
+        guard removed > 0, removed >= sequence, Defence.removedStays.isUp else { return false }
         return try
             !(Bool.fetchOne(
                 db.cachedStatement(

@@ -38,18 +38,22 @@ struct ResourceSample: Sendable, Equatable {
     private static func finite(_ value: Double) -> Double? { value.isFinite ? value : nil }
 }
 
-/// How long figures are kept, and how fine. About 1,540 rows a node, 150 KB.
+/// How long figures are kept, and how fine. About 1,540 rows a node, 150 KB, unless the coarsest are kept for longer.
 enum ResourceTier: Int64, CaseIterable, Sendable {
     case full = 0
     case fiveMinutes = 300
     case hour = 3600
 
+    static let standardHourlyAge: Int64 = 30 * 86_400
+
     /// Seconds.
-    var keptFor: Int64 {
+    ///
+    /// - Parameter hourlyAge: of the coarsest.
+    func keptFor(hourlyAge: Int64) -> Int64 {
         switch self {
         case .full: 3600
         case .fiveMinutes: 48 * 3600
-        case .hour: 30 * 86_400
+        case .hour: hourlyAge
         }
     }
 
@@ -78,15 +82,22 @@ struct ResourceQuery: Sendable, Equatable {
     /// - Parameters:
     ///   - since: an hour ago unless given.
     ///   - step: as fine as fits in 500 points unless given; made coarser where it would be more than 2,000.
-    init(since: Date?, until: Date?, step: Int64?, now: Date) {
+    ///   - hourlyAge: for which the coarsest figures are kept, in seconds.
+    init(
+        since: Date?,
+        until: Date?,
+        step: Int64?,
+        now: Date,
+        hourlyAge: Int64 = ResourceTier.standardHourlyAge
+    ) {
         self.until = min(until ?? now, now)
-        let earliest = now.addingTimeInterval(-Double(ResourceTier.hour.keptFor))
+        let earliest = now.addingTimeInterval(-Double(hourlyAge))
         self.since = min(max(since ?? now.addingTimeInterval(-3600), earliest), self.until)
         let range = max(1, Int64(saturating: self.until.timeIntervalSince(self.since).rounded(.up)))
         let age = Int64(saturating: now.timeIntervalSince(self.since).rounded(.down))
         let wanted = max(step ?? 0, range / (step == nil ? Self.usualPoints : Self.maximumPoints))
         // A minute's grace, so that asking for the last hour is not asking for more than an hour.
-        let tier = ResourceTier.allCases.first { age <= $0.keptFor + 60 } ?? .hour
+        let tier = ResourceTier.allCases.first { age <= $0.keptFor(hourlyAge: hourlyAge) + 60 } ?? .hour
         self.tier = tier
         if tier == .full, step == nil {
             self.step = 0

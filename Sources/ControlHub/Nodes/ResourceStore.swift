@@ -4,6 +4,11 @@ import GRDB
 /// The history of nodes' resources.
 struct ResourceStore: Sendable {
     let database: HubDatabase
+    /// The coarsest figures are kept for so long.
+    var hourlyAge = ResourceTier.standardHourlyAge
+
+    /// Rows that are dropped in one transaction.
+    private static let droppedEach = 1000
 
     private static let columns = [
         "cpu_percent", "load_1m", "memory_total_bytes", "memory_available_bytes", "disk_used_percent",
@@ -53,7 +58,7 @@ struct ResourceStore: Sendable {
                             sql: "SELECT max(at) / 1000 FROM resource_samples WHERE step = ?",
                             arguments: [step]
                         ) ?? 0
-                    let begin = max(newest, (now - source.keptFor) / step * step)
+                    let begin = max(newest, (now - source.keptFor(hourlyAge: hourlyAge)) / step * step)
                     try db.execute(
                         sql: """
                             INSERT OR REPLACE INTO resource_samples
@@ -64,11 +69,25 @@ struct ResourceStore: Sendable {
                         arguments: [step, step, step, source.rawValue, begin * 1000, end * 1000, step]
                     )
                 }
-                try db.execute(
-                    sql: "DELETE FROM resource_samples WHERE step = ? AND at < ?",
-                    arguments: [tier.rawValue, (now - tier.keptFor) * 1000]
-                )
             }
+        }
+        for tier in ResourceTier.allCases {
+            let oldest = (now - tier.keptFor(hourlyAge: hourlyAge)) * 1000
+            // After a long time without a hub there may be many, and others want to write.
+            while try await drop(tier, before: oldest) == Self.droppedEach { await Task.yield() }
+        }
+    }
+
+    private func drop(_ tier: ResourceTier, before oldest: Int64) async throws -> Int {
+        try await database.write { db in
+            try db.execute(
+                sql: """
+                    DELETE FROM resource_samples WHERE (node_id, step, at) IN (
+                        SELECT node_id, step, at FROM resource_samples WHERE step = ? AND at < ? LIMIT ?)
+                    """,
+                arguments: [tier.rawValue, oldest, Self.droppedEach]
+            )
+            return db.changesCount
         }
     }
 

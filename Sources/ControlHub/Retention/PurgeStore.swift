@@ -9,8 +9,6 @@ struct PurgeStore: Sendable {
 
     /// Rows that go between two looks at the time.
     private static let stepRows = 100
-    /// A command that its node was given is waited for so long; then it goes although nobody knows its end.
-    private static let openCommandAge = Duration.seconds(86_400)
 
     /// What is being deleted.
     enum Subject: Sendable, Hashable {
@@ -59,23 +57,23 @@ struct PurgeStore: Sendable {
         }
     }
 
-    /// What came of a step.
-    enum Outcome: Sendable, Equatable {
-        case goesOn, done
-        /// What is left waits for an answer of the bot's node.
-        case waits
-    }
-
     /// Goes on in one transaction for about as long as it may take.
-    func step(_ subject: Subject, at date: Date, for time: Duration) async throws -> Outcome {
+    ///
+    /// - Returns: also when the writer was had.
+    func step(
+        _ subject: Subject,
+        at date: Date,
+        for time: Duration
+    ) async throws -> (isDone: Bool, began: ContinuousClock.Instant) {
         try await database.write { db in
-            let end = ContinuousClock.now + time
-            for part in Self.parts(of: subject, at: date) {
+            let began = ContinuousClock.now
+            for part in Self.parts(of: subject) {
                 while try Self.carryOut(db, part, of: subject, at: date) {
-                    if ContinuousClock.now >= end { return .goesOn }
+                    if ContinuousClock.now >= began + time { return (false, began) }
                 }
             }
-            return try Self.finish(db, subject, at: date)
+            try Self.finish(db, subject, at: date)
+            return (true, began)
         }
     }
 
@@ -93,19 +91,16 @@ struct PurgeStore: Sendable {
         var time = ""
     }
 
-    private static func parts(of subject: Subject, at date: Date) -> [Part] {
+    private static func parts(of subject: Subject) -> [Part] {
         switch subject {
         case .bot:
-            let isWaitedFor = """
-                state IN ('delivered', 'running')
-                    AND coalesce(delivered_at, created_at) >= \(date.unixMilliseconds - openCommandAge.milliseconds)
-                """
             return [
-                // With a bot's configuration and what was said to it; the removal itself holds nothing, and is shown.
+                // With a bot's configuration and what was said to it, also those that its node was given: what that still says of
+                // them is of no use to anybody. The removal itself holds nothing, and is shown.
                 Part(
                     table: "commands",
                     key: "position",
-                    condition: "bot_id = :id AND kind <> 'remove_bot' AND NOT (\(isWaitedFor))",
+                    condition: "bot_id = :id AND kind <> 'remove_bot'",
                     kind: .commands,
                     time: "created_at"
                 ),
@@ -198,16 +193,9 @@ struct PurgeStore: Sendable {
         ) ?? 0
     }
 
-    private static func finish(_ db: Database, _ subject: Subject, at date: Date) throws -> Outcome {
+    private static func finish(_ db: Database, _ subject: Subject, at date: Date) throws {
         switch subject {
         case .bot(let bot):
-            let isWaiting =
-                try Bool.fetchOne(
-                    db,
-                    sql: "SELECT EXISTS (SELECT 1 FROM commands WHERE bot_id = ? AND kind <> 'remove_bot')",
-                    arguments: [bot.rawValue]
-                ) ?? false
-            guard !isWaiting else { return .waits }
             try db.execute(
                 sql: "UPDATE bots SET purged_at = ? WHERE id = ?",
                 arguments: [date.unixMilliseconds, bot.rawValue]
@@ -220,6 +208,5 @@ struct PurgeStore: Sendable {
             sql: "DELETE FROM retention_usage WHERE owner = ? AND rows <= 0",
             arguments: [subject.id]
         )
-        return .done
     }
 }

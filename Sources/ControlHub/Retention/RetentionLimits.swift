@@ -95,6 +95,8 @@ struct RetentionSettings: Sendable, Equatable {
     /// Copies of logs: of all bots together, and how long after they were written; zero: as long as they fit.
     var logBytes: Int64 = 10 << 30
     var logAge = Duration.zero
+    /// Figures of nodes, the coarsest.
+    var resourceAge = Duration.seconds(30 * 86_400)
     /// Snapshots: how long; zero: as long as they fit.
     var snapshotAge = Duration.zero
 

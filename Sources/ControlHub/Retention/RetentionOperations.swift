@@ -82,7 +82,8 @@ struct RetentionOperations: Sendable {
         var progress = RetentionStore.Progress(kind, trims)
         while !progress.isDone {
             let before = progress
-            progress = try await measured { try await store.step(before, at: date, for: Self.turn) }
+            progress = try await store.step(before, at: date, for: Self.turn)
+            state.note(turnSince: progress.began)
             try await rest()
         }
         guard progress.removed.rows > 0 else { return }
@@ -127,13 +128,13 @@ struct RetentionOperations: Sendable {
                 for snapshot in try await purges.snapshots(of: bot) { snapshots.discardFile(snapshot) }
                 await archive?.forget(bot)
             }
-            var outcome = PurgeStore.Outcome.goesOn
-            while outcome == .goesOn {
-                let date = clock.date()
-                outcome = try await measured { try await purges.step(deletion.subject, at: date, for: Self.turn) }
-                if outcome == .goesOn { try await rest() }
+            var isDone = false
+            while !isDone {
+                let step = try await purges.step(deletion.subject, at: clock.date(), for: Self.turn)
+                state.note(turnSince: step.began)
+                isDone = step.isDone
+                if !isDone { try await rest() }
             }
-            guard outcome == .done else { continue }
             isAnythingDone = true
             announce(deletion.subject)
         }
@@ -175,7 +176,7 @@ struct RetentionOperations: Sendable {
         guard space.freePages > spare.clampedMultiplied(by: 2) else { return }
         while space.freePages > spare {
             let pages = min(Self.pagesEach, space.freePages - spare)
-            try await measured { try await database.giveBack(pages: pages) }
+            state.note(turnSince: try await database.giveBack(pages: pages))
             try await rest()
             let now = try await database.space()
             guard now.pages < space.pages else { break }
@@ -210,13 +211,6 @@ struct RetentionOperations: Sendable {
     }
 
     // MARK: Turns
-
-    private func measured<Value: Sendable>(_ turn: () async throws -> Value) async throws -> Value {
-        let began = ContinuousClock.now
-        let value = try await turn()
-        state.note(turn: ContinuousClock.now - began)
-        return value
-    }
 
     private func rest() async throws {
         try Task.checkCancellation()
@@ -254,7 +248,10 @@ private final class RetentionState: Sendable {
     var lastRound: Date? { content.withLock { $0.lastRound } }
     var isErasing: Bool { content.withLock { $0.isErasing } }
 
-    func note(turn: Duration) { content.withLock { $0.longest = max($0.longest, turn) } }
+    func note(turnSince began: ContinuousClock.Instant) {
+        let turn = ContinuousClock.now - began
+        content.withLock { $0.longest = max($0.longest, turn) }
+    }
     func note(roundEndedAt date: Date) { content.withLock { $0.lastRound = date } }
     func needsErasing(_ needed: Bool) { content.withLock { $0.isErasing = needed } }
 

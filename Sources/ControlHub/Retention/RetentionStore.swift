@@ -7,7 +7,7 @@ struct RetentionStore: Sendable {
     let database: HubDatabase
 
     /// Rows that are looked at in one step; between two steps it is seen whether time is up.
-    private static let stepRows = 100
+    private static let stepRows: Int64 = 100
 
     /// What was removed.
     struct Removed: Sendable, Equatable {
@@ -50,6 +50,8 @@ struct RetentionStore: Sendable {
         /// By owner: up to where records were looked at that stay.
         fileprivate var passed: [String: DatabaseValue] = [:]
         var removed = Removed()
+        /// When the writer was had for the last turn.
+        fileprivate(set) var began = ContinuousClock.now
 
         init(_ kind: RetentionKind, _ trims: [RetentionTrim]) {
             (self.kind, self.trims) = (kind, trims)
@@ -63,7 +65,8 @@ struct RetentionStore: Sendable {
     func step(_ progress: Progress, at date: Date, for time: Duration) async throws -> Progress {
         try await database.write { db in
             var progress = progress
-            let end = ContinuousClock.now + time
+            progress.began = ContinuousClock.now
+            let end = progress.began + time
             var waiting: [RetentionTrim] = []
             while let trim = progress.trims.popLast() {
                 if let rest = try Self.carryOut(db, trim, &progress, at: date) { waiting.append(rest) }
@@ -87,7 +90,7 @@ struct RetentionStore: Sendable {
     ) throws -> RetentionTrim? {
         let table = RetentionTable.of(progress.kind)
         let wanted = trim.cutoff == nil ? max(trim.rows, trim.bytes / trim.bytesEach + 1) : .max
-        let limit = min(Int64(stepRows), wanted)
+        let limit = min(stepRows, wanted)
         // Rows that stay are passed over; where the order is not a key there are none but at the end.
         let after = table.order == table.key ? progress.passed[trim.owner] : nil
         let rows = try Row.fetchAll(

@@ -79,9 +79,18 @@ struct RetentionSweepStore: Sendable {
     /// - Parameter isByAge: false while the clock is not to be believed.
     func run(at date: Date, isByAge: Bool) async throws {
         for rule in Self.rules where isByAge || !rule.condition.contains(":now") {
+            let arguments: StatementArguments =
+                rule.condition.contains(":now") ? ["now": date.unixMilliseconds] : StatementArguments()
+            // Nobody waits while it is looked for, and mostly there is nothing.
+            let isAnything = try await database.read { db in
+                try Bool.fetchOne(
+                    db,
+                    sql: "SELECT EXISTS (SELECT 1 FROM \(rule.table) WHERE \(rule.condition))",
+                    arguments: arguments
+                ) ?? false
+            }
+            guard isAnything else { continue }
             try await database.write { db in
-                let arguments: StatementArguments =
-                    rule.condition.contains(":now") ? ["now": date.unixMilliseconds] : StatementArguments()
                 try db.execute(
                     sql: """
                         DELETE FROM \(rule.table) WHERE \(rule.key) IN (

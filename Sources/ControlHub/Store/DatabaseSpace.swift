@@ -43,8 +43,14 @@ extension HubDatabase {
     static let incremental: Int64 = 2
 
     /// Cuts free pages off the file in one transaction.
-    func giveBack(pages: Int64) async throws {
-        try await write { db in _ = try Row.fetchAll(db, sql: "PRAGMA incremental_vacuum(\(pages))") }
+    ///
+    /// - Returns: when the writer was had.
+    func giveBack(pages: Int64) async throws -> ContinuousClock.Instant {
+        try await write { db in
+            let began = ContinuousClock.now
+            _ = try Row.fetchAll(db, sql: "PRAGMA incremental_vacuum(\(pages))")
+            return began
+        }
     }
 
     /// Moves what the write-ahead log holds into the file.
@@ -56,7 +62,8 @@ extension HubDatabase {
         try await withoutTransaction { db in
             // Nobody waits for a reader to end.
             try db.execute(sql: "PRAGMA busy_timeout = 0")
-            defer { try? db.execute(sql: "PRAGMA busy_timeout = \(Self.busyTimeoutMilliseconds)") }  // a pragma that cannot fail
+            // `try?`: this cannot fail.
+            defer { try? db.execute(sql: "PRAGMA busy_timeout = \(Self.busyTimeoutMilliseconds)") }
             let row = try Row.fetchOne(db, sql: "PRAGMA wal_checkpoint(\(isEmptying ? "TRUNCATE" : "PASSIVE"))")
             guard let row, row[0] as Int64 == 0 else { return false }
             return (row[1] as Int64) == (row[2] as Int64)

@@ -36,7 +36,8 @@ final class HubDatabase: Sendable {
             }
             try db.execute(sql: "PRAGMA journal_size_limit = \(Self.logLimitBytes)")
             // What is deleted is written over, also where its page goes on being used.
-            if Defence.erasing.isUp { try db.execute(sql: "PRAGMA secure_delete = ON") }
+            // Some builds of SQLite do so by themselves.
+            try db.execute(sql: "PRAGMA secure_delete = \(Defence.erasing.isUp ? "ON" : "OFF")")
         }
         try Self.checkFiles(path)
         do {

@@ -42,6 +42,28 @@ struct HubConfigurationTests {
         }
     }
 
+    @Test("reads what is kept, part by part")
+    func retention() throws {
+        let environment = [
+            "HUB_KEEP_PACKETS": "age=7d, bytes=5G,bot-rows=off,node-bytes=1G", "HUB_KEEP_LOGS_AGE": "30d",
+        ]
+        let settings = try read(environment: environment, file: "keep_audit: actor-rows=1000\nretention_interval: 5s\n")
+            .retention
+        var expected = RetentionLimits.standard(.packets)
+        (expected.age, expected.bytes, expected.ownerRows, expected.nodeBytes) = (
+            .seconds(604_800), 5 << 30, nil, 1 << 30
+        )
+        #expect(settings[.packets] == expected)
+        #expect(settings[.audit].ownerRows == 1000 && settings[.messages] == .standard(.messages))
+        #expect(settings.interval == .seconds(5) && settings.logAge == .seconds(30 * 86_400))
+        for wrong in ["age", "age=5s", "bytes=1", "rows=x", "actor-rows=100", "bot-rows=-1", "age=1d,what=2"] {
+            let error = #expect(throws: StartFailure.self) { try read(environment: ["HUB_KEEP_PACKETS": wrong]) }
+            #expect(error?.message.contains("keep_packets") == true, "\(wrong)")
+        }
+        // What a repeated request is promised.
+        #expect(throws: StartFailure.self) { try read(environment: ["HUB_KEEP_ANSWERS": "age=1h"]) }
+    }
+
     @Test("derives the thresholds from the interval unless they are given")
     func thresholds() throws {
         let derived = try read(environment: ["HUB_HEARTBEAT_INTERVAL": "1s"]).thresholds

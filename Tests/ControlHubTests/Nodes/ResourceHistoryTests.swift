@@ -83,6 +83,7 @@ struct ResourceHistoryTests {
         history.note(node, resources(4), linkRTTMicroseconds: 0, at: hub.now)
         try await hub.parts.nodes.delete(node, by: .hub, channel: hub.channel)
         try await history.flush()
+        try await hub.retention().deletions()
         #expect(try await history.store.count(.full) == 0)
     }
 

@@ -363,7 +363,8 @@ struct NodeRoutes {
             since: try request.time("since"),
             until: try request.time("until"),
             step: try request.number("step", in: 1...86_400),
-            now: services.clock.date()
+            now: services.clock.date(),
+            hourlyAge: services.nodes.history.store.hourlyAge
         )
         let samples = try await services.nodes.history.store.list(try context.nodeID(), query)
         return try JSONCoding.response(

@@ -6,11 +6,12 @@ enum MigrationRetention {
 
     static func run(_ db: Database) throws {
         try db.execute(sql: tables)
-        for table in counted {
-            try db.execute(sql: table.triggers)
-            try db.execute(sql: table.firstCount)
-        }
+        for table in counted { try db.execute(sql: table.triggers) }
+        for count in counts { try db.execute(sql: count) }
     }
+
+    /// Counts what is there.
+    static var counts: [String] { counted.map(\.firstCount) }
 
     private static let tables = """
         -- Rows of a kind that somebody has, and the bytes they take with their indexes. Kept by triggers.
