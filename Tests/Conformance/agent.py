@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """A small agent, written from docs/protocol.md alone, with a public WebSocket library.
 
-Pairs with a one-time code, says hello, keeps the heartbeat, sends one packet and waits for its acknowledgement, answers
-one command, and leaves when the hub sends GOAWAY or closes. Prints one JSON object a line for each thing that happened,
+Pairs with a one-time code, says hello, keeps the heartbeat, sends one packet (of a bot that nobody has made, so that it is
+acknowledged and not kept) and waits for its acknowledgement, answers one command, and leaves when the hub sends GOAWAY or closes. Prints one JSON object a line for each thing that happened,
 so that a test can follow. It is no part of the product: it shows that the document is enough.
 """
 

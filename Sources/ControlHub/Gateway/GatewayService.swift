@@ -285,16 +285,16 @@ struct GatewayService: Service, AgentChannel {
                 heartbeat.bots = []
             }
             await nodes.heartbeat(node, epoch: epoch, heartbeat, at: Date())
-            try await packets.intake.charge(message: node)
+            try await packets.intake.charge(message: node) { session.ending == nil }
         case .telemetry(let telemetry):
             if packets.intake.takesFigures(of: node) {
                 await nodes.telemetry(node, epoch: epoch, telemetry, at: Date())
             }
-            try await packets.intake.charge(message: node)
+            try await packets.intake.charge(message: node) { session.ending == nil }
         case .botStatus(let report):
             attended.pump.reported(revision: report.revision)
             try await bots.apply(report.bots, from: node, epoch: epoch)
-            try await packets.intake.charge(message: node, states: report.bots.count)
+            try await packets.intake.charge(message: node, states: report.bots.count) { session.ending == nil }
         case .excess(let excess):
             packets.intake.note(excess, of: node)
         case .packets(let header, let stream):
@@ -309,7 +309,7 @@ struct GatewayService: Service, AgentChannel {
                     try await intake.run {
                         try await packets.take($0, journal: header.journalID, from: node, epoch: epoch)
                     } charge: {
-                        try await packets.intake.charge(packets: $0, of: node)
+                        try await packets.intake.charge(packets: $0, of: node) { session.ending == nil }
                     }
                 }
             }

@@ -19,7 +19,9 @@ struct Intake: Sendable {
 
     /// Charges a message of a node's session. While the node has to pause this does not return, so its session is read no
     /// further, and the link's own windows hold the node back. Throws `CancellationError`.
-    func charge(message node: NodeID, states: Int = 0) async throws {
+    ///
+    /// - Parameter isOpen: whether the session still is; a pause does not outlast it by much.
+    func charge(message node: NodeID, states: Int = 0, while isOpen: () -> Bool = { true }) async throws {
         let now = clock.now()
         let pause = shares.message(of: node, states: states, now: now)
         guard pause > .zero, Defence.senderQuotas.isUp else { return }
@@ -29,7 +31,7 @@ struct Intake: Sendable {
             "It sends more messages, or states of bots, than its quota; they are taken later. An agent does so only where it is "
                 + "broken or somebody else's."
         )
-        try await clock.sleep(now + pause)
+        try await sleep(until: now + pause, while: isOpen)
     }
 
     /// Whether figures are to be looked at; others are told as dropped.
@@ -44,7 +46,11 @@ struct Intake: Sendable {
     }
 
     /// Charges packets that were taken. As `charge(message:)`.
-    func charge(packets: MonitorPacketStore.Ingested, of node: NodeID) async throws {
+    func charge(
+        packets: MonitorPacketStore.Ingested,
+        of node: NodeID,
+        while isOpen: () -> Bool = { true }
+    ) async throws {
         let now = clock.now()
         let (pause, bots) = shares.packets(of: node, packets.load, bots: packets.loads, now: now)
         guard pause > .zero, Defence.senderQuotas.isUp else { return }
@@ -59,7 +65,7 @@ struct Intake: Sendable {
                 "It writes more packets than its quota; they wait on the node and are taken later."
             )
         }
-        try await clock.sleep(now + pause)
+        try await sleep(until: now + pause, while: isOpen)
     }
 
     /// Charges lines of a log that were kept. As `charge(message:)`.
@@ -73,8 +79,19 @@ struct Intake: Sendable {
             of: node,
             "Its bots write more into their logs than its quota; the hub's copy of them falls behind."
         )
-        try await clock.sleep(now + pause)
+        try await sleep(until: now + pause, while: { true })
     }
+
+    private func sleep(until end: ContinuousClock.Instant, while isOpen: () -> Bool) async throws {
+        while isOpen() {
+            let now = clock.now()
+            guard now < end else { return }
+            try await clock.sleep(min(end, now + Self.longestLook))
+        }
+    }
+
+    /// How soon it is noticed that there is nobody to wait for.
+    private static let longestLook = Duration.seconds(1)
 
     /// What a line takes besides its text, roughly.
     private static let lineBytes = 32

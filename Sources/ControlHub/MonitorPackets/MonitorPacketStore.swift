@@ -292,7 +292,13 @@ struct MonitorPacketStore: Sendable {
         last: Int64,
         at date: Date
     ) throws -> WirePacketCursor {
-        let through = max(try through(db, bot: bot.rawValue, journal: journal), last)
+        let known = try Int64.fetchOne(
+            db,
+            sql: "SELECT through_sequence FROM packet_cursors WHERE journal_id = ? AND bot_id = ?",
+            arguments: [journal, bot.rawValue]
+        )
+        if known == nil { try forgetOldCursors(db, bot: bot, node: node) }
+        let through = max(known ?? 0, last)
         try db.execute(
             sql: """
                 INSERT INTO packet_cursors (journal_id, bot_id, node_id, through_sequence, updated_at)
@@ -302,6 +308,21 @@ struct MonitorPacketStore: Sendable {
             arguments: [journal, bot.rawValue, node.rawValue, through, date.unixMilliseconds]
         )
         return cursor(bot: bot.rawValue, through: through)
+    }
+
+    /// Of a bot on a node, so many journals are remembered: a node that names a new one with each session gains nothing by it.
+    /// Packets of a journal that is forgotten are still known by their numbers.
+    static let journalsPerBot = 16
+
+    private static func forgetOldCursors(_ db: Database, bot: BotID, node: NodeID) throws {
+        try db.execute(
+            sql: """
+                DELETE FROM packet_cursors WHERE bot_id = ?1 AND node_id = ?2 AND journal_id NOT IN (
+                    SELECT journal_id FROM packet_cursors WHERE bot_id = ?1 AND node_id = ?2
+                    ORDER BY through_sequence DESC LIMIT ?3)
+                """,
+            arguments: [bot.rawValue, node.rawValue, journalsPerBot - 1]
+        )
     }
 
     private static func cursor(bot: String, through: Int64) -> WirePacketCursor {

@@ -134,7 +134,7 @@ private struct Reader {
     /// Where the content of a field lies that begins with its length.
     mutating func content() throws(TextBounder.Malformed) -> Range<Int> {
         let length = try varint()
-        guard length <= UInt64(bytes.count - at) else { throw TextBounder.Malformed() }
+        guard length <= UInt64(clamping: bytes.count - at) else { throw TextBounder.Malformed() }
         let start = at
         at += Int(clamping: length)
         return start..<at

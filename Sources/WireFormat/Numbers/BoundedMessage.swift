@@ -51,7 +51,7 @@ extension SwiftProtobuf.Message {
     func fittingBytes() throws -> [UInt8] {
         let bytes: [UInt8] = try serializedBytes()
         let name = Self.protoMessageName.split(separator: ".").last.map(String.init) ?? ""
-        guard let bounds = WireBounds.graph[name] else { return bytes }
+        guard Defence.textBounds.isUp, let bounds = WireBounds.graph[name] else { return bytes }
         var bounder = TextBounder()
         return try bytes.withUnsafeBytes { try bounder.bound($0, bounds) } ?? bytes
     }

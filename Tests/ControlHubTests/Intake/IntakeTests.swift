@@ -118,6 +118,22 @@ struct IntakeTests {
         #expect(count == 0 && hub.parts.registry.marks.marks(of: .node(node), at: hub.now).isEmpty)
     }
 
+    @Test(
+        "A node that names another journal again and again is not remembered with each, and loses and doubles nothing"
+    )
+    func journals() async throws {
+        let hub = try TestHub()
+        let (node, bot) = try await hub.botOnNode()
+        for number in 0..<40 {
+            _ = try await hub.parts.packets.ingest([packet(bot.rawValue, 1)], journal: "j\(number)", from: node)
+        }
+        _ = try await hub.parts.packets.ingest([packet(bot.rawValue, 1)], journal: "j0", from: node)
+        let rows = try await hub.parts.database.read { db in
+            try ["packets", "packet_cursors"].map { try Int.fetchOne(db, sql: "SELECT count(*) FROM \($0)") }
+        }
+        #expect(rows == [40, MonitorPacketStore.journalsPerBot])
+    }
+
     @Test("A node that is beyond its quota is taken no further until it has paid, and its bot shows why")
     func pausing() async throws {
         let hub = try TestHub()

@@ -72,12 +72,15 @@ part = Part("numbers", Numbers)
 @part.attack("a node's heartbeat, resources and packets with extremes in every number", "number-bounds")
 def from_a_node(stage):
     identity = enroll(stage, stage.admin, "numbers")
+    # Packets of a bot that does not exist would not be kept.
+    bot = stage.send("POST", "/api/bots", token=stage.admin,
+                     body={"name": "numbers", "node_id": identity["node_id"]}).json["id"]
     for extreme in EXTREMES:
         node = Node(stage.address, identity["token"])
         node.hello(identity["node_id"], f13=extreme, f18=extreme)
         node.heartbeat(2, f2=extreme, f3=extreme, f5=extreme)
         node.open_packets()
-        node.packet("bot-of-nobody", 1, at=extreme)
+        node.packet(bot, EXTREMES.index(extreme) + 1, at=extreme)
         list(node.messages(0.5))
         node.close()
         if fault := stage.readable():

@@ -4,7 +4,7 @@ import Testing
 
 @testable import WireFormat
 
-@Suite("Texts and lists of messages from outside")
+@Suite("Texts and lists of messages from outside", .timeLimit(.minutes(1)))
 struct WireBoundsTests {
     /// A field of node.proto that a sender can make as long as it likes.
     struct Field: Sendable, CustomStringConvertible {
@@ -199,16 +199,24 @@ struct WireBoundsTests {
         }
     }
 
+    @Test("What is sent is within the bounds already, and a long reason is no fault of the sender's")
+    func sending() throws {
+        let result = WireCommandResult.with { $0.message = String(repeating: "m", count: 10_000) }
+        var excess = WireExcess()
+        let read = try WireCommandResult(bounded: try result.fittingBytes(), excess: &excess)
+        #expect(read.message.utf8.count == WireBounds.sentenceBytes && read.message.hasSuffix("m…") && excess.isEmpty)
+    }
+
     @Test("A packet's own texts are held to the bounds over the link, and the session tells what was left out")
     func overTheLink() async throws {
         let link = Link()
         try await link.run { link in
             let stream = try link.agent.openPacketStream(journalID: "journal")
-            try await stream.send(
-                message: WirePacketBatch.with {
-                    $0.packets = [.with { ($0.botID, $0.type) = ("bot", String(repeating: "t", count: 900_000)) }]
-                }
-            )
+            // As bytes: an agent of ours would cut it before it sends.
+            let batch = WirePacketBatch.with {
+                $0.packets = [.with { ($0.botID, $0.type) = ("bot", String(repeating: "t", count: 900_000)) }]
+            }
+            try await stream.send(try batch.serializedBytes() as [UInt8])
             var type: String?
             while let event = await link.hub.next() {
                 if case .packets(_, let stream) = event {

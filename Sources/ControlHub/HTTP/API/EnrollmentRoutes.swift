@@ -134,6 +134,9 @@ extension EnrollmentRequest: APIDocument {
         [
             "code": .string(lengths: 1...64), "request_id": .string(lengths: 8...128),
             "name": .string(lengths: 0...NamePolicy.maximumCharacters),
+            "host_name": .string(lengths: 0...WireBounds.nameBytes), "os": .string(lengths: 0...WireBounds.wordBytes),
+            "architecture": .string(lengths: 0...WireBounds.wordBytes),
+            "agent_version": .string(lengths: 0...WireBounds.wordBytes),
         ]
     }
 }

@@ -50,9 +50,9 @@ struct NodeCallRoutes {
 
         static var memberDetails: [String: Schema] {
             [
-                "rules": Schema.anyObject.described(
-                    "As in the node's policy file; `{}` lifts every restriction of the hub's."
-                )
+                "rules": Schema([
+                    "maxProperties": .integer(64), "propertyNames": .object(["maxLength": .integer(128)]),
+                ]).described("As in the node's policy file; `{}` lifts every restriction of the hub's.")
             ]
         }
     }

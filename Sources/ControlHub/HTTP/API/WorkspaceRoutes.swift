@@ -128,7 +128,7 @@ struct WorkspaceRoutes {
                 parameters: [
                     .header(
                         "If-Match",
-                        .string(),
+                        .string(lengths: 0...4096),
                         "Only where the file has one of these tags; `*`: only where it exists."
                     ),
                     .header("If-None-Match", .words(["*"]), "`*`: only where nothing of this name exists."),
