@@ -1,12 +1,11 @@
 """What strangers' attacks have in common: upgrades without a session, figures of the hub, and bounds on what a hub may open."""
 
-import os
 import resource
 import socket
 import struct
 import time
 
-from node import upgrade_request
+from node import DATA, MAX_PAYLOAD, MORE, Node, upgrade_request
 from stage import Stage
 
 
@@ -93,6 +92,9 @@ def upgrade(stage, token, seconds=3):
         return receive_close(connection, seconds)
 
 
-def large_frame(size):
-    """The head of a frame that is never finished, and all of its payload but the last byte."""
-    return struct.pack(">BBQ", 0x82, 0xFF, size) + os.urandom(4) + bytes(size - 1)
+def unfinished_hello(size):
+    """So many bytes of a first message that never ends: whole WebSocket messages with parts that say that more will come."""
+    payload = Node.frame(DATA, 0, bytes(MAX_PAYLOAD), MORE) * 3
+    # A mask of zeros masks nothing.
+    message = struct.pack(">BBH", 0x82, 0xFE, len(payload)) + bytes(4) + payload
+    return message * (size // len(payload))

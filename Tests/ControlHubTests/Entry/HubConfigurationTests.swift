@@ -96,4 +96,22 @@ struct HubConfigurationTests {
         #expect(six.listenHost == "::1" && six.listenPort == 8443 && six.isLoopback)
         #expect(try read(flags: [.listen: "0.0.0.0:1"]).isLoopback == false)
     }
+
+    @Test("strangers' connections are fewer than all, and all fewer than the files that may be open")
+    func connections() throws {
+        func read(_ flags: [HubConfiguration.Option: String]) throws -> ConnectionCensus.Settings {
+            try HubConfiguration(flags: flags, environment: [:], file: nil).connections
+        }
+        let standard = try read([:])
+        #expect(standard.total == 20_000 && standard.strangers == 1024 && standard.strangersPerAddress == 256)
+        let small = standard.within(descriptors: 1024)
+        #expect(small.total == 768 && small.strangers == 384)
+        #expect(standard.within(descriptors: nil) == standard)
+        let given = try read([
+            .maxConnections: "100", .strangerConnections: "50", .strangerConnectionsPerAddress: "7",
+        ])
+        #expect(given.total == 100 && given.strangers == 50 && given.strangersPerAddress == 7)
+        #expect(throws: StartFailure.self) { try read([.maxConnections: "100", .strangerConnections: "100"]) }
+        #expect(throws: StartFailure.self) { try read([.strangerConnections: "1"]) }
+    }
 }

@@ -9,7 +9,7 @@ import time
 
 from attack import Part, judge
 from node import Node, enroll, upgrade_request
-from strangers import Crowd, behind, large_frame, receive_close, upgrade
+from strangers import Crowd, behind, unfinished_hello, upgrade
 
 # So few that strangers can use them up: 256 connections, 128 of them theirs.
 DESCRIPTORS = 512
@@ -45,16 +45,16 @@ def wrong_token(stage):
     return judge(status == 101 and code == 4401, f"{status}, closed with {code} after {time.monotonic() - began:.2f} s")
 
 
-@part.attack("40 wrong tokens, each with 4 MiB of a message behind it", "token-at-upgrade")
+@part.attack("40 wrong tokens, each with 4 MiB of a first message behind it", "token-at-upgrade")
 def large_first_message(stage):
     before, most, closed, open_connections = stage.resident(), 0, 0, []
-    frame = large_frame(4 << 20)
+    hello = unfinished_hello(4 << 20)
     for index in range(40):
         connection = stage.dial()
         open_connections.append(connection)
         connection.settimeout(0.5)
         try:
-            connection.sendall(upgrade_request(behind("edge_nobody", f"198.51.101.{index}")) + frame)
+            connection.sendall(upgrade_request(behind("edge_nobody", f"198.51.101.{index}")) + hello)
         except OSError:
             closed += 1
         most = max(most, stage.resident())
@@ -76,7 +76,8 @@ def counted_without_hello(stage):
 def good_node(stage):
     for _ in range(40):
         upgrade(stage, behind("edge_nobody", "198.51.100.3"))
-    return judge(stage.node_works("198.51.100.3"), "it gets its session")
+    works = stage.node_works("198.51.100.3")
+    return judge(works, f"it gets its session: {works}")
 
 
 @part.attack("600 connections that are kept open after a request", "connection-census")
@@ -141,8 +142,9 @@ def spread_codes(stage):
 def wrong_api_tokens(stage):
     address = {"X-Forwarded-For": "203.0.113.90"}
     answers = [stage.send("GET", "/api/nodes", token="op_wrong", headers=address).status for _ in range(100)]
-    return judge(stage.works(address="203.0.113.90") and answers.count(401) <= 70,
-                 f"{answers.count(401)} refused, {answers.count(429)} limited; the operator is served")
+    works = stage.works(address="203.0.113.90")
+    return judge(works and answers.count(401) <= 70,
+                 f"{answers.count(401)} refused, {answers.count(429)} limited; the operator is served: {works}")
 
 
 @part.attack("who is turned away is counted, and the log has a line for many", "refusals-counted")
