@@ -56,7 +56,6 @@ enum TextRules {
     /// Where the hub reaches files by the system's or Foundation's own calls, and why that is right there.
     static let hubOpeners = [
         "Sources/ControlHub/Store/HubFolder.swift": "the one safe way",
-        "Sources/ControlHub/Store/DirectoryOwner.swift": "whose the directory is",
         "Sources/ControlHub/Entry/DataDirectory.swift": "the directory itself, which whoever starts the hub names",
         "Sources/ControlHub/Entry/BackupFile.swift": "whether a file can be made where somebody named it",
         "Sources/ControlHub/HTTP/Metrics/HubMetrics.swift": "what the kernel makes",
@@ -66,7 +65,7 @@ enum TextRules {
     /// What reaches a file by its path.
     private static let hubCalls = [
         "FileManager.default", "contentsOf: URL", "contentsOfFile:", "fopen(", "creat(", "mkdir(", "unlink(", "rename(", "chmod(",
-        "chown(", "symlink(", "link(", "truncate(", "opendir(", "fromPEMFile(", "stat(",
+        "chown(", "symlink(", "link(", "truncate(", "opendir(", "fromPEMFile(", "lstat(", "faccessat(",
     ]
 
     /// The hub opens no path by itself: what lies in its directory is its user's to arrange, and a command may be root's.
