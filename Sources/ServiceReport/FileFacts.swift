@@ -2,12 +2,17 @@ import Glibc
 
 /// What the file system says of a name or an open file. Here, because a module with Foundation in it cannot ask stat(2).
 public struct FileFacts: Sendable {
+    /// A regular file.
     public let isFile: Bool
+    /// A symbolic link itself.
     public let isLink: Bool
     /// Names the file has.
     public let links: Int
+    /// Number of the user it belongs to.
     public let owner: UInt32
+    /// Number of its group.
     public let group: UInt32
+    /// In bytes.
     public let size: Int
 
     private init(_ status: stat) {

@@ -64,7 +64,8 @@ enum TextRules {
 
     /// What reaches a file by its path.
     private static let hubCalls = [
-        "FileManager.default", "contentsOf: URL", "contentsOfFile:", "fopen(", "creat(", "mkdir(", "unlink(", "rename(", "chmod(",
+        "FileManager.default", "contentsOf: URL", "contentsOfFile:", "fopen(", "creat(", "mkdir(", "unlink(", "rename(",
+        "chmod(",
         "chown(", "symlink(", "link(", "truncate(", "opendir(", "fromPEMFile(", "lstat(", "faccessat(",
     ]
 
@@ -78,7 +79,11 @@ enum TextRules {
                 && file.lines[index...].prefix(6).contains { $0.contains("O_") }
                 && !code.contains("files.open(") && !code.contains("folder.open(") && !code.contains("try open(")
             guard opens || hubCalls.contains(where: { isCall($0, in: code) }) else { return nil }
-            return Violation(path: file.path, line: index + 1, message: "reaches a path by itself; use HubFolder, or NamedFile")
+            return Violation(
+                path: file.path,
+                line: index + 1,
+                message: "reaches a path by itself; use HubFolder, or NamedFile"
+            )
         }
     }
 

@@ -78,7 +78,9 @@ struct BackupFile {
         while true {
             let count = Glibc.read(source, &chunk, chunk.count)
             if count < 0, errno == EINTR { continue }
-            guard count >= 0 else { throw StartFailure(.ioError, "the copy cannot be read: \(String(cString: strerror(errno))).") }
+            guard count >= 0 else {
+                throw StartFailure(.ioError, "the copy cannot be read: \(String(cString: strerror(errno))).")
+            }
             guard count > 0 else { break }
             do throws(HubFolder.Failure) {
                 try folder.write(Data(chunk[..<count]), to: target, name)

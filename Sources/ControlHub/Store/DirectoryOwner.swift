@@ -12,7 +12,8 @@ enum DirectoryOwner {
     /// - Returns: the owner, where their rights were taken.
     @discardableResult
     static func assume(of path: String) -> uid_t? {
-        guard Defence.dataOwner.isUp, geteuid() == 0, let facts = FileFacts(path: path, followsLinks: true), facts.owner != 0
+        guard Defence.dataOwner.isUp, geteuid() == 0, let facts = FileFacts(path: path, followsLinks: true),
+            facts.owner != 0
         else { return nil }
         var groups = [facts.group]
         guard setgroups(groups.count, &groups) == 0, setegid(facts.group) == 0, seteuid(facts.owner) == 0 else {

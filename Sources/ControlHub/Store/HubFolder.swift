@@ -228,7 +228,8 @@ struct HubFolder: Sendable {
         _ name: String,
         _ body: (_ parent: Int32, _ last: String) throws(Failure) -> Value
     ) throws(Failure) -> Value {
-        let (parent, last) = name.lastIndex(of: "/").map { (String(name[..<$0]), String(name[name.index(after: $0)...])) } ?? ("", name)
+        let (parent, last) =
+            name.lastIndex(of: "/").map { (String(name[..<$0]), String(name[name.index(after: $0)...])) } ?? ("", name)
         let descriptor = try folder(parent)
         defer { close(descriptor) }
         return try body(descriptor, last)
