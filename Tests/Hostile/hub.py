@@ -6,7 +6,7 @@ import os
 import socket
 import struct
 
-from node import DATA, OPEN, Node, now_ms
+from node import DATA, END, OPEN, RESET, Node, now_ms
 from protobuf import decode, encode, message
 
 DONE, FAILED = 1, 2
@@ -71,10 +71,6 @@ class Session(Node):
                 if size < 65536 else struct.pack(">BBQ", 0x80 | opcode, 127, size))
         self.socket.sendall(head + data)
 
-    def need(self, count):
-        """As a server reads: what follows a frame's head is masked, so the mask is read with the length."""
-        return super().need(count)
-
     def receive(self, seconds=10):
         self.socket.settimeout(seconds)
         while True:
@@ -106,9 +102,10 @@ class Session(Node):
         for kind, stream, payload in self.messages(seconds):
             if stream != own:
                 continue
-            if kind != DATA:
+            if kind == DATA:
+                yield payload
+            if kind in (END, RESET):
                 return
-            yield payload
 
     def command(self, body):
         """Gives (outcome, code, words) of a command; `body` is the field of its kind, encoded."""

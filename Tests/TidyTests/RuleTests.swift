@@ -143,14 +143,17 @@ struct RuleTests {
     @Test(
         "The hub opens no path by itself",
         arguments: [
-            "let data = FileManager.default.contents(atPath: path)", "let file = Glibc.open(path, O_RDONLY)", "unlink(path)",
-            "guard rename(temporary, target) == 0 else { return }", "let data = try Data(contentsOf: URL(fileURLWithPath: path))",
+            "let data = FileManager.default.contents(atPath: path)", "let file = Glibc.open(path, O_RDONLY)",
+            "unlink(path)",
+            "guard rename(temporary, target) == 0 else { return }",
+            "let data = try Data(contentsOf: URL(fileURLWithPath: path))",
         ]
     )
     func hubOpensPaths(text: String) {
         #expect(TextRules.hubOpensPaths(file("Sources/ControlHub/Logs/A.swift", text)).count == 1)
         #expect(TextRules.hubOpensPaths(file("Sources/ControlHub/Store/HubFolder.swift", text)) == [])
-        let safe = "let file = try files.open(name, O_RDONLY)\ntry folder.rename(one, to: two)\nlet parts = try common.open()"
+        let safe =
+            "let file = try files.open(name, O_RDONLY)\ntry folder.rename(one, to: two)\nlet parts = try common.open()"
         #expect(TextRules.hubOpensPaths(file("Sources/ControlHub/Logs/A.swift", safe)) == [])
     }
 

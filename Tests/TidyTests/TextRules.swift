@@ -56,7 +56,6 @@ enum TextRules {
     /// Where the hub reaches files by the system's or Foundation's own calls, and why that is right there.
     static let hubOpeners = [
         "Sources/ControlHub/Store/HubFolder.swift": "the one safe way",
-        "Sources/ControlHub/Store/DirectoryOwner.swift": "whose the directory is",
         "Sources/ControlHub/Entry/DataDirectory.swift": "the directory itself, which whoever starts the hub names",
         "Sources/ControlHub/Entry/BackupFile.swift": "whether a file can be made where somebody named it",
         "Sources/ControlHub/HTTP/Metrics/HubMetrics.swift": "what the kernel makes",
@@ -65,8 +64,9 @@ enum TextRules {
 
     /// What reaches a file by its path.
     private static let hubCalls = [
-        "FileManager.default", "contentsOf: URL", "contentsOfFile:", "fopen(", "creat(", "mkdir(", "unlink(", "rename(", "chmod(",
-        "chown(", "symlink(", "link(", "truncate(", "opendir(", "fromPEMFile(", "stat(",
+        "FileManager.default", "contentsOf: URL", "contentsOfFile:", "fopen(", "creat(", "mkdir(", "unlink(", "rename(",
+        "chmod(",
+        "chown(", "symlink(", "link(", "truncate(", "opendir(", "fromPEMFile(", "lstat(", "faccessat(",
     ]
 
     /// The hub opens no path by itself: what lies in its directory is its user's to arrange, and a command may be root's.
@@ -79,7 +79,11 @@ enum TextRules {
                 && file.lines[index...].prefix(6).contains { $0.contains("O_") }
                 && !code.contains("files.open(") && !code.contains("folder.open(") && !code.contains("try open(")
             guard opens || hubCalls.contains(where: { isCall($0, in: code) }) else { return nil }
-            return Violation(path: file.path, line: index + 1, message: "reaches a path by itself; use HubFolder, or NamedFile")
+            return Violation(
+                path: file.path,
+                line: index + 1,
+                message: "reaches a path by itself; use HubFolder, or NamedFile"
+            )
         }
     }
 

@@ -24,6 +24,7 @@ struct StrayBots: Sendable {
         let date = clock.date()
         let found = try await database.write { db in
             try statuses.compactMap { status -> Found? in
+                guard BotName.isValid(status.botID) else { return nil }
                 let bot = BotID(rawValue: status.botID)
                 guard let placement = try BotStore.placement(db, bot), placement.node != node else { return nil }
                 // Of a deployment under way the record says what is to become of it; a deleted bot is removed anyway.

@@ -2,6 +2,7 @@
 import CoreFoundation
 import Foundation
 import Glibc
+import ServiceReport
 
 /// The new file that a backup is written to.
 ///
@@ -20,8 +21,7 @@ struct BackupFile {
 
     /// Throws `StartFailure` where no new file can be made there. Asked before anything else, with the rights of who asks.
     func check() throws {
-        var status = stat()
-        guard lstat(path, &status) != 0 else {
+        guard FileFacts(path: path) == nil else {
             throw StartFailure(.cannotCreate, "\(path) exists already. Name a new file.")
         }
         guard access(folder.path, W_OK | X_OK) == 0 else {
@@ -100,8 +100,7 @@ struct BackupFile {
         var way = ""
         for part in folder.path.split(separator: "/") {
             way += "/\(part)"
-            var status = stat()
-            guard lstat(way, &status) == 0, status.st_uid == owner else { continue }
+            guard FileFacts(path: way)?.owner == owner else { continue }
             throw StartFailure(
                 .cannotCreate,
                 "\(way) belongs to the hub's user, who could have root write elsewhere. Name a file in a directory of root's."

@@ -1,6 +1,7 @@
 // CoreFoundation: `stat` counts as its or as Glibc's, whichever the compiler meets first.
 import CoreFoundation
 import Glibc
+import ServiceReport
 import WireFormat
 
 /// Root works in the hub's data directory as the user it belongs to.
@@ -13,13 +14,14 @@ enum DirectoryOwner {
     /// - Returns: the owner, where their rights were taken.
     @discardableResult
     static func assume(of path: String) -> uid_t? {
-        var status = stat()
-        guard Defence.dataOwner.isUp, geteuid() == 0, stat(path, &status) == 0, status.st_uid != 0 else { return nil }
-        var groups = [status.st_gid]
-        guard setgroups(groups.count, &groups) == 0, setegid(status.st_gid) == 0, seteuid(status.st_uid) == 0 else {
+        guard Defence.dataOwner.isUp, geteuid() == 0, let facts = FileFacts(path: path, followsLinks: true),
+            facts.owner != 0
+        else { return nil }
+        var groups = [facts.group]
+        guard setgroups(groups.count, &groups) == 0, setegid(facts.group) == 0, seteuid(facts.owner) == 0 else {
             return nil
         }
-        return status.st_uid
+        return facts.owner
     }
 
     /// Goes back to root's rights; for what lies elsewhere.

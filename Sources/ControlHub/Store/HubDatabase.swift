@@ -1,5 +1,6 @@
 import Foundation
 import GRDB
+import ServiceReport
 import WireFormat
 
 /// The hub's SQLite database: one writer, many readers, write-ahead log.
@@ -126,7 +127,7 @@ final class HubDatabase: Sendable {
 
     private static func check(_ pool: DatabasePool, path: String) throws {
         // What is missing has no size: then the small check costs nothing.
-        let size = HubFolder.size(path)
+        let size = FileFacts(path: path)?.size ?? 0
         try pool.read { db in
             if try HubMigrations.migrator.hasBeenSuperseded(db) {
                 throw HubError(

@@ -2,6 +2,7 @@
 import CoreFoundation
 import Foundation
 import Glibc
+import ServiceReport
 import WireFormat
 
 /// The one way to what lies below a directory of the hub's.
@@ -47,12 +48,6 @@ struct HubFolder: Sendable {
 
     func file(_ name: String) -> String { path + "/" + name }
 
-    /// Of a file, in bytes; 0 of what is none.
-    static func size(_ path: String) -> Int {
-        var status = stat()
-        return lstat(path, &status) == 0 ? Int(clamping: status.st_size) : 0
-    }
-
     // MARK: Files
 
     /// Opens a regular file.
@@ -67,9 +62,8 @@ struct HubFolder: Sendable {
             let descriptor = openat(parent, last, flags | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC, mode)
             guard descriptor >= 0 else { throw failure(name) }
             do throws(Failure) {
-                var status = stat()
-                guard fstat(descriptor, &status) == 0 else { throw failure(name) }
-                try require(status, name)
+                guard let facts = FileFacts(descriptor) else { throw failure(name) }
+                try require(facts, name)
             } catch {
                 close(descriptor)
                 throw error
@@ -79,11 +73,9 @@ struct HubFolder: Sendable {
     }
 
     /// A regular file, and no second name of somebody else's.
-    private func require(_ status: stat, _ name: String) throws(Failure) {
-        guard status.st_mode & S_IFMT == S_IFREG else {
-            throw Failure(path: file(name), code: status.st_mode & S_IFMT == S_IFLNK ? ELOOP : ENXIO)
-        }
-        guard status.st_nlink <= 1 || geteuid() != 0 else { throw Failure(path: file(name), code: EMLINK) }
+    private func require(_ facts: FileFacts, _ name: String) throws(Failure) {
+        guard facts.isFile else { throw Failure(path: file(name), code: facts.isLink ? ELOOP : ENXIO) }
+        guard facts.links <= 1 || geteuid() != 0 else { throw Failure(path: file(name), code: EMLINK) }
     }
 
     /// Without the defence, as a test asks for.
@@ -101,9 +93,8 @@ struct HubFolder: Sendable {
         guard Defence.dataFiles.isUp else { return access(file(name), F_OK) == 0 }
         do throws(Failure) {
             return try inParent(name) { (parent, last) throws(Failure) in
-                var status = stat()
-                guard fstatat(parent, last, &status, AT_SYMLINK_NOFOLLOW) == 0 else { throw failure(name) }
-                try require(status, name)
+                guard let facts = FileFacts(last, in: parent) else { throw failure(name) }
+                try require(facts, name)
                 return true
             }
         } catch  where error.code == ENOENT {

@@ -14,6 +14,10 @@ struct NodeCommandHandler: CommandHandler {
     func handle(_ command: WireCommand) async throws -> WireCommandResult {
         let startedAt = Journal.wallClock()
         var result: WireCommandResult
+        // Before anything makes a path or a record of it.
+        if let botID = command.namedBot, !BotName.isValid(botID) {
+            return .failure(command, RuntimeError.Code.invalidBotID.rawValue, BotName.problem(botID))
+        }
         switch command.body {
         case .inspectNode(let inspect): result = await inspection.run(inspect)
         case .rotateToken(let rotate): result = Self.store(rotate, command, credentials)
@@ -38,6 +42,22 @@ struct NodeCommandHandler: CommandHandler {
             return .with { $0.outcome = .done }
         } catch {
             return .failure(command, "token_not_stored", error.message)
+        }
+    }
+}
+
+extension WireCommand {
+    /// The bot a command is about; nil where it is about the node, or about what this agent does not know.
+    var namedBot: String? {
+        switch body {
+        case .startBot(let start): start.bot.botID
+        case .stopBot(let stop): stop.botID
+        case .deliverMessage(let message): message.botID
+        case .removeBot(let remove): remove.botID
+        case .installWorkspace(let install): install.botID
+        case .discardTransfer(let discard): discard.botID
+        case .measureWorkspace(let measure): measure.botID
+        case .rotateToken, .inspectNode, .checkLaunch, nil: nil
         }
     }
 }

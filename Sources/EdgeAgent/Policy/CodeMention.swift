@@ -42,18 +42,22 @@ private struct MentionReader {
     var found: Set<CodeMention> = []
 
     private static let programSuffixes = [
-        ".py", ".pyc", ".pyw", ".pyz", ".js", ".mjs", ".cjs", ".ts", ".mts", ".jsx", ".tsx", ".rb", ".pl", ".pm", ".sh", ".bash",
-        ".zsh", ".lua", ".php", ".jar", ".class", ".war", ".wasm", ".so", ".dll", ".exe", ".r", ".jl", ".tcl", ".awk", ".go",
+        ".py", ".pyc", ".pyw", ".pyz", ".js", ".mjs", ".cjs", ".ts", ".mts", ".jsx", ".tsx", ".rb", ".pl", ".pm", ".sh",
+        ".bash",
+        ".zsh", ".lua", ".php", ".jar", ".class", ".war", ".wasm", ".so", ".dll", ".exe", ".r", ".jl", ".tcl", ".awk",
+        ".go",
         ".rs", ".whl", ".egg", ".zip", ".ipynb",
     ]
 
     /// Words in an option's name that say that its value is a place where code is looked for, or a program.
     private static let folderWords = [
-        "path", "lib", "include", "plugin", "addon", "extension", "chdir", "cwd", "workdir", "directory", "prefix", "project",
+        "path", "lib", "include", "plugin", "addon", "extension", "chdir", "cwd", "workdir", "directory", "prefix",
+        "project",
         "source", "src", "skill", "tool", "agent", "mcp", "package",
     ]
     private static let programWords = [
-        "import", "module", "script", "code", "app", "require", "preload", "exec", "run", "command", "init", "startup", "hook",
+        "import", "module", "script", "code", "app", "require", "preload", "exec", "run", "command", "init", "startup",
+        "hook",
         "handler", "entry", "main",
     ]
 
@@ -143,7 +147,8 @@ private struct MentionReader {
         let given = words.dropFirst(texts.count)
         // `exec "$@"` makes a command of its words; what others make of theirs nobody knows.
         let text = texts.last ?? ""
-        let usesSingle = ["$1", "$2", "$3", "$4", "$5", "$6", "$7", "$8", "$9", "${", "shift", "eval", "set "].contains { text.contains($0) }
+        let usesSingle = ["$1", "$2", "$3", "$4", "$5", "$6", "$7", "$8", "$9", "${", "shift", "eval", "set "].contains
+        { text.contains($0) }
         guard isShell, !usesSingle else {
             var option: String?
             for word in given {
@@ -314,7 +319,8 @@ private struct MentionReader {
     private static func mayTakeValue(_ word: String) -> Bool {
         guard word.hasPrefix("-"), !word.contains("=") else { return false }
         if word.hasPrefix("--") { return word.count > 2 && !isTellingOption(word) }
-        return word.count == 2 ? word.last.map { "IrCWXLlFfDM".contains($0) } ?? false : ["-jar", "-cp", "-classpath"].contains(word)
+        return word.count == 2
+            ? word.last.map { "IrCWXLlFfDM".contains($0) } ?? false : ["-jar", "-cp", "-classpath"].contains(word)
     }
 
     private static func isAssignment(_ word: String) -> Bool {
@@ -331,7 +337,9 @@ private struct MentionReader {
 /// Which variables of a launch name code.
 enum CodeVariable {
     /// In a name that is not known as one.
-    private static let endings = ["PATH", "LIB", "LIBS", "LIBRARY", "PRELOAD", "OPTS", "OPTIONS", "FLAGS", "STARTUP", "PLUGINS", "MODULES"]
+    private static let endings = [
+        "PATH", "LIB", "LIBS", "LIBRARY", "PRELOAD", "OPTS", "OPTIONS", "FLAGS", "STARTUP", "PLUGINS", "MODULES",
+    ]
 
     static func namesCode(_ name: String) -> Bool {
         guard !isOfContract(name) else { return false }

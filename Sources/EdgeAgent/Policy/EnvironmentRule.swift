@@ -65,16 +65,21 @@ struct EnvironmentRule: Sendable, Equatable {
         // The dynamic loader, the C library, and interpreters.
         "LD_", "DYLD_", "GLIBC_", "MALLOC_", "PYTHON", "PERL", "RUBY", "GEM_", "BUNDLE_", "NODE_", "NPM_", "BUN_",
         "DENO_", "LUA_", "PHP", "BASH_", "ZDOTDIR", "JAVA_", "JDK_", "DOTNET_", "COMPLUS_", "CORECLR_", "GCONV_",
-        "R_LIBS", "R_PROFILE", "R_ENVIRON", "JULIA_", "ERL_", "ELIXIR_", "GUILE_", "TCL", "CARGO_", "RUSTC", "RUSTFLAGS", "MAVEN_",
+        "R_LIBS", "R_PROFILE", "R_ENVIRON", "JULIA_", "ERL_", "ELIXIR_", "GUILE_", "TCL", "CARGO_", "RUSTC",
+        "RUSTFLAGS", "MAVEN_",
         "GRADLE_", "GTK_", "QT_", "GST_", "ELECTRON_", "PLAYWRIGHT_", "PUPPETEER_", "CHROME_", "NSS_", "KRB5", "LDAP",
         // What programs call for their work, and how they know whom they talk to.
-        "GIT_", "SSH_", "SSL_", "OPENSSL_", "CURL_", "PIP_", "UV_", "DOCKER_", "CONDA_", "VIRTUAL_ENV", "SUDO_", "ANSIBLE_",
+        "GIT_", "SSH_", "SSL_", "OPENSSL_", "CURL_", "PIP_", "UV_", "DOCKER_", "CONDA_", "VIRTUAL_ENV", "SUDO_",
+        "ANSIBLE_",
         "TF_CLI", "HELM_", "MAKEFLAGS", "MAKEFILES",
         // Files of settings that name programs to run for a credential, or somebody to believe.
-        "AWS_CONFIG", "AWS_SHARED_CREDENTIALS", "AWS_CONTAINER", "AWS_WEB_IDENTITY", "AWS_ENDPOINT", "AWS_CA", "BOTO_CONFIG",
-        "KUBE", "CLOUDSDK_", "GOOGLE_APPLICATION_CREDENTIALS", "GOOGLE_API_USE", "AZURE_CONFIG", "PGSERVICE", "PGSYSCONF",
+        "AWS_CONFIG", "AWS_SHARED_CREDENTIALS", "AWS_CONTAINER", "AWS_WEB_IDENTITY", "AWS_ENDPOINT", "AWS_CA",
+        "BOTO_CONFIG",
+        "KUBE", "CLOUDSDK_", "GOOGLE_APPLICATION_CREDENTIALS", "GOOGLE_API_USE", "AZURE_CONFIG", "PGSERVICE",
+        "PGSYSCONF",
         // What bots take as settings of the tools they run.
-        "NANOBOT_TOOLS", "NANOBOT_AGENTS", "NANOBOT_CHANNELS", "NANOBOT_GATEWAY", "NANOBOT_HOOKS", "MCP_", "UVICORN_", "GUNICORN_",
+        "NANOBOT_TOOLS", "NANOBOT_AGENTS", "NANOBOT_CHANNELS", "NANOBOT_GATEWAY", "NANOBOT_HOOKS", "MCP_", "UVICORN_",
+        "GUNICORN_",
         "FLASK_", "DJANGO_", "CELERY_", "PYTEST_", "STREAMLIT_", "GRADIO_", "LITELLM_CONFIG",
         // The bot contract and the agent.
         "BOT_", "EDGE_", "HUB_", "XDG_",
@@ -84,7 +89,8 @@ struct EnvironmentRule: Sendable, Equatable {
         "PATH", "HOME", "SHELL", "ENV", "IFS", "CDPATH", "SHELLOPTS", "BASHOPTS", "PS1", "PS2", "PS4", "PROMPT_COMMAND",
         "USER", "LOGNAME", "TMPDIR", "TMP", "TEMP", "PWD", "EDITOR", "VISUAL", "PAGER", "LESSOPEN", "LESSCLOSE",
         "MANPAGER",
-        "BROWSER", "WGETRC", "NETRC", "INPUTRC", "GOFLAGS", "GOPATH", "GOROOT", "GOTOOLCHAIN", "CLASSPATH", "_JAVA_OPTIONS", "NODE", "LOCPATH", "NLSPATH", "HOSTALIASES", "LOCALDOMAIN",
+        "BROWSER", "WGETRC", "NETRC", "INPUTRC", "GOFLAGS", "GOPATH", "GOROOT", "GOTOOLCHAIN", "CLASSPATH",
+        "_JAVA_OPTIONS", "NODE", "LOCPATH", "NLSPATH", "HOSTALIASES", "LOCALDOMAIN",
         "RES_OPTIONS",
         "RESOLV_HOST_CONF", "TZDIR", "TERMINFO", "TERMINFO_DIRS", "TERMCAP", "GETCONF_DIR", "NIS_PATH", "HTTP_PROXY",
         "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "REQUESTS_CA_BUNDLE", "NOTIFY_SOCKET", "LISTEN_FDS", "LISTEN_PID",

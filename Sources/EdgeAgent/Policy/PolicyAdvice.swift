@@ -8,7 +8,8 @@ struct PolicyAdvice: Sendable, Equatable {
         guard (try? policy.checkConfiguration()) != nil else {
             return "Bots' configurations are this node's own: the hub gives them none."
         }
-        return "The hub gives bots their config.json. A bot that runs what its configuration names (nanobot does) runs what the hub "
+        return
+            "The hub gives bots their config.json. A bot that runs what its configuration names (nanobot does) runs what the hub "
             + "says, as the bot's user. To keep configurations on this node, put {\"configuration\": false} into \(file)."
     }
 

@@ -34,29 +34,43 @@ enum ProgramKind: Sendable, Equatable {
     }
 
     private static let interpreters: Set<String> = [
-        "python", "pypy", "ipython", "graalpy", "node", "nodejs", "bun", "deno", "tsx", "ts-node", "ruby", "jruby", "perl",
+        "python", "pypy", "ipython", "graalpy", "node", "nodejs", "bun", "deno", "tsx", "ts-node", "ruby", "jruby",
+        "perl",
         "raku", "php", "lua", "luajit", "tclsh", "wish", "expect", "guile", "racket", "julia", "r", "rscript", "octave",
         "java", "scala", "groovy", "kotlin", "jshell", "clojure", "erl", "escript", "elixir", "iex", "mono", "dotnet",
-        "wasmtime", "wasmer", "sh", "bash", "dash", "ash", "zsh", "ksh", "mksh", "fish", "csh", "tcsh", "yash", "pwsh", "nu",
-        "busybox", "toybox", "awk", "gawk", "mawk", "sed", "bc", "m", "osascript", "sbcl", "emacs", "vim", "nvim", "qjs",
+        "wasmtime", "wasmer", "sh", "bash", "dash", "ash", "zsh", "ksh", "mksh", "fish", "csh", "tcsh", "yash", "pwsh",
+        "nu",
+        "busybox", "toybox", "awk", "gawk", "mawk", "sed", "bc", "m", "osascript", "sbcl", "emacs", "vim", "nvim",
+        "qjs",
     ]
 
     private static let wrappers: Set<String> = [
-        "env", "nice", "ionice", "chrt", "taskset", "numactl", "timeout", "stdbuf", "unbuffer", "setsid", "nohup", "time",
-        "chroot", "unshare", "nsenter", "setpriv", "sudo", "doas", "su", "runuser", "gosu", "su-exec", "chpst", "setuidgid",
-        "capsh", "firejail", "bwrap", "systemd-run", "systemd-inhibit", "flock", "script", "xargs", "find", "parallel", "watch",
+        "env", "nice", "ionice", "chrt", "taskset", "numactl", "timeout", "stdbuf", "unbuffer", "setsid", "nohup",
+        "time",
+        "chroot", "unshare", "nsenter", "setpriv", "sudo", "doas", "su", "runuser", "gosu", "su-exec", "chpst",
+        "setuidgid",
+        "capsh", "firejail", "bwrap", "systemd-run", "systemd-inhibit", "flock", "script", "xargs", "find", "parallel",
+        "watch",
         "dumb-init", "tini", "catatonit", "s6-setuidgid", "strace", "ltrace", "gdb", "valgrind", "perf", "xvfb-run",
-        "dbus-run-session", "eatmydata", "fakeroot", "proot", "prlimit", "choom", "direnv", "dotenv", "foreman", "nodemon",
-        "pm", "supervisord", "watchmedo", "entr", "reflex", "air", "docker", "podman", "nerdctl", "qemu-x", "qemu-aarch",
+        "dbus-run-session", "eatmydata", "fakeroot", "proot", "prlimit", "choom", "direnv", "dotenv", "foreman",
+        "nodemon",
+        "pm", "supervisord", "watchmedo", "entr", "reflex", "air", "docker", "podman", "nerdctl", "qemu-x",
+        "qemu-aarch",
     ]
 
     private static let runners: Set<String> = [
-        "npm", "npx", "pnpm", "pnpx", "yarn", "corepack", "bunx", "uv", "uvx", "pip", "pipx", "poetry", "pipenv", "pdm", "hatch",
-        "rye", "conda", "mamba", "tox", "nox", "invoke", "fab", "make", "gmake", "just", "task", "ninja", "cmake", "rake", "thor",
-        "bundle", "bundler", "gem", "rails", "rackup", "puma", "unicorn", "cargo", "go", "gradle", "gradlew", "mvn", "ant", "sbt",
-        "mix", "flask", "django-admin", "uvicorn", "gunicorn", "hypercorn", "daphne", "waitress-serve", "celery", "dramatiq", "rq",
-        "huey", "arq", "streamlit", "gradio", "chainlit", "scrapy", "pytest", "unittest", "runpy", "pdb", "cprofile", "profile",
+        "npm", "npx", "pnpm", "pnpx", "yarn", "corepack", "bunx", "uv", "uvx", "pip", "pipx", "poetry", "pipenv", "pdm",
+        "hatch",
+        "rye", "conda", "mamba", "tox", "nox", "invoke", "fab", "make", "gmake", "just", "task", "ninja", "cmake",
+        "rake", "thor",
+        "bundle", "bundler", "gem", "rails", "rackup", "puma", "unicorn", "cargo", "go", "gradle", "gradlew", "mvn",
+        "ant", "sbt",
+        "mix", "flask", "django-admin", "uvicorn", "gunicorn", "hypercorn", "daphne", "waitress-serve", "celery",
+        "dramatiq", "rq",
+        "huey", "arq", "streamlit", "gradio", "chainlit", "scrapy", "pytest", "unittest", "runpy", "pdb", "cprofile",
+        "profile",
         "trace", "zipapp", "compileall", "coverage", "papermill", "jupyter", "nbconvert", "ansible", "ansible-playbook",
-        "terraform", "nix", "nix-shell", "guix", "composer", "artisan", "symfony", "git", "ssh", "rsync", "crond", "cron",
+        "terraform", "nix", "nix-shell", "guix", "composer", "artisan", "symfony", "git", "ssh", "rsync", "crond",
+        "cron",
     ]
 }

@@ -97,7 +97,8 @@ struct WorkspaceCode: Sendable {
                 workspace: workspace
             )
             var aliases = [
-                WalkedPath.Alias(name: workspace, place: tree), WalkedPath.Alias(name: home + "/workspace", place: tree),
+                WalkedPath.Alias(name: workspace, place: tree),
+                WalkedPath.Alias(name: home + "/workspace", place: tree),
             ]
             if isContainer { aliases.append(WalkedPath.Alias(name: ContainerPaths.home, place: home)) }
             let claimer = Claimer(profile: profile.name, tree: tree, aliases: aliases, isExecutable: isExecutable)
@@ -151,7 +152,10 @@ private struct Claimer {
             return way(walked)
                 + Set([walked.end, walked.last]).compactMap(relative).map { own in
                     let slash = own.lastIndex(of: "/")
-                    return claim(slash.map { .tree(String(own[..<$0])) } ?? .everything, program: own.isEmpty ? nil : own)
+                    return claim(
+                        slash.map { .tree(String(own[..<$0])) } ?? .everything,
+                        program: own.isEmpty ? nil : own
+                    )
                 }
         }
     }

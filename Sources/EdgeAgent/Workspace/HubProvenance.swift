@@ -88,7 +88,10 @@ struct HubProvenance: Sendable {
             guard let bytes = try Files.read(list(of: root), atMost: .max) else { return [] }
             return bytes.split(separator: UInt8(ascii: "\n")).compactMap(Self.note)
         } catch {
-            throw WorkspaceFailure(.unavailable, "what of the workspace came from the hub cannot be read: \(error.reason)")
+            throw WorkspaceFailure(
+                .unavailable,
+                "what of the workspace came from the hub cannot be read: \(error.reason)"
+            )
         }
     }
 
@@ -98,7 +101,11 @@ struct HubProvenance: Sendable {
             let parts = line.split(separator: UInt8(ascii: " "), maxSplits: 2)
             if parts.count == 3, line.last == UInt8(ascii: ";") { last[parts[2]] = line }
         }
-        try Files.replace(list, with: Self.marked(Array(last.values.joined(separator: [UInt8(ascii: "\n")]))), mode: 0o600)
+        try Files.replace(
+            list,
+            with: Self.marked(Array(last.values.joined(separator: [UInt8(ascii: "\n")]))),
+            mode: 0o600
+        )
     }
 
     private static func marked(_ lines: [UInt8]) -> [UInt8] { Array("\(mark)\(lines.count)\n".utf8) + lines }

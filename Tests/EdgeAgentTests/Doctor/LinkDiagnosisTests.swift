@@ -31,7 +31,9 @@ struct LinkDiagnosisTests {
         diagnosis.take(.upgraded(subprotocol: "edge.v1", took: .milliseconds(5)))
         let checks = diagnosis.takeChecks()
         #expect(
-            statuses(checks) == ["settings ok", "policy ok", "dns ok", "tcp ok", "proxy skipped", "tls skipped", "http ok"]
+            statuses(checks) == [
+                "settings ok", "policy ok", "dns ok", "tcp ok", "proxy skipped", "tls skipped", "http ok",
+            ]
         )
         #expect(checks[2].detail == "hub.example is 192.0.2.7, 2001:db8::7 (3.0 ms)")
         #expect(checks[3].detail == "connected to [2001:db8::7]:443 in 12.3 ms; 192.0.2.7:443 failed (tcp_refused)")

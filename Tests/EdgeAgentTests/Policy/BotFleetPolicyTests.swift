@@ -131,7 +131,10 @@ struct BotFleetPolicyTests {
             try Array("exec sleep 1000\n".utf8).withUnsafeBytes { try upload.append($0) }
             _ = try upload.commit()
             let refused = await start(fleet)
-            #expect(refused?.code == "refused_by_policy" && refused?.message.contains("app/run.sh, which came from the hub") == true)
+            #expect(
+                refused?.code == "refused_by_policy"
+                    && refused?.message.contains("app/run.sh, which came from the hub") == true
+            )
             // The bot, or the node's owner, writes it anew.
             try Files.replace(bot.workspace + "/app/run.sh", with: Array("exec sleep 2000\n".utf8), mode: 0o644)
             #expect(await start(fleet) == nil)

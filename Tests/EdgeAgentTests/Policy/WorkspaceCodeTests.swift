@@ -34,7 +34,9 @@ struct WorkspaceCodeTests {
         return profile
     }
 
-    private func code(_ words: String..., environment: [String: String] = [:], backend: BackendKind = .native) -> WorkspaceCode {
+    private func code(_ words: String..., environment: [String: String] = [:], backend: BackendKind = .native)
+        -> WorkspaceCode
+    {
         WorkspaceCode([profile(words, environment, backend: backend)], bot: "a", at: .init(home: home))
     }
 
@@ -49,7 +51,8 @@ struct WorkspaceCodeTests {
             "OPT/run --ws {workspace} --data {workspace}/data", "/usr/bin/python3 -u OPT/bot.py {config} {workspace}",
             "/usr/bin/python3 -u OPT/bot.py --config {config} --workspace={workspace}",
             "/usr/bin/python3 -m nanobot gateway --config {config} --workspace {workspace}",
-            "/usr/bin/env LANG=C nice -n 5 OPT/run --workspace {workspace}", "/bin/sh -c 'exec OPT/run --config {config}'",
+            "/usr/bin/env LANG=C nice -n 5 OPT/run --workspace {workspace}",
+            "/bin/sh -c 'exec OPT/run --config {config}'",
             "/bin/sh -c 'test ! -e \"$0\" && exec \"$@\"' /x /usr/bin/env python3 OPT/bot.py --config {config} --workspace {workspace}",
             "timeout 60 OPT/run --workspace {workspace}", "OPT/run gateway --workspace {workspace}",
             "/home/me/workspace/bot/run --workspace {workspace}",
@@ -57,7 +60,8 @@ struct WorkspaceCodeTests {
     )
     func told(line: String) throws {
         let words = try CommandTemplate(parsing: line.replacing("OPT", with: folder.path + "/opt")).words
-        for backend in [BackendKind.native, .docker] where !line.contains("{config} {workspace}") || backend == .native {
+        for backend in [BackendKind.native, .docker] where !line.contains("{config} {workspace}") || backend == .native
+        {
             let code = WorkspaceCode([profile(words, backend: backend)], bot: "a", at: .init(home: home))
             #expect(code.claims.isEmpty, "\(line): \(code.claims)")
             #expect(!isRefused("app/bot.py", code))
@@ -68,15 +72,22 @@ struct WorkspaceCodeTests {
         "Where the words do not say which files are run, the whole workspace is code",
         arguments: [
             "/bin/sh -c 'cd {workspace} && exec ./run'", "sh -c 'exec python3 $BOT_WORKSPACE/app/bot.py'",
-            "bash -lc 'python3 workspace/app/bot.py'", "/usr/bin/python3 {workspace}", "python3 -c 'exec(open(\"workspace/x\").read())'",
+            "bash -lc 'python3 workspace/app/bot.py'", "/usr/bin/python3 {workspace}",
+            "python3 -c 'exec(open(\"workspace/x\").read())'",
             "python3 -m workspace.app.bot", "python3 -um workspace.app", "python3 -mworkspace.app",
-            "env PYTHONPATH={workspace} python3 -m app", "env -C {workspace} python3 -m app", "node -e 'require(\"./workspace/x\")'",
+            "env PYTHONPATH={workspace} python3 -m app", "env -C {workspace} python3 -m app",
+            "node -e 'require(\"./workspace/x\")'",
             "npm --workspace {workspace} start", "npm --prefix {workspace} start", "make -C {workspace} run",
-            "uv run --directory {workspace} main.py", "gunicorn --chdir {workspace} app:app", "ruby -I {workspace} OPT/bot.rb",
-            "perl -I{workspace} OPT/bot.pl", "java -cp {workspace} Main", "python3 {workspace}/main.py", "{workspace}/run",
-            "OPT/run --plugin-path={workspace}", "OPT/run --mount a:{workspace}:b", "docker run -v {workspace}:/x image",
-            "busybox sh -c 'workspace/run'", "sh -c 'exec \"$@\"' x {workspace}/run", "sh -c 'exec \"$1\"/run' x {workspace}",
-            "sh -c 'cd $0; ./run' {workspace}", "python3 -c 'import sys; run(sys.argv[1])' {workspace}", "python3 -m pytest {workspace}",
+            "uv run --directory {workspace} main.py", "gunicorn --chdir {workspace} app:app",
+            "ruby -I {workspace} OPT/bot.rb",
+            "perl -I{workspace} OPT/bot.pl", "java -cp {workspace} Main", "python3 {workspace}/main.py",
+            "{workspace}/run",
+            "OPT/run --plugin-path={workspace}", "OPT/run --mount a:{workspace}:b",
+            "docker run -v {workspace}:/x image",
+            "busybox sh -c 'workspace/run'", "sh -c 'exec \"$@\"' x {workspace}/run",
+            "sh -c 'exec \"$1\"/run' x {workspace}",
+            "sh -c 'cd $0; ./run' {workspace}", "python3 -c 'import sys; run(sys.argv[1])' {workspace}",
+            "python3 -m pytest {workspace}",
         ]
     )
     func opaque(line: String) throws {
@@ -105,20 +116,28 @@ struct WorkspaceCodeTests {
         )
     }
 
-    @Test("The same script named in other ways", arguments: [
-        "python3 workspace/app/bot.py", "python3 ./workspace/app/bot.py", "env {workspace}/data/../app/bot.py",
-        "OPT/run --main={workspace}/app/bot.py", "{workspace}/app/bot.py", "python3 -W ignore {workspace}/app/bot",
-        "OPT/run --plugins {workspace}/app", "nice python3 -- {workspace}/app/bot.py", "OPT/run -r {workspace}/app/bot",
-    ])
+    @Test(
+        "The same script named in other ways",
+        arguments: [
+            "python3 workspace/app/bot.py", "python3 ./workspace/app/bot.py", "env {workspace}/data/../app/bot.py",
+            "OPT/run --main={workspace}/app/bot.py", "{workspace}/app/bot.py", "python3 -W ignore {workspace}/app/bot",
+            "OPT/run --plugins {workspace}/app", "nice python3 -- {workspace}/app/bot.py",
+            "OPT/run -r {workspace}/app/bot",
+        ]
+    )
     func otherSpellings(line: String) throws {
         let words = try CommandTemplate(parsing: line.replacing("OPT", with: folder.path + "/opt")).words
         let code = WorkspaceCode([profile(words)], bot: "a", at: .init(home: home))
         #expect(isRefused("app/bot.py", code) && !isRefused("notes.md", code), "\(line): \(code.claims)")
     }
 
-    @Test("Variables in which programs look for code", arguments: [
-        "PYTHONPATH", "NODE_PATH", "PERL5LIB", "RUBYLIB", "LD_LIBRARY_PATH", "LD_PRELOAD", "PATH", "CLASSPATH", "MYBOT_PLUGINS",
-    ])
+    @Test(
+        "Variables in which programs look for code",
+        arguments: [
+            "PYTHONPATH", "NODE_PATH", "PERL5LIB", "RUBYLIB", "LD_LIBRARY_PATH", "LD_PRELOAD", "PATH", "CLASSPATH",
+            "MYBOT_PLUGINS",
+        ]
+    )
     func variables(name: String) {
         let run = folder.path + "/opt/run"
         #expect(isRefused("notes.md", code(run, environment: [name: "{workspace}"])))
@@ -142,13 +161,18 @@ struct WorkspaceCodeTests {
         #expect(symlink("releases/one", workspace + "/current") == 0)
         #expect(symlink("../../app/bot.py", workspace + "/releases/one/run.py") == 0)
         let code = code("/usr/bin/python3", "{workspace}/current/run.py")
-        for path in ["current", "releases", "releases/one", "releases/one/run.py", "releases/one/new", "app/bot.py", "app/helper.py"] {
+        for path in [
+            "current", "releases", "releases/one", "releases/one/run.py", "releases/one/new", "app/bot.py",
+            "app/helper.py",
+        ] {
             #expect(isRefused(path, code), "\(path)")
         }
         for path in ["releases/two", "notes.md", "currents"] { #expect(!isRefused(path, code), "\(path)") }
     }
 
-    @Test("A link from elsewhere into the workspace is seen through, and one in the workspace that leads out counts itself")
+    @Test(
+        "A link from elsewhere into the workspace is seen through, and one in the workspace that leads out counts itself"
+    )
     func linksAcross() throws {
         #expect(symlink(workspace + "/app/bot.py", folder.path + "/opt/linked") == 0)
         #expect(isRefused("app/bot.py", code(folder.path + "/opt/linked")))

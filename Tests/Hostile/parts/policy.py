@@ -244,9 +244,8 @@ def preview(stage):
     session.close()
     hub.close()
     names = b"secret-name" in b"".join(told)
-    counted = decode((size[3].get(14) or [b""])[0] or b"").get(2, [0])[0] if size[0] == DONE else 0
-    measured = size[0] == DONE
-    return judge(not names and not measured, f"names {'told' if names else 'kept'}, size {size[1] or counted}")
+    counted = decode(size[3].get(20, [b""])[0]).get(2, [0])[0]
+    return judge(not names and not counted, f"names {'told' if names else 'kept'}, files counted: {size[1] or counted}")
 
 
 FAMILIES = ["AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE", "KUBECONFIG", "NANOBOT_TOOLS__EXEC__ENABLE", "NANOBOT_TOOLS__MCP_SERVERS",
@@ -283,7 +282,7 @@ def option_names(stage):
     session.close()
     hub.close()
     made = [entry.name for entry in (stage.here.state / "bots").iterdir() if entry.name.startswith("-")]
-    return judge(not made and all(answers[name] == "invalid_bot_id" for name in names), f"{answers}, directories {made}")
+    return judge(not made and set(answers.values()) == {"invalid_bot_id"}, f"{answers}, directories {made}")
 
 
 # Root in the directory of the hub's user

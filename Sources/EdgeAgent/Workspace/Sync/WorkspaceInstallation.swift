@@ -184,7 +184,9 @@ extension WorkspaceService: WorkspaceInstaller {
             if request.revert {
                 try transfer.revert()
             } else {
-                try transfer.install(expecting: Digest256(request.digest)) { files.rules.installation(request.botID, $0) }
+                try transfer.install(expecting: Digest256(request.digest)) {
+                    files.rules.installation(request.botID, $0)
+                }
             }
         }
     }
