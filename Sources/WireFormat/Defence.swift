@@ -9,6 +9,14 @@
 public enum Defence: String, CaseIterable, Sendable {
     /// Numbers from outside are held to their bounds where they are decoded.
     case numberBounds = "number-bounds"
+    /// Bots reach their own files alone.
+    case landlock
+    /// Bots' system calls are filtered.
+    case seccomp
+    /// Bots of the same user cannot look into the agent's own processes.
+    case dumpable
+    /// The holder starts programs only for who can read the state directory.
+    case holderProof = "holder-proof"
 
     /// Whether the place that asks must do its work.
     public var isUp: Bool {
@@ -27,6 +35,16 @@ public enum Defence: String, CaseIterable, Sendable {
         #if DEBUG
             let missing = names?.split(separator: ",").compactMap { Defence(rawValue: String($0)) } ?? []
             Self.missing.withLock { $0 = Set(missing) }
+        #endif
+    }
+
+    /// For processes that a program starts with an environment of their own.
+    public static var passedOn: [String: String] {
+        #if DEBUG
+            let names = missing.withLock { $0.map(\.rawValue).sorted().joined(separator: ",") }
+            return names.isEmpty ? [:] : [variable: names]
+        #else
+            return [:]
         #endif
     }
 

@@ -59,6 +59,8 @@ struct AgentConfiguration: Sendable {
     var policyFile: String?
     /// How many monitor packets are kept while the hub does not take them.
     var packetBudget = Journal.PacketBudget()
+    /// Files with secrets of the agent, which no bot may read.
+    var secretFiles: [String] = []
 
     /// Resolves the settings.
     ///
@@ -81,6 +83,9 @@ struct AgentConfiguration: Sendable {
             guard let value = reader.string(forKey: ConfigKey([key.rawValue])), !value.isEmpty else { return nil }
             return value
         }
+        // Whatever it holds: a token, the password of a proxy.
+        secretFiles = [file ?? ConfigurationFile.defaultPath]
+        secretFiles += [text(.tokenFile), text(.clientKey), text(.clientCertificate)].compactMap(\.self)
         hubURL = text(.hubURL)
         token = try Self.token(text(.token), file: text(.tokenFile))
         stateDirectory = text(.stateDirectory) ?? Self.defaultStateDirectory(environment)
