@@ -51,7 +51,10 @@ struct DoctorTests {
         let lines = try await run("edge-agent", ["doctor"] + state, in: bench.folder)
         #expect(lines.status == 0)
         let names = lines.text.split(separator: "\n").map { $0.prefix { $0 != " " } }
-        #expect(names == ["isolation", "settings", "dns", "tcp", "proxy", "tls", "http", "token", "hub", "clock"], "\(lines.text)")
+        #expect(
+            names == ["isolation", "settings", "dns", "tcp", "proxy", "tls", "http", "token", "hub", "clock"],
+            "\(lines.text)"
+        )
 
         _ = try await api.post("/api/nodes/\(node)/revoke")
         let revoked = try await visit(bench, state)

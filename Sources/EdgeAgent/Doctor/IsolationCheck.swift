@@ -3,7 +3,8 @@ enum IsolationCheck {
     static func check(_ features: IsolationFeatures) -> DoctorCheck {
         let open = features.inForce(Cage(), hasOwnUser: false, answersCalls: features.filtersCalls)
             .filter { $0.mechanism == .none && $0.aspect != .user }
-        let landlock = features.landlock > 0 ? "Landlock \(features.landlock)" : "no Landlock (\(features.landlockShortfall))"
+        let landlock =
+            features.landlock > 0 ? "Landlock \(features.landlock)" : "no Landlock (\(features.landlockShortfall))"
         let filter = features.filtersCalls ? "seccomp" : "no seccomp (\(features.filterShortfall))"
         let users = features.switchesUsers ? "bots may have users of their own" : "bots run as the agent's user"
         let missing = open.isEmpty ? "" : "; bots can get at: \(open.map(\.aspect.rawValue).joined(separator: ", "))"

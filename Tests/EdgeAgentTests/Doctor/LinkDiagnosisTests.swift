@@ -170,7 +170,7 @@ struct HubAnswerTests {
     @Test("a line is aligned, coloured on terminals only, and cannot steer one")
     func lines() {
         let check = DoctorCheck(name: .dns, status: .failed, detail: "bad\u{1B}[2J\nname")
-        #expect(DoctorReport.line(check, isColoured: false) == "dns       FAIL     bad?[2J?name")
-        #expect(DoctorReport.line(check, isColoured: true).hasPrefix("dns       \u{1B}[1;31mFAIL   \u{1B}[0m  bad"))
+        #expect(DoctorReport.line(check, isColoured: false) == "dns        FAIL     bad?[2J?name")
+        #expect(DoctorReport.line(check, isColoured: true).hasPrefix("dns        \u{1B}[1;31mFAIL   \u{1B}[0m  bad"))
     }
 }

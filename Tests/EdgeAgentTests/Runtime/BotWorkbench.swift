@@ -49,7 +49,8 @@ final class BotWorkbench: Sendable {
         endHolder()
         for name in ["bots", "bots-control"] { _ = try? BotDirectory(root: path, botID: name).remove(keeping: []) }
         for name in [
-            "journal.sqlite", "journal.sqlite-wal", "journal.sqlite-shm", "holder.lock", "holder.sock", "holder.log", "holder.key",
+            "journal.sqlite", "journal.sqlite-wal", "journal.sqlite-shm", "holder.lock", "holder.sock", "holder.log",
+            "holder.key",
             "program",
         ] { unlink(path + "/" + name) }
         rmdir(path)

@@ -159,7 +159,9 @@ struct Holder {
             return answer
         case .spawn(let arguments, let environment, let given):
             guard HolderProof.isRight(given, proof) || !Defence.holderProof.isUp else {
-                return HolderAnswer(error: "who asks has not shown that it can read \(HolderProof.fileName) in \(stateDirectory)")
+                return HolderAnswer(
+                    error: "who asks has not shown that it can read \(HolderProof.fileName) in \(stateDirectory)"
+                )
             }
             return spawn(arguments, environment, files)
         case .renew:

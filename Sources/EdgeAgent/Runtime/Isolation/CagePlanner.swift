@@ -34,14 +34,17 @@ struct CagePlanner: Sendable {
     ///   - path: the bot's PATH.
     ///   - isRoot: it runs as root, to whom modes of files say nothing.
     /// - Returns: nil where the profile wants none.
-    func cage(_ profile: RuntimeProfile, command: [String], directory: BotDirectory, path: String, isRoot: Bool) -> Cage? {
+    func cage(_ profile: RuntimeProfile, command: [String], directory: BotDirectory, path: String, isRoot: Bool)
+        -> Cage?
+    {
         guard profile.isolation.isOn else { return nil }
         let secrets = isRoot ? secrets.with(GuardedPaths.closed(beneath: "/etc")) : secrets
         var cage = Cage()
         cage.opensUnixSockets = profile.isolation.opensUnixSockets
         cage.devices = Self.devices
         cage.writable = [directory.path] + profile.isolation.writable.flatMap(secrets.around)
-        let named = Self.system + needs(of: command, path: path) + libraries(profile.environment) + profile.isolation.readable
+        let named =
+            Self.system + needs(of: command, path: path) + libraries(profile.environment) + profile.isolation.readable
         var seen: Set<String> = []
         for place in named.flatMap(secrets.around) where seen.insert(place).inserted { cage.readable.append(place) }
         return cage
@@ -49,7 +52,8 @@ struct CagePlanner: Sendable {
 
     /// Why a profile cannot have what it asks for; nil where it can.
     func problem(_ isolation: BotIsolation) -> String? {
-        for place in isolation.readable + isolation.writable where secrets.around(place).isEmpty && RealPath.of(place) != nil {
+        for place in isolation.readable + isolation.writable
+        where secrets.around(place).isEmpty && RealPath.of(place) != nil {
             return "\"isolation\" names \(place), which is the agent's own; leave it out"
         }
         return nil

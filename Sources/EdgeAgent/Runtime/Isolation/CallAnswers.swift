@@ -141,7 +141,9 @@ struct CallAnswers: ~Copyable {
         switch call.what {
         case CLINUX_ASKED_MODE: code = chmod(path, mode_t(truncatingIfNeeded: arguments[value]) & 0o7777)
         case CLINUX_ASKED_OWNER:
-            let (user, group) = (uid_t(truncatingIfNeeded: arguments[value]), gid_t(truncatingIfNeeded: arguments[value + 1]))
+            let (user, group) = (
+                uid_t(truncatingIfNeeded: arguments[value]), gid_t(truncatingIfNeeded: arguments[value + 1])
+            )
             var status = stat()
             guard fstat(file, &status) == 0 else { throw Refusal(errno) }
             // A supervisor that runs as root could do more than its bot.

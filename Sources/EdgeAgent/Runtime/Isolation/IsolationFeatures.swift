@@ -30,7 +30,9 @@ struct IsolationFeatures: Sendable, Equatable {
         } else {
             features.filtersCalls = true
         }
-        if !Defence.landlock.isUp { (features.landlock, features.landlockShortfall) = (0, "it is switched off for a test") }
+        if !Defence.landlock.isUp {
+            (features.landlock, features.landlockShortfall) = (0, "it is switched off for a test")
+        }
         if !Defence.seccomp.isUp {
             (features.filtersCalls, features.filterShortfall) = (false, "it is switched off for a test")
         }
@@ -100,7 +102,8 @@ extension IsolationFeatures {
 
     private func files(_ hasOwnUser: Bool) -> IsolationInForce {
         guard landlock > 0 else { return without(.files, landlockShortfall, hasOwnUser) }
-        var note = "Landlock \(landlock): it writes its own directory, and reads that, the system's programs and what it is made of"
+        var note =
+            "Landlock \(landlock): it writes its own directory, and reads that, the system's programs and what it is made of"
         if landlock < 2 { note += "; files cannot be moved from one directory to another on this kernel" }
         return IsolationInForce(aspect: .files, mechanism: .landlock, note: note)
     }

@@ -39,10 +39,12 @@ struct LandlockRuleset: ~Copyable {
     /// - Throws: in words, where the kernel does not do what its version promises.
     init(_ cage: Cage, version: Int32) throws(IsolationFailure) {
         let all = Right.all(version)
-        let scopes = version >= 6 ? (cage.opensUnixSockets ? 1 << 1 : Self.scopes) : 0
+        let scopes = version >= 6 ? Self.scopes : 0
         descriptor = version > 0 ? CLinux_landlock_create(all, scopes) : -1
         guard version > 0 else { return }
-        guard descriptor >= 0 else { throw IsolationFailure("no ruleset of Landlock can be made: \(String(errno: errno))") }
+        guard descriptor >= 0 else {
+            throw IsolationFailure("no ruleset of Landlock can be made: \(String(errno: errno))")
+        }
         let reading = Right.execute | Right.readFile | Right.readDirectory
         let writing = Right.all(version) & ~Right.makeDevices & ~Right.askDevices
         for path in cage.readable { try grant(path, reading) }

@@ -74,7 +74,9 @@ struct BotDirectory: Sendable {
         return String(path[..<slash] + controlSuffix + path[slash...])
     }
 
-    private static func folder(of path: String) -> String { String(path[..<(path.lastIndex(of: "/") ?? path.startIndex)]) }
+    private static func folder(of path: String) -> String {
+        String(path[..<(path.lastIndex(of: "/") ?? path.startIndex)])
+    }
 
     static func isValid(_ botID: String) -> Bool {
         (1...64).contains(botID.utf8.count)
@@ -154,7 +156,7 @@ struct BotDirectory: Sendable {
         }
         try make()
         do {
-            let stored = try Files.read(config)
+            let stored = wanted.isEmpty ? try Files.read(config) : try storedConfiguration()
             if wanted.isEmpty {
                 wanted = stored ?? Array("{}".utf8)
                 guard PacketFields.isObject(wanted) else {
@@ -169,6 +171,25 @@ struct BotDirectory: Sendable {
             return true
         } catch {
             throw .wrapping(error)
+        }
+    }
+
+    /// The bot may have put anything there; what is no file is taken away, because another configuration is to be written.
+    private func storedConfiguration() throws(Files.Failure) -> [UInt8]? {
+        do {
+            return try Files.read(config)
+        } catch {
+            guard [ELOOP, ENXIO, EISDIR].contains(error.code) else { throw error }
+            let aside = control + "/config.aside"
+            // What cannot be taken away is told by what follows.
+            try? TreeRemover.empty(aside, keeping: [])
+            rmdir(aside)
+            unlink(aside)
+            guard rename(config, aside) == 0 else { throw error }
+            try? TreeRemover.empty(aside, keeping: [])
+            rmdir(aside)
+            unlink(aside)
+            return nil
         }
     }
 

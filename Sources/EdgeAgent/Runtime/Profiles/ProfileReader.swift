@@ -60,7 +60,9 @@ struct ProfileReader {
         if let value = members[.user] { profile.user = try Self.text(value, "user") }
         if let value = members[.isolation] {
             guard profile.backend == .native else {
-                throw ProfileMistake(reason: "\"isolation\" has a meaning with \"backend\": \"native\" alone: a container is its own")
+                throw ProfileMistake(
+                    reason: "\"isolation\" has a meaning with \"backend\": \"native\" alone: a container is its own"
+                )
             }
             profile.isolation = try Self.isolation(value)
         }
@@ -166,7 +168,8 @@ struct ProfileReader {
             let place = try text(item, key)
             guard PathText.isPlainAbsolute(place) else {
                 throw ProfileMistake(
-                    reason: "\"\(key)\": \"\(place.prefix(200))\" must be an absolute path without \"..\" and without a slash at its end"
+                    reason:
+                        "\"\(key)\": \"\(place.prefix(200))\" must be an absolute path without \"..\" and without a slash at its end"
                 )
             }
             places.append(place)
