@@ -114,12 +114,13 @@ struct AgentConfiguration: Sendable {
         if let age = try Self.quantity(text(.journalAge), .journalAge, milliseconds) { packetBudget.milliseconds = age }
     }
 
-    /// The configuration and the profiles' file, where one bot must not read what they hold: a token, a proxy's password, the
-    /// environment of other bots.
+    /// The configuration and the profiles' file, where one bot must not read what they hold: a token, a proxy's
+    /// password, the environment of other bots.
     private static func filesWithSecrets(_ settings: [Key: String], _ file: String, _ profiles: String?) -> [String] {
         func hasEnvironment(_ text: String?) -> Bool { text?.contains("\"environment\"") ?? false }
         var files: [String] = []
-        if settings[.token] != nil || settings[.proxy] != nil || hasEnvironment(settings[.profiles]) { files.append(file) }
+        let hasSecret = settings[.token] != nil || settings[.proxy] != nil || hasEnvironment(settings[.profiles])
+        if hasSecret { files.append(file) }
         // One that cannot be read is told by who reads it in earnest.
         if let profiles, profiles.hasPrefix("/"), let bytes = try? Files.readNamed(profiles),
             hasEnvironment(String(decoding: bytes, as: UTF8.self))

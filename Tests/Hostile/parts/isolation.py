@@ -185,7 +185,7 @@ attempt("a bot limits the agent's files", "seccomp",
         "import resource\nseen = resource.prlimit({agent}, resource.RLIMIT_NOFILE)")
 attempt("a bot lets the agent run on one processor", "seccomp", "os.sched_setaffinity({agent}, os.sched_getaffinity({agent}))")
 attempt("a bot takes the agent's priority", "seccomp", "os.setpriority(os.PRIO_PROCESS, {agent}, os.getpriority(0, {agent}))")
-attempt("a bot takes its user's priority", "seccomp", "os.setpriority(os.PRIO_USER, 0, 0)")
+attempt("a bot takes its user's priority", "seccomp", "os.setpriority(os.PRIO_USER, 0, 19)")
 for who in "agent", "holder", "neighbour's supervisor":
     attempt(f"a bot without isolation reads the memory of: {who}", "dumpable", f"open('/proc/{{{who}}}/mem', 'rb')", bot="free")
     attempt(f"a bot without isolation reads the environment of: {who}", "dumpable", READ.format(f"/proc/{{{who}}}/environ"),
@@ -193,7 +193,17 @@ for who in "agent", "holder", "neighbour's supervisor":
 
 # The kernel's doors.
 attempt("a bot makes an io_uring", "seccomp", "call(425, 4, ctypes.create_string_buffer(256))", wanted=38)
-attempt("a bot makes a namespace of users", "seccomp", "call(272, 0x10000000)", wanted=1)
+attempt("a bot makes a namespace of users", "seccomp", """
+child = os.fork()
+if child == 0:
+    try:
+        call(272, 0x10000000)
+    except OSError as fault:
+        os._exit(fault.errno)
+    os._exit(0)
+if code := os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]):
+    raise OSError(code, os.strerror(code))
+""", wanted=1)
 attempt("a bot starts a process in another namespace", "seccomp", "seen = call(56, 0x10000000 | 17, 0, 0, 0, 0)\n"
         "if seen == 0:\n    os._exit(0)\nos.waitpid(seen, 0)", wanted=1)
 attempt("a bot starts a process by clone3", "seccomp", "call(435, ctypes.create_string_buffer(88), 0)", wanted=38)
@@ -202,7 +212,7 @@ attempt("a bot types into a terminal", "seccomp", "import fcntl; fcntl.ioctl(0, 
 attempt("a bot makes a key of its user", "seccomp", "call(250, 0, -4, 1)", wanted=1)
 attempt("a bot makes memory that its user shares", "seccomp", "seen = call(29, 0x7357, 4096, 0o1600)", wanted=1)
 attempt("a bot loads a program into the kernel", None, "call(321, 0, ctypes.create_string_buffer(72), 72)", wanted=1)
-attempt("a bot uses calls of the 32-bit kind", "seccomp", "call(0x40000000 + 39)", wanted=38)
+attempt("a bot uses calls of the 32-bit kind", None, "call(0x40000000 + 39)", wanted=38)
 
 # Services of this machine.
 CONNECT = "s = socket.socket(socket.AF_UNIX, socket.{}); s.settimeout(5); s.connect('{}')"

@@ -67,9 +67,12 @@ struct CagePlanner: Sendable {
 
     // MARK: What a command needs
 
+    /// The folder of small programs by which pyenv, asdf and their like start what lies beside it.
+    private static let shims = "shims"
+
     private func needs(of command: [String], path: String) -> [String] {
         let search = path.split(separator: ":").map(String.init).filter { PathText.isPlainAbsolute($0) && !isWide($0) }
-        var places = search
+        var places = search.map { Self.name(of: $0) == Self.shims ? Self.folder(of: $0) : $0 }
         for (index, word) in command.enumerated() {
             for file in Self.paths(in: word) {
                 var status = stat()
@@ -94,6 +97,10 @@ struct CagePlanner: Sendable {
         for file in Set([file, RealPath.of(file) ?? file]) {
             places.append(file)
             let folder = Self.folder(of: file)
+            if Self.name(of: folder) == Self.shims, !isWide(Self.folder(of: folder)) {
+                places.append(Self.folder(of: folder))
+                continue
+            }
             guard ["bin", "sbin", "libexec"].contains(Self.name(of: folder)) else {
                 // A script loads what lies beside it.
                 if !isWide(folder) { places.append(folder) }
