@@ -22,7 +22,10 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "filter.h"
+#include "isolation.h"
 #include "launch.h"
+#include "listener.h"
 #include "memory.h"
 #include "utf8_vector.h"
 

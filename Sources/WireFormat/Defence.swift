@@ -65,6 +65,14 @@ public enum Defence: String, CaseIterable, Sendable {
     case dataFiles = "data-files"
     /// Root works in the data directory as its owner.
     case dataOwner = "data-owner"
+    /// Bots reach their own files alone.
+    case landlock
+    /// Bots' system calls are filtered.
+    case seccomp
+    /// Bots of the same user cannot look into the agent's own processes.
+    case dumpable
+    /// The holder starts programs only for who can read the state directory.
+    case holderProof = "holder-proof"
 
     /// Whether the place that asks must do its work.
     public var isUp: Bool {
@@ -83,6 +91,16 @@ public enum Defence: String, CaseIterable, Sendable {
         #if DEBUG
             let missing = names?.split(separator: ",").compactMap { Defence(rawValue: String($0)) } ?? []
             Self.missing.withLock { $0 = Set(missing) }
+        #endif
+    }
+
+    /// For processes that a program starts with an environment of their own.
+    public static var passedOn: [String: String] {
+        #if DEBUG
+            let names = missing.withLock { $0.map(\.rawValue).sorted().joined(separator: ",") }
+            return names.isEmpty ? [:] : [variable: names]
+        #else
+            return [:]
         #endif
     }
 

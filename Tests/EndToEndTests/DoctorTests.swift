@@ -52,7 +52,10 @@ struct DoctorTests {
         #expect(lines.status == 0)
         let names = lines.text.split(separator: "\n").map { $0.prefix { $0 != " " } }
         #expect(
-            names == ["settings", "policy", "dns", "tcp", "proxy", "tls", "http", "token", "hub", "clock"],
+            names
+                == [
+                    "isolation", "settings", "policy", "dns", "tcp", "proxy", "tls", "http", "token", "hub", "clock",
+                ],
             "\(lines.text)"
         )
 

@@ -27,7 +27,7 @@ def tell(row):
     print(f"hostile: {mark} {row.attack.part}: {row.attack.tried}: {row.outcome.seen} ({row.seconds:.1f} s)", flush=True)
 
 
-def carry_out(part, programs, chosen, without):
+def carry_out(part, programs, chosen, without, tell=tell):
     """The rows of one part, on a stage of its own."""
     folder = pathlib.Path(tempfile.mkdtemp(prefix=f"hostile-{part.name}-"))
     environment = {"TEST_WITHOUT_DEFENCES": ",".join(without)} if without else {}
@@ -52,17 +52,36 @@ def prove(parts, programs, quick):
     return unseen
 
 
+def table(parts, programs):
+    """What each attack comes to with all defences, and without its own."""
+    print("| attack | stopped by | with it | without it |\n| --- | --- | --- | --- |")
+    for part in parts:
+        rows = {row.attack.tried: row for row in carry_out(part, programs, part.attacks, [], lambda row: None)}
+        bare = {}
+        for defence in dict.fromkeys(attack.defence for attack in part.attacks if attack.defence):
+            chosen = [attack for attack in part.attacks if attack.defence == defence]
+            for row in carry_out(part, programs, chosen, [defence], lambda row: None):
+                bare[row.attack.tried] = row
+        for tried, row in rows.items():
+            without = bare[tried].outcome.seen if tried in bare else ""
+            cells = tried, row.attack.defence or "", row.outcome.seen, without
+            print("| " + " | ".join(cell.replace("|", " ").replace("\n", " ")[:70] for cell in cells) + " |", flush=True)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--programs", type=pathlib.Path, default=ROOT / ".build" / "debug")
     parser.add_argument("--quick", action="store_true", help="only what takes seconds")
     parser.add_argument("--prove", action="store_true", help="show that each attack would be noticed")
+    parser.add_argument("--table", action="store_true", help="what each attack comes to with and without its defence")
     parser.add_argument("--only", nargs="*", default=PARTS, choices=PARTS)
     options = parser.parse_args()
     programs = options.programs.resolve()
     without = [name for name in os.environ.get("BROKEN", "").split(",") if name]
     began = time.monotonic()
     parts = [importlib.import_module(f"parts.{name}").part for name in options.only]
+    if options.table:
+        return table(parts, programs)
     if options.prove:
         unseen = prove(parts, programs, options.quick)
         for line in unseen:

@@ -200,6 +200,12 @@ struct BotsCommand: AsyncParsableCommand {
                 "\(limit["value"]?.plain ?? "") by \(limit["mechanism"]?.plain ?? "")"
             )
         }
+        for side in bot["isolation"]?.arrayValue ?? [] {
+            properties.add(
+                "isolation \(side["aspect"]?.plain ?? "")",
+                "\(side["mechanism"]?.plain ?? ""): \(side["note"]?.plain ?? "")"
+            )
+        }
         for problem in bot["problems"]?.arrayValue ?? [] {
             properties.add("problem \(problem["code"]?.plain ?? "")", problem["detail"])
         }

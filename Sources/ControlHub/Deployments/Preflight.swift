@@ -103,6 +103,7 @@ struct PreflightFacts: Sendable {
         checks.append(online(targetNode))
         checks.append(profile(targetNode))
         if let image = image(targetNode) { checks.append(image) }
+        if let isolation { checks.append(isolation) }
         guard source.node != target.node else { return checks }
         checks.append(reachableSource)
         if origin == .source {
@@ -223,6 +224,43 @@ struct PreflightFacts: Sendable {
             return check(.warning, "Whether \(image) can be had is not known. \(reason.asSentence)")
         case nil: return nil
         }
+    }
+
+    /// What the target leaves open that the source keeps closed; nil where nobody tells.
+    private var isolation: PreflightCheck? {
+        func sides(_ node: Node?, _ name: String) -> [WireIsolationInForce] {
+            node?.profiles.first { $0.name == name }?.isolation ?? []
+        }
+        let (before, after) = (sides(sourceNode, source.runtimeProfile), sides(targetNode, target.runtimeProfile))
+        guard !after.isEmpty else {
+            guard !before.isEmpty, targetNode?.profiles.contains(where: { $0.name == target.runtimeProfile }) == true
+            else { return nil }
+            return PreflightCheck(
+                name: "isolation",
+                outcome: .warning,
+                message: "The agent of \(targetNode?.name ?? "") does not tell what keeps its bots to themselves.",
+                remedy: "Upgrade it."
+            )
+        }
+        let open = after.filter { $0.mechanism == "none" }
+        let lost = open.filter { side in before.contains { $0.aspect == side.aspect && $0.mechanism != "none" } }
+        guard !lost.isEmpty else {
+            let sides = open.map(\.aspect).joined(separator: ", ")
+            return PreflightCheck(
+                name: "isolation",
+                outcome: .passed,
+                message: open.isEmpty
+                    ? "The target keeps the bot to itself." : "The target keeps the bot to itself, but for: \(sides).",
+                remedy: nil
+            )
+        }
+        let sides = lost.map { "\($0.aspect) (\($0.note))" }.joined(separator: "; ")
+        return PreflightCheck(
+            name: "isolation",
+            outcome: .warning,
+            message: "The target keeps the bot less to itself than where it is now: \(sides).",
+            remedy: "Choose another node or runtime profile, or go on where that does not matter."
+        )
     }
 
     private var reachableSource: PreflightCheck {

@@ -3,6 +3,11 @@ struct DoctorCheck: Codable, Equatable, Sendable {
     /// What the node's owner allows, and the steps from this machine's settings to the hub's answer, in their order.
     enum Name: String, Codable, CaseIterable, Sendable {
         case settings, policy, dns, tcp, proxy, tls, http, token, hub, clock
+        /// What this machine has to keep bots to themselves; stands beside the way.
+        case isolation
+
+        /// The way to the hub.
+        static let way = allCases.filter { $0 != .isolation }
     }
 
     enum Status: String, Codable, Sendable {

@@ -5,7 +5,7 @@ import WireFormat
 ///
 /// Checks come in the order of `DoctorCheck.Name`, each once. A failure ends them: what lies after it is skipped.
 struct LinkDiagnosis: Sendable {
-    private var pending = DoctorCheck.Name.allCases[...]
+    private var pending = DoctorCheck.Name.way[...]
     private var finished: [DoctorCheck] = []
     private var route: ProxyPolicy.Choice?
     private var failedAttempts: [String] = []

@@ -1,4 +1,5 @@
 import FoundationEssentials
+import Glibc
 import Logging
 import ServiceLifecycle
 import UnixSignals
@@ -36,7 +37,7 @@ struct AgentAssembly: Sendable {
         )
         let profiles = try await Self.profiles(configuration, logger)
         let bots = try Self.makeFleet(
-            configuration.dockerSocket,
+            configuration,
             profiles,
             holder,
             policy,
@@ -201,7 +202,7 @@ struct AgentAssembly: Sendable {
     }
 
     private static func makeFleet(
-        _ dockerSocket: String,
+        _ configuration: AgentConfiguration,
         _ profiles: [RuntimeProfile],
         _ holder: HolderClient,
         _ policy: PolicyRegistry,
@@ -220,12 +221,13 @@ struct AgentAssembly: Sendable {
                         environment: ProcessInfo.processInfo.environment,
                         policy: policy,
                         executor: executor,
-                        holder: holder
+                        holder: holder,
+                        secrets: [directory.path] + configuration.secretFiles.filter { access($0, R_OK) == 0 }
                     ),
                     DockerRuntimeBackend(
                         botsDirectory: directory.file("bots"),
-                        engine: CurlTransport(socketPath: dockerSocket),
-                        guards: LeaseGuards(engineSocket: dockerSocket),
+                        engine: CurlTransport(socketPath: configuration.dockerSocket),
+                        guards: LeaseGuards(engineSocket: configuration.dockerSocket),
                         transport: LoopbackHTTPTransport(loop: loop),
                         credentials: RegistryCredentials(environment: ProcessInfo.processInfo.environment),
                         environment: ProcessInfo.processInfo.environment,

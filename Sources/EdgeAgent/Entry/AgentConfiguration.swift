@@ -59,6 +59,8 @@ struct AgentConfiguration: Sendable {
     var policyFile: String?
     /// How many monitor packets are kept while the hub does not take them.
     var packetBudget = Journal.PacketBudget()
+    /// Files with secrets of the agent, which no bot may read.
+    var secretFiles: [String] = []
 
     /// Resolves the settings.
     ///
@@ -72,15 +74,18 @@ struct AgentConfiguration: Sendable {
         file: String?,
         environment: [String: String]
     ) throws(AgentError) {
+        let fileValues = try ConfigurationFile.load(file)
         let reader = ConfigReader(providers: [
             InMemoryProvider(values: Self.values(flags)),
             EnvironmentVariablesProvider(environmentVariables: environment).prefixKeys(with: "edge"),
-            InMemoryProvider(values: Self.values(try ConfigurationFile.load(file))),
+            InMemoryProvider(values: Self.values(fileValues)),
         ])
         func text(_ key: Key) -> String? {
             guard let value = reader.string(forKey: ConfigKey([key.rawValue])), !value.isEmpty else { return nil }
             return value
         }
+        secretFiles = [text(.tokenFile), text(.clientKey), text(.clientCertificate)].compactMap(\.self)
+        secretFiles += Self.filesWithSecrets(fileValues, file ?? ConfigurationFile.defaultPath, text(.profiles))
         hubURL = text(.hubURL)
         token = try Self.token(text(.token), file: text(.tokenFile))
         stateDirectory = text(.stateDirectory) ?? Self.defaultStateDirectory(environment)
@@ -107,6 +112,22 @@ struct AgentConfiguration: Sendable {
         }
         let milliseconds: [String: UInt64] = ["ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000]
         if let age = try Self.quantity(text(.journalAge), .journalAge, milliseconds) { packetBudget.milliseconds = age }
+    }
+
+    /// The configuration and the profiles' file, where one bot must not read what they hold: a token, a proxy's
+    /// password, the environment of other bots.
+    private static func filesWithSecrets(_ settings: [Key: String], _ file: String, _ profiles: String?) -> [String] {
+        func hasEnvironment(_ text: String?) -> Bool { text?.contains("\"environment\"") ?? false }
+        var files: [String] = []
+        let hasSecret = settings[.token] != nil || settings[.proxy] != nil || hasEnvironment(settings[.profiles])
+        if hasSecret { files.append(file) }
+        // One that cannot be read is told by who reads it in earnest.
+        if let profiles, profiles.hasPrefix("/"), let bytes = try? Files.readNamed(profiles),
+            hasEnvironment(String(decoding: bytes, as: UTF8.self))
+        {
+            files.append(profiles)
+        }
+        return files
     }
 
     private static func values(_ settings: [Key: String]) -> [AbsoluteConfigKey: ConfigValue] {

@@ -38,6 +38,7 @@ struct DoctorCommand: AsyncParsableCommand {
             // Each as it is found: a step may take its whole time limit.
             if !json { Terminal.writeLine(DoctorReport.line(check, isColoured: isColoured)) }
         }
+        doctor.report(IsolationCheck.check(.current()))
         let isHealthy = await doctor.run(settings(loop))
         if json { Terminal.writeLine(try DoctorReport.json(checks.withLock { $0 })) }
         if !isHealthy { throw ExitCode(1) }

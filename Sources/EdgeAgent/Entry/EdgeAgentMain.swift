@@ -15,6 +15,8 @@ enum EdgeAgentMain {
         // Nothing that any of these processes makes is for other users, unless it says so.
         umask(0o077)
         Defence.doWithout(getenv(Defence.variable).map { String(cString: $0) })
+        // Neither bots of the same user nor a dump of memory get at tokens.
+        if Defence.dumpable.isUp { CLinux_set_dumpable(0) }
         DispatchLog.silence()
         let arguments = CommandLine.arguments.dropFirst()
         // A write to a bot that has just ended fails, and ends nothing else. Commands end quietly where nobody reads on.

@@ -59,7 +59,11 @@ struct Introduction: Sendable {
         func isUsable(_ backend: BackendKind) -> String {
             profiles.contains { $0.backend == backend.rawValue && $0.usable } ? "true" : "false"
         }
+        let features = IsolationFeatures.current()
         return [
+            "isolation.landlock": String(features.landlock),
+            "isolation.seccomp": features.filtersCalls ? "true" : "false",
+            "isolation.users": features.switchesUsers ? "true" : "false",
             "runtime.native": isUsable(.native), "runtime.docker": isUsable(.docker), "logs.follow": "true",
             "workspace.files": "true", "workspace.sync": "true", "bots.image": "true",
         ]

@@ -35,7 +35,7 @@ extension BotFleet {
     }
 
     private func leasePath(_ bot: Bot) throws(RuntimeError) -> String {
-        BotDirectory.path(ofLogs: try logDirectory(bot.botID)) + "/\(BotDirectory.controlName)/\(RuntimeLease.fileName)"
+        PathText.normalized(try logDirectory(bot.botID) + "/../\(RuntimeLease.fileName)")
     }
 
     /// Moves leases on for as long as the hub is heard of, and ends what no supervisor ends. Until cancelled.

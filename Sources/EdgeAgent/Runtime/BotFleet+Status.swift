@@ -121,7 +121,10 @@ extension BotFleet {
         if bot.handle == nil {
             status.logEnd = bot.logPosition ?? (try? logDirectory(bot.botID)).map(LogSegments.endOffset) ?? 0
         }
-        if bot.handle != nil { status.limits = bot.record.launch?.limits?.map(\.wire) ?? [] }
+        if bot.handle != nil {
+            status.limits = bot.record.launch?.limits?.map(\.wire) ?? []
+            status.isolation = bot.record.launch?.isolation?.map(\.wire) ?? []
+        }
         status.problems = (bot.record.launch?.problems ?? []).map(\.wire)
         if let exit = bot.record.lastExit {
             status.lastExit.code = exit.code
@@ -142,6 +145,24 @@ extension LimitInForce {
         var wire = WireLimitInForce()
         wire.resource = resource
         wire.value = value
+        wire.mechanism = mechanism.rawValue
+        wire.note = note
+        return wire
+    }
+}
+
+extension IsolationInForce {
+    /// Nil for words of another version.
+    init?(_ wire: WireIsolationInForce) {
+        guard let aspect = Aspect(rawValue: wire.aspect), let mechanism = Mechanism(rawValue: wire.mechanism) else {
+            return nil
+        }
+        self.init(aspect: aspect, mechanism: mechanism, note: wire.note)
+    }
+
+    var wire: WireIsolationInForce {
+        var wire = WireIsolationInForce()
+        wire.aspect = aspect.rawValue
         wire.mechanism = mechanism.rawValue
         wire.note = note
         return wire

@@ -46,6 +46,8 @@ struct BotRecord: Codable, Sendable, Equatable {
         var lastSequence: UInt64 = 0
         /// As the launch began: every limit, and what keeps it.
         var limits: [LimitInForce]?
+        /// As the launch began: what keeps it to itself.
+        var isolation: [IsolationInForce]?
         var problems: [BotProblem]?
         var packetRate: PacketRate?
         var hasEnded = false
@@ -261,6 +263,7 @@ extension BotRecord {
             if launch?.launchID != launchID { launch = Launch(launchID: launchID) }
             if let pid = event.pid { launch?.bot = ProcessIdentity(pid: pid, startTime: event.startTime ?? 0) }
             launch?.limits = event.limits
+            launch?.isolation = event.isolation
         case SupervisorEvent.Name.exited:
             if event.lost == true, launch?.launchID == launchID {
                 // What the supervisor had read and not yet written went with it, and nobody can say what that was.

@@ -16,6 +16,8 @@ struct RuntimeProfile: Sendable, Equatable {
     var environment: [String: String] = [:]
     /// Name or number of the user the bot runs as; nil for the agent's own. Any other needs an agent that runs as root.
     var user: String?
+    /// Of the backend `native`; a container is its own.
+    var isolation = BotIsolation()
     var limits = ResourceLimits()
     var restart = RestartPolicy.always
     var stop = StopSequence()

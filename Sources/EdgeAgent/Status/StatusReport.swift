@@ -70,6 +70,8 @@ struct StatusReport: Codable, Sendable, Equatable {
         var sinceUnixMs: UInt64?
         var pid: Int32?
         var restarts: UInt32
+        /// What keeps the running launch to itself; nil where it does not run or that is not known.
+        var isolation: [IsolationInForce]?
 
         enum CodingKeys: String, CodingKey {
             case id
@@ -79,6 +81,7 @@ struct StatusReport: Codable, Sendable, Equatable {
             case sinceUnixMs = "since_unix_ms"
             case pid
             case restarts
+            case isolation
         }
     }
 

@@ -93,7 +93,8 @@ struct RunningStatus: Sendable {
             reason: status.reason,
             sinceUnixMs: status.sinceUnixMs,
             pid: status.pid > 0 ? Int32(exactly: status.pid) : nil,
-            restarts: status.restartCount
+            restarts: status.restartCount,
+            isolation: status.isolation.isEmpty ? nil : status.isolation.compactMap(IsolationInForce.init)
         )
     }
 }
@@ -159,7 +160,8 @@ enum LeftStatus {
             phase: phase,
             reason: reason,
             pid: isAlive ? state?.bot.pid : nil,
-            restarts: record?.restartCount ?? 0
+            restarts: record?.restartCount ?? 0,
+            isolation: isAlive ? record?.launch?.isolation : nil
         )
     }
 }

@@ -92,6 +92,10 @@ struct StatusText {
             }
         var parts = [bot.sinceUnixMs.map { "for \(age($0))" }, bot.pid.map { "pid \($0)" }].compactMap(\.self)
         if bot.restarts > 0 { parts.append("\(bot.restarts) restarts") }
+        let open = (bot.isolation ?? []).filter { $0.mechanism == .none && $0.aspect != .user }.map(\.aspect.rawValue)
+        if bot.isolation != nil {
+            parts.append(open.isEmpty ? "isolated" : "isolated but for \(open.joined(separator: ", "))")
+        }
         if !bot.reason.isEmpty { parts.append(bot.reason) }
         return pad(title(bot), width) + "  " + paint(pad(bot.phase, 8), colour) + "  " + parts.joined(separator: ", ")
     }

@@ -1,3 +1,4 @@
+import CLinux
 import Glibc
 
 /// The one way to open a file at a path where a bot, or anybody else, may have put something.
@@ -47,6 +48,13 @@ enum RegularFile {
             return -1
         }
         return descriptor
+    }
+
+    /// Opens whatever is at a path only to name it: nothing can be read, written or waited for by it. Links are followed.
+    ///
+    /// - Returns: a descriptor; -1 with `errno` set.
+    static func openPlace(_ path: String) -> Int32 {
+        Glibc.open(path, CLinux_o_path | O_CLOEXEC)
     }
 
     /// Opens a directory, to flush it or to start paths at it.

@@ -520,6 +520,12 @@ public nonisolated struct WireRuntimeProfile: @unchecked Sendable {
     set {_uniqueStorage()._backendVersion = newValue}
   }
 
+  /// What keeps bots of this profile to themselves on this node; empty from agents that do not tell.
+  public var isolation: [WireIsolationInForce] {
+    get {_storage._isolation}
+    set {_uniqueStorage()._isolation = newValue}
+  }
+
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
   public init() {}
@@ -1122,11 +1128,39 @@ public nonisolated struct WireBotStatus: @unchecked Sendable {
     set {_uniqueStorage()._logEnd = newValue}
   }
 
+  /// What keeps the running launch to itself, and what does not; empty where it does not run, and of a launch from before there
+  /// was any.
+  public var isolation: [WireIsolationInForce] {
+    get {_storage._isolation}
+    set {_uniqueStorage()._isolation = newValue}
+  }
+
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
   public init() {}
 
   fileprivate var _storage = _StorageClass.defaultInstance
+}
+
+/// One side of a launch's isolation.
+public nonisolated struct WireIsolationInForce: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  /// What the bot could get at: "files", "attributes", "devices", "processes", "signals", "system_calls", "unix_sockets",
+  /// "privileges", "user".
+  public var aspect: String = String()
+
+  /// "landlock", "seccomp", "user", "no_new_privs", "engine"; "none" where nothing keeps it.
+  public var mechanism: String = String()
+
+  /// What the mechanism covers, or why there is none; one sentence.
+  public var note: String = String()
+
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  public init() {}
 }
 
 public nonisolated struct WireBotProblem: Sendable {
@@ -3429,7 +3463,7 @@ nonisolated extension WireNodePolicy: SwiftProtobuf.Message, SwiftProtobuf._Mess
 
 nonisolated extension WireRuntimeProfile: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".RuntimeProfile"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}name\0\u{1}backend\0\u{1}description\0\u{1}usable\0\u{1}reason\0\u{1}engine\0\u{3}engine_version\0\u{3}restart_policy\0\u{1}limits\0\u{3}stop_sequence\0\u{1}user\0\u{2}\u{5}image\0\u{3}image_present\0\u{1}network\0\u{3}backend_version\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}name\0\u{1}backend\0\u{1}description\0\u{1}usable\0\u{1}reason\0\u{1}engine\0\u{3}engine_version\0\u{3}restart_policy\0\u{1}limits\0\u{3}stop_sequence\0\u{1}user\0\u{2}\u{5}image\0\u{3}image_present\0\u{1}network\0\u{3}backend_version\0\u{1}isolation\0")
 
   fileprivate class _StorageClass {
     var _name: String = String()
@@ -3447,6 +3481,7 @@ nonisolated extension WireRuntimeProfile: SwiftProtobuf.Message, SwiftProtobuf._
     var _imagePresent: Bool = false
     var _network: String = String()
     var _backendVersion: String = String()
+    var _isolation: [WireIsolationInForce] = []
 
       // This property is used as the initial default value for new instances of the type.
       // The type itself is protecting the reference to its storage via CoW semantics.
@@ -3472,6 +3507,7 @@ nonisolated extension WireRuntimeProfile: SwiftProtobuf.Message, SwiftProtobuf._
       _imagePresent = source._imagePresent
       _network = source._network
       _backendVersion = source._backendVersion
+      _isolation = source._isolation
     }
   }
 
@@ -3505,6 +3541,7 @@ nonisolated extension WireRuntimeProfile: SwiftProtobuf.Message, SwiftProtobuf._
         case 17: try { try decoder.decodeSingularBoolField(value: &_storage._imagePresent) }()
         case 18: try { try decoder.decodeSingularStringField(value: &_storage._network) }()
         case 19: try { try decoder.decodeSingularStringField(value: &_storage._backendVersion) }()
+        case 20: try { try decoder.decodeRepeatedMessageField(value: &_storage._isolation) }()
         default: break
         }
       }
@@ -3562,6 +3599,9 @@ nonisolated extension WireRuntimeProfile: SwiftProtobuf.Message, SwiftProtobuf._
       if !_storage._backendVersion.isEmpty {
         try visitor.visitSingularStringField(value: _storage._backendVersion, fieldNumber: 19)
       }
+      if !_storage._isolation.isEmpty {
+        try visitor.visitRepeatedMessageField(value: _storage._isolation, fieldNumber: 20)
+      }
     }
     try unknownFields.traverse(visitor: &visitor)
   }
@@ -3586,6 +3626,7 @@ nonisolated extension WireRuntimeProfile: SwiftProtobuf.Message, SwiftProtobuf._
         if _storage._imagePresent != rhs_storage._imagePresent {return false}
         if _storage._network != rhs_storage._network {return false}
         if _storage._backendVersion != rhs_storage._backendVersion {return false}
+        if _storage._isolation != rhs_storage._isolation {return false}
         return true
       }
       if !storagesAreEqual {return false}
@@ -4508,7 +4549,7 @@ nonisolated extension WireTelemetry: SwiftProtobuf.Message, SwiftProtobuf._Messa
 
 nonisolated extension WireBotStatus: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".BotStatus"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}bot_id\0\u{1}phase\0\u{1}reason\0\u{3}since_unix_ms\0\u{3}launch_id\0\u{1}pid\0\u{3}placement_epoch\0\u{3}last_exit\0\u{3}restart_count\0\u{3}runtime_profile\0\u{3}reason_code\0\u{1}limits\0\u{3}restart_policy\0\u{3}next_start_unix_ms\0\u{3}chat_port\0\u{1}problems\0\u{3}log_end\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}bot_id\0\u{1}phase\0\u{1}reason\0\u{3}since_unix_ms\0\u{3}launch_id\0\u{1}pid\0\u{3}placement_epoch\0\u{3}last_exit\0\u{3}restart_count\0\u{3}runtime_profile\0\u{3}reason_code\0\u{1}limits\0\u{3}restart_policy\0\u{3}next_start_unix_ms\0\u{3}chat_port\0\u{1}problems\0\u{3}log_end\0\u{1}isolation\0")
 
   fileprivate class _StorageClass {
     var _botID: String = String()
@@ -4528,6 +4569,7 @@ nonisolated extension WireBotStatus: SwiftProtobuf.Message, SwiftProtobuf._Messa
     var _chatPort: UInt32 = 0
     var _problems: [WireBotProblem] = []
     var _logEnd: UInt64 = 0
+    var _isolation: [WireIsolationInForce] = []
 
       // This property is used as the initial default value for new instances of the type.
       // The type itself is protecting the reference to its storage via CoW semantics.
@@ -4555,6 +4597,7 @@ nonisolated extension WireBotStatus: SwiftProtobuf.Message, SwiftProtobuf._Messa
       _chatPort = source._chatPort
       _problems = source._problems
       _logEnd = source._logEnd
+      _isolation = source._isolation
     }
   }
 
@@ -4590,6 +4633,7 @@ nonisolated extension WireBotStatus: SwiftProtobuf.Message, SwiftProtobuf._Messa
         case 15: try { try decoder.decodeSingularUInt32Field(value: &_storage._chatPort) }()
         case 16: try { try decoder.decodeRepeatedMessageField(value: &_storage._problems) }()
         case 17: try { try decoder.decodeSingularUInt64Field(value: &_storage._logEnd) }()
+        case 18: try { try decoder.decodeRepeatedMessageField(value: &_storage._isolation) }()
         default: break
         }
       }
@@ -4653,6 +4697,9 @@ nonisolated extension WireBotStatus: SwiftProtobuf.Message, SwiftProtobuf._Messa
       if _storage._logEnd != 0 {
         try visitor.visitSingularUInt64Field(value: _storage._logEnd, fieldNumber: 17)
       }
+      if !_storage._isolation.isEmpty {
+        try visitor.visitRepeatedMessageField(value: _storage._isolation, fieldNumber: 18)
+      }
     }
     try unknownFields.traverse(visitor: &visitor)
   }
@@ -4679,10 +4726,51 @@ nonisolated extension WireBotStatus: SwiftProtobuf.Message, SwiftProtobuf._Messa
         if _storage._chatPort != rhs_storage._chatPort {return false}
         if _storage._problems != rhs_storage._problems {return false}
         if _storage._logEnd != rhs_storage._logEnd {return false}
+        if _storage._isolation != rhs_storage._isolation {return false}
         return true
       }
       if !storagesAreEqual {return false}
     }
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension WireIsolationInForce: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  public static let protoMessageName: String = _protobuf_package + ".IsolationInForce"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}aspect\0\u{1}mechanism\0\u{1}note\0")
+
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularStringField(value: &self.aspect) }()
+      case 2: try { try decoder.decodeSingularStringField(value: &self.mechanism) }()
+      case 3: try { try decoder.decodeSingularStringField(value: &self.note) }()
+      default: break
+      }
+    }
+  }
+
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if !self.aspect.isEmpty {
+      try visitor.visitSingularStringField(value: self.aspect, fieldNumber: 1)
+    }
+    if !self.mechanism.isEmpty {
+      try visitor.visitSingularStringField(value: self.mechanism, fieldNumber: 2)
+    }
+    if !self.note.isEmpty {
+      try visitor.visitSingularStringField(value: self.note, fieldNumber: 3)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  public static func ==(lhs: WireIsolationInForce, rhs: WireIsolationInForce) -> Bool {
+    if lhs.aspect != rhs.aspect {return false}
+    if lhs.mechanism != rhs.mechanism {return false}
+    if lhs.note != rhs.note {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }

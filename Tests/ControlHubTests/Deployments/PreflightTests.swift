@@ -44,6 +44,31 @@ struct PreflightTests {
         return facts.checks.failure
     }
 
+    @Test("a target that keeps the bot less to itself is a warning that says in what")
+    func isolation() {
+        func sides(_ files: String, _ signals: String) -> [WireIsolationInForce] {
+            [("files", files), ("signals", signals)].map { aspect, mechanism in
+                .with { ($0.aspect, $0.mechanism, $0.note) = (aspect, mechanism, "because of \(aspect)") }
+            }
+        }
+        func check(_ before: [WireIsolationInForce], _ after: [WireIsolationInForce]) -> PreflightCheck? {
+            var facts = good
+            facts.sourceNode?.profiles[0].isolation = before
+            facts.targetNode?.profiles[0].isolation = after
+            return facts.checks.first { $0.name == "isolation" }
+        }
+        #expect(check([], []) == nil)
+        #expect(check(sides("landlock", "landlock"), sides("landlock", "landlock"))?.outcome == .passed)
+        let open = check(sides("none", "none"), sides("none", "none"))
+        #expect(open?.outcome == .passed && open?.message.contains("but for: files, signals") == true)
+        let worse = check(sides("landlock", "landlock"), sides("landlock", "none"))
+        #expect(worse?.outcome == .warning && worse?.message.contains("signals (because of signals)") == true)
+        #expect(worse?.message.contains("files") == false)
+        // An agent from before there was any.
+        #expect(check(sides("landlock", "landlock"), [])?.remedy == "Upgrade it.")
+        #expect(check([], sides("landlock", "landlock"))?.outcome == .passed)
+    }
+
     @Test("each thing that is wrong is named, with what to do")
     func names() {
         #expect(failure { $0.targetNode = nil }?.code == "target_known")

@@ -293,10 +293,11 @@ struct BotFleetEndingsTests {
         defer { bench.cleanUp() }
         // Nothing can be appended to the log any more, as if the disk were full: each record begins a file, and the
         // directory is gone.
-        let script = "while [ ! -e go ]; do sleep 0.02; done; rm -rf .agent/logs; exit 9"
+        let script = "while [ ! -e go ]; do sleep 0.02; done; rm -rf ../../bots-control/a/logs; exit 9"
         let profile: (inout RuntimeProfile) -> Void = {
             $0.restart = .never
             $0.logLimits.segmentBytes = 1
+            $0.isolation = .off
         }
         try await withBot(script, bench: bench, profile: profile) { fleet, _, _ in
             try Files.replace(bench.directory("a") + "/go", with: [], mode: 0o600)

@@ -47,9 +47,10 @@ final class BotWorkbench: Sendable {
             LaunchControlGroups(existing: plan.controlGroups).remove()
         }
         endHolder()
-        _ = try? BotDirectory(root: path, botID: "bots").remove(keeping: [])
+        for name in ["bots", "bots-control"] { _ = try? BotDirectory(root: path, botID: name).remove(keeping: []) }
         for name in [
             "journal.sqlite", "journal.sqlite-wal", "journal.sqlite-shm", "holder.lock", "holder.sock", "holder.log",
+            "holder.key",
             "program",
         ] { unlink(path + "/" + name) }
         rmdir(path)

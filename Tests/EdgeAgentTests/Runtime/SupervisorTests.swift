@@ -164,7 +164,7 @@ struct SupervisorTests {
         let names = Set(lines.filter { $0.contains("=") }.map { String($0.prefix { $0 != "=" }) })
         #expect(
             names.subtracting(["PWD", "_", "SHLVL", "OLDPWD"]) == [
-                "PATH", "LANG", "HOME", "BOT_ID", "BOT_NAME", "BOT_CONFIG", "BOT_WORKSPACE", "BOT_CHAT_HOST",
+                "PATH", "LANG", "HOME", "TMPDIR", "BOT_ID", "BOT_NAME", "BOT_CONFIG", "BOT_WORKSPACE", "BOT_CHAT_HOST",
                 "BOT_CHAT_PORT", "BOT_CHAT_TOKEN", "BOT_PACKET_PREFIX",
             ]
         )

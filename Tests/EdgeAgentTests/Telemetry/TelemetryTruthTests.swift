@@ -107,7 +107,10 @@ struct TelemetryTruthTests {
         let script = bench.bots + "/busy.py"
         try Files.replace(script, with: Array(Self.program.utf8), mode: 0o600)
         let enter = group.map { "echo $$ > \($0.path)/cgroup.procs && " } ?? ""
-        let fleet = try bench.fleet([bench.shell("\(enter)exec python3 \(script)")], journal: try bench.journal())
+        var profile = bench.shell("\(enter)exec python3 \(script)")
+        // It joins a group of its own and reads a file of the test.
+        profile.isolation = .off
+        let fleet = try bench.fleet([profile], journal: try bench.journal())
         try await running(fleet) {
             #expect(try await fleet.start(BotWorkbench.specification()).outcome == .done)
             let root = try #require(await fleet.processRoots().first)

@@ -70,8 +70,8 @@ struct TreeRemoverTests {
     @Test("a bot's files go with its workspace, or stay where they are to be kept")
     func forgets() throws {
         try Self.withoutRights { folder in
-            let bot = try BotDirectory(root: folder, botID: "a")
-            mkdir(bot.path, 0o700)
+            for name in ["/bots", "/bots/a"] { mkdir(folder + name, 0o700) }
+            let bot = try BotDirectory(root: folder + "/bots", botID: "a")
             try bot.makeControl()
             mkdir(bot.logs, 0o700)
             try Self.write(Array((bot.logs + "/0").utf8))
@@ -81,7 +81,9 @@ struct TreeRemoverTests {
             try bot.remove(keeping: [.log])
             #expect(access(bot.workspace, F_OK) != 0 && access(bot.logs + "/0", F_OK) == 0)
             try bot.remove(keeping: [])
-            #expect(try FileManager.default.contentsOfDirectory(atPath: folder).isEmpty)
+            for name in ["/bots", "/bots-control"] {
+                #expect(try FileManager.default.contentsOfDirectory(atPath: folder + name).isEmpty)
+            }
         }
     }
 

@@ -14,7 +14,7 @@ final class TestWorkspace: Sendable {
     init() throws {
         bots = FileManager.default.temporaryDirectory.path + "/ws-\(UInt64.random(in: 0 ... .max))"
         root = bots + "/bot/workspace"
-        for directory in [root, bots + "/bot/" + BotDirectory.controlName] {
+        for directory in [root, bots + "/bot/" + BotDirectory.formerControlName] {
             try FileManager.default.createDirectory(atPath: directory, withIntermediateDirectories: true)
         }
     }

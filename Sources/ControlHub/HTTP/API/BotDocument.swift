@@ -23,6 +23,17 @@ struct BotDocument: Codable, APIDocument {
         let note: String
     }
 
+    /// One side of what keeps a launch to itself.
+    struct Isolation: Codable, Sendable {
+        let aspect: String
+        let mechanism: String
+        let note: String
+
+        init(_ isolation: WireIsolationInForce) {
+            (aspect, mechanism, note) = (isolation.aspect, isolation.mechanism, isolation.note)
+        }
+    }
+
     struct Problem: Codable, Sendable {
         let code: String
         let count: UInt64
@@ -48,6 +59,7 @@ struct BotDocument: Codable, APIDocument {
     let nextStartAt: Date?
     let chatPort: UInt32?
     let limits: [Limit]
+    let isolation: [Isolation]
     let problems: [Problem]
     let lastExit: Exit?
     let config: JSONValue
@@ -68,6 +80,10 @@ struct BotDocument: Codable, APIDocument {
             "restart_policy": .words(["no", "on-failure", "always"]),
             "next_start_at": Schema().described("In backoff: when it is started again."),
             "limits": Schema().described("Every limit the running launch was given, and what keeps it on its node."),
+            "isolation": Schema().described(
+                "What keeps the running launch to itself, and what does not (mechanism none); docs/native-runtime.md explains the "
+                    + "aspects. Empty where it does not run."
+            ),
             "problems": Schema().described(
                 "What the running launch, or the last one, did against the bot contract, and what the hub has held back of it."
             ),
@@ -103,6 +119,7 @@ struct BotDocument: Codable, APIDocument {
         limits = (status?.limits ?? []).map {
             Limit(resource: $0.resource, value: $0.value, mechanism: $0.mechanism, note: $0.note)
         }
+        isolation = (status?.isolation ?? []).map(Isolation.init)
         problems =
             (status?.problems ?? []).map {
                 Problem(code: $0.code, count: $0.count, detail: $0.detail, since: Self.date($0.sinceUnixMs))

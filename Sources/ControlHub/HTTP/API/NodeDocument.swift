@@ -32,6 +32,8 @@ struct NodeDocument: Codable, APIDocument {
         let stopSequence: [String]
         let limits: [String: UInt64]
         let user: String?
+        /// What keeps its bots to themselves on this node; empty where its agent does not tell.
+        let isolation: [BotDocument.Isolation]
         /// What runs the bots, with its version, such as the container engine.
         let backendVersion: String?
         /// Of containers.
@@ -55,6 +57,7 @@ struct NodeDocument: Codable, APIDocument {
             ]
             limits = all.filter { $0.value > 0 }
             user = profile.user.isEmpty ? nil : profile.user
+            isolation = profile.isolation.map(BotDocument.Isolation.init)
             backendVersion = profile.backendVersion.isEmpty ? nil : profile.backendVersion
             image = profile.image.isEmpty ? nil : profile.image
             imagePresent = profile.image.isEmpty ? nil : profile.imagePresent

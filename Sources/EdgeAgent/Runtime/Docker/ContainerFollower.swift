@@ -21,6 +21,7 @@ actor ContainerFollower {
     private let directory: BotDirectory
     private let record: ContainerRecord
     private let limits: [LimitInForce]
+    private let isolation: [IsolationInForce]
     private let notes: LaunchNotes
     private let executor: QueueExecutor
     private var output: ContainerOutput?
@@ -36,7 +37,7 @@ actor ContainerFollower {
 
     /// - Parameters:
     ///   - lock: of the bot's directory; the follower closes it.
-    ///   - limits: for the launch's first record.
+    ///   - limits, isolation: for the launch's first record.
     init(
         engine: EngineClient,
         directory: BotDirectory,
@@ -44,6 +45,7 @@ actor ContainerFollower {
         record: ContainerRecord,
         lock: Int32,
         limits: [LimitInForce],
+        isolation: [IsolationInForce],
         notes: LaunchNotes,
         executor: QueueExecutor
     ) {
@@ -51,6 +53,7 @@ actor ContainerFollower {
         self.directory = directory
         self.record = record
         self.limits = limits
+        self.isolation = isolation
         self.notes = notes
         self.executor = executor
         handle = LaunchHandle(
@@ -135,6 +138,7 @@ actor ContainerFollower {
         event.pid = state.pid ?? 0
         event.startTime = process?.startTime ?? 0
         event.limits = limits.isEmpty ? nil : limits
+        event.isolation = isolation.isEmpty ? nil : isolation
         output?.announce(event)
     }
 

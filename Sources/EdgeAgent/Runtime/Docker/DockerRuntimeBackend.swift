@@ -72,6 +72,7 @@ actor DockerRuntimeBackend: EdgeRuntimeBackend {
                 try await asking { () async throws(EngineError) in try await engine.image(settings.image) } != nil
             answer.imagePresent = isHere
             guard isHere || settings.pull != .never else { throw ImageProvider.missing(settings.image) }
+            answer.isolation = ContainerIsolation.inForce(settings).map(\.wire)
             answer.usable = true
         } catch {
             answer.reason = error.message
@@ -205,7 +206,14 @@ actor DockerRuntimeBackend: EdgeRuntimeBackend {
         }
         isLockHeld = false
         let limits = ContainerLimits.inForce(request.profile.limits, facts.info, warnings: created.warnings ?? [])
-        return await follow(directory, plan, record, lock: lock, limits: limits)
+        return await follow(
+            directory,
+            plan,
+            record,
+            lock: lock,
+            limits: limits,
+            isolation: ContainerIsolation.inForce(settings)
+        )
     }
 
     private func follow(
@@ -213,7 +221,8 @@ actor DockerRuntimeBackend: EdgeRuntimeBackend {
         _ plan: LaunchPlan,
         _ record: ContainerRecord,
         lock: Int32,
-        limits: [LimitInForce]
+        limits: [LimitInForce] = [],
+        isolation: [IsolationInForce] = []
     ) async -> LaunchHandle {
         let follower = ContainerFollower(
             engine: engine,
@@ -222,6 +231,7 @@ actor DockerRuntimeBackend: EdgeRuntimeBackend {
             record: record,
             lock: lock,
             limits: limits,
+            isolation: isolation,
             notes: launchNotes,
             executor: executor
         )
@@ -278,7 +288,7 @@ actor DockerRuntimeBackend: EdgeRuntimeBackend {
             return nil
         }
         // Whether it runs the follower finds out, also where the engine is away just now.
-        return await follow(directory, plan, record, lock: lock, limits: [])
+        return await follow(directory, plan, record, lock: lock)
     }
 
     func status(botID: String) async -> LaunchStatus? {

@@ -21,7 +21,7 @@ enum LeaseGuard {
     static func main(_ arguments: [String]) -> Never {
         guard arguments.count == 4 else { exit(64) }
         let (directory, launchID, container, socket) = (arguments[0], arguments[1], arguments[2], arguments[3])
-        guard chdir("\(directory)/\(BotDirectory.controlName)") == 0 else { exit(66) }
+        guard chdir(BotDirectory.control(of: directory)) == 0 else { exit(66) }
         while ContainerRecord.read(ContainerRecord.fileName)?.launchID == launchID {
             switch RuntimeLease.read(RuntimeLease.fileName) {
             case .released: exit(0)

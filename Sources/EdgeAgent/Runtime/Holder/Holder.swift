@@ -2,6 +2,7 @@ import CLinux
 import Glibc
 import Logging
 import ServiceReport
+import WireFormat
 
 /// The small process whose control group bots live in: `edge-agent hold`, run by `edge-agent-bots.service`.
 ///
@@ -35,6 +36,7 @@ struct Holder {
     private let programPath: String
     private let program: FileIdentity?
     private let layout: ControlGroupLayout
+    private let proof: String
     private let signals: Int32
     private var listener: Int32
     /// The socket's file, to notice that it is gone.
@@ -59,7 +61,7 @@ struct Holder {
 
     private init?(_ stateDirectory: String) {
         self.stateDirectory = stateDirectory
-        programPath = Self.linkTarget("/proc/self/exe")
+        programPath = SymbolicLink.target("/proc/self/exe") ?? ""
         program = FileIdentity("/proc/self/exe")
         if let own = ControlGroupPlaces.current().unified.first.map({ ControlGroup($0) }),
             own.name != ControlGroupLayout.holderSubgroup
@@ -67,6 +69,8 @@ struct Holder {
             own.split(into: ControlGroupLayout.holderSubgroup, moving: [getpid()])
         }
         layout = .current()
+        // Without one nothing is started, and the agent's log says why.
+        proof = (try? HolderProof.readOrMake(stateDirectory)) ?? ""
         signals = CLinux_signalfd_create([SIGTERM, SIGINT, SIGCHLD, 0])
         guard let listener = HolderSocket.at(stateDirectory).listen(waiting: Self.maximumWaiting) else { return nil }
         self.listener = listener
@@ -153,7 +157,13 @@ struct Holder {
             answer.programPath = programPath
             answer.layout = layout
             return answer
-        case .spawn(let arguments, let environment): return spawn(arguments, environment, files)
+        case .spawn(let arguments, let environment, let given):
+            guard HolderProof.isRight(given, proof) || !Defence.holderProof.isUp else {
+                return HolderAnswer(
+                    error: "who asks has not shown that it can read \(HolderProof.fileName) in \(stateDirectory)"
+                )
+            }
+            return spawn(arguments, environment, files)
         case .renew:
             let problem = checkInstalledProgram()
             if let problem {
@@ -257,14 +267,6 @@ struct Holder {
     }
 
     // MARK: Small things
-
-    private static func linkTarget(_ path: String) -> String {
-        withUnsafeTemporaryAllocation(of: CChar.self, capacity: Int(PATH_MAX)) { buffer in
-            guard let start = buffer.baseAddress else { return "" }
-            let count = readlink(path, start, buffer.count)
-            return String(decoding: UnsafeRawBufferPointer(start: start, count: max(0, count)), as: UTF8.self)
-        }
-    }
 
     private static func fail(_ message: String, _ status: Int32) -> Never {
         logger.error("\(message)")

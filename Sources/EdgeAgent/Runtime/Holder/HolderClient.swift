@@ -45,7 +45,7 @@ actor HolderClient {
     }
 
     private func connectNow() -> HolderConnection? {
-        socket.connect().flatMap { HolderConnection($0) }
+        socket.connect().flatMap { HolderConnection($0, stateDirectory: socket.directory) }
     }
 
     /// Where bots' control groups are made now; nobody is waited for.
@@ -92,13 +92,15 @@ actor HolderClient {
 /// One conversation with the holder. Calls block for `HolderSocket.patienceSeconds` at most.
 final class HolderConnection: Sendable {
     private let descriptor: Int32
+    private let stateDirectory: String
     /// What it said of itself.
     let holder: HolderAnswer
 
     /// - Parameter descriptor: of a connected socket; closed with this object.
     /// - Returns: nil where it does not answer.
-    init?(_ descriptor: Int32) {
+    init?(_ descriptor: Int32, stateDirectory: String) {
         self.descriptor = descriptor
+        self.stateDirectory = stateDirectory
         guard HolderSocket.send(HolderRequest.describe.encoded, to: descriptor),
             let (message, files) = HolderSocket.receive(from: descriptor),
             files.isEmpty, let answer = HolderAnswer(message), answer.error.isEmpty
@@ -141,7 +143,9 @@ final class HolderConnection: Sendable {
             throw RuntimeError(.launchFailed, "\(program) cannot be opened: \(String(errno: errno))")
         }
         defer { close(file) }
-        let answer = ask(.spawn(arguments: arguments, environment: environment), files: [file, errors])
+        let proof = HolderProof.read(stateDirectory)
+        let request = HolderRequest.spawn(arguments: arguments, environment: environment, proof: proof)
+        let answer = ask(request, files: [file, errors])
         guard let answer else {
             throw RuntimeError(
                 .spawnFailed,

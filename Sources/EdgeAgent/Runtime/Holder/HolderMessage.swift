@@ -7,8 +7,9 @@ import WireFormat
 enum HolderRequest: Equatable {
     /// Who are you, and where do groups for bots go?
     case describe
-    /// Start the program that comes as the first file, with the second as its standard output and error.
-    case spawn(arguments: [String], environment: [String: String])
+    /// Start the program that comes as the first file, with the second as its standard output and error. The proof is what
+    /// `HolderProof` holds.
+    case spawn(arguments: [String], environment: [String: String], proof: String = "")
     /// Execute the program that is installed now in your place.
     case renew
 
@@ -17,8 +18,9 @@ enum HolderRequest: Equatable {
         switch self {
         case .describe: fields.add("request", "describe")
         case .renew: fields.add("request", "renew")
-        case .spawn(let arguments, let environment):
+        case .spawn(let arguments, let environment, let proof):
             fields.add("request", "spawn")
+            if !proof.isEmpty { fields.add("proof", proof) }
             for argument in arguments { fields.add("argument", argument) }
             for (name, value) in environment { fields.add("environment", "\(name)=\(value)") }
         }
@@ -35,7 +37,8 @@ enum HolderRequest: Equatable {
             let pairs = fields.filter { $0.key == "environment" }.compactMap { PlanFields.pair($0.value) }
             self = .spawn(
                 arguments: fields.filter { $0.key == "argument" }.map(\.value),
-                environment: Dictionary(pairs, uniquingKeysWith: { $1 })
+                environment: Dictionary(pairs, uniquingKeysWith: { $1 }),
+                proof: fields.first { $0.key == "proof" }?.value ?? ""
             )
         default: return nil
         }

@@ -5,13 +5,17 @@ import WireFormat
 /// One bot's directory on the node: `<state>/bots/<bot id>/`, mode 0700, also the bot's working directory and home.
 ///
 /// ```
-/// config.json  workspace/     the bot's own, and whatever else it makes
-/// .agent/                     the agent's: launch.plan, supervisor.json, supervisor.lock, ...
-/// .agent/logs/                the segments of the bot's log
+/// bots/<bot id>/                     the bot's own: config.json, workspace/, tmp/, and whatever else it makes
+/// bots-control/<bot id>/             the agent's: launch.plan, supervisor.json, supervisor.lock, ...
+/// bots-control/<bot id>/logs/        the segments of the bot's log
 /// ```
+/// The agent's files lie apart, so that a bot can be given its directory whole. Earlier agents kept them in `.agent` of that
+/// directory; they are moved, and a link stays in their place for an agent that is put back. Nothing here follows it.
 struct BotDirectory: Sendable {
     let botID: String
     let path: String
+    /// What the bot has no business with.
+    let control: String
 
     /// - Throws: `RuntimeError.invalidBotID` for an id that could name anything but a plain directory entry.
     init(root: String, botID: String) throws(RuntimeError) {
@@ -23,14 +27,63 @@ struct BotDirectory: Sendable {
         }
         self.botID = botID
         path = root + "/" + botID
+        control = Self.control(of: path)
+    }
+
+    /// Where the agent's files of the bot with this directory lie.
+    static func control(of path: String) -> String {
+        let (apart, former) = (apart(path), path + "/" + formerControlName)
+        return isDirectory(apart) || !isDirectory(former) ? apart : former
+    }
+
+    private static func isDirectory(_ path: String) -> Bool {
+        var status = stat()
+        return lstat(path, &status) == 0 && status.st_mode & S_IFMT == S_IFDIR
+    }
+
+    /// Takes the files of an earlier agent out of the bot's reach. Programs of its time go on by the link.
+    private func moveControl() throws(Files.Failure) -> BotDirectory {
+        let former = path + "/" + Self.formerControlName
+        if control == former {
+            let apart = Self.apart(path)
+            try Files.makeDirectory(Self.folder(of: apart), mode: 0o700)
+            guard rename(former, apart) == 0 else { throw Files.Failure(former) }
+        }
+        // Where it fails somebody else has something there, which is then theirs.
+        symlink("../../" + Self.apart(path).split(separator: "/").suffix(2).joined(separator: "/"), former)
+        return BotDirectory(self)
+    }
+
+    private init(_ moved: BotDirectory) {
+        (botID, path, control) = (moved.botID, moved.path, Self.control(of: moved.path))
+    }
+
+    /// Moves what an earlier agent has left, of all bots. Those that run go on.
+    static func moveControls(beneath root: String) {
+        for botID in DirectoryNames.list(root, atMost: .max) {
+            guard let directory = try? BotDirectory(root: root, botID: botID),
+                directory.control.hasSuffix("/" + formerControlName)
+            else { continue }
+            // Where it cannot be moved it is used as it lies there.
+            _ = try? directory.moveControl()
+        }
+    }
+
+    private static func apart(_ path: String) -> String {
+        let slash = path.lastIndex(of: "/") ?? path.startIndex
+        return String(path[..<slash] + controlSuffix + path[slash...])
+    }
+
+    private static func folder(of path: String) -> String {
+        String(path[..<(path.lastIndex(of: "/") ?? path.startIndex)])
     }
 
     static func isValid(_ botID: String) -> Bool { BotName.isValid(botID) }
 
     var config: String { path + "/config.json" }
     var workspace: String { path + "/workspace" }
-    /// What the bot has no business with.
-    var control: String { path + "/" + Self.controlName }
+    /// Where programs put what they need for a while.
+    var temporary: String { path + "/tmp" }
     var logs: String { control + "/" + Self.logsName }
     /// Digests of the workspace's files, so that they need not be read again.
     var digests: String { control + "/workspace.digests" }
@@ -44,7 +97,12 @@ struct BotDirectory: Sendable {
     var removed: String { control + "/removed" }
 
     /// The bot's directory that has its log at `logs`.
-    static func path(ofLogs logs: String) -> String { PathText.normalized(logs + "/../..") }
+    static func path(ofLogs logs: String) -> String {
+        let control = PathText.normalized(logs + "/..")
+        let (folder, name) = (folder(of: control), control.split(separator: "/").last ?? "")
+        guard name != formerControlName else { return folder }
+        return folder.dropLast(controlSuffix.count) + "/\(name)"
+    }
 
     var lock: String { control + "/" + SupervisorState.lockName }
     var launch: String { control + "/" + LaunchPlan.fileName }
@@ -54,13 +112,19 @@ struct BotDirectory: Sendable {
     var input: String { control + "/stdin" }
     var stopRequest: String { control + "/" + SupervisorState.stopFileName }
 
-    static let controlName = ".agent"
+    /// Where earlier agents had it, below the bot's directory.
+    static let formerControlName = ".agent"
+    private static let controlSuffix = "-control"
     static let logsName = "logs"
     private static let fromHubName = "from-hub"
 
     func make() throws(RuntimeError) {
         do {
-            for directory in [path, workspace, control, logs] { try Files.makeDirectory(directory, mode: 0o700) }
+            try Files.makeDirectory(path, mode: 0o700)
+            let moved = try moveControl()
+            for directory in [workspace, temporary, moved.control, moved.logs] {
+                try Files.makeDirectory(directory, mode: 0o700)
+            }
         } catch {
             throw RuntimeError(.storageFailed, "the directory of bot \(botID) cannot be made: \(error.reason)")
         }
@@ -69,7 +133,8 @@ struct BotDirectory: Sendable {
     /// Makes what is needed before the bot's workspace is.
     func makeControl() throws(RuntimeError) {
         do {
-            for directory in [path, control] { try Files.makeDirectory(directory, mode: 0o700) }
+            try Files.makeDirectory(path, mode: 0o700)
+            try Files.makeDirectory(try moveControl().control, mode: 0o700)
         } catch {
             throw RuntimeError(.storageFailed, "the directory of bot \(botID) cannot be made: \(error.reason)")
         }
@@ -88,7 +153,7 @@ struct BotDirectory: Sendable {
         }
         try make()
         do {
-            let stored = try Files.read(config)
+            let stored = wanted.isEmpty ? try Files.read(config) : try storedConfiguration()
             if wanted.isEmpty {
                 wanted = stored ?? Array("{}".utf8)
                 guard PacketFields.isObject(wanted) else {
@@ -104,6 +169,25 @@ struct BotDirectory: Sendable {
             return stored.map { !CanonicalJSON.isSame($0, wanted) } ?? true
         } catch {
             throw .wrapping(error)
+        }
+    }
+
+    /// The bot may have put anything there; what is no file is taken away, because another configuration is to be written.
+    private func storedConfiguration() throws(Files.Failure) -> [UInt8]? {
+        do {
+            return try Files.read(config)
+        } catch {
+            guard [ELOOP, ENXIO, EISDIR].contains(error.code) else { throw error }
+            let aside = control + "/config.aside"
+            // What cannot be taken away is told by what follows.
+            try? TreeRemover.empty(aside, keeping: [])
+            rmdir(aside)
+            unlink(aside)
+            guard rename(config, aside) == 0 else { throw error }
+            try? TreeRemover.empty(aside, keeping: [])
+            rmdir(aside)
+            unlink(aside)
+            return nil
         }
     }
 
@@ -157,13 +241,14 @@ struct BotDirectory: Sendable {
             keptOfAgent.insert(Self.fromHubName)
         }
         if remains.contains(.log) { keptOfAgent.insert(Self.logsName) }
-        if !keptOfAgent.isEmpty { kept.insert(Self.controlName) }
+        if !keptOfAgent.isEmpty { kept.insert(Self.formerControlName) }
         do throws(WorkspaceFailure) {
             try TreeRemover.empty(path, keeping: kept)
-            if !keptOfAgent.isEmpty { try TreeRemover.empty(control, keeping: keptOfAgent) }
+            try TreeRemover.empty(control, keeping: keptOfAgent)
         } catch {
             throw RuntimeError(.storageFailed, "\(path) could not be removed: \(error.message)")
         }
+        if !remains.contains(.log) { rmdir(control) }
         if remains.isEmpty { rmdir(path) }
     }
 }

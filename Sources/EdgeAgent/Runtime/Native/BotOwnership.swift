@@ -46,7 +46,7 @@ enum BotOwnership {
             let child = withUnsafePointer(to: &entry.pointee.d_name) {
                 $0.withMemoryRebound(to: CChar.self, capacity: 256) { String(cString: $0) }
             }
-            if child == "." || child == ".." || isTop && child == BotDirectory.controlName { continue }
+            if child == "." || child == ".." || isTop && child == BotDirectory.formerControlName { continue }
             let file = openat(descriptor, child, CLinux_o_path | O_NOFOLLOW | O_CLOEXEC)
             guard file >= 0 else { continue }
             defer { close(file) }

@@ -22,6 +22,7 @@ actor NativeRuntimeBackend: EdgeRuntimeBackend {
     private let executor: QueueExecutor
     private let layout: ControlGroupLayout
     private let holder: HolderClient?
+    private let cages: CagePlanner
     private let input = BotInput()
 
     nonisolated var unownedExecutor: UnownedSerialExecutor { executor.asUnownedSerialExecutor() }
@@ -35,6 +36,7 @@ actor NativeRuntimeBackend: EdgeRuntimeBackend {
     ///   - executor: where files are read and written.
     ///   - layout: where control groups for bots can be made while no holder runs.
     ///   - holder: who starts supervisors while it runs; nil: nobody but this agent.
+    ///   - secrets: files and directories that no bot may reach.
     init(
         botsDirectory: String,
         supervisorExecutable: String = "/proc/self/exe",
@@ -43,9 +45,12 @@ actor NativeRuntimeBackend: EdgeRuntimeBackend {
         policy: PolicyRegistry = PolicyRegistry(.standard),
         executor: QueueExecutor,
         layout: ControlGroupLayout = .current(),
-        holder: HolderClient? = nil
+        holder: HolderClient? = nil,
+        secrets: [String] = []
     ) {
         root = botsDirectory
+        cages = CagePlanner(secrets: secrets + [botsDirectory, botsDirectory + "-control"])
+        BotDirectory.moveControls(beneath: botsDirectory)
         self.supervisorExecutable = supervisorExecutable
         chat = BotChatClient(transport: transport)
         self.policy = policy
@@ -63,14 +68,26 @@ actor NativeRuntimeBackend: EdgeRuntimeBackend {
 
     func probe(_ profile: RuntimeProfile) -> WireRuntimeProfile {
         var answer = profile.wire
-        do {
+        do throws(RuntimeError) {
             _ = try executable(of: profile)
-            _ = try BotUser.resolve(profile.user)
+            let user = try BotUser.resolve(profile.user)
+            if let problem = cages.problem(profile.isolation) { throw RuntimeError(.profileNotUsable, problem) }
+            answer.isolation = isolation(profile, user).map(\.wire)
             answer.usable = true
         } catch {
             answer.reason = error.message
         }
         return answer
+    }
+
+    /// What keeps bots of the profile to themselves, as far as this agent can tell.
+    private func isolation(_ profile: RuntimeProfile, _ user: BotUser?) -> [IsolationInForce] {
+        let features = IsolationFeatures.current()
+        return features.inForce(
+            profile.isolation.isOn ? Cage(opensUnixSockets: profile.isolation.opensUnixSockets) : nil,
+            hasOwnUser: user.map { $0.uid != 0 } ?? false,
+            answersCalls: features.answersCalls(of: user)
+        )
     }
 
     /// Absolute path of the profile's program, which the policy allows.
@@ -126,6 +143,10 @@ actor NativeRuntimeBackend: EdgeRuntimeBackend {
         return LaunchHandle(botID: request.botID, launchID: request.launchID, carrier: .process(supervisor))
     }
 
+    private var supervisorEnvironment: [String: String] {
+        inherited.merging(Defence.passedOn) { own, _ in own }
+    }
+
     private func spawnSupervisor(
         _ directory: BotDirectory,
         by holder: HolderConnection?
@@ -134,13 +155,18 @@ actor NativeRuntimeBackend: EdgeRuntimeBackend {
         if let holder {
             let errors = try SupervisorProcess.openErrors(directory)
             defer { close(errors) }
-            return try holder.spawn(supervisorExecutable, errors: errors, arguments: arguments, environment: inherited)
+            return try holder.spawn(
+                supervisorExecutable,
+                errors: errors,
+                arguments: arguments,
+                environment: supervisorEnvironment
+            )
         }
         let pid = try SupervisorProcess.spawn(
             supervisorExecutable,
             directory,
             arguments: arguments,
-            environment: inherited
+            environment: supervisorEnvironment
         )
         guard let supervisor = ProcessIdentity.current(pid) else {
             waitpid(pid, nil, WNOHANG)
@@ -177,7 +203,19 @@ actor NativeRuntimeBackend: EdgeRuntimeBackend {
             workspace: directory.workspace,
             home: directory.path
         )
-        plan.environment = inherited.merging(contract) { _, own in own }.merging(profile.environment) { _, own in own }
+        plan.environment = inherited.merging(contract) { _, own in own }
+            .merging(["TMPDIR": directory.temporary]) { own, _ in own }
+            .merging(profile.environment) { _, own in own }
+        plan.user = try BotUser.resolve(profile.user)
+        if let problem = cages.problem(profile.isolation) { throw RuntimeError(.profileNotUsable, problem) }
+        plan.cage = cages.cage(
+            profile,
+            command: [program] + plan.arguments.dropFirst(),
+            directory: directory,
+            path: plan.environment["PATH", default: ""],
+            isRoot: geteuid() == 0 && plan.user == nil
+        )
+        try? TreeRemover.empty(directory.temporary, keeping: [])
         plan.packetPrefix = contract["BOT_PACKET_PREFIX", default: ""]
         if profile.delivery == .stdin {
             guard mkfifo(directory.input, 0o600) == 0 else {
@@ -185,7 +223,6 @@ actor NativeRuntimeBackend: EdgeRuntimeBackend {
             }
             plan.input = directory.input
         }
-        plan.user = try BotUser.resolve(profile.user)
         plan.limits = profile.limits
         plan.controlGroups = layout.groups(
             instance: Self.instance(root),

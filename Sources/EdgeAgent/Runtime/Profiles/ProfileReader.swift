@@ -7,6 +7,7 @@ struct ProfileReader {
         case command
         case environment
         case user
+        case isolation
         case limits
         case restart
         case stop
@@ -57,6 +58,14 @@ struct ProfileReader {
         }
         if let value = members[.environment] { profile.environment = try Self.environment(value) }
         if let value = members[.user] { profile.user = try Self.text(value, "user") }
+        if let value = members[.isolation] {
+            guard profile.backend == .native else {
+                throw ProfileMistake(
+                    reason: "\"isolation\" has a meaning with \"backend\": \"native\" alone: a container is its own"
+                )
+            }
+            profile.isolation = try Self.isolation(value)
+        }
         if let value = members[.limits] { profile.limits = try Self.limits(value) }
         if let value = members[.restart] { profile.restart = try Self.choice(value, "restart") }
         if let value = members[.stop] { profile.stop = try Self.stop(value) }
@@ -137,6 +146,35 @@ struct ProfileReader {
             }
         }
         return limits
+    }
+
+    private static func isolation(_ value: ProfileNode) throws(ProfileMistake) -> BotIsolation {
+        if case .flag(let isOn) = value { return BotIsolation(isOn: isOn) }
+        var isolation = BotIsolation()
+        for (key, value) in try object(value, "isolation", known: ["read", "write", "unix_sockets"]) {
+            switch key {
+            case "unix_sockets": isolation.opensUnixSockets = try flag(value, "isolation.unix_sockets")
+            case "read": isolation.readable = try places(value, "isolation.read")
+            default: isolation.writable = try places(value, "isolation.write")
+            }
+        }
+        return isolation
+    }
+
+    private static func places(_ value: ProfileNode, _ key: String) throws(ProfileMistake) -> [String] {
+        guard case .list(let list) = value else { throw ProfileMistake(reason: "\"\(key)\" must be a list of paths") }
+        var places: [String] = []
+        for item in list {
+            let place = try text(item, key)
+            guard PathText.isPlainAbsolute(place) else {
+                throw ProfileMistake(
+                    reason:
+                        "\"\(key)\": \"\(place.prefix(200))\" must be an absolute path without \"..\" and without a slash at its end"
+                )
+            }
+            places.append(place)
+        }
+        return places
     }
 
     private static func stop(_ value: ProfileNode) throws(ProfileMistake) -> StopSequence {

@@ -4,9 +4,12 @@ import Glibc
 /// Starts the bot's own process with everything its plan says.
 enum BotLauncher {
     enum Outcome {
-        case started(pid_t)
+        /// With the descriptor by which its filter asks; -1 where it does not.
+        case started(pid_t, listener: Int32)
         /// Nothing was started, because its control groups cannot be joined; why.
         case notJoined(String)
+        /// Nothing was started, because another filter asks somebody else already.
+        case notAsked
         /// What went wrong and what to do; one sentence.
         case failed(String)
     }
@@ -17,6 +20,7 @@ enum BotLauncher {
         _ plan: LaunchPlan,
         groups: LaunchControlGroups,
         limits: LaunchLimits,
+        isolation: borrowing LaunchIsolation,
         output: Int32,
         error: Int32
     ) -> Outcome {
@@ -34,6 +38,7 @@ enum BotLauncher {
         let members = plan.user?.groups ?? []
         var step: Int32 = 0
         var failure: Int32 = 0
+        var listener: Int32 = -1
         let pid = CStringArray.with(plan.arguments) { arguments in
             CStringArray.with(variables) { variables in
                 joining.withUnsafeBufferPointer { joining in
@@ -60,16 +65,19 @@ enum BotLauncher {
                                     launch.groups = members.baseAddress
                                     launch.group_count = members.count
                                 }
-                                let pid = CLinux_launch(&launch, &step)
-                                failure = errno
-                                return pid
+                                return isolation.fill(&launch) { launch in
+                                    let pid = CLinux_launch(&launch, &step, &listener)
+                                    failure = errno
+                                    return pid
+                                }
                             }
                         }
                     }
                 }
             }
         }
-        if pid > 0 { return .started(pid) }
+        if pid > 0 { return .started(pid, listener: listener) }
+        if UInt32(clamping: step) == CLINUX_LAUNCH_FILTER.rawValue, isolation.asks { return .notAsked }
         if UInt32(clamping: step) == CLINUX_LAUNCH_GROUP.rawValue {
             return .notJoined("its control groups cannot be joined: \(String(errno: failure))")
         }
@@ -87,6 +95,10 @@ enum BotLauncher {
         case CLINUX_LAUNCH_DIRECTORY.rawValue:
             return "\(plan.executable) could not be started: its directory \(plan.workingDirectory) cannot be entered: "
                 + reason
+        case CLINUX_LAUNCH_FILES.rawValue:
+            return "\(plan.executable) could not be started: Landlock does not take it in: \(reason)"
+        case CLINUX_LAUNCH_FILTER.rawValue:
+            return "\(plan.executable) could not be started: its system calls cannot be filtered: \(reason)"
         case CLINUX_LAUNCH_EXEC.rawValue:
             return "\(plan.executable) could not be started: \(reason)\(hint(code, plan.executable))"
         default:

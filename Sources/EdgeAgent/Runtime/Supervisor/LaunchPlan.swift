@@ -28,6 +28,8 @@ struct LaunchPlan: Sendable, Equatable {
     var input = ""
     /// Nil for the supervisor's own user.
     var user: BotUser?
+    /// Where the bot may go; nil: wherever its user may.
+    var cage: Cage?
     var limits = ResourceLimits()
     /// Control groups to make for the launch, see `ControlGroupLayout`.
     var controlGroups: [String: String] = [:]
@@ -59,6 +61,7 @@ extension LaunchPlan {
         if let user {
             fields.add("user", ([user.uid, user.gid] + user.groups).map { String($0) }.joined(separator: ":"))
         }
+        cage?.write(to: &fields)
         for (name, limit) in Self.limitFields {
             if let value = limits[keyPath: limit] { fields.add(name, String(value)) }
         }
@@ -106,6 +109,7 @@ extension LaunchPlan {
             case "segment_count": logLimits.segmentCount = Int(decimal: value) ?? logLimits.segmentCount
             case "log_max_age_s": logLimits.maximumAgeSeconds = Int(decimal: value) ?? logLimits.maximumAgeSeconds
             default:
+                if Cage.take(key, value, into: &cage) { continue }
                 if let limit = Self.limitFields[key] { limits[keyPath: limit] = UInt64(decimal: value) }
             }
         }

@@ -27,6 +27,10 @@ struct SupervisedLaunch: ~Copyable {
     private var stopSteps: ArraySlice<StopSequence.Step> = []
     /// When the next step is due.
     private var nextStepAt: UInt64?
+    /// What keeps the bot to itself.
+    private var isolation: [IsolationInForce] = []
+    /// Where its filter asks.
+    private var answers: CallAnswers?
     /// On trial: when the lease is looked at again.
     private var nextLeaseLookAt: UInt64?
     private var isLeaseOver = false
@@ -83,29 +87,44 @@ struct SupervisedLaunch: ~Copyable {
             close(errorPipe[1])
         }
         output.attach(output: outputPipe[0], errors: errorPipe[0])
-        var outcome = launch(
-            LaunchControlGroups(making: plan.controlGroups),
-            plan.controlGroupShortfall,
-            outputPipe[1],
-            errorPipe[1]
-        )
+        let ends = (outputPipe[1], errorPipe[1])
+        do throws(IsolationFailure) {
+            var outcome = try launch(mayAsk: true, ends)
+            if case .notAsked = outcome {
+                groups.remove()
+                outcome = try launch(mayAsk: false, ends)
+            }
+            switch outcome {
+            case .started(let pid, _): bot = pid
+            case .notJoined(let problem), .failed(let problem): return problem
+            case .notAsked: return "\(plan.executable) could not be started: its system calls cannot be filtered"
+            }
+            return nil
+        } catch {
+            return "\(plan.executable) could not be isolated: \(error.reason)"
+        }
+    }
+
+    private mutating func launch(mayAsk: Bool, _ ends: (Int32, Int32)) throws(IsolationFailure) -> BotLauncher.Outcome {
+        let kept = try LaunchIsolation(plan, .current(), mayAsk: mayAsk)
+        isolation = kept.inForce
+        var outcome = launch(LaunchControlGroups(making: plan.controlGroups), plan.controlGroupShortfall, kept, ends)
         if case .notJoined(let reason) = outcome {
             // A bot without limits is told of and is still worth more than none.
             groups.remove()
-            outcome = launch(LaunchControlGroups(existing: [:]), reason, outputPipe[1], errorPipe[1])
+            outcome = launch(LaunchControlGroups(existing: [:]), reason, kept, ends)
         }
-        switch outcome {
-        case .started(let pid): bot = pid
-        case .notJoined(let problem), .failed(let problem): return problem
+        if case .started(_, let listener) = outcome, listener >= 0, let cage = kept.cage {
+            answers = CallAnswers(listener, cage)
         }
-        return nil
+        return outcome
     }
 
     private mutating func launch(
         _ groups: consuming LaunchControlGroups,
         _ shortfall: String,
-        _ output: Int32,
-        _ error: Int32
+        _ isolation: borrowing LaunchIsolation,
+        _ ends: (output: Int32, error: Int32)
     ) -> BotLauncher.Outcome {
         self.groups = groups
         limits = LaunchLimits(
@@ -114,7 +133,14 @@ struct SupervisedLaunch: ~Copyable {
             hasOwnUser: plan.user.map { $0.uid != 0 } ?? false,
             shortfall: shortfall
         )
-        return BotLauncher.launch(plan, groups: self.groups, limits: limits, output: output, error: error)
+        return BotLauncher.launch(
+            plan,
+            groups: self.groups,
+            limits: limits,
+            isolation: isolation,
+            output: ends.output,
+            error: ends.error
+        )
     }
 
     private mutating func announce() {
@@ -124,6 +150,7 @@ struct SupervisedLaunch: ~Copyable {
         event.pid = bot
         event.startTime = start
         event.limits = limits.inForce.isEmpty ? nil : limits.inForce
+        event.isolation = isolation
         let own = ProcessIdentity.current(getpid())?.startTime ?? 0
         let state = SupervisorState(
             launchID: plan.launchID,
@@ -172,15 +199,17 @@ struct SupervisedLaunch: ~Copyable {
         var wanted = (
             pollfd(fd: signals, events: Int16(POLLIN), revents: 0),
             pollfd(fd: outputEnd, events: Int16(POLLIN), revents: 0),
-            pollfd(fd: errorEnd, events: Int16(POLLIN), revents: 0)
+            pollfd(fd: errorEnd, events: Int16(POLLIN), revents: 0),
+            pollfd(fd: answers?.descriptor ?? -1, events: Int16(POLLIN), revents: 0)
         )
         let ready = withUnsafeMutableBytes(of: &wanted) {
-            poll($0.baseAddress?.assumingMemoryBound(to: pollfd.self), 3, milliseconds)
+            poll($0.baseAddress?.assumingMemoryBound(to: pollfd.self), 4, milliseconds)
         }
         guard ready >= 0 else { return errno == EINTR ? 1 : nil }
         if wanted.1.revents != 0 || wanted.2.revents != 0 {
             output.take(output: wanted.1.revents != 0, errors: wanted.2.revents != 0)
         }
+        if wanted.3.revents != 0, answers?.answer() == false { answers = nil }
         if wanted.0.revents != 0 { handleSignals() }
         return Int(clamping: ready)
     }

@@ -16,7 +16,7 @@ enum Supervisor {
         CLinux_close_from(3)
         // Not the agent's: who ends "edge-agent" by name does not mean the bots.
         CLinux_set_thread_name("edge-supervise")
-        let directory = "\(botDirectory)/\(BotDirectory.controlName)"
+        let directory = BotDirectory.control(of: botDirectory)
         guard chdir(directory) == 0 else {
             fail("\(directory) cannot be entered: \(String(errno: errno))", status: 73)
         }

@@ -4,7 +4,7 @@ import Glibc
 /// A record of the log stream `supervisor`: one JSON object with `event` and the fields that belong to it.
 struct SupervisorEvent: Sendable, Codable, Equatable {
     enum Name {
-        /// The bot's process runs: `launch_id`, `pid`, `start_time`, `limits`.
+        /// The bot's process runs: `launch_id`, `pid`, `start_time`, `limits`, `isolation`.
         static let started = "started"
         /// The launch is over and nothing it started is alive: `launch_id`, `code` or `signal`, `requested`, ...
         static let exited = "exited"
@@ -34,6 +34,8 @@ struct SupervisorEvent: Sendable, Codable, Equatable {
     var leaseOver: Bool?
     /// Of `started`: every limit that was asked for, and what keeps it.
     var limits: [LimitInForce]?
+    /// Of `started`: what keeps the bot to itself, and what does not.
+    var isolation: [IsolationInForce]?
     /// Of `gap`: with what the log adds to each line.
     var droppedBytes: UInt64?
 
@@ -52,6 +54,7 @@ struct SupervisorEvent: Sendable, Codable, Equatable {
         case memoryKills = "memory_kills"
         case leaseOver = "lease_over"
         case limits
+        case isolation
         case droppedBytes = "dropped_bytes"
     }
 
@@ -83,6 +86,7 @@ struct SupervisorEvent: Sendable, Codable, Equatable {
         add(.memoryKills, memoryKills.map { String($0) })
         add(.leaseOver, leaseOver.map { $0 ? "true" : "false" })
         add(.limits, limits.map { "[" + $0.map(\.json).joined(separator: ",") + "]" })
+        add(.isolation, isolation.map { "[" + $0.map(\.json).joined(separator: ",") + "]" })
         add(.lastStderr, lastStderr.map(JSONText.quoted))
         return Array((text + "}").utf8)
     }
@@ -92,6 +96,13 @@ extension LimitInForce {
     fileprivate var json: String {
         #"{"resource":\#(JSONText.quoted(resource)),"value":\#(value),"#
             + #""mechanism":\#(JSONText.quoted(mechanism.rawValue)),"note":\#(JSONText.quoted(note))}"#
+    }
+}
+
+extension IsolationInForce {
+    fileprivate var json: String {
+        #"{"aspect":\#(JSONText.quoted(aspect.rawValue)),"mechanism":\#(JSONText.quoted(mechanism.rawValue)),"#
+            + #""note":\#(JSONText.quoted(note))}"#
     }
 }
 

@@ -163,10 +163,23 @@ struct HolderTests {
         #expect(connection.holder.pid == bench.holderPID.load(ordering: .relaxed))
     }
 
+    @Test("It starts nothing for who cannot read its key")
+    func asksForProof() async throws {
+        let bench = try BotWorkbench()
+        defer { bench.cleanUp() }
+        let connection = try #require(await bench.startHolder().connect())
+        for proof in ["", String(repeating: "0", count: 64)] {
+            let request = HolderRequest.spawn(arguments: ["x"], environment: [:], proof: proof)
+            #expect(connection.ask(request, files: [0, 1])?.error.contains("holder.key") == true)
+        }
+        #expect(SystemProcesses.descendants(of: bench.holderPID.load(ordering: .relaxed)).isEmpty)
+    }
+
     @Test("Requests and answers are the same after they were sent, also what no version knows yet")
     func roundTrips() throws {
         let requests: [HolderRequest] = [
             .describe, .renew, .spawn(arguments: ["supervise", "/a b=c"], environment: ["PATH": "/bin:=", "E": ""]),
+            .spawn(arguments: ["a"], environment: [:], proof: "p"),
         ]
         for request in requests { #expect(HolderRequest(request.encoded) == request) }
         var answer = HolderAnswer()

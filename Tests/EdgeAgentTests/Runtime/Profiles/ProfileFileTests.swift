@@ -60,6 +60,11 @@ struct ProfileFileTests {
             (#"{"x": {"command": "a", "log": {"segment_size": 10}}}"#, ["log.segment_size", "2M"]),
             (#"{"x": {"command": "a", "log": {"max_age": "0d"}}}"#, ["log.max_age", "30d"]),
             (#"{"x": {"command": "a", "log": {"max_age": 86400}}}"#, ["log.max_age", "30d"]),
+            (#"{"x": {"command": "a", "isolation": "off"}}"#, ["isolation", "object"]),
+            (#"{"x": {"command": "a", "isolation": {"reads": []}}}"#, ["isolation.reads", "read, write"]),
+            (#"{"x": {"command": "a", "isolation": {"read": ["/a/../b"]}}}"#, ["isolation.read", "absolute"]),
+            (#"{"x": {"command": "a", "isolation": {"write": ["/"]}}}"#, ["isolation.write", "absolute"]),
+            (#"{"x": {"backend": "docker", "image": "a", "isolation": false}}"#, ["isolation", "native"]),
         ]
     )
     func mistakes(json: String, parts: [String]) {
@@ -70,6 +75,19 @@ struct ProfileFileTests {
             let text = "\(error)"
             for part in parts { #expect(text.contains(part), "\(text)") }
         }
+    }
+
+    @Test("isolation is on, off, or opened by what is named")
+    func isolation() throws {
+        func isolation(_ value: String) throws -> BotIsolation? {
+            try read(#"{"x": {"command": "a", "isolation": \#(value)}}"#).first?.isolation
+        }
+        #expect(try read(#"{"x": {"command": "a"}}"#).first?.isolation == BotIsolation())
+        #expect(try isolation("true") == BotIsolation() && isolation("false") == .off)
+        #expect(
+            try isolation(#"{"read": ["/srv/a b"], "write": ["/dev/shm"], "unix_sockets": true}"#)
+                == BotIsolation(readable: ["/srv/a b"], writable: ["/dev/shm"], opensUnixSockets: true)
+        )
     }
 
     @Test("stand in the configuration file as an object, or in a file of their own that a flag or a variable names")

@@ -13,6 +13,8 @@ export function detailsPanel(container, { id, signal }) {
   const problems = h('ul', { class: 'rows' }), limits = h('ul', { class: 'rows' });
   const problemCard = h('section', { class: 'card' }, h('h2', { text: 'Against the bot contract' }), problems);
   const limitCard = h('section', { class: 'card' }, h('h2', { text: 'Limits' }), limits);
+  const isolation = h('ul', { class: 'rows' });
+  const isolationCard = h('section', { class: 'card' }, h('h2', { text: 'Isolation' }), isolation);
   const exitText = h('span');
   const exit = h('span', {}, exitText, ', ', exited);
   const errors = h('pre', { class: 'output', tabindex: '0', 'aria-label': 'Last error output' });
@@ -20,7 +22,7 @@ export function detailsPanel(container, { id, signal }) {
   const config = h('pre', { class: 'output', tabindex: '0', 'aria-label': 'Configuration' });
   const edit = h('button', { type: 'button', class: 'slim', text: 'Edit', on: { click: () => editBot(id, { signal }) } });
   container.append(
-    h('section', { class: 'card stack', 'aria-label': 'Facts' }, list, errorPart), problemCard, limitCard,
+    h('section', { class: 'card stack', 'aria-label': 'Facts' }, list, errorPart), problemCard, limitCard, isolationCard,
     h('section', { class: 'card' }, h('div', { class: 'card-head' }, h('h2', { text: 'Configuration' }), allowed('operator') && h('div', { class: 'actions' }, edit)),
       config, h('p', { class: 'caption', text: 'Written as config.json on the node at each start.' })));
   signal.addEventListener('abort', subscribe(() => {
@@ -49,6 +51,8 @@ export function detailsPanel(container, { id, signal }) {
     show(problemCard, bot.problems?.length > 0);
     keyed(limits, bot.limits ?? [], (item) => item.resource, limitRow);
     show(limitCard, bot.limits?.length > 0);
+    keyed(isolation, bot.isolation ?? [], (item) => item.aspect, isolationRow);
+    show(isolationCard, bot.isolation?.length > 0);
     created.set(bot.created_at);
     list.set('Created', bot.created_at ? created : '');
     setText(config, JSON.stringify(bot.config ?? {}, null, 2));
@@ -75,6 +79,17 @@ function limitRow() {
     setText(what, sentence(item.resource.replace(/_(bytes|milli)$/, '')));
     setText(value, limitText(item.resource, item.value));
     setText(note, [item.mechanism && `kept by ${item.mechanism}`, item.note].filter(Boolean).join(': '));
+  };
+  return row;
+}
+
+function isolationRow() {
+  const what = h('strong'), by = h('span'), note = h('p', { class: 'small quiet wrap' });
+  const row = h('li', {}, h('div', { class: 'row-head' }, what, by), note);
+  row.update = (item) => {
+    setText(what, sentence(item.aspect.replaceAll('_', ' ')));
+    setText(by, item.mechanism === 'none' ? 'open' : `kept by ${item.mechanism}`);
+    setText(note, item.note);
   };
   return row;
 }
