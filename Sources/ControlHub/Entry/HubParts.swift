@@ -1,5 +1,6 @@
 import Foundation
 import Logging
+import WireFormat
 
 /// The hub's slices, joined over one database. Used by the server and by the commands beside it.
 struct HubParts: Sendable {
