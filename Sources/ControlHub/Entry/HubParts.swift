@@ -26,7 +26,7 @@ struct HubParts: Sendable {
         key: HubKey,
         thresholds: HealthThresholds,
         telemetryInterval: Duration = .zero,
-        resourceAge: Duration = .seconds(clamping: ResourceTier.standardHourlyAge),
+        resourceAge: Duration = RetentionSettings().resourceAge,
         clock: HubClock,
         site: SiteInformation,
         logger: Logger,

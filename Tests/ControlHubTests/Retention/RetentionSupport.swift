@@ -8,10 +8,12 @@ import WireFormat
 @testable import ControlHub
 
 extension TestHub {
-    /// Retention that does not wait between its turns.
-    func retention(_ settings: RetentionSettings = RetentionSettings(), archive: LogArchive? = nil)
-        -> RetentionOperations
-    {
+    /// Retention that does not wait between its turns, unless `isResting`.
+    func retention(
+        _ settings: RetentionSettings = RetentionSettings(),
+        archive: LogArchive? = nil,
+        isResting: Bool = false
+    ) -> RetentionOperations {
         let clock = parts.clock
         return RetentionOperations(
             database: parts.database,
@@ -19,7 +21,14 @@ extension TestHub {
             snapshots: services.deployments.context.snapshots,
             archive: archive,
             events: parts.events,
-            clock: HubClock(now: clock.now, date: clock.date, sleep: { _ in await Task.yield() }),
+            clock: HubClock(
+                now: clock.now,
+                date: clock.date,
+                sleep: { _ in
+                    guard isResting else { return await Task.yield() }
+                    try await HubClock.system.sleep(ContinuousClock.now + RetentionOperations.pause)
+                }
+            ),
             logger: parts.logger
         )
     }

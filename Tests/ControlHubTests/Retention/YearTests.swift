@@ -106,22 +106,22 @@ struct YearTests {
         let bot = year.bots[0]
         let rows = try await year.hub.count("SELECT count(*) FROM packets WHERE bot_id = ?", [bot.rawValue])
         let before = try await year.bytes()
-        let retention = year.hub.retention()
+        let retention = year.hub.retention(isResting: true)
         _ = try await year.hub.parts.commands.delete(bot, keepWorkspace: false, by: .hub)
-        let isOver = Mutex(false)
+        let isOver = Flag()
         let node = try await year.hub.parts.nodes.store.list().map(\.id)[1]
         let other = year.bots[5]
         let began = ContinuousClock.now
         let waits = try await withThrowingTaskGroup(of: [Double].self) { group in
             group.addTask {
-                defer { isOver.withLock { $0 = true } }
+                defer { isOver.raise() }
                 try await retention.deletions()
                 return []
             }
             group.addTask {
                 var waits: [Double] = []
                 var number = 1
-                while !isOver.withLock({ $0 }) {
+                while !isOver.isRaised {
                     let began = ContinuousClock.now
                     try await year.hub.send(number...number + 9, of: other, on: node, journal: "beside")
                     waits.append((ContinuousClock.now - began).seconds * 1000)
@@ -157,4 +157,10 @@ struct YearTests {
             )
         }
     }
+}
+
+private final class Flag: Sendable {
+    private let value = Mutex(false)
+    var isRaised: Bool { value.withLock { $0 } }
+    func raise() { value.withLock { $0 = true } }
 }
