@@ -58,6 +58,7 @@ class Stage:
         self.processes = []
         self.secrets = {}
         self.addresses = 0
+        self.listen = "127.0.0.1:0"
 
     def start(self, arguments, log, **more):
         process = subprocess.Popen(arguments, env={**self.environment, **more}, stdin=subprocess.DEVNULL,
@@ -71,12 +72,14 @@ class Stage:
             raise Failure(f"{arguments[0]} {arguments[1]}: {done.stderr or done.stdout}")
         return done.stdout
 
-    def raise_hub(self, listen="127.0.0.1:0"):
-        self.hub = self.start([self.hub_program, "serve", "--listen", listen, "--data-dir", str(self.data),
+    def raise_hub(self):
+        self.hub = self.start([self.hub_program, "serve", "--listen", self.listen, "--data-dir", str(self.data),
                                "--insecure-http", "--log-level", "debug"], self.logs[0])
         text = wait("the hub to listen", lambda: self.read(self.data / "hub.address"))
         host, port = text.strip().rsplit(":", 1)
         self.address = (host, int(port))
+        # A hub that is started again is where its agent looks for it.
+        self.listen = text.strip()
         self.url = f"http://{text.strip()}"
         wait("the hub to be ready", lambda: self.send("GET", "/readyz").status == 200)
         self.secrets["the token for this machine"] = json.loads((self.data / "hub.local").read_text())["token"]

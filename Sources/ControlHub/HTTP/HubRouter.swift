@@ -40,7 +40,11 @@ enum HubRouter {
                     .add(middleware: RoleMiddleware(role: role))
                     .add(middleware: IdempotencyMiddleware(store: services.idempotency, clock: services.clock))
             }
-            group.on(route.routerPath, method: route.method, use: route.handler)
+            let parameters = route.allParameters
+            group.on(route.routerPath, method: route.method) { request, context in
+                try BodyBounds.check(parameters, request)
+                return try await route.handler(request, context)
+            }
         }
         return router
     }

@@ -85,6 +85,19 @@ struct BodyBoundsTests {
                     "\(path)"
                 )
             }
+            let search = try await api.send(
+                .get,
+                "/api/nodes?search=\(String(repeating: "x", count: 500))",
+                token: admin
+            )
+            #expect(search.status == 422 && search["detail"]?.stringValue?.contains("`search` ") == true)
+            let resumed = try await api.send(
+                .get,
+                "/api/events",
+                token: admin,
+                headers: ["Last-Event-ID": String(repeating: "0", count: 65), "Accept": "application/json"]
+            )
+            #expect(resumed.status == 422 && resumed["detail"]?.stringValue?.contains("`Last-Event-ID` has 65") == true)
             let labels = (0..<33).map { #""l\#($0)":"v""# }.joined(separator: ",")
             let answer = try await api.send(
                 .patch,

@@ -62,8 +62,7 @@ class Numbers(Stage):
         self.hub.terminate()
         self.hub.wait(20)
         (self.data / "hub.address").unlink(missing_ok=True)
-        # Where it was, for the agent's sake.
-        self.raise_hub("{}:{}".format(*self.address))
+        self.raise_hub()
 
 
 part = Part("numbers", Numbers)

@@ -1,7 +1,9 @@
 import Foundation
+import HTTPTypes
+import Hummingbird
 import WireFormat
 
-/// Holds the numbers, texts and lists of a request's body against the bounds that the OpenAPI document shows, so that the
+/// Holds the numbers, texts and lists of a request's body, and the texts beside it, against the bounds that the OpenAPI document shows, so that the
 /// two cannot differ and no rule behind has to expect any number, length or count at all.
 enum BodyBounds {
     /// A text that may be longer than this has a size rather than a length: one beyond is `payloadTooLarge`.
@@ -17,6 +19,20 @@ enum BodyBounds {
         guard let value = try? JSONDecoder().decode(JSONValue.self, from: body) else { return }
         guard let problem = violation(of: value, schema.json, named, path: "") else { return }
         throw HubError(problem.isTooLarge ? .payloadTooLarge : .invalidRequest, problem.text)
+    }
+
+    /// Throws `invalidRequest` naming the first query parameter or header that is longer than the OpenAPI document says.
+    static func check(_ parameters: [APIParameter], _ request: Request) throws {
+        for parameter in parameters where parameter.schema.members["maxLength"] != nil {
+            let text: String? =
+                switch parameter.place {
+                case .query: request.query(parameter.name)
+                case .header: HTTPField.Name(parameter.name).flatMap { request.headers[$0] }
+                }
+            if let text, let problem = tooLong(text, parameter.schema.json, parameter.name) {
+                throw HubError(.invalidRequest, problem.text)
+            }
+        }
     }
 
     private struct Problem {
