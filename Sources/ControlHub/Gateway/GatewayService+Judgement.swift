@@ -42,10 +42,9 @@ extension GatewayService {
         } catch is CancellationError {
             return .turnAway(after: AdmissionMachine.shortestWait, detail: Self.oneByOne)
         } catch {
-            logger.error(
-                "a node's token was not looked up",
-                metadata: ["remote": "\(request.remoteAddress)", "reason": "\(error)"]
-            )
+            // Anybody may cause it while the database is away, so it is told of at the rate of other refusals.
+            strangers.refusals.note(.storage, address: request.remoteAddress)
+            logger.debug("a node's token was not looked up", metadata: ["reason": "\(error)"])
             return .close(
                 CloseCode(rawValue: SessionCloseCode.hubRestarting.rawValue),
                 reason: "the hub has a problem with its database; try again"

@@ -11,6 +11,8 @@ struct HubRequestContext: RequestContext {
     let channel: any Channel
     /// The connection the request came by.
     let connection: ConnectionCensus.ID
+    /// Where the connection is dealt with.
+    let eventLoop: any EventLoop
     /// Who asks; nil until the request was authenticated.
     var `operator`: Operator?
     /// Set where the request was authenticated by cookie.
@@ -25,6 +27,7 @@ struct HubRequestContext: RequestContext {
         channel = source.channel
         remoteAddress = source.channel.remoteAddress?.ipAddress ?? "unknown"
         connection = ObjectIdentifier(source.channel)
+        eventLoop = source.channel.eventLoop
     }
 
     /// The operator of a call that needs a role. Throws `unauthenticated` elsewhere.

@@ -28,6 +28,7 @@ enum HubRouter {
         let described = routes(services)
         let all = described + [try OpenAPIRoute.route(describing: described)]
         let router = Router(context: HubRequestContext.self, options: .autoGenerateHeadEndpoints)
+        router.add(middleware: PacedAnswerMiddleware())
         router.add(middleware: SecurityHeadersMiddleware(isTLS: services.site.isTLS))
         router.add(middleware: RequestMetricsMiddleware(metrics: services.metrics, clock: services.clock))
         router.add(middleware: ErrorMiddleware(routes: all))

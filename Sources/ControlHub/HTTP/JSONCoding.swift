@@ -47,7 +47,7 @@ enum JSONCoding {
         var headers = headers
         headers[.contentType] = type
         headers[.cacheControl] = "no-store"
-        return Response(status: status, headers: headers, body: .inPieces(bytes))
+        return Response(status: status, headers: headers, body: ResponseBody(byteBuffer: bytes))
     }
 
     /// How long a body may take to come, however often a little of it does: 1 MiB at 280 kbit/s.

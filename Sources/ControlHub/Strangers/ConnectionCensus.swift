@@ -13,7 +13,7 @@ struct ConnectionCensus: Sendable {
     struct Settings: Sendable, Equatable {
         /// All connections.
         var total = 20_000
-        /// Strangers' among them. Each costs some 40 KiB, and one more over TLS.
+        /// Strangers' among them. Each costs some 30 KiB, and 45 over TLS.
         var strangers = 1024
         /// Strangers' of one IPv4 address or one /64 of IPv6. A site of a thousand nodes comes back through it.
         var strangersPerAddress = 256

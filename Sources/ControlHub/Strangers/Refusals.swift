@@ -35,6 +35,8 @@ enum RefusalReason: String, CaseIterable, Sendable {
     case slowBody = "slow_body"
     case slowReader = "slow_reader"
     case slowStranger = "slow_stranger"
+    /// The database could not say whether a node's token is good; closed with 1012.
+    case storage = "storage"
     /// Nothing was asked for in time on a connection that was kept open.
     case idle = "idle"
 }

@@ -45,7 +45,7 @@ struct DashboardRoutes {
         if request.headers[.ifNoneMatch]?.contains(asset.entityTag) == true {
             return Response(status: .notModified, headers: headers)
         }
-        return Response(status: .ok, headers: headers, body: .inPieces(asset.bytes))
+        return Response(status: .ok, headers: headers, body: ResponseBody(byteBuffer: asset.bytes))
     }
 
     private static func type(of name: String) -> String? {
