@@ -7,7 +7,6 @@ hub's user could not do alone.
 
 import json
 import os
-import pathlib
 import shutil
 import sqlite3
 import stat
@@ -17,7 +16,7 @@ import sys
 from attack import Part, broke, held, judge
 from hub import DONE, Hub
 from protobuf import decode, encode, message
-from stage import ROOT, Failure, Stage, wait
+from stage import ROOT, Stage, wait
 
 SAMPLE = [sys.executable, f"{ROOT}/samples/bot/sample-bot", "--config", "{config}", "--workspace", "{workspace}"]
 NOBODY = 65534
@@ -104,15 +103,14 @@ class Owners(Stage):
 
     def deploy(self, bot, **wish):
         """The deployment when it is over; the refusal where there was none."""
-        answer = self.ask("POST", f"/api/bots/{bot}/deploy", wish)
+        return self.over(self.ask("POST", f"/api/bots/{bot}/deploy", wish))
+
+    def over(self, answer):
         if answer.status != 202:
             return answer.json
         path = f"/api/deployments/{answer.json['id']}"
         return wait("the deployment to be over",
                     lambda: (now := self.ask("GET", path).json)["state"] not in ("running", "pending", "rolling_back") and now, 120)
-
-    def strike(self):
-        super().strike()
 
 
 part = Part("policy", Owners)
@@ -169,16 +167,15 @@ def snapshot_takes_away(stage):
     stage.here.run(script=SCRIPT)
     bot = stage.bot(stage.here)
     stage.put(bot, "notes.txt", "from before")
-    snapshot = stage.ask("POST", f"/api/bots/{bot}/snapshots").json
+    stage.ask("PUT", f"/api/bots/{bot}/snapshots/kept", {"kept": 3})
+    # Takes a snapshot first, in which there is no such file yet.
+    done = stage.deploy(bot, runtime_profile="default")
     own = stage.here.workspace(bot) / "app" / "main.py"
     own.parent.mkdir()
     own.write_text("pass\n")
-    deployments = stage.ask("GET", f"/api/bots/{bot}/deployments").json["items"]
-    done = stage.deploy(bot, runtime_profile="default")
-    answer = stage.ask("POST", f"/api/bots/{bot}/rollback", {"deployment_id": done["id"]})
-    if answer.status == 202:
-        wait("the rollback", lambda: stage.ask("GET", f"/api/deployments/{answer.json['id']}").json["state"] not in ("running", "pending", "rolling_back"), 60)
-    return judge(own.exists(), f"the owner's file {'stayed' if own.exists() else 'went'} ({len(deployments)}, {snapshot.get('id')})")
+    back = stage.over(stage.ask("POST", f"/api/bots/{bot}/rollback", {"deployment_id": done["id"]}))
+    return judge(own.exists() and back["workspace_from"] == "snapshot",
+                 f"the owner's file {'stayed' if own.exists() else 'went'}; {json.dumps(back.get('failure'))}")
 
 
 @part.attack("bend a link in the middle of a program's path", "code-links")
@@ -382,7 +379,7 @@ class Trap:
             return "changed what is root's"
         if b"root's own" in said:
             return "told what is root's"
-        if run.returncode not in (0, 1, 64, 65, 66, 69, 70, 73, 74, 75, 77, 78):
+        if run.returncode not in (0, 1, 64, 65, 66, 68, 69, 70, 73, 74, 75, 77, 78):
             return f"ended with {run.returncode}: {said[-200:]!r}"
         return None
 
