@@ -19,8 +19,8 @@ PRISONER = pathlib.Path(__file__).resolve().parents[1] / "prisoner.py"
 # Of nobody else on most machines; has no entry anywhere.
 USER = 54321
 # Groups of version 2, in which root can make one and give it away.
-GROUPS = pathlib.Path("/sys/fs/cgroup")
-HAS_GROUPS = os.geteuid() == 0 and os.access(GROUPS / "cgroup.procs", os.W_OK)
+GROUPS = next((place for place in map(pathlib.Path, ("/sys/fs/cgroup", "/sys/fs/cgroup/unified"))
+               if os.geteuid() == 0 and os.access(place / "cgroup.procs", os.W_OK)), None)
 
 
 class Isolation(Stage):
@@ -52,7 +52,7 @@ class Isolation(Stage):
         self.abstract = socket.socket(socket.AF_UNIX)
         self.abstract.bind(f"\0{folder.name}")
         self.abstract.listen()
-        if HAS_GROUPS:
+        if GROUPS:
             self.group = GROUPS / folder.name
             self.group.mkdir()
             os.chown(self.group / "cgroup.procs", USER, USER)
@@ -73,7 +73,7 @@ class Isolation(Stage):
 
     def strike(self):
         super().strike()
-        if HAS_GROUPS:
+        if GROUPS:
             wait("the group to be empty", lambda: not (self.group / "cgroup.procs").read_text())
             self.group.rmdir()
 
@@ -177,9 +177,9 @@ attempt("a bot moves its neighbour's file to itself", "landlock",
 attempt("a bot writes outside", "landlock", "open('{folder}/home/written', 'w').close()")
 attempt("a bot writes its launch plan", "landlock", "open('{plan}', 'ab').close()")
 attempt("a bot writes to the disk of everybody", "landlock", "open('/tmp/{name}-x', 'w').close(); os.unlink('/tmp/{name}-x')")
-if HAS_GROUPS:
+if GROUPS:
     attempt("a bot opens a control group that its user may change", "landlock",
-            "open('/sys/fs/cgroup/{name}/cgroup.procs', 'r+').close()")
+            f"open('{GROUPS}/{{name}}/cgroup.procs', 'r+').close()")
 attempt("a bot cuts the journal off by its path", None, "os.truncate('{state}/journal-like', 0)")
 attempt("a bot changes the mode of the state directory", "seccomp", "os.chmod('{state}', 0o700)")
 attempt("a bot changes the mode by an open directory", "seccomp",
