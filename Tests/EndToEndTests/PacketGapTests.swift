@@ -26,6 +26,7 @@ struct PacketGapTests {
         let script = bench.folder.appending(path: "flood.py")
         try flood.write(to: script, atomically: true, encoding: .utf8)
         let agent = try bench.startAgent(environment: [
+            "EDGE_NATIVE_COMMAND": "",
             "EDGE_PROFILES": Workbench.openProfiles("/usr/bin/env python3 \(script.path) \(bench.folder.path)"),
             "EDGE_JOURNAL_BYTES": "100k", "EDGE_TEST_LONGEST_WAIT_MS": "250",
         ])
