@@ -12,7 +12,6 @@ import json
 import os
 import pathlib
 import random
-import shlex
 import shutil
 import signal
 import statistics
@@ -111,10 +110,12 @@ class Flap:
         state = self.folder / "agent"
         demo.quiet([agent, "enroll", "--hub", f"https://127.0.0.1:{port}", "--code", made["code"], "--name", "flap",
                     "--ca-file", authority, "--state-dir", str(state)])
-        bot = shlex.join([sys.executable, str(HERE / "flap_bot.py"), str(self.folder), str(FIRST_PACKETS)])
+        bot = [sys.executable, str(HERE / "flap_bot.py"), str(self.folder), str(FIRST_PACKETS), "{config}", "{workspace}"]
+        # It keeps its books outside of everything that it tests.
+        profiles = {"default": {"command": bot, "isolation": False}}
         self.agent = self.start(
             [agent, "run", "--state-dir", str(state)], "agent",
-            EDGE_NATIVE_COMMAND=f"{bot} {{config}} {{workspace}}", EDGE_TEST_LONGEST_WAIT_MS="250")
+            EDGE_PROFILES=json.dumps(profiles), EDGE_TEST_LONGEST_WAIT_MS="250")
         node = self.wait("the node to be online", 60, self.online)
         self.bot = self.api.call("POST", "/api/bots", {"name": "ticker", "node_id": node["id"]})["id"]
         self.api.call("POST", f"/api/bots/{self.bot}/start")

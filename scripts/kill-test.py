@@ -14,7 +14,6 @@ import json
 import os
 import pathlib
 import random
-import shlex
 import shutil
 import signal
 import subprocess
@@ -76,9 +75,11 @@ class KillTest(Checks):
                    HUB_HEARTBEAT_INTERVAL="1s", HUB_SESSION_BURST="100000", HUB_ADMISSION_BURST="100000")
 
     def start_agent(self):
-        bot = shlex.join([sys.executable, str(HERE / "kill_bot.py"), str(self.folder)])
+        bot = [sys.executable, str(HERE / "kill_bot.py"), str(self.folder), "{config}", "{workspace}"]
+        # It keeps its books outside of everything that it tests.
+        profiles = {"default": {"command": bot, "isolation": False}}
         self.start("agent", [self.programs[1], "run", "--state-dir", str(self.folder / "agent")],
-                   EDGE_NATIVE_COMMAND=f"{bot} {{config}} {{workspace}}", EDGE_TEST_LONGEST_WAIT_MS="200")
+                   EDGE_PROFILES=json.dumps(profiles), EDGE_TEST_LONGEST_WAIT_MS="200")
 
     def wait(self, what, limit, look):
         """Asks until there is an answer."""

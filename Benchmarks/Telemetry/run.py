@@ -167,7 +167,9 @@ def main():
             + (str(group[0]) if group else "") + "; fi\nsleep 100000 &\nexec python3 "
             + str(ROOT / "samples/bot/sample-bot") + ' "$@"\n')
         script.chmod(0o755)
-        environment = dict(os.environ, EDGE_NATIVE_COMMAND=f"{script} --config {{config}} --workspace {{workspace}}")
+        # It joins a group of its own.
+        profiles = {"default": {"command": [str(script), "--config", "{config}", "--workspace", "{workspace}"], "isolation": False}}
+        environment = dict(os.environ, EDGE_PROFILES=json.dumps(profiles))
         agent = subprocess.Popen(
             [settings.programs / "edge-agent", "run", "--state-dir", state], env=environment,
             stdout=open(folder / "agent.log", "w"), stderr=subprocess.STDOUT)

@@ -54,7 +54,7 @@ struct NodeDiskFullTests {
             ["run", "--hub", hub.url, "--ca-file", hub.authority, "--state-dir", state],
             environment: [
                 "EDGE_TOKEN": token, "EDGE_TEST_LONGEST_WAIT_MS": "250",
-                "EDGE_NATIVE_COMMAND": "/usr/bin/env python3 \(script.path) \(bench.folder.path)",
+                "EDGE_PROFILES": Workbench.openProfiles("/usr/bin/env python3 \(script.path) \(bench.folder.path)"),
             ]
         )
         _ = try await Story.onlineNode(api, agent)

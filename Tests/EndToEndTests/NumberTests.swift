@@ -52,7 +52,8 @@ struct NumberTests {
         let file = bench.folder.appending(path: "lines")
         try lines.joined(separator: "\n").write(to: file, atomically: true, encoding: .utf8)
         let environment = [
-            "EDGE_NATIVE_COMMAND": "/usr/bin/env python3 \(script.path)", "EDGE_TEST_LONGEST_WAIT_MS": "250",
+            "EDGE_NATIVE_COMMAND": "", "EDGE_PROFILES": Workbench.openProfiles("/usr/bin/env python3 \(script.path)"),
+            "EDGE_TEST_LONGEST_WAIT_MS": "250",
         ]
         var agent = try bench.startAgent(environment: environment)
         let node = try await Story.onlineNode(api, agent)

@@ -26,7 +26,8 @@ struct PacketGapTests {
         let script = bench.folder.appending(path: "flood.py")
         try flood.write(to: script, atomically: true, encoding: .utf8)
         let agent = try bench.startAgent(environment: [
-            "EDGE_NATIVE_COMMAND": "/usr/bin/env python3 \(script.path) \(bench.folder.path)",
+            "EDGE_NATIVE_COMMAND": "",
+            "EDGE_PROFILES": Workbench.openProfiles("/usr/bin/env python3 \(script.path) \(bench.folder.path)"),
             "EDGE_JOURNAL_BYTES": "100k", "EDGE_TEST_LONGEST_WAIT_MS": "250",
         ])
         let node = try await Story.onlineNode(api, agent)

@@ -64,6 +64,12 @@ final class Workbench: Sendable {
         )
     }
 
+    /// The profiles of a node whose bots keep their books beside what is tested: outside of their own directory.
+    static func openProfiles(_ command: String) -> String {
+        let quoted = command.replacing("\\", with: "\\\\").replacing("\"", with: "\\\"")
+        return #"{"default": {"command": "\#(quoted)", "isolation": false}}"#
+    }
+
     static let sampleBot =
         "/usr/bin/env python3 \(Program.checkout.path)/samples/bot/sample-bot --config {config} --workspace {workspace}"
 }

@@ -19,8 +19,8 @@ PRISONER = pathlib.Path(__file__).resolve().parents[1] / "prisoner.py"
 # Of nobody else on most machines; has no entry anywhere.
 USER = 54321
 # Groups of version 2, in which root can make one and give it away.
-GROUPS = pathlib.Path("/sys/fs/cgroup")
-HAS_GROUPS = os.geteuid() == 0 and os.access(GROUPS / "cgroup.procs", os.W_OK)
+GROUPS = next((place for place in map(pathlib.Path, ("/sys/fs/cgroup", "/sys/fs/cgroup/unified"))
+               if os.geteuid() == 0 and os.access(place / "cgroup.procs", os.W_OK)), None)
 
 
 class Isolation(Stage):
@@ -52,7 +52,7 @@ class Isolation(Stage):
         self.abstract = socket.socket(socket.AF_UNIX)
         self.abstract.bind(f"\0{folder.name}")
         self.abstract.listen()
-        if HAS_GROUPS:
+        if GROUPS:
             self.group = GROUPS / folder.name
             self.group.mkdir()
             os.chown(self.group / "cgroup.procs", USER, USER)
@@ -73,7 +73,7 @@ class Isolation(Stage):
 
     def strike(self):
         super().strike()
-        if HAS_GROUPS:
+        if GROUPS:
             wait("the group to be empty", lambda: not (self.group / "cgroup.procs").read_text())
             self.group.rmdir()
 
@@ -158,7 +158,7 @@ def attempt(tried, defence, code, bot="standard", wanted=None):
     part.attack(tried, defence)(run)
 
 
-READ = "seen = len(open('{}', 'rb').read(64)), 'bytes'"
+READ = "seen = str(len(open('{}', 'rb').read(64))) + ' bytes'"
 
 # Files.
 attempt("a bot reads the agent's identity", "landlock", READ.format("{state}/identity.json"))
@@ -166,7 +166,7 @@ attempt("a bot reads the agent's journal", "landlock", READ.format("{state}/jour
 attempt("a bot reads the holder's key", "landlock", READ.format("{state}/holder.key"))
 attempt("a bot reads its launch plan", "landlock", READ.format("{plan}"))
 attempt("a bot reads its launch plan by the link", "landlock", READ.format("{own}/.agent/launch.plan"))
-attempt("a bot lists the state directory", "landlock", "seen = os.listdir('{state}')")
+attempt("a bot lists the state directory", "landlock", "seen = str(len(os.listdir('{state}'))) + ' names'")
 attempt("a bot reads its neighbour's workspace", "landlock", READ.format("{next}/workspace/secret"))
 attempt("a bot links the identity by a symbolic link", "landlock",
         "os.path.lexists('{own}/soft') or os.symlink('{state}/identity.json', '{own}/soft')\n" + READ.format("{own}/soft"))
@@ -177,9 +177,9 @@ attempt("a bot moves its neighbour's file to itself", "landlock",
 attempt("a bot writes outside", "landlock", "open('{folder}/home/written', 'w').close()")
 attempt("a bot writes its launch plan", "landlock", "open('{plan}', 'ab').close()")
 attempt("a bot writes to the disk of everybody", "landlock", "open('/tmp/{name}-x', 'w').close(); os.unlink('/tmp/{name}-x')")
-if HAS_GROUPS:
+if GROUPS:
     attempt("a bot opens a control group that its user may change", "landlock",
-            "open('/sys/fs/cgroup/{name}/cgroup.procs', 'r+').close()")
+            f"open('{GROUPS}/{{name}}/cgroup.procs', 'r+').close()")
 attempt("a bot cuts the journal off by its path", None, "os.truncate('{state}/journal-like', 0)")
 attempt("a bot changes the mode of the state directory", "seccomp", "os.chmod('{state}', 0o700)")
 attempt("a bot changes the mode by an open directory", "seccomp",
@@ -198,7 +198,7 @@ attempt("a bot debugs its neighbour", None, "call(101, 16, {neighbour}, 0, 0)")
 attempt("a bot reads its neighbour's memory by process_vm_readv", None,
         "call(310, {neighbour}, ctypes.create_string_buffer(16), 1, ctypes.create_string_buffer(16), 1, 0)", wanted=1)
 attempt("a bot limits the agent's files", "seccomp",
-        "import resource\nseen = resource.prlimit({agent}, resource.RLIMIT_NOFILE)")
+        "import resource\nresource.prlimit({agent}, resource.RLIMIT_NOFILE)")
 attempt("a bot lets the agent run on one processor", "seccomp", "os.sched_setaffinity({agent}, os.sched_getaffinity({agent}))")
 attempt("a bot takes the agent's priority", "seccomp", "os.setpriority(os.PRIO_PROCESS, {agent}, os.getpriority(0, {agent}))")
 attempt("a bot takes its user's priority", "seccomp", "os.setpriority(os.PRIO_USER, 0, 19)")
@@ -220,8 +220,8 @@ if child == 0:
 if code := os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]):
     raise OSError(code, os.strerror(code))
 """, wanted=1)
-attempt("a bot starts a process in another namespace", "seccomp", "seen = call(56, 0x10000000 | 17, 0, 0, 0, 0)\n"
-        "if seen == 0:\n    os._exit(0)\nos.waitpid(seen, 0)", wanted=1)
+attempt("a bot starts a process in another namespace", "seccomp", "child = call(56, 0x10000000 | 17, 0, 0, 0, 0)\n"
+        "if child == 0:\n    os._exit(0)\nos.waitpid(child, 0)", wanted=1)
 attempt("a bot starts a process by clone3", "seccomp", "call(435, ctypes.create_string_buffer(88), 0)", wanted=38)
 attempt("a bot mounts", None, "call(165, 0, 0, 0, 0, 0)", wanted=1)
 attempt("a bot types into a terminal", "seccomp", "import fcntl; fcntl.ioctl(0, 0x5412, b'a')", wanted=1)

@@ -136,7 +136,7 @@ struct CallAnswers: ~Copyable {
         _ memory: borrowing ProcessMemory
     ) throws(Refusal) {
         let path = "/proc/self/fd/\(file)"
-        let value = Int(call.value)
+        let value = Int(clamping: call.value)
         var code: Int32 = 0
         switch call.what {
         case CLINUX_ASKED_MODE: code = chmod(path, mode_t(truncatingIfNeeded: arguments[value]) & 0o7777)
@@ -164,7 +164,7 @@ struct CallAnswers: ~Copyable {
         _ arguments: Arguments,
         _ memory: borrowing ProcessMemory
     ) throws(Refusal) -> Int32 {
-        let value = Int(call.value)
+        let value = Int(clamping: call.value)
         let name = String(decoding: try memory.text(at: arguments[value], limit: 256), as: UTF8.self)
         // Others give rights, and a supervisor that runs as root could set them.
         guard name.hasPrefix("user.") else { throw Refusal(EPERM) }

@@ -41,6 +41,18 @@ struct IsolationTests {
         #expect(old.first { $0.aspect == .files }?.note.contains("cannot be moved") == true)
     }
 
+    @Test("The kernel takes the rules of each version it has")
+    func rules() throws {
+        let bench = try BotWorkbench()
+        defer { bench.cleanUp() }
+        let known = IsolationFeatures.current().landlock
+        let cage = Cage(readable: ["/usr", "/etc/passwd", "/nowhere"], writable: [bench.path], devices: ["/dev/null"])
+        for version in 0...max(0, known) {
+            let ruleset = try LandlockRuleset(cage, version: version)
+            #expect((ruleset.descriptor >= 0) == (version > 0))
+        }
+    }
+
     @Test("A user of its own stands in where the kernel has no Landlock; every aspect is told once")
     func ownUser() {
         let sides = features(0).inForce(Cage(), hasOwnUser: true, answersCalls: false)
