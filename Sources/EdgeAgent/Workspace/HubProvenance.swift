@@ -5,7 +5,7 @@ import WireFormat
 /// Which files of a bot's workspace came from the hub: what an operator wrote, and all of a tree that was transferred.
 ///
 /// ```
-/// .agent/from-hub/<inode of the workspace>     one line for each file: "<size> <nanoseconds of its time> <path>;"
+/// bots-control/<bot id>/from-hub/<inode of the workspace>     one line for each file: "<size> <nanoseconds of its time> <path>;"
 /// ```
 /// A file counts as the hub's for as long as it has the size and the time that were noted: what the bot writes itself is the bot's
 /// own. A line is on the disk before its file is in place, so a crash leaves a line too many and never one too few. The list

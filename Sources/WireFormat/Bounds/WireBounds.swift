@@ -60,7 +60,7 @@ public enum WireBounds {
         "RuntimeProfile": [
             1: name, 2: word, 3: .text(1 << 10), 5: .text(1 << 10), 6: word, 7: word, 8: word,
             9: .message("ResourceLimits"), 10: .list(16, of: .message("StopStep")), 11: name, 16: .text(512), 18: name,
-            19: name,
+            19: name, 20: .list(32, of: .message("IsolationInForce")),
         ],
         "StopStep": [1: word],
         "ResourceLimits": [:],
@@ -87,9 +87,11 @@ public enum WireBounds {
         "BotStatus": [
             1: id, 3: sentence, 5: id, 8: .message("ExitStatus"), 10: name, 11: word,
             12: .list(16, of: .message("LimitInForce")), 13: word, 16: .list(32, of: .message("BotProblem")),
+            18: .list(32, of: .message("IsolationInForce")),
         ],
         "BotProblem": [1: word, 3: .text(1 << 10)],
         "LimitInForce": [1: word, 3: word, 4: .text(1 << 10)],
+        "IsolationInForce": [1: word, 2: word, 3: .text(1 << 10)],
         // 4 KiB of stderr, where each byte may be one that is no UTF-8 and is shown as three.
         "ExitStatus": [4: .text(12 << 10), 8: id],
         "BotStatusReport": [1: bots("BotStatus")],
