@@ -91,6 +91,6 @@ final class ConnectionLedger: Sendable {
     private func close(_ gone: Gone?, newcomer: String) {
         guard let gone else { return }
         refusals.note(gone.reason, address: newcomer)
-        gone.channel?.close(promise: nil)
+        gone.channel?.cut()
     }
 }

@@ -34,8 +34,9 @@ struct StrangerConnectionTests {
                 do {
                     _ = try await closing(hub.connect("edge_nobody"))
                 } catch let error as WebSocketError {
-                    #expect(error.httpFailure?.status == 503)
-                    #expect(error.httpFailure?.retryAfter != nil)
+                    // On a machine that is very busy a dial can also just take too long.
+                    guard let failure = error.httpFailure else { continue }
+                    #expect(failure.status == 503 && failure.retryAfter != nil)
                     isLimited = true
                 }
             }

@@ -88,7 +88,8 @@ final class HTTPPatienceHandler: ChannelDuplexHandler, NIOScheduledCallbackHandl
         look()
         if let (deadline, reason) = patience.deadline(isKnown: isKnown()), deadline <= clock.now {
             expired(reason)
-            context.close(promise: nil)
+            // Who was only idle has nothing coming, and sees an orderly end.
+            if reason == .idle { context.close(promise: nil) } else { context.channel.cut() }
         } else {
             schedule()
         }
