@@ -227,7 +227,7 @@ final class YearOfAHub: Sendable {
         try await hub.parts.database.write { db in
             try db.execute(
                 sql: """
-                    INSERT INTO packet_cursors (journal_id, bot_id, node_id, through_sequence, updated_at)
+                    INSERT OR REPLACE INTO packet_cursors (journal_id, bot_id, node_id, through_sequence, updated_at)
                     SELECT 'journal of ' || node, bot, node, ?, ? FROM of_year
                     """,
                 arguments: [count, end]
