@@ -60,9 +60,8 @@ struct YearTests {
             let packets = status.usages.first { $0.kind == .packets }
             let counted = status.usages.reduce(Int64(0)) { $0 + $1.bytes }
             print(
-                "year: month \(month): database \(mebibytes(bytes)), times \(shape.factor): "
-                    + "\(mebibytes(bytes * shape.factor)); \(packets?.rows ?? 0) packets kept; counted \(mebibytes(counted)); "
-                    + "free \(mebibytes(status.space.freeBytes)); log \(mebibytes(status.space.logBytes))"
+                "year: month \(month): files \(mebibytes(bytes)), of them log \(mebibytes(status.space.logBytes)) and free "
+                    + "\(mebibytes(status.space.freeBytes)); counted \(mebibytes(counted)); \(packets?.rows ?? 0) packets"
             )
             if month == 1 { first = try await year.latencies(calls: calls) }
         }
