@@ -205,7 +205,7 @@ struct PurgeStore: Sendable {
             try db.execute(sql: "DELETE FROM nodes WHERE id = ?", arguments: [node.rawValue])
         }
         try db.execute(
-            sql: "DELETE FROM retention_usage WHERE owner = ? AND rows <= 0",
+            sql: "DELETE FROM retention_usage WHERE (owner = ?1 OR node_id = ?1) AND rows <= 0",
             arguments: [subject.id]
         )
     }

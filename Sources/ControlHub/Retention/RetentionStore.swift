@@ -90,7 +90,6 @@ struct RetentionStore: Sendable {
     ) throws -> RetentionTrim? {
         let table = RetentionTable.of(progress.kind)
         let wanted = trim.cutoff == nil ? max(trim.rows, trim.bytes / trim.bytesEach + 1) : .max
-        let limit = min(stepRows, wanted)
         // Rows that stay are passed over; where the order is not a key there are none but at the end.
         let after = table.order == table.key ? progress.passed[trim.owner] : nil
         let rows = try Row.fetchAll(
@@ -101,17 +100,20 @@ struct RetentionStore: Sendable {
                     ORDER BY \(table.order) LIMIT :limit
                     """
             ),
-            arguments: arguments(trim.owner, after, limit, table.removable.contains(":now") ? date : nil)
+            arguments: arguments(trim.owner, after, stepRows, table.removable.contains(":now") ? date : nil)
         )
-        var gone = rows.filter { $0["goes"] }
-        var isAtEnd = rows.count < limit || (gone.isEmpty && table.order != table.key)
+        var gone = Array(rows.lazy.filter { $0["goes"] }.prefix(Int(clamping: wanted)))
+        let isEnough = gone.count >= wanted
+        var isAtEnd = !isEnough && (rows.count < stepRows || (gone.isEmpty && table.order != table.key))
         if let cutoff = trim.cutoff {
             gone.removeAll { ($0[table.time] as Int64) >= cutoff }
             isAtEnd = isAtEnd || rows.last.map { ($0[table.time] as Int64) >= cutoff } ?? true
         }
         let removed = try remove(db, gone, from: table, kind: progress.kind, of: trim.owner)
         try record(db, removed, gone, table, progress.kind, trim, at: date)
-        if gone.count < rows.count, let last = rows.last { progress.passed[trim.owner] = last[table.key] }
+        if gone.count < rows.count, let last = isEnough ? gone.last : rows.last {
+            progress.passed[trim.owner] = last[table.key]
+        }
         progress.removed.rows += removed.rows
         progress.removed.bytes += removed.bytes
         var rest = trim

@@ -86,7 +86,7 @@ struct PurgeTests {
         #expect(try await retention.status().deletions.isEmpty)
         #expect(
             try await traces(hub, of: bot.rawValue) == [
-                "audit", "bots", "commands", "retention_removals", "packet_cursors",
+                "audit", "bots", "commands", "retention_removals", "retention_usage",
             ]
         )
         #expect(try await hub.parts.commands.store.command(removal).kind == "remove_bot")
@@ -109,15 +109,15 @@ struct PurgeTests {
         var left = try await hub.count("SELECT count(*) FROM packets")
         while true {
             // Each by another hub.
-            let next = try TestHub(directory: hub.directory)
-            let step = try await PurgeStore(database: next.parts.database).step(.bot(bot), at: hub.now, for: .zero)
+            let next = try HubDatabase(path: hub.parts.database.path)
+            let step = try await PurgeStore(database: next).step(.bot(bot), at: hub.now, for: .zero)
             turns += 1
-            let now = try await next.count("SELECT count(*) FROM packets")
+            let now = try await hub.count("SELECT count(*) FROM packets")
             #expect(now <= left)
             left = now
             if step.isDone { break }
             #expect(
-                try await PurgeStore(database: next.parts.database).pending(limit: 10).map(\.subject) == [.bot(bot)]
+                try await PurgeStore(database: next).pending(limit: 10).map(\.subject) == [.bot(bot)]
             )
         }
         #expect(turns > 8 && left == 0)

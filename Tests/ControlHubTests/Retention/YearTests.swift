@@ -46,6 +46,7 @@ struct YearTests {
     func long() async throws {
         var shape = YearOfAHub.Shape()
         shape.factor = number("FACTOR", 1000)
+        shape.step = .seconds(number("STEP_HOURS", 6) * 3600)
         let calls = Int(number("CALLS", 200))
         let months = Int(number("MONTHS", 12))
         print("year: 100 bots, a packet a second each; rates and sizes divided by \(shape.factor), ages as they are")
@@ -59,9 +60,8 @@ struct YearTests {
             let packets = status.usages.first { $0.kind == .packets }
             let counted = status.usages.reduce(Int64(0)) { $0 + $1.bytes }
             print(
-                "year: month \(month): database \(mebibytes(bytes)), times \(shape.factor): "
-                    + "\(mebibytes(bytes * shape.factor)); \(packets?.rows ?? 0) packets kept; counted \(mebibytes(counted)); "
-                    + "free \(mebibytes(status.space.freeBytes)); log \(mebibytes(status.space.logBytes))"
+                "year: month \(month): files \(mebibytes(bytes)), of them log \(mebibytes(status.space.logBytes)) and free "
+                    + "\(mebibytes(status.space.freeBytes)); counted \(mebibytes(counted)); \(packets?.rows ?? 0) packets"
             )
             if month == 1 { first = try await year.latencies(calls: calls) }
         }
@@ -72,7 +72,7 @@ struct YearTests {
     @Test("With the limits that are standard and at the full rate", .enabled(if: isLong), .timeLimit(.minutes(60)))
     func full() async throws {
         var shape = YearOfAHub.Shape()
-        (shape.factor, shape.step) = (1, .seconds(60))
+        (shape.factor, shape.step) = (number("FULL_FACTOR", 1), .seconds(60))
         let calls = Int(number("CALLS", 200))
         let each = Int(number("FILL", 130_000))
         let year = try await YearOfAHub(shape)

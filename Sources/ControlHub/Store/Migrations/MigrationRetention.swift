@@ -168,9 +168,9 @@ enum MigrationRetention {
             owner: "coalesce(@.bot_id, @.node_id)",
             node: "@.node_id",
             texts: [
-                "id", "node_id", "bot_id", "message_id", "kind", "body", "actor", "state", "error_code", "message",
+                "id", "node_id", "bot_id", "message_id", "kind", "body", "actor", "error_code", "message",
             ],
-            fixedBytes: 140,
+            fixedBytes: 150,
             indexed: ["id", "node_id", "bot_id", "bot_id"],
             changing: ["error_code", "message"]
         ),
