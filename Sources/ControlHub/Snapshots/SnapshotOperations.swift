@@ -186,7 +186,7 @@ struct SnapshotOperations: Sendable {
     }
 
     /// Removes a file whose row goes with its bot: the row last, by which it is found again.
-    func discardFile(_ id: SnapshotID) { unlink(path(id)) }
+    func discardFile(_ id: SnapshotID) { remove(id.rawValue) }
 
     /// Clears away what an end in the middle has left: files without a row, and rows without their file.
     func tidy() async throws {

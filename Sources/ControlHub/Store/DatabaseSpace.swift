@@ -74,7 +74,7 @@ extension HubDatabase {
     /// can be done with it meanwhile, and the disk must have room for another of the kind. Throws `storageFull`.
     func compact() throws {
         let size = Self.fileSize(path)
-        let free = Self.freeBytes(at: path)
+        let free = HubFolder.freeBytes(at: path)
         // The copy, and the log through which it is put in place.
         let needed = size.clampedMultiplied(by: 2).clampedAdding(64 << 20)
         guard free >= needed else {
@@ -90,13 +90,5 @@ extension HubDatabase {
         }
     }
 
-    static func fileSize(_ path: String) -> Int64 {
-        // What is not there takes nothing.
-        (try? FileManager.default.attributesOfItem(atPath: path)[.size] as? Int64) ?? 0
-    }
-
-    private static func freeBytes(at path: String) -> Int64 {
-        // Unknown counts as none: then nothing is begun.
-        (try? FileManager.default.attributesOfFileSystem(forPath: path)[.systemFreeSize] as? Int64) ?? 0
-    }
+    static func fileSize(_ path: String) -> Int64 { Int64(clamping: HubFolder.size(path)) }
 }

@@ -48,6 +48,11 @@ struct HubFolder: Sendable {
 
     func file(_ name: String) -> String { path + "/" + name }
 
+    /// What is free for this user on the disk that holds a path, in bytes. Unknown counts as none.
+    static func freeBytes(at path: String) -> Int64 {
+        (try? FileManager.default.attributesOfFileSystem(forPath: path)[.systemFreeSize] as? Int64) ?? 0
+    }
+
     // MARK: Files
 
     /// Opens a regular file.
@@ -107,8 +112,9 @@ struct HubFolder: Sendable {
         try inParent(name) { (parent, last) throws(Failure) in
             var status = stat()
             guard fstatat(parent, last, &status, AT_SYMLINK_NOFOLLOW) == 0 else { throw failure(name) }
-            let seconds = TimeInterval(status.st_mtim.tv_sec) + TimeInterval(status.st_mtim.tv_nsec) / 1e9
-            return (Int64(clamping: status.st_size), Date(timeIntervalSince1970: seconds))
+            let milliseconds = Int64(clamping: status.st_mtim.tv_sec).clampedMultiplied(by: 1000)
+                .clampedAdding(Int64(clamping: status.st_mtim.tv_nsec / 1_000_000))
+            return (Int64(clamping: status.st_size), Date(unixMilliseconds: milliseconds))
         }
     }
 
