@@ -14,6 +14,8 @@ public struct FileFacts: Sendable {
     public let group: UInt32
     /// In bytes.
     public let size: Int
+    /// When it was last written to, in milliseconds since 1970.
+    public let modifiedUnixMilliseconds: Int64
 
     private init(_ status: stat) {
         isFile = status.st_mode & S_IFMT == S_IFREG
@@ -22,6 +24,8 @@ public struct FileFacts: Sendable {
         owner = status.st_uid
         group = status.st_gid
         size = Int(clamping: max(0, status.st_size))
+        let (milliseconds, isBeyond) = Int64(clamping: status.st_mtim.tv_sec).multipliedReportingOverflow(by: 1000)
+        modifiedUnixMilliseconds = isBeyond ? 0 : milliseconds
     }
 
     /// Nil, with `errno` set, where nothing can be said.

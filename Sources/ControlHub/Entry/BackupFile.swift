@@ -1,5 +1,3 @@
-// CoreFoundation: `stat` counts as its or as Glibc's, whichever the compiler meets first.
-import CoreFoundation
 import Foundation
 import Glibc
 import ServiceReport

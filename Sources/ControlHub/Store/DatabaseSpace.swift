@@ -1,5 +1,6 @@
 import Foundation
 import GRDB
+import ServiceReport
 import WireFormat
 
 /// How much of the disk the database takes, and how it becomes less.
@@ -90,5 +91,6 @@ extension HubDatabase {
         }
     }
 
-    static func fileSize(_ path: String) -> Int64 { Int64(clamping: HubFolder.size(path)) }
+    /// In bytes; what is not there takes nothing.
+    static func fileSize(_ path: String) -> Int64 { Int64(clamping: FileFacts(path: path)?.size ?? 0) }
 }

@@ -1,5 +1,3 @@
-// CoreFoundation: `stat` counts as its or as Glibc's, whichever the compiler meets first.
-import CoreFoundation
 import Foundation
 import Glibc
 import ServiceReport
@@ -110,11 +108,8 @@ struct HubFolder: Sendable {
     /// A file's size, and when it was last written to.
     func facts(_ name: String) throws(Failure) -> (bytes: Int64, modifiedAt: Date) {
         try inParent(name) { (parent, last) throws(Failure) in
-            var status = stat()
-            guard fstatat(parent, last, &status, AT_SYMLINK_NOFOLLOW) == 0 else { throw failure(name) }
-            let milliseconds = Int64(clamping: status.st_mtim.tv_sec).clampedMultiplied(by: 1000)
-                .clampedAdding(Int64(clamping: status.st_mtim.tv_nsec / 1_000_000))
-            return (Int64(clamping: status.st_size), Date(unixMilliseconds: milliseconds))
+            guard let facts = FileFacts(last, in: parent) else { throw failure(name) }
+            return (Int64(clamping: facts.size), Date(unixMilliseconds: facts.modifiedUnixMilliseconds))
         }
     }
 
