@@ -13,6 +13,18 @@ struct StrangerConnectionTests {
         return await connection.closeStatus
     }
 
+    /// Whether a dial with an unknown token is answered by HTTP. On a machine that is very busy one can also just take too long.
+    private func isRefused(_ hub: RunningHub) async throws -> Bool {
+        do {
+            _ = try await closing(hub.connect("edge_nobody"))
+            return false
+        } catch let error as WebSocketError {
+            guard let failure = error.httpFailure else { return false }
+            #expect(failure.status == 503 && failure.retryAfter != nil)
+            return true
+        }
+    }
+
     @Test("is closed with 4401 without having said anything, and long before Hello is due")
     func atOnce() async throws {
         try await RunningHub.run { hub in
@@ -28,17 +40,16 @@ struct StrangerConnectionTests {
         try await RunningHub.run { hub in
             let node = try await hub.node()
             let bound = FailureLimiter.Kind.nodeToken.bounds.total.capacity
-            var isLimited = false
-            // Some come back into the bucket meanwhile.
-            for _ in 0..<bound * 4 where !isLimited {
-                do {
-                    _ = try await closing(hub.connect("edge_nobody"))
-                } catch let error as WebSocketError {
-                    // On a machine that is very busy a dial can also just take too long.
-                    guard let failure = error.httpFailure else { continue }
-                    #expect(failure.status == 503 && failure.retryAfter != nil)
-                    isLimited = true
+            // Many at a time: one after the other, too many would be back in the bucket on a busy machine.
+            let isLimited = try await withThrowingTaskGroup(of: Bool.self) { group in
+                for number in 0..<bound * 4 {
+                    if number >= 64, try await group.next() == true {
+                        group.cancelAll()
+                        return true
+                    }
+                    group.addTask { try await isRefused(hub) }
                 }
+                return try await group.reduce(false) { $0 || $1 }
             }
             #expect(isLimited)
             for _ in 0..<5 {

@@ -271,7 +271,7 @@ actor DockerRuntimeBackend: EdgeRuntimeBackend {
     func adopt(botID: String) async -> LaunchHandle? {
         if let follower = followers[botID], await !follower.isOver { return follower.handle }
         guard let directory = try? BotDirectory(root: root, botID: botID),
-            let (record, plan) = await unfinished(directory), let lock = directory.takeLock()
+            let (record, plan) = await unfinished(directory), let lock = await directory.takeLeftLock()
         else { return nil }
         let tail = ContainerLogTail(
             directory: directory.logs,
