@@ -131,7 +131,7 @@ class Attempts:
         for path in ("//evil.example/", "/\\evil.example", "/%2f%2fevil.example", "/login?next=https://evil.example",
                      "/login?return_to=//evil.example", "/api/session?redirect=https://evil.example"):
             answer = send("GET", path)
-            self.row(group, f"`GET {path}`", answer, [200, 400, 401, 404], "Location" not in answer.headers)
+            self.row(group, f"`GET {path}`", answer, [200, 400, 401, 404, 422], "Location" not in answer.headers)
         evil = {"Host": "evil.example", "X-Forwarded-Host": "evil.example"}
         answer = send("POST", "/api/enrollments", token=self.tokens["admin"], body={}, headers=evil)
         self.stage.secrets["another enrollment code"] = answer.json["code"]

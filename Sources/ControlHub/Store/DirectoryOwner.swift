@@ -9,7 +9,7 @@ import WireFormat
 enum DirectoryOwner {
     /// Takes the owner's rights, where this process has root's and the owner is somebody else.
     ///
-    /// - Returns: the owner, where their rights were taken.
+    /// - Returns: the owner, where their rights were taken; nil where root works as itself, by `HubFolder` all the same.
     @discardableResult
     static func assume(of path: String) -> uid_t? {
         guard Defence.dataOwner.isUp, geteuid() == 0, let facts = FileFacts(path: path, followsLinks: true),
@@ -17,6 +17,12 @@ enum DirectoryOwner {
         else { return nil }
         var groups = [facts.group]
         guard setgroups(groups.count, &groups) == 0, setegid(facts.group) == 0, seteuid(facts.owner) == 0 else {
+            return nil
+        }
+        // A service of systemd with a user of its own (`DynamicUser`) has its directory below one that only root may pass
+        // through: then there is no way but root's.
+        guard FileFacts(path: path + "/.", followsLinks: true) != nil else {
+            regain()
             return nil
         }
         return facts.owner

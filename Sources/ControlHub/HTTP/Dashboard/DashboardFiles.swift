@@ -52,6 +52,7 @@ enum DashboardFiles {
         "node/node-policy.js": PackageResources.node_policy_js,
         "node/node.js": PackageResources.node_js,
         "node/quarantine.js": PackageResources.quarantine_js,
+        "node/intake-problems.js": PackageResources.intake_problems_js,
         "node/strays.js": PackageResources.strays_js,
         "parts/attempts.js": PackageResources.attempts_js,
         "parts/chart.js": PackageResources.chart_js,
