@@ -108,7 +108,7 @@ extension RetentionLimits {
         }
     }
 
-    private static func off(_ value: String) -> Bool { ["off", "0"].contains(value.lowercased()) }
+    private static func off(_ value: String) -> Bool { value.lowercased() == "off" }
 
     private static func unknown(_ part: String, _ kind: RetentionKind) -> StartFailure {
         let owner = kind.ownerWord

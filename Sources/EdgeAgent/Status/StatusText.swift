@@ -33,7 +33,8 @@ struct StatusText {
         if let placement = report.placement { add("limits", limits(placement)) }
         add("journal", journal(report))
         if let disk = report.disk { add("disk", self.disk(disk)) }
-        add("policy", report.policyFile ?? "none: what this node's profiles name, and nothing a hub names")
+        let closed = "none: what this node's profiles name; a hub gives bots their configuration and names nothing else"
+        add("policy", report.policyFile ?? closed)
         return lines
     }
 

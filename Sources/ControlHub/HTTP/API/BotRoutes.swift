@@ -161,9 +161,10 @@ struct BotRoutes {
                 commandId: command.rawValue,
                 workspace: isKept ? .kept : .removed,
                 message: isKept
-                    ? "\(bot.name) is removed from \(bot.nodeName); its workspace stays there, in the agent's bots/\(id). "
+                    ? "\(bot.name) is being removed from \(bot.nodeName); its workspace stays there, in the agent's bots/\(id). "
                         + "What the hub holds of it is deleted."
-                    : "\(bot.name) is removed from \(bot.nodeName) with its workspace. What the hub holds of it is deleted."
+                    : "\(bot.name) is being removed from \(bot.nodeName) with its workspace, once that node can be reached; the command says when. "
+                        + "What the hub holds of it is deleted."
             ),
             status: .accepted
         )

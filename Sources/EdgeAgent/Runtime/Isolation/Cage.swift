@@ -7,6 +7,8 @@ struct Cage: Sendable, Equatable {
     /// Devices that may be read, written and asked.
     var devices: [String] = []
     var opensUnixSockets = false
+    /// What of these the profile opens beyond what every bot has; to be told, not to be built.
+    var opened: [String] = []
 
     /// In the plan's fields.
     func write(to fields: inout PlanFields) {
@@ -14,13 +16,14 @@ struct Cage: Sendable, Equatable {
         for path in readable { fields.add("cage_read", path) }
         for path in writable { fields.add("cage_write", path) }
         for path in devices { fields.add("cage_device", path) }
+        for path in opened { fields.add("cage_opened", path) }
     }
 
     /// Takes in a field of the plan; false where it is none of a cage.
     static func take(_ key: String, _ value: String, into cage: inout Cage?) -> Bool {
         switch key {
         case "cage": cage = cage ?? Cage()
-        case "cage_read", "cage_write", "cage_device": break
+        case "cage_read", "cage_write", "cage_device", "cage_opened": break
         default: return false
         }
         var taken = cage ?? Cage()
@@ -28,6 +31,7 @@ struct Cage: Sendable, Equatable {
         case "cage_read": taken.readable.append(value)
         case "cage_write": taken.writable.append(value)
         case "cage_device": taken.devices.append(value)
+        case "cage_opened": taken.opened.append(value)
         default: taken.opensUnixSockets = value == "unix_sockets"
         }
         cage = taken

@@ -41,6 +41,7 @@ struct CagePlanner: Sendable {
         let secrets = isRoot ? secrets.with(GuardedPaths.closed(beneath: "/etc")) : secrets
         var cage = Cage()
         cage.opensUnixSockets = profile.isolation.opensUnixSockets
+        cage.opened = profile.isolation.readable + profile.isolation.writable
         cage.devices = Self.devices
         cage.writable = [directory.path] + profile.isolation.writable.flatMap(secrets.around)
         let named =

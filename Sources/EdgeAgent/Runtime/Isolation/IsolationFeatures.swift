@@ -63,7 +63,7 @@ extension IsolationFeatures {
                     : IsolationInForce(aspect: aspect, mechanism: .none, note: "the profile switches isolation off")
             }
         }
-        var result = [files(hasOwnUser), attributes(hasOwnUser, answersCalls)]
+        var result = [files(cage, hasOwnUser), attributes(hasOwnUser, answersCalls)]
         result += [devices, processes(hasOwnUser), signals(hasOwnUser), calls, sockets(cage)]
         result.append(
             IsolationInForce(
@@ -100,10 +100,11 @@ extension IsolationFeatures {
         return answer
     }
 
-    private func files(_ hasOwnUser: Bool) -> IsolationInForce {
+    private func files(_ cage: Cage, _ hasOwnUser: Bool) -> IsolationInForce {
         guard landlock > 0 else { return without(.files, landlockShortfall, hasOwnUser) }
         var note =
             "Landlock \(landlock): it writes its own directory, and reads that, the system's programs and what it is made of"
+        if !cage.opened.isEmpty { note += "; the profile opens \(cage.opened.joined(separator: ", ")) to it" }
         if landlock < 2 { note += "; files cannot be moved from one directory to another on this kernel" }
         return IsolationInForce(aspect: .files, mechanism: .landlock, note: note)
     }
