@@ -140,15 +140,19 @@ class Node:
                 return
             if data is None:
                 return
-            while data:
-                kind, flags, length, stream = struct.unpack(">BBHI", data[:8])
-                payload, data = data[8:8 + length], data[8 + length:]
-                if kind in (OPEN, DATA):
-                    payload = self.parts.pop(stream, b"") + payload
-                    if flags & MORE:
-                        self.parts[stream] = payload
-                        continue
-                yield kind, stream, payload
+            yield from self.whole(data)
+
+    def whole(self, data):
+        """The mux messages that end in this WebSocket message: (kind, stream, payload)."""
+        while data:
+            kind, flags, length, stream = struct.unpack(">BBHI", data[:8])
+            payload, data = data[8:8 + length], data[8 + length:]
+            if kind in (OPEN, DATA):
+                payload = self.parts.pop(stream, b"") + payload
+                if flags & MORE:
+                    self.parts[stream] = payload
+                    continue
+            yield kind, stream, payload
 
     def hello(self, node_id, *more, **fields):
         """Says hello and waits to be welcomed; gives the Welcome's fields, or None where the hub would not have it."""

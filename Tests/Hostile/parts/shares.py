@@ -53,14 +53,7 @@ class Greedy(Node):
             data = self.receive(seconds)
         except TimeoutError:
             return False
-        while data:
-            kind, flags, length, stream = struct.unpack(">BBHI", data[:8])
-            payload, data = data[8:8 + length], data[8 + length:]
-            if kind in (OPEN, DATA):
-                payload = self.parts.pop(stream, b"") + payload
-                if flags & MORE:
-                    self.parts[stream] = payload
-                    continue
+        for kind, stream, payload in self.whole(data or b""):
             if kind == WINDOW:
                 self.credit[stream] = self.credit.get(stream, CREDIT) + struct.unpack(">I", payload)[0]
             elif kind == DATA and stream == PACKETS:
