@@ -94,6 +94,9 @@ def main():
         if chosen:
             rows += carry_out(part, programs, chosen, without)
     broken = [row for row in rows if not row.outcome.held]
+    # Once more at the end, where somebody who sees only the end of a long log finds them.
+    for row in broken:
+        tell(row)
     print(f"hostile: {len(rows) - len(broken)} of {len(rows)} attacks held off, {time.monotonic() - began:.0f} s")
     sys.exit(1 if broken else 0)
 

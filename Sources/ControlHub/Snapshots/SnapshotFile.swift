@@ -16,6 +16,9 @@ enum SnapshotFile {
 
     struct Damaged: Error {}
 
+    /// The name under which a file is written until it is whole.
+    static func unfinished(_ name: String) -> String { name + ".new" }
+
     /// Neither the file nor the folder of snapshots is trusted to be what it should be.
     static func place(_ path: String) -> (files: HubFolder, name: String) {
         let (folder, name) = HubFolder.split(path)
@@ -36,8 +39,8 @@ enum SnapshotFile {
             (self.files, self.name) = (files, name)
             descriptor = try await NIOThreadPool.singleton.runIfActive {
                 do throws(HubFolder.Failure) {
-                    try files.remove(name + ".new")
-                    return try files.open(name + ".new", O_WRONLY | O_CREAT | O_EXCL)
+                    try files.remove(SnapshotFile.unfinished(name))
+                    return try files.open(SnapshotFile.unfinished(name), O_WRONLY | O_CREAT | O_EXCL)
                 } catch {
                     throw SnapshotFile.failure(error.path, error.code)
                 }
@@ -74,7 +77,7 @@ enum SnapshotFile {
             try await NIOThreadPool.singleton.runIfActive { [path, files, name, descriptor] in
                 guard fsync(descriptor) == 0 else { throw SnapshotFile.failure(path, errno) }
                 do throws(HubFolder.Failure) {
-                    try files.rename(name + ".new", to: name)
+                    try files.rename(SnapshotFile.unfinished(name), to: name)
                 } catch {
                     throw SnapshotFile.failure(error.path, error.code)
                 }
@@ -83,7 +86,7 @@ enum SnapshotFile {
 
         func discard() {
             // `try?`: it is cleared away at the next start.
-            try? files.remove(name + ".new")
+            try? files.remove(SnapshotFile.unfinished(name))
         }
     }
 

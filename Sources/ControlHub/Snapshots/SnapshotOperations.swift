@@ -22,6 +22,8 @@ struct SnapshotOperations: Sendable {
 
     private final class UnderWay: Sendable {
         let bots = Mutex<Set<BotID>>([])
+        /// Those whose file is there, or about to be, and whose row is not yet.
+        let snapshots = Mutex<Set<SnapshotID>>([])
     }
 
     init(
@@ -112,6 +114,8 @@ struct SnapshotOperations: Sendable {
             throw WorkspaceErrors.error(error)
         }
         defer { stream.reset(.cancelled, "the snapshot is over") }
+        underWay.snapshots.withLock { _ = $0.insert(id) }
+        defer { underWay.snapshots.withLock { _ = $0.remove(id) } }
         let writer = try await SnapshotFile.Writer(path(id))
         do {
             let limit = bounds.totalBytes.clampedSubtracting(stored)
@@ -189,14 +193,20 @@ struct SnapshotOperations: Sendable {
     func discardFile(_ id: SnapshotID) { remove(id.rawValue) }
 
     /// Clears away what an end in the middle has left: files without a row, and rows without their file.
+    ///
+    /// Operators are served already, and their snapshots are none of what was left. So rows without a file are looked for
+    /// among those that were there before the folder was read, and files without a row among those that were there before
+    /// the rows were read, and are not being written.
     func tidy() async throws {
-        let rows = try await store.all()
-        let names = Set(rows.map(\.id.rawValue))
+        let rowsBefore = try await store.all()
         let (folder, name) = HubFolder.split(directory)
         // A folder that cannot be read is no reason to forget what it holds.
         let files = try folder.names(in: name)
-        for file in files where !names.contains(file) { remove(file) }
-        for row in rows where !files.contains(row.id.rawValue) { try await store.delete(row.id) }
+        let written = underWay.snapshots.withLock { $0 }
+        let wanted = Set(try await store.all().map(\.id.rawValue))
+            .union(written.flatMap { [$0.rawValue, SnapshotFile.unfinished($0.rawValue)] })
+        for file in files where !wanted.contains(file) { remove(file) }
+        for row in rowsBefore where !files.contains(row.id.rawValue) { try await store.delete(row.id) }
     }
 
     // MARK: - Giving back

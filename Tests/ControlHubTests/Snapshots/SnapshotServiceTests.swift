@@ -119,6 +119,37 @@ struct SnapshotServiceTests {
         }
     }
 
+    @Test("are none of what an earlier hub left, also while they are being written")
+    func underWay() async throws {
+        let hub = try TestHub(snapshots: SnapshotBounds(keptPerBot: 2))
+        let snapshots = hub.services.deployments.context.snapshots
+        let bot = try await hub.botOnNode().bot
+        let folder = hub.directory.file("snapshots")
+        try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
+        for left in ["snap_of_an_earlier_hub", "snap_of_another.new"] {
+            try Data().write(to: URL(filePath: folder + "/" + left))
+        }
+        hub.channel.stream.withLock { stream in
+            stream = { _ in
+                let source = try Self.emptyWorkspace()
+                return AgentStream(
+                    send: { _ in },
+                    receive: {
+                        try await snapshots.tidy()
+                        return try await source.receive()
+                    },
+                    finish: {},
+                    reset: { _, _ in }
+                )
+            }
+        }
+        let node = try await hub.parts.bots.store.bot(bot).nodeID
+        let snapshot = try await snapshots.take(bot, on: node, by: .hub)
+        #expect(try FileManager.default.contentsOfDirectory(atPath: folder) == [snapshot.id.rawValue])
+        try await snapshots.tidy()
+        #expect(try await taken(hub, bot).map(\.id) == [snapshot.id])
+    }
+
     @Test("are not taken where no interval is set")
     func never() async throws {
         let hub = try TestHub(snapshots: SnapshotBounds(keptPerBot: 1))
