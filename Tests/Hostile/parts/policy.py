@@ -12,6 +12,7 @@ import sqlite3
 import stat
 import subprocess
 import sys
+import time
 
 from attack import Part, broke, held, judge
 from hub import DONE, Hub
@@ -77,7 +78,13 @@ class Owners(Stage):
         self.here.run()
 
     def ask(self, method, path, body=None):
-        return self.send(method, path, token=self.admin, body=body, timeout=60)
+        """A node that has just said who it is takes requests a moment later; until then the hub says to try again."""
+        end = time.monotonic() + 5
+        while True:
+            answer = self.send(method, path, token=self.admin, body=body, timeout=60)
+            if answer.status != 409 or b"node_offline" not in answer.body or time.monotonic() > end:
+                return answer
+            time.sleep(0.05)
 
     def bot(self, agent, profile="default"):
         self.bots += 1
@@ -91,7 +98,7 @@ class Owners(Stage):
         folder = path.rpartition("/")[0]
         if folder:
             self.ask("PUT", f"/api/bots/{bot}/workspace/{folder}/")
-        return self.send("PUT", f"/api/bots/{bot}/workspace/{path}", token=self.admin, body=text).status
+        return self.ask("PUT", f"/api/bots/{bot}/workspace/{path}", text).status
 
     def delete(self, bot, path):
         return self.ask("DELETE", f"/api/bots/{bot}/workspace/{path}?recursive=true").status
