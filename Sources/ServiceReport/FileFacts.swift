@@ -6,6 +6,8 @@ public struct FileFacts: Sendable {
     public let isFile: Bool
     /// A symbolic link itself.
     public let isLink: Bool
+    /// Who may do what with it: the last twelve bits of its mode.
+    public let permissions: UInt32
     /// Names the file has.
     public let links: Int
     /// Number of the user it belongs to.
@@ -20,6 +22,7 @@ public struct FileFacts: Sendable {
     private init(_ status: stat) {
         isFile = status.st_mode & S_IFMT == S_IFREG
         isLink = status.st_mode & S_IFMT == S_IFLNK
+        permissions = status.st_mode & 0o7777
         links = Int(clamping: status.st_nlink)
         owner = status.st_uid
         group = status.st_gid

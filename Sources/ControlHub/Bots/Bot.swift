@@ -23,8 +23,18 @@ struct Bot: Sendable {
     let createdAt: Date
     /// Nil until a node has reported it.
     var status: WireBotStatus?
+    /// Why the last start that was asked for did not happen; nil once another start or stop is asked for.
+    var startRefusal: StartRefusal?
     /// The offset from which the bot's log lies on its node; what comes before lies where it was before.
     var logBegin: UInt64 = 0
+}
+
+/// A start that the node refused, or did not fetch in time.
+struct StartRefusal: Sendable, Equatable {
+    /// The agent's, or the hub's own `expired`.
+    let code: String
+    let message: String
+    let at: Date
 }
 
 extension WireBotPhase {

@@ -118,8 +118,22 @@ struct BotStore: Sendable {
         }
     }
 
+    /// What is wanted now; what came of what was wanted before is over.
     static func setDesired(_ db: Database, _ id: BotID, _ state: DesiredState) throws {
-        try db.execute(sql: "UPDATE bots SET desired_state = ? WHERE id = ?", arguments: [state.rawValue, id.rawValue])
+        try db.execute(
+            sql: """
+                UPDATE bots SET desired_state = ?, start_refusal_code = NULL, start_refusal = NULL, start_refused_at = NULL
+                WHERE id = ?
+                """,
+            arguments: [state.rawValue, id.rawValue]
+        )
+    }
+
+    static func setStartRefusal(_ db: Database, _ id: BotID, _ refusal: StartRefusal) throws {
+        try db.execute(
+            sql: "UPDATE bots SET start_refusal_code = ?, start_refusal = ?, start_refused_at = ? WHERE id = ?",
+            arguments: [refusal.code, refusal.message, refusal.at.unixMilliseconds, id.rawValue]
+        )
     }
 
     /// Of a deleted bot nothing is kept but where it was, so that what its node still says of it is known to be over. What else
@@ -128,7 +142,8 @@ struct BotStore: Sendable {
         try db.execute(
             sql: """
                 UPDATE bots SET deleted_at = ?, desired_state = 'stopped', name = '', config = '{}', status = NULL,
-                    image = NULL, runtime_profile = '' WHERE id = ?
+                    image = NULL, runtime_profile = '', start_refusal_code = NULL,
+                    start_refusal = NULL, start_refused_at = NULL WHERE id = ?
                 """,
             arguments: [date.unixMilliseconds, id.rawValue]
         )
@@ -221,6 +236,11 @@ struct BotStore: Sendable {
         guard !isTaken else { throw HubError(.nameTaken, "Another bot is called \(name). Choose another name.") }
     }
 
+    private static func startRefusal(_ row: Row) -> StartRefusal? {
+        guard let code: String = row["start_refusal_code"], let at: Int64 = row["start_refused_at"] else { return nil }
+        return StartRefusal(code: code, message: row["start_refusal"] ?? "", at: Date(unixMilliseconds: at))
+    }
+
     private static func bot(_ row: Row) throws -> Bot {
         let config: String = row["config"]
         let status: Data? = row["status"]
@@ -236,6 +256,7 @@ struct BotStore: Sendable {
             placementEpoch: UInt64(clamping: row["placement_epoch"] as Int64),
             createdAt: Date(unixMilliseconds: row["created_at"]),
             status: try status.map { try WireBotStatus(bounded: $0) },
+            startRefusal: startRefusal(row),
             logBegin: UInt64(clamping: row["log_begin"] as Int64? ?? 0)
         )
     }

@@ -184,6 +184,7 @@ struct BotsCommand: AsyncParsableCommand {
         ] {
             properties.add(key.replacing("_", with: " "), bot[key])
         }
+        properties.add("start refused", bot["start_refused"]?["message"])
         if let exit = bot["last_exit"], exit != .null {
             let end =
                 exit["lost"]?.boolValue == true

@@ -142,9 +142,14 @@ struct NodesCommand: AsyncParsableCommand {
         static let configuration = CommandConfiguration(abstract: "Forget a node that holds no bots any more.")
 
         @OptionGroup var target: NodeArgument
+        @Flag(help: "Do not ask.") var yes = false
 
         func run() async throws {
             try await target.withNode { client, path in
+                try await Confirmation.ask(
+                    "Delete \(target.node)? Its agent must then be paired as a new node.",
+                    isGiven: yes
+                )
                 let id = try await client.get(path)["id"] ?? .null
                 _ = try await client.send("DELETE", path)
                 try target.say("\(target.node) is deleted.", .object(["id": id, "deleted": .bool(true)]))

@@ -48,9 +48,11 @@ struct NewCommand: Sendable {
     let timeToLive: Duration
     let actor: Actor
 
+    static let startKind = "start_bot"
+
     var kind: String {
         switch body {
-        case .startBot: "start_bot"
+        case .startBot: Self.startKind
         case .stopBot: "stop_bot"
         case .deliverMessage: "deliver_message"
         case .removeBot: "remove_bot"

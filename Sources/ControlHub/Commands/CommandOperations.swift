@@ -1,4 +1,5 @@
 import Foundation
+import SwiftProtobuf
 import WireFormat
 
 /// Durable commands: queued per node, sent once, and ended in one of the final states.
@@ -74,6 +75,7 @@ struct CommandOperations: Sendable {
         guard let outcome = try await store.finish(result, from: node, epoch: epoch, at: date) else { return }
         publish(outcome.command, at: date)
         if outcome.isBotChanged { bots.publish(result.botStatus, at: date) }
+        if let bot = outcome.botRefused { bots.publish(bot, change: "start_refused", at: date) }
         bots.publish(outcome.messages, at: date)
         if outcome.isAnswerPerhapsLost { recoveries.add(outcome.command.nodeID, .gap, now: clock.now()) }
         if outcome.command.state == .queued { arrivals.notify(outcome.command.nodeID) }
@@ -95,10 +97,14 @@ struct CommandOperations: Sendable {
         try await control(bot, .stopped, action: "bot.stop", by: actor) { bot in [Self.stopBody(bot.id)] }
     }
 
-    /// Stops and starts the bot; the start's command is returned.
+    /// Stops and starts the bot; the start's command is returned. Where its node would refuse the start, it is not stopped.
     func restart(_ bot: BotID, by actor: Actor) async throws -> CommandID {
         try await control(bot, .running, action: "bot.restart", by: actor) { bot in
-            [Self.stopBody(bot.id), try Self.startBody(bot)]
+            let specification = try Self.specification(bot)
+            var stop = WireStopBot()
+            stop.botID = bot.id.rawValue
+            stop.next = specification
+            return [.stopBot(stop), .startBot(.with { $0.bot = specification })]
         }
     }
 
@@ -208,6 +214,7 @@ struct CommandOperations: Sendable {
         let date = clock.date()
         for outcome in try await store.expire(at: date) {
             publish(outcome.command, at: date)
+            if let bot = outcome.botRefused { bots.publish(bot, change: "start_refused", at: date) }
             bots.publish(outcome.messages, at: date)
         }
     }
@@ -286,6 +293,10 @@ struct CommandOperations: Sendable {
 
     /// - Parameter lease: on trial: the longest time without a word from the hub; nil for good.
     static func startBody(_ bot: Bot, lease: Duration? = nil) throws -> WireCommand.OneOf_Body {
+        .startBot(try .with { $0.bot = try specification(bot, lease: lease) })
+    }
+
+    private static func specification(_ bot: Bot, lease: Duration? = nil) throws -> WireBotSpecification {
         var specification = WireBotSpecification()
         specification.botID = bot.id.rawValue
         specification.name = bot.name
@@ -295,9 +306,7 @@ struct CommandOperations: Sendable {
         specification.logBeginsAt = bot.logBegin
         specification.image = bot.image ?? ""
         specification.leaseMs = lease.map { UInt32(clamping: $0.milliseconds) } ?? 0
-        var body = WireStartBot()
-        body.bot = specification
-        return .startBot(body)
+        return specification
     }
 
     /// - Parameter epoch: no start under a lower one is carried out by the node any more; 0 says nothing about that.

@@ -134,6 +134,12 @@ struct CommandStore: Sendable {
         var messages: [MessageChange] = []
         /// Packets were lost since the bot was given the message, so its answer may be nowhere but in the bot's log.
         var isAnswerPerhapsLost = false
+
+        /// The bot whose start did not happen.
+        var botRefused: BotID? {
+            let isRefused = command.kind == NewCommand.startKind && [.failed, .expired].contains(command.state)
+            return isRefused ? command.botID : nil
+        }
     }
 
     /// Stores a result once; a repeated or unknown one changes nothing and gives nil.
@@ -173,6 +179,7 @@ struct CommandStore: Sendable {
                         : "The agent gave no reason."
                 }
                 try Self.end(db, id, .failed, result, at: date)
+                try Self.noteRefusal(db, command, result.errorCode, result.message, at: date)
                 messages =
                     try command.messageID.map { try MessageStore.fail(db, $0, reason: result.message, at: date) } ?? []
             }
@@ -214,6 +221,7 @@ struct CommandStore: Sendable {
             )
             return try ids.compactMap { text in
                 guard let command = try Self.find(db, CommandID(rawValue: text)) else { return nil }
+                try Self.noteRefusal(db, command, "expired", command.message ?? "", at: date)
                 let messages =
                     try command.messageID.map {
                         try MessageStore.fail(db, $0, reason: "The node did not fetch the message in time.", at: date)
@@ -309,6 +317,20 @@ struct CommandStore: Sendable {
             }
             return found
         }
+    }
+
+    /// Whoever looks at a bot that does not run sees why, also after the command is forgotten.
+    private static func noteRefusal(
+        _ db: Database,
+        _ command: Command,
+        _ code: String,
+        _ message: String,
+        at date: Date
+    )
+        throws
+    {
+        guard command.kind == NewCommand.startKind, let bot = command.botID else { return }
+        try BotStore.setStartRefusal(db, bot, StartRefusal(code: code, message: message, at: date))
     }
 
     private static func end(

@@ -31,7 +31,8 @@ struct CompactCommand: AsyncParsableCommand {
         if json {
             try Output.json(["before_bytes": .integer(before.bytes), "after_bytes": .integer(after.bytes)])
         } else {
-            print("The database had \(before.bytes >> 20) MiB and has \(after.bytes >> 20) MiB.")
+            let (had, has) = (ByteCount.text(Double(before.bytes)), ByteCount.text(Double(after.bytes)))
+            print("The database had \(had) and has \(has).")
         }
     }
 }

@@ -30,6 +30,8 @@ struct OperatorCommand: AsyncParsableCommand {
                     "login_link": .string(link), "login_expires_at": .string(added.loginExpiresAt.rfc3339),
                 ])
             } else {
+                // A certificate of the hub's own authority is known to nobody else.
+                let trust = parts.site.current.caFile.map { "--cacert \($0) " } ?? ""
                 print(
                     """
                     \(added.operator.name) is added as \(role.rawValue). This is shown once:
@@ -37,7 +39,7 @@ struct OperatorCommand: AsyncParsableCommand {
                       token       \(added.token ?? "")
                       login link  \(link)  (works once, within 24 hours)
 
-                    Try it: curl -H "Authorization: Bearer TOKEN" \(parts.site.current.publicURL)/api/nodes
+                    Try it: curl \(trust)-H "Authorization: Bearer TOKEN" \(parts.site.current.publicURL)/api/nodes
                     """
                 )
             }

@@ -86,10 +86,14 @@ extension RetentionLimits {
     /// Reads `age=30d,bytes=5G,bot-rows=100000`; what is not named stays as it is, `off` lifts a limit. Throws `StartFailure`.
     mutating func read(_ text: String, of kind: RetentionKind) throws {
         let name = HubConfiguration.Option.keep(kind).rawValue
+        var seen: Set<String> = []
         for part in text.split(separator: ",").map({ $0.filter { $0 != " " } }) {
             let sides = part.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false).map(String.init)
             guard sides.count == 2 else { throw Self.unknown(part, kind) }
             let (key, value) = (sides[0], sides[1])
+            guard seen.insert(key).inserted else {
+                throw StartFailure(.configuration, "\(name): \(key) is given twice. Say it once.")
+            }
             let owner = kind.ownerWord
             switch key {
             // What a repeated request is promised is not to be changed.

@@ -122,6 +122,7 @@ struct ServeCommand: AsyncParsableCommand {
         let isAttended = LogDestination.standardError == .terminal
         do {
             let directory = try DataDirectory(path: configuration.dataDirectory)
+            if let note = OpenDirectory.note(on: directory.path, called: "data directory") { logger.warning("\(note)") }
             try await HubAssembly(configuration: configuration, directory: directory, logger: logger)
                 .serve(makingLoginLink: isAttended) { announcement in
                     ServiceManager.notify("READY=1\nSTATUS=Listens on \(announcement.address)")

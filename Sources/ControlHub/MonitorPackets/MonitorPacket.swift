@@ -29,7 +29,7 @@ struct StoredPacket: Sendable {
 /// What is missing in front of a packet, as exactly as the agent and the hub together know.
 struct PacketGap: Codable, Sendable, Equatable {
     /// Stable: `journal_full`, `journal_age`, `journal_damaged`, `bot_sequence`, `log_rotated`, `disk_full`,
-    /// `supervisor_lost`; see `PacketGap` in node.proto. The hub's own: `retention`.
+    /// `supervisor_lost`; see `PacketGap` in node.proto. The hub's own: `retention`, `hub_lost`.
     var reason: String
     /// The agent's numbers, both included.
     var fromSequence: Int64?
@@ -43,6 +43,9 @@ struct PacketGap: Codable, Sendable, Equatable {
     var missingBytes: Int64?
     var from: Date?
     var to: Date?
+
+    /// The hub had acknowledged them and no longer has them: it was put back from a backup.
+    static let hubLost = "hub_lost"
 
     /// What this hub no longer keeps of a bot's packets.
     init(removed packets: Int64, from: Date, to: Date) {

@@ -1,5 +1,6 @@
 import Foundation
 import GRDB
+import SwiftProtobuf
 import WireFormat
 
 /// The packets' table and how far each journal has been committed.
@@ -53,6 +54,7 @@ struct MonitorPacketStore: Sendable {
     ) async throws -> Ingested {
         try await database.write { db in
             if let epoch { try NodeStore.requireCurrent(db, node, epoch: epoch) }
+            let journal = try Self.keptName(db, journal, of: node)
             var result = Ingested()
             var bots: [(bot: BotID, last: Int64)] = []
             var places: [BotID: (index: Int, verdict: Verdict)] = [:]
@@ -62,8 +64,9 @@ struct MonitorPacketStore: Sendable {
                 let place = try places[bot] ?? (bots.count, Self.verdict(db, bot, from: node))
                 if place.index == bots.count {
                     places[bot] = place
-                    bots.append((bot, 0))
+                    bots.append((bot, try Self.cursor(db, bot: packet.botID, journal: journal) ?? 0))
                 }
+                let expected = bots[place.index].last
                 bots[place.index].last = max(bots[place.index].last, Int64(clamping: packet.sequence))
                 result.load.add(packet)
                 switch place.verdict {
@@ -75,6 +78,10 @@ struct MonitorPacketStore: Sendable {
                 }
                 // It was there, and its acknowledgement was lost.
                 guard try !PacketRemovals.hasRemoved(db, packet, of: journal) else { continue }
+                if let gap = Self.jump(to: packet, after: expected) {
+                    let told = try Self.insert(db, gap.wire, gap.json, journal: journal, node: node, at: date)
+                    if let told { result.stored.append(told) }
+                }
                 guard var stored = try Self.insert(db, packet, json, journal: journal, node: node, at: date) else {
                     continue
                 }
@@ -101,9 +108,49 @@ struct MonitorPacketStore: Sendable {
             try Row.fetchAll(
                 db,
                 sql: "SELECT bot_id, through_sequence FROM packet_cursors WHERE journal_id = ? AND node_id = ?",
-                arguments: [journal, node.rawValue]
+                arguments: [try Self.keptName(db, journal, of: node), node.rawValue]
             ).map { Self.cursor(bot: $0["bot_id"], through: $0["through_sequence"]) }
         }
+    }
+
+    /// The name under which a node's journal is known here. A machine that was made from another's disk may count on under the
+    /// name of that one's journal, and its packets are not the other's repetitions.
+    private static func keptName(_ db: Database, _ journal: String, of node: NodeID) throws -> String {
+        let isOthers = try Bool.fetchOne(
+            db,
+            sql: "SELECT EXISTS (SELECT 1 FROM packet_cursors WHERE journal_id = ? AND node_id <> ?)",
+            arguments: [journal, node.rawValue]
+        )
+        return isOthers == true ? "\(journal)@\(node)" : journal
+    }
+
+    /// What is to be noted where a number does not follow the last one, and the agent does not say why: it had been told that
+    /// the hub has those in between, so this hub had them and lost them.
+    private static func jump(to packet: WireMonitorPacket, after last: Int64) -> (
+        wire: WireMonitorPacket, json: JSONValue
+    )? {
+        // What the agent itself tells to be missing comes from where it says.
+        let isToldFrom = packet.hasGap && packet.gap.fromSequence > 0
+        let next = Int64(clamping: isToldFrom ? packet.gap.fromSequence : packet.sequence)
+        let (first, through) = (last.clampedAdding(1), next.clampedSubtracting(1))
+        guard last > 0, first <= through else { return nil }
+        let wire = WireMonitorPacket.with {
+            $0.botID = packet.botID
+            $0.sequence = UInt64(clamping: through)
+            $0.type = "gap"
+            $0.receivedAtUnixMs = packet.receivedAtUnixMs
+            $0.gap.reason = PacketGap.hubLost
+            $0.gap.fromSequence = UInt64(clamping: first)
+            $0.gap.toSequence = UInt64(clamping: through)
+            $0.gap.missingPackets = UInt64(clamping: through.clampedSubtracting(last))
+        }
+        return (
+            wire,
+            .object([
+                "v": .integer(1), "type": .string("gap"), "reason": .string(PacketGap.hubLost),
+                "from_sequence": .integer(first), "to_sequence": .integer(through),
+            ])
+        )
     }
 
     /// Which packets of a bot are wanted.
@@ -251,7 +298,7 @@ struct MonitorPacketStore: Sendable {
             sql: "SELECT max(sequence) FROM packets WHERE journal_id = ? AND bot_id = ? AND sequence < ?",
             arguments: [journal, packet.botID, Int64(clamping: packet.sequence)]
         )
-        let through = max(try through(db, bot: packet.botID, journal: journal), newest ?? 0)
+        let through = max(try cursor(db, bot: packet.botID, journal: journal) ?? 0, newest ?? 0)
         guard first <= through else { return gap }
         let removed = try PacketRemovals.through(db, bot: packet.botID, journal: journal)
         let known = try Row.fetchAll(
@@ -271,19 +318,20 @@ struct MonitorPacketStore: Sendable {
         return gap
     }
 
-    private static func through(_ db: Database, bot: String, journal: String) throws -> Int64 {
+    /// The last number of a journal; nil where nothing has come of it.
+    private static func cursor(_ db: Database, bot: String, journal: String) throws -> Int64? {
         try Int64.fetchOne(
             db,
             sql: "SELECT through_sequence FROM packet_cursors WHERE journal_id = ? AND bot_id = ?",
             arguments: [journal, bot]
-        ) ?? 0
+        )
     }
 
     /// Moves the cursor to the last packet seen.
     ///
     /// A stream begins after the cursor and brings what the journal still has, in order, so a number that was skipped
     /// will not come any more: the agent gave it up (and says so in a `gap` packet), or this database was restored from
-    /// an older copy. Waiting for it would only hold up what follows.
+    /// an older copy (see `jump`). Waiting for it would only hold up what follows.
     private static func advance(
         _ db: Database,
         bot: BotID,
@@ -292,11 +340,7 @@ struct MonitorPacketStore: Sendable {
         last: Int64,
         at date: Date
     ) throws -> WirePacketCursor {
-        let known = try Int64.fetchOne(
-            db,
-            sql: "SELECT through_sequence FROM packet_cursors WHERE journal_id = ? AND bot_id = ?",
-            arguments: [journal, bot.rawValue]
-        )
+        let known = try cursor(db, bot: bot.rawValue, journal: journal)
         if known == nil { try forgetOldCursors(db, bot: bot, node: node) }
         let through = max(known ?? 0, last)
         try db.execute(

@@ -148,7 +148,8 @@ actor CommandExecutor: CommandHandler, Service {
                 result = try await bots.stop(
                     stop.botID,
                     graceMilliseconds: stop.graceMs,
-                    below: stop.placementEpoch
+                    below: stop.placementEpoch,
+                    before: stop.hasNext ? stop.next : nil
                 )
             case .removeBot(let remove):
                 result = try await bots.remove(remove.botID, keeping: BotRemains(remove))

@@ -19,6 +19,7 @@ struct AgentAssembly: Sendable {
         let policy = PolicyRegistry(try PolicyFile.load(configuration.policyFile))
         if let patterns = PolicyAdvice(policy: policy.current).patterns { logger.warning("\(patterns)") }
         let directory = try StateDirectory(path: configuration.stateDirectory)
+        if let openness = directory.openness { logger.warning("\(openness)") }
         let lock = try directory.lock()
         // Before anything looks where this process is.
         ControlGroupLayout.stepAside()
@@ -61,7 +62,7 @@ struct AgentAssembly: Sendable {
         )
         let commands = CommandExecutor(journal: journal, bots: bots, workspaces: workspaces, logger: logger)
         let introduction = Introduction(
-            journalID: journal.journalID,
+            journalID: { journal.journalID },
             nodeID: { source.current.nodeID },
             bots: bots,
             policy: policy
@@ -83,7 +84,6 @@ struct AgentAssembly: Sendable {
             packets: PacketUplink(journal: journal, logger: logger),
             logs: LogUplink(source: bots, logger: logger),
             workspaces: workspaces,
-            journalID: journal.journalID,
             status: status,
             configuration: Self.sessionConfiguration(test),
             logger: logger
@@ -188,14 +188,15 @@ struct AgentAssembly: Sendable {
             return profile
         }
         for profile in profiles {
-            let facts: Logger.Metadata = [
+            var facts: Logger.Metadata = [
                 "profile": "\(profile.name)", "command": "\(profile.command.words.joined(separator: " "))",
-                "engine": "\(profile.engine) \(profile.engineVersion)", "reason": "\(profile.problem ?? "")",
+                "engine": "\(profile.engine) \(profile.engineVersion)",
             ]
-            if profile.problem == nil {
-                logger.info("runtime profile", metadata: facts)
-            } else {
+            if let problem = profile.problem {
+                facts["reason"] = "\(problem)"
                 logger.notice("A runtime profile cannot be used.", metadata: facts)
+            } else {
+                logger.info("runtime profile", metadata: facts)
             }
         }
         return profiles

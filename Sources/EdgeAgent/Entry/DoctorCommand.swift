@@ -21,6 +21,8 @@ struct DoctorCommand: AsyncParsableCommand {
     @Option(help: ArgumentHelp("File with the node's token.", valueName: "file"))
     var tokenFile: String?
 
+    @OptionGroup var bots: BotOptions
+
     @Flag(help: "One JSON object instead of lines.")
     var json = false
 
@@ -46,7 +48,7 @@ struct DoctorCommand: AsyncParsableCommand {
 
     private func settings(_ loop: EpollLoop) -> Result<Doctor.Settings, AgentError> {
         do throws(AgentError) {
-            var flags: [AgentConfiguration.Key: String] = [:]
+            var flags = bots.flags
             flags[.token] = token
             flags[.tokenFile] = tokenFile
             let configuration = try options.resolve(flags)
@@ -91,6 +93,7 @@ extension Doctor.Settings {
                 ? "not paired"
                 : nodeID.isEmpty ? "with a token" : "paired as \(nodeID) in \(configuration.stateDirectory)"
         )
+        if let openness = StateDirectory(existing: configuration.stateDirectory).openness { parts.append(openness) }
         detail = parts.joined(separator: ", ")
     }
 

@@ -42,6 +42,7 @@ struct EnrollCommand: AsyncParsableCommand {
         let policy = PolicyAdvice(policy: try PolicyFile.load(configuration.policyFile))
         print(policy.configuration)
         if let patterns = policy.patterns { print(patterns) }
+        if let openness = directory.openness { print("Note: \(openness)") }
         print("Identity kept in \(directory.path). Next: edge-agent run --state-dir \(directory.path)")
     }
 }

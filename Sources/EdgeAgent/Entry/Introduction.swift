@@ -8,14 +8,19 @@ struct Introduction: Sendable {
     /// Makes the fingerprint useless to anybody who has the machine id for another purpose (machine-id(5)).
     private static let fingerprintKey = Array("edge-agent machine fingerprint 1".utf8)
 
-    private let journalID: String
+    private let journalID: @Sendable () -> String
     private let nodeID: @Sendable () -> String
     private let bots: BotFleet
     private let rules: PolicyRegistry
     private let instanceID = RandomText.hex(bytes: 16)
     private let facts: NodeFacts
 
-    init(journalID: String, nodeID: @escaping @Sendable () -> String, bots: BotFleet, policy: PolicyRegistry) {
+    init(
+        journalID: @escaping @Sendable () -> String,
+        nodeID: @escaping @Sendable () -> String,
+        bots: BotFleet,
+        policy: PolicyRegistry
+    ) {
         self.journalID = journalID
         self.nodeID = nodeID
         self.bots = bots
@@ -35,7 +40,7 @@ struct Introduction: Sendable {
         hello.nodeID = nodeID()
         hello.instanceID = instanceID
         hello.agentVersion = AgentVersion.current
-        hello.journalID = journalID
+        hello.journalID = journalID()
         await bots.waitUntilRecovered()
         hello.runtimeProfiles = await bots.runtimeProfiles()
         hello.bots = await bots.statuses()

@@ -26,59 +26,12 @@ struct RunCommand: AsyncParsableCommand {
     @Option(help: ArgumentHelp("File with the node's token.", valueName: "file"))
     var tokenFile: String?
 
-    @Option(
-        help: ArgumentHelp(
-            "How to launch a bot of the profile \"default\"; {config}, {workspace}, {bot_id} and {port} are replaced.",
-            valueName: "command"
-        )
-    )
-    var nativeCommand: String?
-
-    @Option(
-        help: ArgumentHelp(
-            "What a hub may do on this node (default: \(PolicyFile.defaultPath), where that exists).",
-            valueName: "file"
-        )
-    )
-    var policyFile: String?
-
-    @Option(help: ArgumentHelp("Runtime profiles: a JSON file, or the JSON itself.", valueName: "file"))
-    var profiles: String?
-
-    @Option(
-        help: ArgumentHelp(
-            "The user of bots whose profile names none, for an agent that runs as root (default: the agent's own).",
-            valueName: "user"
-        )
-    )
-    var botUser: String?
-
-    @Option(
-        help: ArgumentHelp(
-            "Directories, with colons between, in which to look for an installed nanobot where no command is given.",
-            valueName: "directories"
-        )
-    )
-    var launcherRoots: String?
-
-    @Option(
-        help: ArgumentHelp(
-            "Unix socket of the container engine (default: \(DockerRuntimeBackend.defaultSocket)).",
-            valueName: "path"
-        )
-    )
-    var dockerSocket: String?
+    @OptionGroup var bots: BotOptions
 
     func run() async throws {
-        var flags: [AgentConfiguration.Key: String] = [:]
+        var flags = bots.flags
         flags[.token] = token
         flags[.tokenFile] = tokenFile
-        flags[.nativeCommand] = nativeCommand
-        flags[.profiles] = profiles
-        flags[.botUser] = botUser
-        flags[.launcherRoots] = launcherRoots
-        flags[.dockerSocket] = dockerSocket
-        flags[.policyFile] = policyFile
         let configuration = try options.resolve(flags)
         try AgentLogging.bootstrap(level: configuration.logLevel)
         let assembly = try await AgentAssembly(configuration, logger: Logger(label: AgentLogging.label))

@@ -1,4 +1,5 @@
 import Glibc
+import ServiceReport
 
 /// The agent's directory on the node: identity, journal and one folder a bot.
 ///
@@ -30,6 +31,9 @@ struct StateDirectory: Sendable {
             throw .stateDirectory(absolute, "is not writable by this user (uid \(getuid())): \(String(errno: errno))")
         }
     }
+
+    /// What is to be said where others may list or write the directory.
+    var openness: String? { OpenDirectory.note(on: path, called: "state directory") }
 
     /// For who only looks: the directory is neither made nor tried.
     init(existing path: String) {

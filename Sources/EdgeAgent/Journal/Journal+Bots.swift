@@ -5,7 +5,7 @@ extension Journal {
         try guarded {
             _ = try database.run(
                 """
-                INSERT INTO bots VALUES(?,?,?)
+                INSERT INTO bots(bot_id, placement_epoch, record) VALUES(?,?,?)
                 ON CONFLICT(bot_id) DO UPDATE SET
                     placement_epoch=max(placement_epoch, excluded.placement_epoch), record=excluded.record
                 """,
@@ -43,7 +43,7 @@ extension Journal {
         try guarded {
             _ = try database.run(
                 """
-                INSERT INTO bots VALUES(?,?,NULL)
+                INSERT INTO bots(bot_id, placement_epoch, record) VALUES(?,?,NULL)
                 ON CONFLICT(bot_id) DO UPDATE SET placement_epoch=max(placement_epoch, excluded.placement_epoch)
                 """,
                 [.text(botID), .number(epoch)]

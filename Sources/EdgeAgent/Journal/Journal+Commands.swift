@@ -25,7 +25,7 @@ extension Journal {
         if let known { return known }
         try pruneSometimes()
         try database.run(
-            "INSERT INTO receipts VALUES(?,?,NULL,NULL,0)",
+            "INSERT INTO receipts(command_id, begun_at_ms) VALUES(?,?)",
             [.text(command.commandID), .number(now)]
         )
         return .run
@@ -37,7 +37,7 @@ extension Journal {
         try guarded {
             _ = try database.run(
                 """
-                INSERT INTO receipts VALUES(?1,?2,?2,?3,0)
+                INSERT INTO receipts(command_id, begun_at_ms, finished_at_ms, result) VALUES(?1,?2,?2,?3)
                 ON CONFLICT(command_id) DO UPDATE SET finished_at_ms=excluded.finished_at_ms, result=excluded.result
                 """,
                 [.text(commandID), .number(now), .blob(bytes)]
@@ -71,7 +71,8 @@ extension Journal {
         try guarded {
             _ = try database.run(
                 """
-                INSERT INTO deliveries VALUES(?,?,?,?,?,?)
+                INSERT INTO deliveries(bot_id, message_id, launch_id, log_offset, begun_at_ms, accepted)
+                VALUES(?,?,?,?,?,?)
                 ON CONFLICT(bot_id, message_id) DO UPDATE SET
                     launch_id=excluded.launch_id, log_offset=excluded.log_offset, accepted=excluded.accepted
                 """,

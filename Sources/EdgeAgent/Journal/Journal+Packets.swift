@@ -44,8 +44,8 @@ extension Journal {
                     }
                     try database.run(
                         """
-                        INSERT INTO log_cursors VALUES(?,?,?) ON CONFLICT(bot_id) DO UPDATE
-                        SET log_offset=excluded.log_offset, last_sequence=excluded.last_sequence
+                        INSERT INTO log_cursors(bot_id, log_offset, last_sequence) VALUES(?,?,?)
+                        ON CONFLICT(bot_id) DO UPDATE SET log_offset=excluded.log_offset, last_sequence=excluded.last_sequence
                         """,
                         [.text(botID), .number(logOffset), .number(sequence)]
                     )
@@ -66,7 +66,11 @@ extension Journal {
 
     func insert(_ packet: NewPacket, bot botID: String, sequence: UInt64, storedAt: UInt64) throws {
         try database.run(
-            "INSERT INTO packets VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
+            """
+            INSERT INTO packets(bot_id, sequence, launch_id, bot_sequence, type, conversation_id, message_id, turn_id,
+                bot_time_ms, received_at_ms, json, gap, stored_at_ms, log_offset)
+            VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?)
+            """,
             [
                 .text(botID), .number(sequence), .text(packet.launchID), .number(packet.botSequence),
                 .text(packet.type), .text(packet.conversationID), .text(packet.messageID),
@@ -120,7 +124,11 @@ extension Journal {
             for bot in bots where bytes < maxBytes || packets.isEmpty {
                 let first = bytes
                 try database.query(
-                    "SELECT * FROM packets WHERE bot_id=? AND sequence>? ORDER BY sequence",
+                    """
+                    SELECT bot_id, sequence, launch_id, bot_sequence, type, conversation_id, message_id, turn_id, bot_time_ms,
+                        received_at_ms, json, gap, log_offset
+                    FROM packets WHERE bot_id=? AND sequence>? ORDER BY sequence
+                    """,
                     [.text(bot), .number(sent[bot] ?? 0)]
                 ) { row in
                     let packet = Self.packet(row)
@@ -184,7 +192,7 @@ extension Journal {
         }
     }
 
-    private func lastSequence(_ botID: String) throws -> UInt64 {
+    func lastSequence(_ botID: String) throws -> UInt64 {
         var sequence: UInt64 = 0
         try database.query("SELECT last_sequence FROM log_cursors WHERE bot_id=?", [.text(botID)]) { row in
             sequence = row.number(0)
@@ -208,7 +216,7 @@ extension Journal {
         packet.json = Data(row.blob(10))
         // What cannot be read here was written by another version; the packet goes on without.
         if let gap = gap(row.blob(11)) { packet.gap = gap }
-        packet.logOffset = row.number(13)
+        packet.logOffset = row.number(12)
         return packet
     }
 

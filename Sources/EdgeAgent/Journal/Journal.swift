@@ -1,5 +1,6 @@
 import Dispatch
 import Glibc
+import Synchronization
 import WireFormat
 
 /// The agent's memory on disk: packets not yet acknowledged, how far the logs were read, receipts of commands and
@@ -51,8 +52,9 @@ actor Journal {
         var bytes = 0
     }
 
-    /// Names this journal. Packet numbers start again when it changes.
-    nonisolated let journalID: String
+    /// Names this journal. Packet numbers mean something under it alone.
+    nonisolated var journalID: String { name.withLock { $0 } }
+    nonisolated let name: Mutex<String>
     /// What became of a damaged file at the start; nil where all was well.
     nonisolated let salvage: JournalSalvage.Report?
 
@@ -91,7 +93,7 @@ actor Journal {
     ) throws(SQLiteError) {
         let opened = try Self.open(path, knownID: nil)
         database = opened.database
-        journalID = opened.id
+        name = Mutex(opened.id)
         salvage = opened.report
         backlogs = opened.backlogs
         self.clock = JournalClock(clock, after: opened.mark, beginning: Self.wallClock())
@@ -117,7 +119,7 @@ actor Journal {
     func saveClock() throws {
         let mark = clock.mark.text
         try guarded {
-            _ = try database.run("INSERT OR REPLACE INTO meta VALUES('clock', ?)", [.text(mark)])
+            _ = try database.run("INSERT OR REPLACE INTO meta(key, value) VALUES('clock', ?)", [.text(mark)])
         }
     }
 
@@ -161,6 +163,7 @@ extension Journal {
                 do {
                     let database = try prepared(path)
                     try JournalSalvage.check(database, path: path)
+                    try noteStart(database)
                     return try describe(database, id: nil, report: nil)
                 } catch let error as SQLiteError where error.isDamage && path != ":memory:" {
                     // Goes on below.
@@ -169,6 +172,7 @@ extension Journal {
             let aside = try JournalSalvage.putAside(path)
             let database = try prepared(path)
             let report = try JournalSalvage.run(from: aside, into: database, knownID: knownID)
+            if knownID == nil { try noteStart(database) }
             return try describe(database, id: knownID, report: report)
         } catch let error as SQLiteError {
             throw error
@@ -210,12 +214,12 @@ extension Journal {
         var known = try id ?? meta(database, "journal_id")
         if known == nil {
             known = RandomText.hex(bytes: 16)
-            try database.run("INSERT INTO meta VALUES('journal_id', ?)", [.text(known ?? "")])
+            try database.run("INSERT INTO meta(key, value) VALUES('journal_id', ?)", [.text(known ?? "")])
         }
         return Opened(database: database, id: known ?? "", mark: mark, backlogs: backlogs, report: report)
     }
 
-    private static func meta(_ database: SQLiteDatabase, _ key: String) throws -> String? {
+    static func meta(_ database: SQLiteDatabase, _ key: String) throws -> String? {
         var value: String?
         try database.query("SELECT value FROM meta WHERE key=?", [.text(key)]) { row in
             value = row.text(0)

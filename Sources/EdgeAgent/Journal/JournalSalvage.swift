@@ -55,6 +55,7 @@ enum JournalSalvage {
     private static let tables = [
         Table(name: "meta", key: "key", columns: 2),
         Table(name: "log_cursors", key: "bot_id", columns: 3),
+        Table(name: "told", key: "bot_id", columns: 2),
         Table(name: "bots", key: "bot_id", columns: 3),
         Table(name: "receipts", key: "command_id", columns: 5),
         Table(name: "deliveries", key: "bot_id DESC, message_id", columns: 6),
@@ -165,7 +166,7 @@ enum JournalSalvage {
 
     private static func balance(_ database: SQLiteDatabase, _ report: inout Report, knownID: String?) throws {
         if let knownID {
-            try database.run("INSERT OR REPLACE INTO meta VALUES('journal_id', ?)", [.text(knownID)])
+            try database.run("INSERT OR REPLACE INTO meta(key, value) VALUES('journal_id', ?)", [.text(knownID)])
         }
         var hasName = false
         try database.query("SELECT 1 FROM meta WHERE key='journal_id'") { _ in
@@ -204,7 +205,7 @@ enum JournalSalvage {
             report.resetsLog.append(bot)
             // The largest offset there is: whoever reads the log finds it shorter and goes on at its end.
             try database.run(
-                "INSERT OR REPLACE INTO log_cursors VALUES(?,?,?)",
+                "INSERT OR REPLACE INTO log_cursors(bot_id, log_offset, last_sequence) VALUES(?,?,?)",
                 [.text(bot), .integer(Int64.max), .number(number)]
             )
         }
@@ -237,7 +238,11 @@ enum JournalSalvage {
         gap.missingPackets = count
         let text = #"{"v":1,"type":"gap","reason":"journal_damaged","from_sequence":\#(from),"to_sequence":\#(to)}"#
         try database.run(
-            "INSERT INTO packets VALUES(?,?,'',0,'gap','','','',0,?,?,?,0,0)",
+            """
+            INSERT INTO packets(bot_id, sequence, launch_id, bot_sequence, type, conversation_id, message_id, turn_id,
+                bot_time_ms, received_at_ms, json, gap)
+            VALUES(?,?,'',0,'gap','','','',0,?,?,?)
+            """,
             [
                 .text(bot), .number(to), .number(Journal.wallClock()), .blob(Array(text.utf8)),
                 .blob(try gap.serializedBytes()),

@@ -49,5 +49,11 @@ enum JournalSchema {
         -- Where the packet stands in the bot's log; 0 where that is not known.
         ALTER TABLE packets ADD COLUMN log_offset INTEGER NOT NULL DEFAULT 0;
         """,
+        """
+        -- The last numbers given when the agent began after it had last spoken with the hub: more of this journal no hub has.
+        CREATE TABLE told (bot_id TEXT PRIMARY KEY, last_sequence INTEGER NOT NULL) WITHOUT ROWID;
+        -- One that comes from before has been told all it gave.
+        INSERT INTO told(bot_id, last_sequence) SELECT bot_id, last_sequence FROM log_cursors;
+        """,
     ]
 }

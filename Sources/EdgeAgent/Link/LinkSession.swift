@@ -16,7 +16,6 @@ struct LinkSession<Logs: LogSource>: Sendable {
     let packets: PacketUplink
     let logs: LogUplink<Logs>
     let workspaces: any WorkspaceHandler
-    let journalID: String
     let status: LinkStatus
     let configuration: AgentSessionMachine.Configuration
     let logger: Logger
@@ -116,7 +115,12 @@ struct LinkSession<Logs: LogSource>: Sendable {
 
     private func uplinkPackets(_ session: AgentSession, _ welcome: WireWelcome) async {
         do {
-            try await packets.run(try session.openPacketStream(journalID: journalID), welcome: welcome)
+            let meeting = try await packets.meet(welcome)
+            try await packets.run(
+                try session.openPacketStream(journalID: meeting.journalID),
+                limits: welcome.limits,
+                committed: meeting.committed
+            )
         } catch is CancellationError {
             return
         } catch let error as WireFormatError where error.code == .sessionClosed {

@@ -16,11 +16,42 @@ struct PacketUplink: Sendable {
     let journal: Journal
     let logger: Logger
 
+    /// Compares the journal with what the hub says to have of it; to be called before a stream is opened.
+    func meet(_ welcome: WireWelcome) async throws -> Journal.Meeting {
+        let meeting = try await journal.meet(node: welcome.nodeID, welcome.packetCursors)
+        switch meeting.standing {
+        case .same: break
+        case .other(let node):
+            logger.notice(
+                "The journal was another node's: this state directory is a copy, or was paired anew. It goes on under a new name.",
+                metadata: ["was": "\(node)"]
+            )
+        case .behind(let bots):
+            let far = bots.map { "\($0.botID): \($0.through), here \($0.toldThrough)" }.joined(separator: "; ")
+            logger.warning(
+                """
+                The hub has packets that this journal has not given: the state directory was put back from a copy. What was \
+                written since is sent under a new name; receipts and records are as old as the copy.
+                """,
+                metadata: ["bots": "\(far)"]
+            )
+        }
+        if !meeting.forgotten.isEmpty {
+            logger.warning(
+                "The hub has fewer packets than it has acknowledged: it was put back from a backup. It notes a gap.",
+                metadata: ["bots": "\(meeting.forgotten.joined(separator: ", "))"]
+            )
+        }
+        return meeting
+    }
+
     /// Runs until the session ends or the task is cancelled.
-    func run(_ stream: SessionStream, welcome: WireWelcome) async throws {
-        let owed = await settle(welcome.packetCursors)
-        let limit = Int(clamping: welcome.limits.maxUnacknowledgedPackets)
-        let window = PacketWindow(limit: limit > 0 ? limit : Self.defaultWindow, committed: welcome.packetCursors)
+    ///
+    /// - Parameter committed: what the hub has under the name that the stream was opened with.
+    func run(_ stream: SessionStream, limits: WireLimits, committed: [WirePacketCursor]) async throws {
+        let owed = await settle(committed)
+        let limit = Int(clamping: limits.maxUnacknowledgedPackets)
+        let window = PacketWindow(limit: limit > 0 ? limit : Self.defaultWindow, committed: committed)
         try await withThrowingTaskGroup { group in
             group.addTask { try await send(stream, window) }
             group.addTask { try await receive(stream, window, owed: owed) }

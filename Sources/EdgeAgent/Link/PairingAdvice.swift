@@ -24,8 +24,10 @@ struct PairingAdvice: Sendable {
             case .revoked: "this node was revoked on the hub"
             }
         let node = nodeName.isEmpty ? "NAME" : nodeName.contains(" ") ? "\"\(nodeName)\"" : nodeName
+        // A token is also unknown where the node was deleted: then there is no node to be again.
+        let anew = problem == .unknown ? " (without --node where the node was deleted)" : ""
         return "\(what); its bots run on. To pair it again as the same node, run on the hub: "
-            + "control-hub enrollment create --node \(node); then here, while the agent runs: "
+            + "control-hub enrollment create --node \(node)\(anew); then here, while the agent runs: "
             + "edge-agent enroll --again --hub \(hubURL) --code CODE"
     }
 }

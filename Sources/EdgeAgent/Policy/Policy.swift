@@ -187,7 +187,7 @@ struct Policy: Sendable, Equatable {
             \.workspaceCode,
             whenAbsent: false,
             "\(what) is for the node's owner alone, because the runtime profile \"\(claim.profile)\" runs \(claim.what) out of "
-                + "the workspace; from the hub it"
+                + "the workspace, \(claim.reach), and any bot of this node may get that profile; from the hub it"
         )
     }
 
@@ -232,7 +232,8 @@ struct Policy: Sendable, Equatable {
         let advice =
             switch owner {
             case .node where rule == "workspace_code":
-                "the node's owner can allow it with \"workspace_code\": true in \(file ?? PolicyFile.defaultPath)"
+                "the node's owner can drop that profile if nothing uses it, keep its program outside the workspace, or allow "
+                    + "it with \"workspace_code\": true in \(file ?? PolicyFile.defaultPath)"
             case .node where file == nil:
                 "without a policy file nothing else is allowed; the node's owner can allow it with the rule "
                     + "\"\(rule)\" in \(PolicyFile.defaultPath)"

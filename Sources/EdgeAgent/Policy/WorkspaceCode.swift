@@ -31,6 +31,15 @@ struct WorkspaceCode: Sendable {
             }
         }
 
+        /// How much of the workspace that makes the owner's, for people.
+        var reach: String {
+            switch place {
+            case .tree(let path): "so everything below \(path)/ is code"
+            case .link: "so where that leads is code"
+            case .everything: "so everything in the workspace is code"
+            }
+        }
+
         fileprivate var rank: Int {
             switch place {
             case .link: 0

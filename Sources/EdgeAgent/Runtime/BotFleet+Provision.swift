@@ -17,6 +17,24 @@ extension BotFleet {
         guard answer.usable else { throw RuntimeError(.profileNotUsable, answer.reason) }
     }
 
+    /// The profile that a bot is to be started by.
+    ///
+    /// - Throws: `profileNotFound`, and what `requireUsable` throws.
+    func usableProfile(of specification: WireBotSpecification) async throws(RuntimeError) -> RuntimeProfile {
+        let profile = try profile(specification.runtimeProfile)
+        try await requireUsable(profile, with: try ProfileOverrides(specification))
+        return profile
+    }
+
+    /// Asked before a bot is stopped in order to be started again: what would be refused then is refused while it still runs.
+    func requireStartable(_ specification: WireBotSpecification) async throws(RuntimeError) {
+        let overrides = try ProfileOverrides(specification)
+        let profile = try await usableProfile(of: specification)
+        _ = try admit(specification, overrides)
+        guard bots[specification.botID] != nil else { return }
+        try checkCode(specification.botID, overrides.applied(to: profile))
+    }
+
     /// The first wait after a start that failed for a reason that passes by itself, and the longest.
     private static let passingWait: ClosedRange<Duration> = .seconds(2)...(.seconds(60))
 

@@ -218,8 +218,7 @@ actor BotFleet {
                 BotName.problem(botID)
             )
         }
-        let profile = try profile(specification.runtimeProfile)
-        try await requireUsable(profile, with: try ProfileOverrides(specification))
+        let profile = try await usableProfile(of: specification)
         let result = await exclusively(botID) {
             await self.attempt { try await self.startExclusively(specification, profile) }
         }
@@ -232,11 +231,14 @@ actor BotFleet {
     /// - Parameters:
     ///   - graceMilliseconds: time until SIGKILL, over which the profile's signals are spread; 0 for its own.
     ///   - epoch: no start under a lower one is carried out any more; 0 for a stop that says nothing about that.
+    ///   - next: what will be started afterwards; the bot runs on where that would be refused.
     func stop(
         _ botID: String,
         graceMilliseconds: UInt32,
-        below epoch: UInt64 = 0
+        below epoch: UInt64 = 0,
+        before next: WireBotSpecification? = nil
     ) async throws(RuntimeError) -> WireCommandResult {
+        if let next { try await requireStartable(next) }
         giveUpProvision(botID)
         let result = await exclusively(botID) {
             await self.attempt {

@@ -120,7 +120,7 @@ public enum WireBounds {
             7: .message("NodePolicy"), 8: .map(capabilities, key: wordBytes, value: nameBytes),
         ],
         "StartBot": [1: .message("BotSpecification")],
-        "StopBot": [1: id],
+        "StopBot": [1: id, 4: .message("BotSpecification")],
         "RemoveBot": [1: id],
         "DeliverMessage": [1: id, 2: id, 3: id, 4: name, 5: .text(packetBytes)],
         "CommandResult": [

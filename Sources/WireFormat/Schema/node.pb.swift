@@ -1648,23 +1648,45 @@ public nonisolated struct WireStartBot: Sendable {
 }
 
 /// Done when nothing the bot started is alive any more.
-public nonisolated struct WireStopBot: Sendable {
+public nonisolated struct WireStopBot: @unchecked Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
-  public var botID: String = String()
+  public var botID: String {
+    get {_storage._botID}
+    set {_uniqueStorage()._botID = newValue}
+  }
 
   /// 0: the profile's own
-  public var graceMs: UInt32 = 0
+  public var graceMs: UInt32 {
+    get {_storage._graceMs}
+    set {_uniqueStorage()._graceMs = newValue}
+  }
 
   /// Not 0: no start under a lower epoch is carried out from here on, whenever it comes; a bot that the node does not hold
   /// is stopped already then.
-  public var placementEpoch: UInt64 = 0
+  public var placementEpoch: UInt64 {
+    get {_storage._placementEpoch}
+    set {_uniqueStorage()._placementEpoch = newValue}
+  }
+
+  /// What will be started afterwards: where the agent would refuse that, it refuses to stop the bot. Agents that do not know
+  /// the field stop it.
+  public var next: WireBotSpecification {
+    get {_storage._next ?? WireBotSpecification()}
+    set {_uniqueStorage()._next = newValue}
+  }
+  /// Returns true if `next` has been explicitly set.
+  public var hasNext: Bool {_storage._next != nil}
+  /// Clears the value of `next`. Subsequent reads from it will return its default value.
+  public mutating func clearNext() {_uniqueStorage()._next = nil}
 
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
   public init() {}
+
+  fileprivate var _storage = _StorageClass.defaultInstance
 }
 
 /// Stops the bot where it runs and forgets it.
@@ -5673,39 +5695,90 @@ nonisolated extension WireStartBot: SwiftProtobuf.Message, SwiftProtobuf._Messag
 
 nonisolated extension WireStopBot: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".StopBot"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}bot_id\0\u{3}grace_ms\0\u{3}placement_epoch\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}bot_id\0\u{3}grace_ms\0\u{3}placement_epoch\0\u{1}next\0")
+
+  fileprivate class _StorageClass {
+    var _botID: String = String()
+    var _graceMs: UInt32 = 0
+    var _placementEpoch: UInt64 = 0
+    var _next: WireBotSpecification? = nil
+
+      // This property is used as the initial default value for new instances of the type.
+      // The type itself is protecting the reference to its storage via CoW semantics.
+      // This will force a copy to be made of this reference when the first mutation occurs;
+      // hence, it is safe to mark this as `nonisolated(unsafe)`.
+      static nonisolated(unsafe) let defaultInstance = _StorageClass()
+
+    private init() {}
+
+    init(copying source: _StorageClass) {
+      _botID = source._botID
+      _graceMs = source._graceMs
+      _placementEpoch = source._placementEpoch
+      _next = source._next
+    }
+  }
+
+  fileprivate mutating func _uniqueStorage() -> _StorageClass {
+    if !isKnownUniquelyReferenced(&_storage) {
+      _storage = _StorageClass(copying: _storage)
+    }
+    return _storage
+  }
 
   public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
-    while let fieldNumber = try decoder.nextFieldNumber() {
-      // The use of inline closures is to circumvent an issue where the compiler
-      // allocates stack space for every case branch when no optimizations are
-      // enabled. https://github.com/apple/swift-protobuf/issues/1034
-      switch fieldNumber {
-      case 1: try { try decoder.decodeSingularStringField(value: &self.botID) }()
-      case 2: try { try decoder.decodeSingularUInt32Field(value: &self.graceMs) }()
-      case 3: try { try decoder.decodeSingularUInt64Field(value: &self.placementEpoch) }()
-      default: break
+    _ = _uniqueStorage()
+    try withExtendedLifetime(_storage) { (_storage: _StorageClass) in
+      while let fieldNumber = try decoder.nextFieldNumber() {
+        // The use of inline closures is to circumvent an issue where the compiler
+        // allocates stack space for every case branch when no optimizations are
+        // enabled. https://github.com/apple/swift-protobuf/issues/1034
+        switch fieldNumber {
+        case 1: try { try decoder.decodeSingularStringField(value: &_storage._botID) }()
+        case 2: try { try decoder.decodeSingularUInt32Field(value: &_storage._graceMs) }()
+        case 3: try { try decoder.decodeSingularUInt64Field(value: &_storage._placementEpoch) }()
+        case 4: try { try decoder.decodeSingularMessageField(value: &_storage._next) }()
+        default: break
+        }
       }
     }
   }
 
   public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
-    if !self.botID.isEmpty {
-      try visitor.visitSingularStringField(value: self.botID, fieldNumber: 1)
-    }
-    if self.graceMs != 0 {
-      try visitor.visitSingularUInt32Field(value: self.graceMs, fieldNumber: 2)
-    }
-    if self.placementEpoch != 0 {
-      try visitor.visitSingularUInt64Field(value: self.placementEpoch, fieldNumber: 3)
+    try withExtendedLifetime(_storage) { (_storage: _StorageClass) in
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every if/case branch local when no optimizations
+      // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
+      // https://github.com/apple/swift-protobuf/issues/1182
+      if !_storage._botID.isEmpty {
+        try visitor.visitSingularStringField(value: _storage._botID, fieldNumber: 1)
+      }
+      if _storage._graceMs != 0 {
+        try visitor.visitSingularUInt32Field(value: _storage._graceMs, fieldNumber: 2)
+      }
+      if _storage._placementEpoch != 0 {
+        try visitor.visitSingularUInt64Field(value: _storage._placementEpoch, fieldNumber: 3)
+      }
+      try { if let v = _storage._next {
+        try visitor.visitSingularMessageField(value: v, fieldNumber: 4)
+      } }()
     }
     try unknownFields.traverse(visitor: &visitor)
   }
 
   public static func ==(lhs: WireStopBot, rhs: WireStopBot) -> Bool {
-    if lhs.botID != rhs.botID {return false}
-    if lhs.graceMs != rhs.graceMs {return false}
-    if lhs.placementEpoch != rhs.placementEpoch {return false}
+    if lhs._storage !== rhs._storage {
+      let storagesAreEqual: Bool = withExtendedLifetime((lhs._storage, rhs._storage)) { (_args: (_StorageClass, _StorageClass)) in
+        let _storage = _args.0
+        let rhs_storage = _args.1
+        if _storage._botID != rhs_storage._botID {return false}
+        if _storage._graceMs != rhs_storage._graceMs {return false}
+        if _storage._placementEpoch != rhs_storage._placementEpoch {return false}
+        if _storage._next != rhs_storage._next {return false}
+        return true
+      }
+      if !storagesAreEqual {return false}
+    }
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }

@@ -1,4 +1,5 @@
 import Foundation
+import HTTPTypes
 import Synchronization
 import TestSupport
 import Testing
@@ -32,6 +33,49 @@ struct CommandOperationsTests {
         #expect(try await commands.store.command(start).state == .done)
         #expect(try await commands.markDelivered(start) == false)
         #expect(try await commands.outstanding(for: node).map(\.id) == [sent.command])
+    }
+
+    @Test("a start that did not happen is told on its bot, until another start or stop is asked for")
+    func refusedStart() async throws {
+        let hub = try TestHub()
+        let (node, bot) = try await hub.botOnNode()
+        let commands = hub.parts.commands
+        func refusal() async throws -> StartRefusal? { try await hub.parts.bots.store.bot(bot).startRefusal }
+        var refused = result(try await commands.start(bot, by: .hub), .failed, code: "refused_by_policy")
+        refused.message = "the node's owner does not allow it"
+        try await commands.finish(refused, from: node)
+        let expected = StartRefusal(code: "refused_by_policy", message: refused.message, at: hub.now)
+        #expect(try await refusal() == expected)
+        let token = try await hub.token(.viewer)
+        try await hub.api { client in
+            let document = try await client.send(.get, "/api/bots/\(bot)", token: token).json
+            #expect(document["start_refused"]?["message"]?.stringValue == "the node's owner does not allow it")
+        }
+        // A message that fails says nothing about the start.
+        let sent = try await commands.send("hello", to: bot, in: nil, by: .hub)
+        try await commands.finish(result(sent.command, .failed, code: "bot_not_found"), from: node)
+        #expect(try await refusal() == expected)
+        let again = try await commands.start(bot, by: .hub)
+        #expect(try await refusal() == nil)
+        try await commands.finish(result(again, .done), from: node)
+        #expect(try await refusal() == nil)
+        _ = try await commands.restart(bot, by: .hub)
+        hub.clock.advance(by: .seconds(25 * 3600))
+        try await commands.expire()
+        #expect(try await refusal()?.code == "expired")
+        _ = try await commands.stop(bot, by: .hub)
+        #expect(try await refusal() == nil)
+    }
+
+    @Test("a restart tells the node what comes after the stop")
+    func restart() async throws {
+        let hub = try TestHub()
+        let (node, bot) = try await hub.botOnNode()
+        let start = try await hub.parts.commands.restart(bot, by: .hub)
+        let commands = try await hub.parts.commands.outstanding(for: node)
+        #expect(commands.first?.command.stopBot.next.botID == bot.rawValue)
+        #expect(commands.first?.command.stopBot.next == commands.last?.command.startBot.bot)
+        #expect(commands.last?.id == start)
     }
 
     @Test("a result from another node changes nothing")

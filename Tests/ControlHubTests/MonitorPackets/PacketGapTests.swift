@@ -60,6 +60,44 @@ struct PacketGapTests {
         #expect(kept.fromSequence == 9 && kept.toSequence == 20 && kept.missingPackets == 12)
     }
 
+    @Test("Numbers that do not come, and of which the agent says nothing, are those that a restored hub has lost")
+    func jump() async throws {
+        let hub = try TestHub()
+        let (node, bot) = try await hub.botOnNode()
+        func take(_ packets: WireMonitorPacket...) async throws {
+            _ = try await hub.parts.packets.ingest(packets, journal: "j", from: node)
+        }
+        // A journal that begins anywhere is a new one.
+        try await take(packet(bot, 5), packet(bot, 6))
+        try await take(packet(bot, 6), packet(bot, 10), packet(bot, 11))
+        try await take(gap(bot, 20, 29, missing: 10), packet(bot, 30))
+        let packets = try await stored(hub, bot)
+        #expect(packets.map(\.sequence) == [5, 6, 9, 10, 11, 19, 29, 30])
+        let lost = packets.compactMap(\.gap).filter { $0.reason == "hub_lost" }
+        #expect(lost.map(\.fromSequence) == [7, 12] && lost.map(\.toSequence) == [9, 19])
+        #expect(lost.map(\.missingPackets) == [3, 8])
+        #expect(try await hub.parts.packets.cursors(journal: "j", from: node).map(\.throughSequence) == [30])
+        try await take(packet(bot, 10))
+        #expect(try await stored(hub, bot).count == 8)
+    }
+
+    @Test("A node that counts on under the name of another's journal repeats nothing of that one")
+    func cloned() async throws {
+        let hub = try TestHub()
+        let (node, bot) = try await hub.botOnNode()
+        let (clone, other) = try await hub.botOnNode()
+        let packets = hub.parts.packets
+        _ = try await packets.ingest([packet(bot, 1), packet(bot, 2)], journal: "j", from: node)
+        #expect(try await packets.cursors(journal: "j", from: clone).isEmpty)
+        _ = try await packets.ingest([packet(other, 1)], journal: "j", from: clone)
+        _ = try await packets.ingest([packet(other, 1), packet(other, 2)], journal: "j", from: clone)
+        _ = try await packets.ingest([packet(bot, 3)], journal: "j", from: node)
+        #expect(try await stored(hub, bot).map(\.sequence) == [1, 2, 3])
+        #expect(try await stored(hub, other).map(\.sequence) == [1, 2])
+        #expect(try await packets.cursors(journal: "j", from: clone).map(\.throughSequence) == [2])
+        #expect(try await packets.cursors(journal: "j", from: node).map(\.throughSequence) == [3])
+    }
+
     @Test("Two gaps that the agent has made one are told once")
     func merged() async throws {
         let hub = try TestHub()

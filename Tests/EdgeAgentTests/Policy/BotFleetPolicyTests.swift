@@ -83,6 +83,29 @@ struct BotFleetPolicyTests {
         }
     }
 
+    @Test("What would be refused afterwards is refused before the bot is stopped for it")
+    func restart() async throws {
+        try await withFleet(#"{"configuration": false}"#) { fleet, _, _ in
+            #expect(await start(fleet) == nil)
+            let launch = await fleet.statuses().first?.launchID
+            for (change, code) in [
+                ({ $0.configJson = Data(#"{"mcp": "/bin/sh"}"#.utf8) }, "refused_by_policy"),
+                ({ $0.runtimeProfile = "gone" }, "profile_not_found"),
+                ({ $0.environment = ["LD_PRELOAD": "/tmp/evil.so"] }, "refused_by_policy"),
+            ] as [((inout WireBotSpecification) -> Void, String)] {
+                var next = BotWorkbench.specification("a")
+                change(&next)
+                let refused = await #expect(throws: RuntimeError.self) {
+                    try await fleet.stop("a", graceMilliseconds: 1, before: next)
+                }
+                #expect(refused?.code == code)
+            }
+            #expect(await fleet.statuses().first?.launchID == launch)
+            _ = try await fleet.stop("a", graceMilliseconds: 1, before: BotWorkbench.specification("a"))
+            #expect(await fleet.statuses().first?.phase == .stopped)
+        }
+    }
+
     @Test("Caps bound a bot that asks for more, or for nothing, and the number of bots")
     func caps() async throws {
         try await withFleet(#"{"caps": {"bots": 1, "open_files": 50, "memory_bytes": 500000000}}"#) { fleet, bench, _ in

@@ -41,6 +41,12 @@ struct BotDocument: Codable, APIDocument {
         let since: Date?
     }
 
+    struct Refusal: Codable, Sendable {
+        let code: String
+        let message: String
+        let at: Date
+    }
+
     let id: String
     let name: String
     let nodeId: String
@@ -57,6 +63,7 @@ struct BotDocument: Codable, APIDocument {
     let restartCount: UInt32
     let restartPolicy: String?
     let nextStartAt: Date?
+    let startRefused: Refusal?
     let chatPort: UInt32?
     let limits: [Limit]
     let isolation: [Isolation]
@@ -79,6 +86,9 @@ struct BotDocument: Codable, APIDocument {
             ),
             "restart_policy": .words(["no", "on-failure", "always"]),
             "next_start_at": Schema().described("In backoff: when it is started again."),
+            "start_refused": Schema().described(
+                "Why the last start or restart that was asked for did not happen: the node's words. Missing where it did."
+            ),
             "limits": Schema().described("Every limit the running launch was given, and what keeps it on its node."),
             "isolation": Schema().described(
                 "What keeps the running launch to itself, and what does not (mechanism none); docs/native-runtime.md explains the "
@@ -115,6 +125,7 @@ struct BotDocument: Codable, APIDocument {
         restartCount = status?.restartCount ?? 0
         restartPolicy = status.flatMap { $0.restartPolicy.isEmpty ? nil : $0.restartPolicy }
         nextStartAt = status.flatMap { Self.date($0.nextStartUnixMs) }
+        startRefused = bot.startRefusal.map { Refusal(code: $0.code, message: $0.message, at: $0.at) }
         chatPort = status.flatMap { $0.chatPort > 0 ? $0.chatPort : nil }
         limits = (status?.limits ?? []).map {
             Limit(resource: $0.resource, value: $0.value, mechanism: $0.mechanism, note: $0.note)

@@ -38,6 +38,9 @@ enum HubMigrations {
             try db.execute(sql: MigrationLogPlaces.sql)
         }
         migrator.registerMigration(MigrationRetention.name, migrate: MigrationRetention.run)
+        migrator.registerMigration(MigrationStartRefusals.name) { db in
+            try db.execute(sql: MigrationStartRefusals.sql)
+        }
         return migrator
     }
 

@@ -105,6 +105,10 @@ extension IsolationFeatures {
         var note =
             "Landlock \(landlock): it writes its own directory, and reads that, the system's programs and what it is made of"
         if !cage.opened.isEmpty { note += "; the profile opens \(cage.opened.joined(separator: ", ")) to it" }
+        let missing = cage.opened.filter { access($0, F_OK) != 0 && errno == ENOENT }
+        if !missing.isEmpty {
+            note += "; of that \(missing.joined(separator: ", ")) does not exist, so it opens nothing"
+        }
         if landlock < 2 { note += "; files cannot be moved from one directory to another on this kernel" }
         return IsolationInForce(aspect: .files, mechanism: .landlock, note: note)
     }

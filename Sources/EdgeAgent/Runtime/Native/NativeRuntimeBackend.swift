@@ -83,8 +83,10 @@ actor NativeRuntimeBackend: EdgeRuntimeBackend {
     /// What keeps bots of the profile to themselves, as far as this agent can tell.
     private func isolation(_ profile: RuntimeProfile, _ user: BotUser?) -> [IsolationInForce] {
         let features = IsolationFeatures.current()
+        var cage = Cage(opensUnixSockets: profile.isolation.opensUnixSockets)
+        cage.opened = profile.isolation.readable + profile.isolation.writable
         return features.inForce(
-            profile.isolation.isOn ? Cage(opensUnixSockets: profile.isolation.opensUnixSockets) : nil,
+            profile.isolation.isOn ? cage : nil,
             hasOwnUser: user.map { $0.uid != 0 } ?? false,
             answersCalls: features.answersCalls(of: user)
         )

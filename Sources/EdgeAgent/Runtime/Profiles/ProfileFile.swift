@@ -23,6 +23,16 @@ enum ProfileFile {
         guard members.count <= maximumProfiles else {
             throw AgentError(.configuration, "\(source) holds more than \(maximumProfiles) profiles")
         }
+        // As it stands in the configuration file, where the profiles are one setting of many.
+        if case .object(let inner)? = members["profiles"], members.count == 1, inner["command"] == nil,
+            inner["image"] == nil
+        {
+            throw AgentError(
+                .configuration,
+                "\(source) has {\"profiles\": …} around the profiles, as the configuration file has; leave that out: the file is "
+                    + "the object with a member for each profile"
+            )
+        }
         var profiles: [RuntimeProfile] = []
         for (name, member) in members.sorted(by: { $0.key < $1.key }) {
             do throws(ProfileMistake) {

@@ -8,7 +8,7 @@ import { facts } from '../parts/pieces.js';
 import { sentence, word } from '../parts/state.js';
 
 export function detailsPanel(container, { id, signal }) {
-  const list = facts(['Bot id', 'Runtime profile', 'Wanted', 'Why', 'Restart policy', 'Next start', 'Process', 'Chat port', 'Launch', 'Restarts', 'Last exit', 'Placement', 'Created']);
+  const list = facts(['Bot id', 'Runtime profile', 'Wanted', 'Why', 'Start refused', 'Restart policy', 'Next start', 'Process', 'Chat port', 'Launch', 'Restarts', 'Last exit', 'Placement', 'Created']);
   const created = timeElement('ago'), exited = timeElement('ago'), next = timeElement('in');
   const problems = h('ul', { class: 'rows' }), limits = h('ul', { class: 'rows' });
   const problemCard = h('section', { class: 'card' }, h('h2', { text: 'Against the bot contract' }), problems);
@@ -33,6 +33,7 @@ export function detailsPanel(container, { id, signal }) {
     list.set('Image', bot.image ?? '');
     list.set('Wanted', bot.desired_state && word(bot.desired_state));
     list.set('Why', bot.reason_code && sentence(bot.reason_code));
+    list.set('Start refused', bot.start_refused ? bot.start_refused.message || sentence(bot.start_refused.code) : '');
     list.set('Restart policy', bot.restart_policy && sentence(bot.restart_policy.replaceAll('-', ' ')));
     next.set(bot.next_start_at);
     list.set('Next start', bot.next_start_at ? next : '');

@@ -101,6 +101,7 @@ function digestOf(content) {
 const gapReasons = {
   journal_full: 'the agent’s journal was full', journal_age: 'they had grown too old before they could be sent', journal_damaged: 'the agent’s journal was damaged',
   bot_sequence: 'the bot’s own numbers leave them out', log_rotated: 'the log was rotated away before it was read', disk_full: 'the node’s disk was full',
+  hub_lost: 'the hub was put back from a backup',
   supervisor_lost: 'the bot’s supervisor was lost',
 };
 

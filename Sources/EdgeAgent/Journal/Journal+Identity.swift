@@ -1,0 +1,139 @@
+import Synchronization
+import WireFormat
+
+/// Whose journal this is, and whether the hub knows it further than it goes: what a copy of the file cannot hide.
+///
+/// Packet numbers mean something under the journal's name alone. A copy that is put back, or that wakes up on another
+/// machine, would give numbers again that the hub has under that name, and what came under them would be dropped as a
+/// repetition. So a copy that is recognized goes on under a new name.
+///
+/// It is recognized by the numbers that were last given when the agent began, as long as it has not spoken with the hub
+/// since: the hub cannot have more than those.
+extension Journal {
+    enum Standing: Sendable, Equatable {
+        /// The hub is where this journal is, or was.
+        case same
+        /// It was another node's until now: a copy of its disk, or this machine was paired as a new node.
+        case other(node: String)
+        /// The hub has more of it than it ever told: it was put back from a copy. What the hub has, and how far it went here.
+        case behind([Surplus])
+    }
+
+    /// Of one bot.
+    struct Surplus: Sendable, Equatable {
+        let botID: String
+        /// The last number the hub has.
+        let through: UInt64
+        /// The last number that can have been told from here.
+        let toldThrough: UInt64
+    }
+
+    /// What came of meeting the hub.
+    struct Meeting: Sendable, Equatable {
+        let standing: Standing
+        /// The journal's name from here on.
+        let journalID: String
+        /// What the hub has under that name.
+        let committed: [WirePacketCursor]
+        /// Bots of which the hub has less than it had acknowledged: it was put back from a backup.
+        let forgotten: [String]
+    }
+
+    /// Compares the journal with what the hub has of it, at the beginning of each session and before any packet is sent, and
+    /// takes a new name where this is a copy.
+    ///
+    /// - Parameters:
+    ///   - node: who this is to the hub.
+    ///   - committed: what the hub has under the journal's present name.
+    func meet(node: String, _ committed: [WirePacketCursor]) throws -> Meeting {
+        try guarded {
+            let standing = try standing(node, committed)
+            var forgotten: [String] = []
+            if standing == .same {
+                for cursor in committed where try acknowledgedThrough(cursor.botID) > cursor.throughSequence {
+                    forgotten.append(cursor.botID)
+                }
+            }
+            let isNew = try standing != .same || !hasMet || Self.meta(database, "node_id") == nil
+            let before = backlogs
+            do {
+                if isNew {
+                    try database.transaction {
+                        if case .behind(let bots) = standing {
+                            // What the hub has under the old name; what was given since is new to it.
+                            for bot in bots { try delete(bot.botID, through: min(bot.through, bot.toldThrough)) }
+                        }
+                        if standing != .same { try rename() }
+                        try setMeta("met", "1")
+                        if !node.isEmpty { try setMeta("node_id", node) }
+                    }
+                }
+            } catch {
+                backlogs = before
+                throw error
+            }
+            return Meeting(
+                standing: standing,
+                journalID: journalID,
+                committed: standing == .same ? committed : [],
+                forgotten: forgotten
+            )
+        }
+    }
+
+    private func standing(_ node: String, _ committed: [WirePacketCursor]) throws -> Standing {
+        if let owner = try Self.meta(database, "node_id"), !node.isEmpty, owner != node { return .other(node: owner) }
+        let hasMet = try hasMet
+        let surplus = try committed.compactMap { cursor -> Surplus? in
+            let told = hasMet ? try lastSequence(cursor.botID) : try lastToldSequence(cursor.botID)
+            guard cursor.throughSequence > told else { return nil }
+            return Surplus(botID: cursor.botID, through: cursor.throughSequence, toldThrough: told)
+        }
+        return surplus.isEmpty ? .same : .behind(surplus)
+    }
+
+    /// Whether the agent has spoken with the hub since it began.
+    private var hasMet: Bool { get throws { try Self.meta(database, "met") == "1" } }
+
+    /// The last number given before the agent began, where it has not met the hub since.
+    private func lastToldSequence(_ botID: String) throws -> UInt64 {
+        var sequence: UInt64 = 0
+        try database.query("SELECT last_sequence FROM told WHERE bot_id=?", [.text(botID)]) { row in
+            sequence = row.number(0)
+            return false
+        }
+        return sequence
+    }
+
+    /// The last number the hub has said to have.
+    private func acknowledgedThrough(_ botID: String) throws -> UInt64 {
+        var first: UInt64?
+        try database.query("SELECT min(sequence) FROM packets WHERE bot_id=?", [.text(botID)]) { row in
+            first = row.number(0)
+            return false
+        }
+        if let first, first > 0 { return first - 1 }
+        return try lastSequence(botID)
+    }
+
+    /// Within a transaction.
+    private func rename() throws {
+        let name = RandomText.hex(bytes: 16)
+        try setMeta("journal_id", name)
+        self.name.withLock { $0 = name }
+    }
+
+    private func setMeta(_ key: String, _ value: String) throws {
+        try database.run("INSERT OR REPLACE INTO meta(key, value) VALUES(?, ?)", [.text(key), .text(value)])
+    }
+
+    /// Notes at the agent's start how far the hub can have been told, once for all starts since it last spoke with the hub.
+    static func noteStart(_ database: SQLiteDatabase) throws {
+        guard try meta(database, "met") == "1" else { return }
+        try database.transaction {
+            try database.run("DELETE FROM told")
+            try database.run("INSERT INTO told(bot_id, last_sequence) SELECT bot_id, last_sequence FROM log_cursors")
+            try database.run("INSERT OR REPLACE INTO meta(key, value) VALUES('met', '0')")
+        }
+    }
+}
