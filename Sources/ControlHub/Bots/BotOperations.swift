@@ -74,6 +74,26 @@ struct BotOperations: Sendable {
         publish(messages, at: date)
     }
 
+    /// Takes note of the bots that a node should hold and does not: what it has said of them before is over.
+    ///
+    /// - Parameter statuses: all that the node holds.
+    func reconcile(_ statuses: [WireBotStatus], from node: NodeID, epoch: UInt64) async throws {
+        let date = clock.date()
+        let (changed, messages) = try await database.write { db in
+            try NodeStore.requireCurrent(db, node, epoch: epoch)
+            var changed: [WireBotStatus] = []
+            var messages: [MessageChange] = []
+            for missing in try BotStore.missing(db, on: node, among: Set(statuses.map(\.botID)), at: date) {
+                let outcome = try BotStore.apply(db, missing, from: node, at: date)
+                if outcome.isChanged { changed.append(missing) }
+                messages += outcome.messages
+            }
+            return (changed, messages)
+        }
+        for status in changed { publish(status, at: date) }
+        publish(messages, at: date)
+    }
+
     /// Ends the turns that have an answer and were quiet for long enough since.
     func endQuietTurns() async throws {
         let date = clock.date()

@@ -194,12 +194,49 @@ struct BotStore: Sendable {
         guard let bot = try find(db, id), bot.nodeID == node else { return (false, []) }
         guard status.placementEpoch == 0 || status.placementEpoch >= bot.placementEpoch else { return (false, []) }
         guard status != bot.status else { return (false, []) }
+        // Higher on the bot's own node: it came back there after the copy that this database was put back from was made.
         try db.execute(
-            sql: "UPDATE bots SET status = ? WHERE id = ?",
-            arguments: [try status.serializedData() as Data, id.rawValue]
+            sql: "UPDATE bots SET status = ?, placement_epoch = max(placement_epoch, ?) WHERE id = ?",
+            arguments: [
+                try status.serializedData() as Data, Int64(clamping: status.placementEpoch), id.rawValue,
+            ]
         )
         return (true, try interrupt(db, id, status, at: date))
     }
+
+    /// What is to be said of bots that are placed on a node and were there, and that it does not name. Not of those that are to be
+    /// started or moved just now.
+    static func missing(_ db: Database, on node: NodeID, among held: Set<String>, at date: Date) throws
+        -> [WireBotStatus]
+    {
+        try Row.fetchAll(
+            db,
+            sql: select + """
+                 WHERE b.node_id = ? AND b.deleted_at IS NULL AND b.status IS NOT NULL AND NOT EXISTS (
+                    SELECT 1 FROM commands c WHERE c.bot_id = b.id AND c.node_id = b.node_id AND c.kind = ?
+                        AND c.state IN ('queued', 'delivered', 'running'))
+                """,
+            arguments: [node.rawValue, NewCommand.startKind]
+        ).compactMap { row in
+            let bot = try bot(row)
+            guard !held.contains(bot.id.rawValue), bot.status?.reasonCode != absentCode,
+                try DeploymentStore.open(db, of: bot.id) == nil
+            else { return nil }
+            return .with {
+                $0.botID = bot.id.rawValue
+                $0.phase = .failed
+                $0.reasonCode = absentCode
+                $0.reason =
+                    "The node holds nothing of this bot any more: its files were removed there, or put back from a copy of before it. "
+                    + "Put them back and start the agent again, or start the bot with an empty workspace."
+                $0.sinceUnixMs = UInt64(clamping: date.unixMilliseconds)
+                $0.placementEpoch = bot.placementEpoch
+            }
+        }
+    }
+
+    /// Of a bot that is not where the record says.
+    static let absentCode = "not_on_node"
 
     /// Gives up the turns that a launch which is known to be over cannot end any more. To be called when a message is
     /// found to have been delivered: the launch that has it may have ended before the hub learned of the delivery.

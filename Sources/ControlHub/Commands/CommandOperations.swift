@@ -121,6 +121,7 @@ struct CommandOperations: Sendable {
             var body = WireRemoveBot()
             body.botID = bot.id.rawValue
             body.keepWorkspace = keepWorkspace
+            body.placementEpoch = bot.placementEpoch
             return [.removeBot(body)]
         }
     }
@@ -235,6 +236,7 @@ struct CommandOperations: Sendable {
             let bot = try BotStore.required(db, id)
             if desired == .running { try NodeStore.requireTakingBots(db, bot.nodeID) }
             try DeploymentStore.requireNone(db, of: id)
+            if desired == .running { try StrayStore.requireNoNewer(db, of: id) }
             _ = try CommandStore.supersede(db, bot: id, at: date)
             let new = try bodies(bot).map { body in
                 NewCommand(

@@ -48,7 +48,7 @@ struct CommandStore: Sendable {
                 node: node,
                 bot: bot.id,
                 messageID: nil,
-                body: .removeBot(.with { $0.botID = bot.id.rawValue }),
+                body: .removeBot(.with { ($0.botID, $0.placementEpoch) = (bot.id.rawValue, bot.placementEpoch) }),
                 isRepeatable: true,
                 timeToLive: CommandOperations.TimeToLive.remove,
                 actor: actor

@@ -246,6 +246,7 @@ struct DeploymentOperations: Sendable {
                 throw HubError(.conflict, "The bot was placed anew in this moment. Look where it is and try again.")
             }
             try DeploymentStore.requireNone(db, of: bot.id)
+            try StrayStore.requireNoNewer(db, of: bot.id, except: origin == .target ? target.node : nil)
             try DeploymentStore.insert(db, deployment)
             try AuditStore.append(
                 db,

@@ -130,7 +130,12 @@ extension DeploymentSteps {
         guard deployment.isMove, [.verify, .start, .healthy, .commit].contains(deployment.failedStep ?? .preflight)
         else { return }
         if isCopied {
-            try await context.leave(.removeBot(.with { $0.botID = bot.rawValue }), on: target, for: bot)
+            let epoch = try await context.bots.store.bot(bot).placementEpoch
+            try await context.leave(
+                .removeBot(.with { ($0.botID, $0.placementEpoch) = (bot.rawValue, epoch) }),
+                on: target,
+                for: bot
+            )
         } else {
             let date = context.clock.date()
             try await context.database.write { db in

@@ -348,8 +348,10 @@ struct DeploymentSteps: Sendable {
         let isCarriedOver = deployment.origin == .source && (deployment.isConfirmed || !deployment.wasRunning)
         guard deployment.isMove else { return deployment }
         guard !isCarriedOver else {
+            // Not what is placed there later, however late this comes.
+            let epoch = try await context.bots.store.bot(bot).placementEpoch
             try await context.leave(
-                .removeBot(.with { ($0.botID, $0.keepLog) = (bot.rawValue, true) }),
+                .removeBot(.with { ($0.botID, $0.keepLog, $0.placementEpoch) = (bot.rawValue, true, epoch) }),
                 on: source,
                 for: bot
             )

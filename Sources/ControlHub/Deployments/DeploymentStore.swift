@@ -109,7 +109,8 @@ struct DeploymentStore: Sendable {
     ///
     /// - Returns: the new epoch.
     static func place(_ db: Database, _ bot: BotID, _ placement: Placement) throws -> UInt64 {
-        let epoch = try BotStore.required(db, bot).placementEpoch + 1
+        // After a restore a node may hold it under a newer one.
+        let epoch = max(try BotStore.required(db, bot).placementEpoch, try StrayStore.newestEpoch(db, of: bot)) + 1
         try db.execute(
             sql: """
                 UPDATE bots SET node_id = ?, runtime_profile = ?, image = ?, placement_epoch = ?, status = NULL,

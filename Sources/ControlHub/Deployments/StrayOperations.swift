@@ -36,13 +36,14 @@ extension DeploymentOperations {
 
     /// Has the node delete what it holds, when it can. Throws `notFound`, `deploymentRunning`.
     func discard(_ bot: BotID, on node: NodeID, by actor: Actor) async throws -> Stray {
-        let stray = try await context.database.read { db in
+        let (stray, epoch) = try await context.database.read { db in
             try DeploymentStore.requireNone(db, of: bot)
-            return try StrayStore.required(db, bot, on: node)
+            let stray = try StrayStore.required(db, bot, on: node)
+            return (stray, max(stray.epoch, try BotStore.placement(db, bot)?.epoch ?? 0))
         }
         if let state = stray.removalState, [.queued, .delivered, .running].contains(state) { return stray }
         let id = try await context.commands.enqueue(
-            .removeBot(.with { $0.botID = bot.rawValue }),
+            .removeBot(.with { ($0.botID, $0.placementEpoch) = (bot.rawValue, epoch) }),
             for: node,
             bot: bot,
             timeToLive: CommandOperations.TimeToLive.remove,

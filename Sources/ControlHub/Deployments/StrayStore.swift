@@ -6,7 +6,7 @@ struct StrayStore: Sendable {
     let database: HubDatabase
 
     private static let select = """
-        SELECT s.*, b.name AS bot_name, b.node_id AS placement, c.state AS command_state, c.message AS command_message
+        SELECT s.*, b.name AS bot_name, b.node_id AS placement, b.placement_epoch AS epoch, c.state AS command_state, c.message AS command_message
         FROM strays s LEFT JOIN bots b ON b.id = s.bot_id AND b.deleted_at IS NULL
             LEFT JOIN commands c ON c.id = s.command_id
         WHERE (c.state IS NULL OR c.state <> 'done') AND (b.node_id IS NULL OR b.node_id <> s.node_id)
@@ -46,6 +46,7 @@ struct StrayStore: Sendable {
         on node: NodeID,
         reason: String,
         deployment: DeploymentID? = nil,
+        epoch: UInt64 = 0,
         at date: Date
     ) throws {
         try db.execute(
@@ -57,10 +58,56 @@ struct StrayStore: Sendable {
         )
         try db.execute(
             sql: """
-                INSERT OR IGNORE INTO strays (node_id, bot_id, since, reason, deployment_id)
-                SELECT ?1, ?2, ?3, ?4, ?5 WHERE EXISTS (SELECT 1 FROM nodes WHERE id = ?1 AND deleted_at IS NULL)
+                INSERT INTO strays (node_id, bot_id, since, reason, deployment_id, placement_epoch)
+                SELECT ?1, ?2, ?3, ?4, ?5, ?6 WHERE EXISTS (SELECT 1 FROM nodes WHERE id = ?1 AND deleted_at IS NULL)
+                ON CONFLICT (node_id, bot_id)
+                DO UPDATE SET placement_epoch = max(placement_epoch, excluded.placement_epoch)
                 """,
-            arguments: [node.rawValue, bot.rawValue, date.unixMilliseconds, reason, deployment?.rawValue]
+            arguments: [
+                node.rawValue, bot.rawValue, date.unixMilliseconds, reason, deployment?.rawValue,
+                Int64(clamping: epoch),
+            ]
+        )
+    }
+
+    /// Forgets bots that are not known here and that the node does not name any more.
+    static func forgetUnknown(_ db: Database, on node: NodeID, except named: [BotID]) throws {
+        let kept = Set(named.map(\.rawValue))
+        let known = try String.fetchAll(
+            db,
+            sql: """
+                SELECT bot_id FROM strays WHERE node_id = ? AND NOT EXISTS (SELECT 1 FROM bots b WHERE b.id = strays.bot_id)
+                """,
+            arguments: [node.rawValue]
+        )
+        for bot in known where !kept.contains(bot) { try forget(db, BotID(rawValue: bot), on: node) }
+    }
+
+    /// The highest epoch under which any node holds the bot; 0 where none said.
+    static func newestEpoch(_ db: Database, of bot: BotID) throws -> UInt64 {
+        let epoch = try Int64.fetchOne(
+            db,
+            sql: "SELECT max(placement_epoch) FROM strays WHERE bot_id = ?",
+            arguments: [bot.rawValue]
+        )
+        return UInt64(clamping: epoch ?? 0)
+    }
+
+    /// Throws `conflict` where a node holds the bot under a newer placement than the one on record: a start by the record would
+    /// have it run twice.
+    static func requireNoNewer(_ db: Database, of bot: BotID, except node: NodeID? = nil) throws {
+        let row = try Row.fetchOne(
+            db,
+            sql: select + " AND s.bot_id = ? AND s.placement_epoch > b.placement_epoch AND s.node_id <> ? LIMIT 1",
+            arguments: [bot.rawValue, node?.rawValue ?? ""]
+        )
+        guard let row else { return }
+        let stray = try stray(row)
+        throw HubError(
+            .conflict,
+            "Node \(stray.node) holds bot \(bot) under a newer placement than this hub knows, because its database was put back from "
+                + "a copy. Place it there again with POST /api/nodes/\(stray.node)/strays/\(bot)/recover, or have the node delete what "
+                + "it holds with POST /api/nodes/\(stray.node)/strays/\(bot)/discard."
         )
     }
 
@@ -88,6 +135,8 @@ struct StrayStore: Sendable {
             since: Date(unixMilliseconds: row["since"]),
             reason: row["reason"],
             deployment: (row["deployment_id"] as String?).map(DeploymentID.init(rawValue:)),
+            epoch: UInt64(clamping: row["placement_epoch"] as Int64),
+            isNewer: (row["epoch"] as Int64?).map { $0 < row["placement_epoch"] as Int64 } ?? false,
             removal: (row["command_id"] as String?).map(CommandID.init(rawValue:)),
             removalState: (row["command_state"] as String?).flatMap(CommandState.init(rawValue:)),
             removalMessage: row["command_message"]

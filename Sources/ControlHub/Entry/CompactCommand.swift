@@ -20,7 +20,7 @@ struct CompactCommand: AsyncParsableCommand {
         let directory = try DataDirectory(existing: try common.read(common.flags).dataDirectory)
         // Nothing could be done with the database meanwhile.
         try directory.lock()
-        let parts = try common.open()
+        let parts = try common.open(isAlone: true)
         let before = try await parts.database.space()
         do {
             try parts.database.compact()

@@ -94,6 +94,14 @@ struct DataDirectory: Sendable {
         // Kept open on purpose: the lock ends with the process, however it ends.
     }
 
+    /// Whether a hub serves from the directory just now.
+    var isServed: Bool {
+        // `try?`: where there is no such file nobody has served yet.
+        guard let fd = try? folder.open("hub.lock", O_RDWR) else { return false }
+        defer { close(fd) }
+        return flock(fd, LOCK_SH | LOCK_NB) != 0 && errno == EWOULDBLOCK
+    }
+
     /// The hub's key; made at the first call.
     func key() throws -> HubKey {
         if let data = try read(Self.keyName) {

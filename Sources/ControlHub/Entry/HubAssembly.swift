@@ -72,6 +72,8 @@ struct HubAssembly {
             localTokenDigest: SecretBytes.digest(localToken),
             quotas: configuration.quotas
         )
+        let lineage = HubLineage(database: database, directory: directory)
+        if let restoration = try await lineage.begin(at: clock.date()) { tell(restoration) }
         try await parts.loadRegistry()
         let firstAdministrator = try await operators.firstAdministrator(withLoginToken: makesLoginLink)
 
@@ -116,6 +118,11 @@ struct HubAssembly {
                 .init(
                     service: periodic("retention", clock, every: configuration.retention.interval) {
                         try await services.retention.round()
+                    }
+                ),
+                .init(
+                    service: periodic("mark of the database", clock, every: HubLineage.renewalInterval) {
+                        try await lineage.renew()
                     }
                 ),
                 .init(service: periodic("deletions", clock) { try await services.retention.deletions() }),
@@ -165,6 +172,17 @@ struct HubAssembly {
         }
         try database.close()
         removeTraces()
+    }
+
+    private func tell(_ restoration: HubLineage.Restoration) {
+        logger.warning(
+            """
+            the database was put back from a copy: what happened since is not in it. Bots that their nodes hold under a newer \
+            placement, or that are not known here, are listed as strays of their nodes (GET /api/nodes/{id}/strays), and \
+            are not stopped there
+            """,
+            metadata: ["copy_made_at": "\(restoration.copyMadeAt?.rfc3339 ?? "unknown")"]
+        )
     }
 
     /// What tells others where the hub serves.

@@ -207,7 +207,9 @@ struct CommonOptions: ParsableArguments {
     }
 
     /// Opens the hub's data beside a hub that may be serving.
-    func open() throws -> HubParts {
+    ///
+    /// - Parameter isAlone: the caller has locked the directory for itself.
+    func open(isAlone: Bool = false) throws -> HubParts {
         let configuration = try read(flags)
         let directory = try DataDirectory(existing: configuration.dataDirectory)
         do {
@@ -225,7 +227,10 @@ struct CommonOptions: ParsableArguments {
                 )
             }
             return HubParts(
-                database: try HubDatabase(path: directory.file(HubDatabase.fileName)),
+                database: try HubDatabase(
+                    path: directory.file(HubDatabase.fileName),
+                    isShared: !isAlone && directory.isServed
+                ),
                 key: try directory.key(),
                 thresholds: configuration.thresholds,
                 clock: .system,

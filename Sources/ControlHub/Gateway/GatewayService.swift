@@ -225,6 +225,7 @@ struct GatewayService: Service, AgentChannel {
         // Only now that it can be found and closed: it may have been revoked or replaced in the meantime.
         try await nodes.confirmSession(node, epoch: opened.epoch)
         try await bots.apply(hello.bots, from: node, epoch: opened.epoch)
+        try await bots.reconcile(hello.bots, from: node, epoch: opened.epoch)
         let superseded = try await strays.settle(hello.bots, on: node)
         let cursors = try await packets.cursors(journal: hello.journalID, from: node)
         let settings = nodes.settings(try await nodes.node(node))

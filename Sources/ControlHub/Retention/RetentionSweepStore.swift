@@ -37,10 +37,7 @@ struct RetentionSweepStore: Sendable {
         Rule(
             table: "strays",
             key: "node_id || ' ' || bot_id",
-            condition: """
-                (command_id IN (SELECT c.id FROM commands c WHERE c.id = strays.command_id AND c.state = 'done')
-                    OR NOT EXISTS (SELECT 1 FROM bots b WHERE b.id = strays.bot_id))
-                """
+            condition: "command_id IN (SELECT c.id FROM commands c WHERE c.id = strays.command_id AND c.state = 'done')"
         ),
         Rule(
             table: "log_places",

@@ -126,12 +126,15 @@ enum TableBound: Sendable {
         "enrollment_attempts": .bounded("20 of a code, and 100 of unknown ones"),
         "packet_cursors": .swept("one of a journal and a bot; one that was not moved for 400 days goes"),
         "resource_samples": .bounded("about 1,540 of a node: an hour, two days and thirty, each coarser"),
-        "strays": .swept("one of a node and a bot; goes when it is removed there"),
+        "strays": .swept(
+            "one of a node and a bot; goes when it is removed there, or the node no longer names a bot that is unknown"
+        ),
         "snapshots": .bounded("so many of each bot, so many bytes in all, and by age where that is set"),
         "log_places": .swept("the newest 100 of a bot"),
         "retention_usage": .swept("one of an owner; goes with the last record"),
         "retention_removals": .swept("400 days, 100,000 at most"),
         "retention_marks": .swept("one of a bot; goes with it"),
+        "hub_state": .bounded("a handful of keys"),
         "grdb_migrations": .bounded("one of each step of the schema"),
         "sqlite_sequence": .bounded("one of each table"),
     ]

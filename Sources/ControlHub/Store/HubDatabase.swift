@@ -22,7 +22,9 @@ final class HubDatabase: Sendable {
     /// Opens the file, makes it when missing, and brings its schema up to date.
     ///
     /// Throws `HubError` with `storageCorrupt`, `storageFull` or `storageUnavailable`.
-    init(path: String) throws {
+    ///
+    /// - Parameter isShared: another hub serves from it, and its schema is that one's to change.
+    init(path: String, isShared: Bool = false) throws {
         self.path = path
         var configuration = Configuration()
         configuration.busyMode = .timeout(Double(Self.busyTimeoutMilliseconds) / 1000)
@@ -47,6 +49,12 @@ final class HubDatabase: Sendable {
             try pool.writeWithoutTransaction { try $0.execute(sql: "PRAGMA synchronous = FULL") }
             writer = GroupCommit(pool: pool)
             try Self.check(pool, path: path)
+            if isShared, try !pool.read(HubMigrations.migrator.hasCompletedMigrations) {
+                throw HubError(
+                    .storageUnavailable,
+                    "The database \(path) is in use by a control-hub of an earlier version. Restart the hub with this version first."
+                )
+            }
             try HubMigrations.migrator.migrate(pool)
         } catch {
             throw Self.hubError(for: error)
@@ -92,10 +100,11 @@ final class HubDatabase: Sendable {
     }
 
     /// Copies the database, consistently and while it is used, into a new file.
-    func backup(to path: String) throws {
+    func backup(to path: String, at date: Date = Date()) throws {
         do {
             let target = try DatabaseQueue(path: path)
             try pool.backup(to: target)
+            try target.write { db in try HubLineage.markCopy(db, at: date) }
             try target.close()
         } catch {
             throw Self.hubError(for: error)

@@ -152,7 +152,11 @@ actor CommandExecutor: CommandHandler, Service {
                     before: stop.hasNext ? stop.next : nil
                 )
             case .removeBot(let remove):
-                result = try await bots.remove(remove.botID, keeping: BotRemains(remove))
+                result = try await bots.remove(
+                    remove.botID,
+                    keeping: BotRemains(remove),
+                    through: remove.placementEpoch
+                )
             case .deliverMessage(let message): result = await bots.deliver(message)
             case .installWorkspace(let install):
                 result = await workspaces?.install(install) ?? .unknown(command)

@@ -266,10 +266,22 @@ actor BotFleet {
     }
 
     /// Stops the bot and forgets it. A bot that is not here is forgotten already.
-    func remove(_ botID: String, keeping kept: BotRemains) async throws(RuntimeError) -> WireCommandResult {
-        giveUpProvision(botID)
+    ///
+    /// - Parameter epoch: one that was placed here under a higher one stays: the command is older than that; 0 for any.
+    func remove(
+        _ botID: String,
+        keeping kept: BotRemains,
+        through epoch: UInt64 = 0
+    ) async throws(RuntimeError) -> WireCommandResult {
+        if epoch == 0 || bots[botID].map({ $0.record.placementEpoch <= epoch }) ?? true { giveUpProvision(botID) }
         let result = await exclusively(botID) {
             await self.attempt {
+                if epoch > 0, let placed = self.bots[botID]?.record.placementEpoch, placed > epoch {
+                    throw RuntimeError(
+                        .olderEpoch,
+                        "bot \(botID) was placed here under epoch \(placed) since; removing what was placed under \(epoch) is refused"
+                    )
+                }
                 guard let bot = self.bots[botID] else { return try await self.removeFiles(botID, kept) }
                 bot.record.shouldRun = false
                 bot.generation += 1

@@ -1702,6 +1702,9 @@ public nonisolated struct WireRemoveBot: Sendable {
   /// The log can be read on.
   public var keepLog: Bool = false
 
+  /// Not 0: a bot that was placed here under a higher epoch is another placement, and the command is refused.
+  public var placementEpoch: UInt64 = 0
+
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
   public init() {}
@@ -5786,7 +5789,7 @@ nonisolated extension WireStopBot: SwiftProtobuf.Message, SwiftProtobuf._Message
 
 nonisolated extension WireRemoveBot: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".RemoveBot"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}bot_id\0\u{3}keep_workspace\0\u{3}keep_log\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}bot_id\0\u{3}keep_workspace\0\u{3}keep_log\0\u{3}placement_epoch\0")
 
   public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -5797,6 +5800,7 @@ nonisolated extension WireRemoveBot: SwiftProtobuf.Message, SwiftProtobuf._Messa
       case 1: try { try decoder.decodeSingularStringField(value: &self.botID) }()
       case 2: try { try decoder.decodeSingularBoolField(value: &self.keepWorkspace) }()
       case 3: try { try decoder.decodeSingularBoolField(value: &self.keepLog) }()
+      case 4: try { try decoder.decodeSingularUInt64Field(value: &self.placementEpoch) }()
       default: break
       }
     }
@@ -5812,6 +5816,9 @@ nonisolated extension WireRemoveBot: SwiftProtobuf.Message, SwiftProtobuf._Messa
     if self.keepLog != false {
       try visitor.visitSingularBoolField(value: self.keepLog, fieldNumber: 3)
     }
+    if self.placementEpoch != 0 {
+      try visitor.visitSingularUInt64Field(value: self.placementEpoch, fieldNumber: 4)
+    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
@@ -5819,6 +5826,7 @@ nonisolated extension WireRemoveBot: SwiftProtobuf.Message, SwiftProtobuf._Messa
     if lhs.botID != rhs.botID {return false}
     if lhs.keepWorkspace != rhs.keepWorkspace {return false}
     if lhs.keepLog != rhs.keepLog {return false}
+    if lhs.placementEpoch != rhs.placementEpoch {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }

@@ -14,6 +14,7 @@ struct StrayDocument: Codable, APIDocument {
     let botName: String?
     let nodeId: String
     let placedOn: String?
+    let isNewer: Bool
     let since: Date
     let reason: String
     let state: State
@@ -31,7 +32,11 @@ struct StrayDocument: Codable, APIDocument {
 
     static var memberDetails: [String: Schema] {
         [
-            "bot_name": Schema().described("Missing for a bot that was deleted."),
+            "bot_name": Schema().described("Missing for a bot that was deleted, or that this hub does not know."),
+            "is_newer": Schema().described(
+                "The node's placement is newer than the one on record here, which was put back from a copy: recover it, or it stays "
+                    + "where nobody here talks to it."
+            ),
             "placed_on": Schema().described("The node the bot is placed on now."),
             "state": Schema().described(
                 "`discarding`: an operator wants it removed, and the node has not done it yet."
@@ -50,6 +55,7 @@ struct StrayDocument: Codable, APIDocument {
         botName = stray.botName
         nodeId = stray.node.rawValue
         placedOn = stray.placement?.rawValue
+        isNewer = stray.isNewer
         since = stray.since
         reason = stray.reason
         let isOpen = [.queued, .delivered, .running].contains(stray.removalState)

@@ -41,6 +41,9 @@ enum HubMigrations {
         migrator.registerMigration(MigrationStartRefusals.name) { db in
             try db.execute(sql: MigrationStartRefusals.sql)
         }
+        migrator.registerMigration(MigrationLineage.name) { db in
+            try db.execute(sql: MigrationLineage.sql)
+        }
         return migrator
     }
 

@@ -1,0 +1,99 @@
+import Foundation
+import GRDB
+import WireFormat
+
+/// Tells a database that was put back from a copy from the one that the hub wrote last.
+///
+/// A copy knows less than the nodes do: of bots that were placed elsewhere since, it still says where they were. So it has to be
+/// known as one. `control-hub backup` marks the copies it makes. Of other copies, of the files or of a whole disk, the mark in
+/// the database is not among those in the file beside it: every hub writes a new one into both, now and then.
+struct HubLineage: Sendable {
+    static let fileName = "hub.mark"
+    /// A copy that is put back within this time looks like the database itself.
+    static let renewalInterval = Duration.seconds(600)
+    /// How long after a restore nodes are asked what they know better. Longer than a node is away that somebody misses.
+    static let askedFor = Duration.seconds(30 * 86_400)
+
+    /// A database that was put back.
+    struct Restoration: Sendable, Equatable {
+        /// Nil where `control-hub backup` did not make the copy.
+        let copyMadeAt: Date?
+    }
+
+    private enum Key {
+        static let mark = "mark"
+        static let copyMadeAt = "copy_made_at"
+        static let restoredAt = "restored_at"
+    }
+
+    let database: HubDatabase
+    let directory: DataDirectory
+
+    /// To be called at the start, before anything is decided by what the database says.
+    ///
+    /// - Returns: what was put back since the hub ran last; nil where nothing was.
+    func begin(at date: Date) async throws -> Restoration? {
+        let known = try marks()
+        let restoration = try await database.write { db -> Restoration? in
+            let copyMadeAt = try Self.date(db, Key.copyMadeAt)
+            let mark = try Self.value(db, Key.mark)
+            guard copyMadeAt != nil || mark.map({ !known.contains($0) }) ?? false else { return nil }
+            try Self.set(db, Key.restoredAt, "\(date.unixMilliseconds)")
+            try db.execute(sql: "DELETE FROM hub_state WHERE key = ?", arguments: [Key.copyMadeAt])
+            try AuditStore.append(
+                db,
+                at: date,
+                actor: .hub,
+                action: "hub.restored",
+                target: "",
+                detail: copyMadeAt.map { "a copy of \($0.rfc3339)" } ?? "a copy of an unknown time"
+            )
+            return Restoration(copyMadeAt: copyMadeAt)
+        }
+        try await renew()
+        return restoration
+    }
+
+    /// Writes a new mark: into the file first, which has the old one as well until the database has the new one, so that an end
+    /// in between is no restore.
+    func renew() async throws {
+        let mark = SecretBytes.random(count: 16).map { String(format: "%02x", $0) }.joined()
+        let old = try await database.read { db in try Self.value(db, Key.mark) }
+        try write([mark] + (old.map { [$0] } ?? []))
+        try await database.write { db in try Self.set(db, Key.mark, mark) }
+        try write([mark])
+    }
+
+    private func write(_ marks: [String]) throws {
+        try directory.write(Data(marks.map { $0 + "\n" }.joined().utf8), to: Self.fileName)
+    }
+
+    private func marks() throws -> [String] {
+        try directory.read(Self.fileName).map { data in
+            String(decoding: data, as: UTF8.self).split(separator: "\n").map(String.init)
+        } ?? []
+    }
+
+    /// Whether nodes may know placements better than this database.
+    static func isBehind(_ db: Database, at date: Date) throws -> Bool {
+        guard let restoredAt = try Self.date(db, Key.restoredAt) else { return false }
+        return date.timeIntervalSince(restoredAt) < askedFor.seconds
+    }
+
+    /// Marks a database as a copy; to be called with the copy.
+    static func markCopy(_ db: Database, at date: Date) throws {
+        try set(db, Key.copyMadeAt, "\(date.unixMilliseconds)")
+    }
+
+    private static func value(_ db: Database, _ key: String) throws -> String? {
+        try String.fetchOne(db, sql: "SELECT value FROM hub_state WHERE key = ?", arguments: [key])
+    }
+
+    private static func date(_ db: Database, _ key: String) throws -> Date? {
+        try value(db, key).flatMap { Int64(decimal: $0) }.map(Date.init(unixMilliseconds:))
+    }
+
+    private static func set(_ db: Database, _ key: String, _ value: String) throws {
+        try db.execute(sql: "INSERT OR REPLACE INTO hub_state (key, value) VALUES (?, ?)", arguments: [key, value])
+    }
+}

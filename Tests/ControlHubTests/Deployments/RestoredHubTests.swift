@@ -1,0 +1,146 @@
+import Foundation
+import Logging
+import SwiftProtobuf
+import TestSupport
+import Testing
+import WireFormat
+
+@testable import ControlHub
+
+/// What a hub makes of nodes that know more than its database, which was put back from a copy.
+@Suite("A hub that was put back")
+struct RestoredHubTests {
+    private let hub: TestHub
+
+    init() throws { hub = try TestHub() }
+
+    private var strays: StrayBots {
+        StrayBots(
+            database: hub.parts.database,
+            commands: hub.parts.commands,
+            clock: hub.parts.clock,
+            logger: Logger(label: "test")
+        )
+    }
+
+    private var operations: DeploymentOperations { hub.services.deployments }
+
+    private func putBack() async throws {
+        let now = hub.now
+        try await hub.parts.database.write { db in try HubLineage.markCopy(db, at: now) }
+        #expect(
+            try await HubLineage(database: hub.parts.database, directory: hub.directory).begin(at: now)
+                == .init(copyMadeAt: now)
+        )
+    }
+
+    private func status(_ bot: BotID, epoch: UInt64, _ phase: WireBotPhase = .ready) -> WireBotStatus {
+        .with {
+            $0.botID = bot.rawValue
+            $0.phase = phase
+            $0.placementEpoch = epoch
+            $0.launchID = "launch"
+        }
+    }
+
+    private func queued(_ node: NodeID) async throws -> [WireCommand] {
+        try await hub.parts.commands.outstanding(for: node).map(\.command)
+    }
+
+    @Test("leaves a bot where it was placed since, starts no other, and has it deleted there only when told")
+    func newer() async throws {
+        try await putBack()
+        let bot = try await hub.botOnNode().bot
+        let other = try await hub.parts.nodes.create(name: "other", by: .hub).id
+        #expect(try await strays.settle([status(bot, epoch: 2)], on: other).isEmpty)
+        #expect(try await queued(other).isEmpty)
+        let stray = try #require(try await operations.strays.list(other).first)
+        #expect(stray.isNewer && stray.epoch == 2 && stray.bot == bot)
+        for attempt in [hub.parts.commands.start, hub.parts.commands.restart] {
+            let refusal = await #expect(throws: HubError.self) { _ = try await attempt(bot, .hub) }
+            #expect(refusal?.code == .conflict && refusal?.detail.contains("newer placement") == true)
+        }
+        _ = try await operations.discard(bot, on: other, by: .hub)
+        let removal = try #require(try await queued(other).first?.removeBot)
+        #expect(removal.placementEpoch == 2 && !removal.keepWorkspace)
+        // Placed anew it is placed above all that any node has seen.
+        let node = try await hub.parts.bots.store.bot(bot).nodeID
+        let epoch = try await hub.parts.database.write { db in
+            try DeploymentStore.place(db, bot, Placement(node: node, runtimeProfile: "default"))
+        }
+        #expect(epoch == 3)
+    }
+
+    @Test("that was not put back believes no node that another's bot is its own")
+    func hostile() async throws {
+        let bot = try await hub.botOnNode().bot
+        let other = try await hub.parts.nodes.create(name: "other", by: .hub).id
+        #expect(try await strays.settle([status(bot, epoch: 9)], on: other).map(\.placementEpoch) == [1])
+        #expect(try await queued(other).map(\.stopBot.botID) == [bot.rawValue])
+        _ = try await hub.parts.commands.start(bot, by: .hub)
+    }
+
+    @Test("takes over the epoch under which a bot came back to its node")
+    func sameNode() async throws {
+        let (node, bot) = try await hub.botOnNode()
+        try await hub.parts.bots.apply([status(bot, epoch: 3)], from: node)
+        #expect(try await hub.parts.bots.store.bot(bot).placementEpoch == 3)
+        _ = try await hub.parts.commands.start(bot, by: .hub)
+        #expect(try await queued(node).map(\.startBot.bot.placementEpoch) == [3])
+    }
+
+    @Test("shows bots that it does not know, as long as their node names them")
+    func unknown() async throws {
+        let node = try await hub.parts.nodes.create(name: "other", by: .hub).id
+        let bot = BotID(rawValue: "bot_of_another_hub")
+        #expect(try await strays.settle([status(bot, epoch: 4)], on: node).isEmpty)
+        let stray = try #require(try await operations.strays.list(node).first)
+        #expect(stray.bot == bot && stray.botName == nil && !stray.isNewer && stray.placement == nil)
+        _ = try await operations.discard(bot, on: node, by: .hub)
+        #expect(try await queued(node).map(\.removeBot.placementEpoch) == [4])
+        _ = try await strays.settle([], on: node)
+        #expect(try await operations.strays.list(node).isEmpty)
+    }
+
+    @Test("says of a bot that its node does not hold that it runs nowhere, and ends its turns")
+    func missing() async throws {
+        let (node, bot) = try await hub.botOnNode()
+        let bots = hub.parts.bots
+        let hello = WireHello.with { $0.instanceID = "i" }
+        let epoch = try await hub.parts.nodes.openSession(node, hello: hello, remoteAddress: "", at: hub.now).epoch
+        func code() async throws -> String? { try await bots.store.bot(bot).status?.reasonCode }
+        // One that never ran is not missed.
+        try await bots.reconcile([], from: node, epoch: epoch)
+        #expect(try await code() == nil)
+        let start = try await hub.parts.commands.start(bot, by: .hub)
+        try await bots.apply([status(bot, epoch: 1)], from: node)
+        // About to be started.
+        try await bots.reconcile([], from: node, epoch: epoch)
+        #expect(try await code() == "")
+        try await hub.parts.commands.finish(
+            .with {
+                $0.commandID = start.rawValue
+                $0.outcome = .done
+            },
+            from: node
+        )
+        let sent = try await hub.parts.commands.send("hello", to: bot, in: nil, by: .hub)
+        try await hub.parts.commands.markDelivered(sent.command)
+        try await hub.parts.commands.finish(
+            .with {
+                $0.commandID = sent.command.rawValue
+                $0.outcome = .done
+                $0.deliveredLaunchID = "launch"
+            },
+            from: node
+        )
+        try await bots.reconcile([status(bot, epoch: 1)], from: node, epoch: epoch)
+        #expect(try await code() == "")
+        try await bots.reconcile([], from: node, epoch: epoch)
+        #expect(try await code() == "not_on_node")
+        #expect(try await bots.store.bot(bot).status?.phase == .failed)
+        let message = try await MessageStore(database: hub.parts.database).message(sent.message)
+        #expect(message?.state == .interrupted)
+        await #expect(throws: HubError.self) { try await bots.reconcile([], from: node, epoch: epoch - 1) }
+    }
+}
