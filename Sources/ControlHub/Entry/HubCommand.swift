@@ -42,7 +42,7 @@ struct HubCommand: AsyncParsableCommand {
             ServeCommand.self, NodesCommand.self, BotsCommand.self, LogsCommand.self, ChatCommand.self,
             DeployCommand.self,
             EventsCommand.self, CommandsCommand.self, EnrollmentCommand.self, OperatorCommand.self, NodeCommand.self,
-            BackupCommand.self, CompactCommand.self, VersionCommand.self,
+            BackupCommand.self, RestoreCommand.self, CompactCommand.self, VersionCommand.self,
         ]
     )
 

@@ -43,6 +43,8 @@ final class HubDatabase: Sendable {
             try db.execute(sql: "PRAGMA secure_delete = \(Defence.erasing.isUp ? "ON" : "OFF")")
         }
         try Self.checkFiles(path)
+        let (folder, name) = HubFolder.split(path)
+        try HubLineage.requireOwnLog(folder, name)
         do {
             pool = try DatabasePool(path: path, configuration: configuration)
             // Only now: with the write-ahead log the pool sets the writer to NORMAL, which flushes at checkpoints alone.

@@ -136,6 +136,15 @@ struct HubFolder: Sendable {
         }
     }
 
+    /// A big-endian number of 32 bits in a file; nil where it ends before.
+    func number(in name: String, at offset: off_t) throws(Failure) -> UInt32? {
+        let descriptor = try open(name, O_RDONLY)
+        defer { close(descriptor) }
+        var bytes = [UInt8](repeating: 0, count: 4)
+        guard pread(descriptor, &bytes, bytes.count, offset) == bytes.count else { return nil }
+        return bytes.reduce(0) { $0 << 8 | UInt32(clamping: $1) }
+    }
+
     /// Writes a file that is either the old or the new one whatever happens.
     func replace(_ name: String, with data: Data, mode: mode_t = 0o600) throws(Failure) {
         let temporary = name + ".new"
@@ -270,4 +279,13 @@ struct HubFolder: Sendable {
 enum NamedFile {
     /// The content; nil where it cannot be read.
     static func read(_ path: String) -> Data? { FileManager.default.contents(atPath: path) }
+
+    /// A descriptor of a regular file to read, which is the caller's to close; less than 0, with `errno` set, where there is none.
+    static func open(_ path: String) -> Int32 {
+        let descriptor = Glibc.open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY)
+        guard descriptor >= 0, FileFacts(descriptor)?.isFile != true else { return descriptor }
+        close(descriptor)
+        errno = EINVAL
+        return -1
+    }
 }

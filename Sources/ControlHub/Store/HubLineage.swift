@@ -50,28 +50,61 @@ struct HubLineage: Sendable {
             )
             return Restoration(copyMadeAt: copyMadeAt)
         }
-        try await renew()
+        try await renew(opening: Int32.random(in: 1 ... .max))
         return restoration
     }
 
     /// Writes a new mark: into the file first, which has the old one as well until the database has the new one, so that an end
     /// in between is no restore.
-    func renew() async throws {
+    ///
+    /// - Parameter opening: a number for the main file's header, which says from here on to which database it belongs.
+    func renew(opening: Int32? = nil) async throws {
         let mark = SecretBytes.random(count: 16).map { String(format: "%02x", $0) }.joined()
-        let old = try await database.read { db in try Self.value(db, Key.mark) }
-        try write([mark] + (old.map { [$0] } ?? []))
-        try await database.write { db in try Self.set(db, Key.mark, mark) }
-        try write([mark])
+        let (oldMark, oldOpening) = try await database.read { db in
+            (try Self.value(db, Key.mark), try Int32.fetchOne(db, sql: "PRAGMA user_version") ?? 0)
+        }
+        try write([mark] + (oldMark.map { [$0] } ?? []), [oldOpening] + (opening.map { [$0] } ?? []))
+        try await database.write { db in
+            try Self.set(db, Key.mark, mark)
+            if let opening { try db.execute(sql: "PRAGMA user_version = \(opening)") }
+        }
+        // In the main file itself, not in its log.
+        if opening != nil { try await database.checkpoint() }
+        try write([mark], [opening ?? oldOpening])
     }
 
-    private func write(_ marks: [String]) throws {
-        try directory.write(Data(marks.map { $0 + "\n" }.joined().utf8), to: Self.fileName)
+    private static let openingPrefix = "opening-"
+
+    private func write(_ marks: [String], _ openings: [Int32]) throws {
+        let lines = marks + openings.map { "\(Self.openingPrefix)\($0)" }
+        try directory.write(Data(lines.map { $0 + "\n" }.joined().utf8), to: Self.fileName)
     }
 
-    private func marks() throws -> [String] {
-        try directory.read(Self.fileName).map { data in
-            String(decoding: data, as: UTF8.self).split(separator: "\n").map(String.init)
-        } ?? []
+    private func marks() throws -> [String] { Self.lines(try directory.read(Self.fileName)) }
+
+    private static func lines(_ data: Data?) -> [String] {
+        data.map { String(decoding: $0, as: UTF8.self).split(separator: "\n").map(String.init) } ?? []
+    }
+
+    /// Throws `storageUnavailable` where the log beside a database is that of another one: SQLite would mix both. To be asked
+    /// before it is opened.
+    static func requireOwnLog(_ folder: HubFolder, _ name: String) throws {
+        do throws(HubFolder.Failure) {
+            guard try folder.checkFile(name + "-wal"), try folder.facts(name + "-wal").bytes > 0,
+                try folder.checkFile(name)
+            else { return }
+            let openings = lines(try folder.read(fileName)).filter { $0.hasPrefix(openingPrefix) }
+            guard !openings.isEmpty, let opening = try folder.number(in: name, at: 60),
+                !openings.contains("\(openingPrefix)\(opening)")
+            else { return }
+        } catch {
+            throw HubError(.storageUnavailable, "\(error.path) cannot be used: \(error.reason).")
+        }
+        throw HubError(
+            .storageUnavailable,
+            "\(folder.file(name)) was put there beside \(name)-wal, which belongs to the database that was there before. Move "
+                + "\(name)-wal and \(name)-shm away, or put \(name) back by `control-hub restore FILE`."
+        )
     }
 
     /// Whether nodes may know placements better than this database.
@@ -83,6 +116,8 @@ struct HubLineage: Sendable {
     /// Marks a database as a copy; to be called with the copy.
     static func markCopy(_ db: Database, at date: Date) throws {
         try set(db, Key.copyMadeAt, "\(date.unixMilliseconds)")
+        // No log beside it is its own.
+        try db.execute(sql: "PRAGMA user_version = 0")
     }
 
     private static func value(_ db: Database, _ key: String) throws -> String? {

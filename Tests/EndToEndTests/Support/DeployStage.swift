@@ -183,6 +183,33 @@ final class DeployStage {
         api = try API(hub: hub, token: api.token)
     }
 
+    /// Copies the hub's database, as an operator does.
+    func backUp(to name: String) async throws -> String {
+        let file = bench.folder.appending(path: name).path
+        let (status, text) = try await run(
+            "control-hub",
+            ["backup", file, "--data-dir", hub.data.path],
+            in: bench.folder
+        )
+        guard status == 0 else { throw Failure(text) }
+        return file
+    }
+
+    /// Puts a copy back, as an operator does.
+    func restoreHub(from file: String) async throws {
+        hub.program.signal(SIGTERM)
+        guard try await hub.program.exit() == 0 else { throw Failure(hub.program.text) }
+        past += hub.program.text
+        let (status, text) = try await run(
+            "control-hub",
+            ["restore", file, "--data-dir", hub.data.path],
+            in: bench.folder
+        )
+        guard status == 0 else { throw Failure(text) }
+        hub = try await bench.startHub(port: hub.port, environment: settings)
+        api = try API(hub: hub, token: api.token)
+    }
+
     func hold(_ step: String) {
         _ = FileManager.default.createFile(atPath: holds.appending(path: step).path, contents: nil)
     }

@@ -1,0 +1,108 @@
+import Foundation
+import GRDB
+import Glibc
+import ServiceReport
+
+/// Puts a copy in the place of the database. It is whole and tried before anything is moved, and what was there stays.
+struct RestoredDatabase {
+    private static let incoming = "hub.sqlite.restoring"
+
+    let folder: HubFolder
+
+    /// A descriptor of the copy. Throws `HubError`.
+    static func open(_ file: String) throws -> Int32 {
+        for suffix in ["-wal", "-journal"] where (FileFacts(path: file + suffix, followsLinks: true)?.size ?? 0) > 0 {
+            throw HubError(
+                .storageCorrupt,
+                "\(file + suffix) belongs to \(file), which lacks what is in it: it is a copy of the files of a hub that served. Take a "
+                    + "copy that `control-hub backup` has made, or let a hub that is not started again open and close both first."
+            )
+        }
+        let descriptor = NamedFile.open(file)
+        guard descriptor >= 0 else {
+            let reason = errno == EINVAL ? "it is no file" : String(cString: strerror(errno))
+            throw HubError(.notFound, "\(file) cannot be read: \(reason).")
+        }
+        return descriptor
+    }
+
+    /// - Returns: where the database is now that was there; nil where there was none. Throws `HubError`.
+    func put(_ source: Int32, named file: String, at date: Date) throws -> String? {
+        do throws(HubFolder.Failure) {
+            try copy(source)
+        } catch {
+            throw HubError(.storageUnavailable, "\(error.path) cannot be written: \(error.reason).")
+        }
+        try check(file)
+        do throws(HubFolder.Failure) {
+            let kept = try moveAside(at: date)
+            try folder.rename(Self.incoming, to: HubDatabase.fileName)
+            return kept
+        } catch {
+            throw HubError(.storageUnavailable, "\(error.path) cannot be put in its place: \(error.reason).")
+        }
+    }
+
+    private func copy(_ source: Int32) throws(HubFolder.Failure) {
+        for suffix in ["", "-wal", "-shm"] { try folder.remove(Self.incoming + suffix) }
+        let target = try folder.open(Self.incoming, O_WRONLY | O_CREAT | O_EXCL)
+        defer { close(target) }
+        // Root that works as itself makes it the hub's.
+        if geteuid() == 0, let facts = FileFacts(path: folder.path, followsLinks: true) {
+            guard fchown(target, facts.owner, facts.group) == 0 else {
+                throw HubFolder.Failure(path: folder.file(Self.incoming), code: errno)
+            }
+        }
+        var chunk = [UInt8](repeating: 0, count: 1 << 20)
+        while true {
+            let count = Glibc.read(source, &chunk, chunk.count)
+            if count < 0, errno == EINTR { continue }
+            guard count >= 0 else { throw HubFolder.Failure(path: folder.file(Self.incoming), code: errno) }
+            guard count > 0 else { break }
+            try folder.write(Data(chunk[..<count]), to: target, Self.incoming)
+        }
+        guard fsync(target) == 0 else { throw HubFolder.Failure(path: folder.file(Self.incoming), code: errno) }
+    }
+
+    /// The copy is a hub's database, whole, and not of a later version.
+    private func check(_ file: String) throws {
+        let path = folder.file(Self.incoming)
+        defer {
+            // `try?`: of a database that was only read nothing is in them.
+            for suffix in ["-wal", "-shm"] { try? folder.remove(Self.incoming + suffix) }
+        }
+        do {
+            let copy = try DatabaseQueue(path: path)
+            let verdict = try copy.write { db -> String? in
+                guard try db.tableExists("bots"), try db.tableExists("nodes") else { return "no hub's database" }
+                if try HubMigrations.migrator.hasBeenSuperseded(db) { return "written by a newer control-hub" }
+                let verdict = try String.fetchOne(db, sql: "PRAGMA quick_check(1)") ?? ""
+                return verdict == "ok" ? nil : "damaged (\(verdict))"
+            }
+            try copy.close()
+            guard let verdict else { return }
+            throw HubError(.storageCorrupt, "\(file) is \(verdict). Nothing was changed; name another backup.")
+        } catch let error as DatabaseError {
+            throw HubError(
+                .storageCorrupt,
+                "\(file) is no database: \(error.message ?? "\(error)"). Nothing was changed."
+            )
+        }
+    }
+
+    /// Moves the database away with its log, which belongs to it and to no other.
+    private func moveAside(at date: Date) throws(HubFolder.Failure) -> String? {
+        guard try folder.checkFile(HubDatabase.fileName) else {
+            for suffix in ["-wal", "-shm"] { try folder.remove(HubDatabase.fileName + suffix) }
+            return nil
+        }
+        // `try?`: one that is damaged is moved away as it is, with its log.
+        try? HubDatabase(path: folder.file(HubDatabase.fileName), isShared: true).close()
+        let kept = "\(HubDatabase.fileName).replaced-\(date.unixMilliseconds / 1000)"
+        for suffix in ["-wal", ""] where try folder.checkFile(HubDatabase.fileName + suffix) {
+            try folder.rename(HubDatabase.fileName + suffix, to: kept + suffix)
+        }
+        try folder.remove(HubDatabase.fileName + "-shm")
+        return kept
+    }
+}
