@@ -181,17 +181,15 @@ struct DeploymentSteps: Sendable {
         let source = deployment.source.node
         // Without force the source is asked however long it is away; with it only where it is there.
         if deployment.isForced, context.nodes.registry.live(source)?.isConnected != true { return deployment }
-        try Self.require(
-            try await context.perform(
-                CommandOperations.stopBody(deployment.bot),
-                on: source,
-                for: deployment.bot,
-                atMost: Limit.stop
-            ),
-            code: "stop_failed",
-            doing: "stopping the bot",
-            within: Limit.stop
+        let stop = try await context.perform(
+            CommandOperations.stopBody(deployment.bot),
+            on: source,
+            for: deployment.bot,
+            atMost: Limit.stop
         )
+        // After a restore the record may name a node that the bot has left. Nothing is to be had from there then.
+        if stop?.errorCode == "bot_not_found", deployment.origin != .source { return deployment }
+        try Self.require(stop, code: "stop_failed", doing: "stopping the bot", within: Limit.stop)
         return deployment
     }
 
