@@ -246,6 +246,8 @@ struct DeploymentOperations: Sendable {
                 throw HubError(.conflict, "The bot was placed anew in this moment. Look where it is and try again.")
             }
             try DeploymentStore.requireNone(db, of: bot.id)
+            // From here on it is not given up any more.
+            if let snapshot { try SnapshotStore.require(db, snapshot) }
             try DeploymentStore.insert(db, deployment)
             try AuditStore.append(
                 db,
