@@ -16,4 +16,17 @@ struct Stray: Sendable {
     let removal: CommandID?
     let removalState: CommandState?
     let removalMessage: String?
+    /// When the removal ended.
+    let removalEndedAt: Date?
+
+    /// In seconds.
+    private static let removalWaits: ClosedRange<TimeInterval> = 600...86_400
+
+    /// Whether a removal that did not work is due again: after as long as it has not worked already.
+    func isRemovalDue(at date: Date) -> Bool {
+        guard let removalEndedAt, removalState == .failed || removalState == .expired else { return false }
+        let past = removalEndedAt.timeIntervalSince(since)
+        let wait = min(max(past, Self.removalWaits.lowerBound), Self.removalWaits.upperBound)
+        return date.timeIntervalSince(removalEndedAt) >= wait
+    }
 }

@@ -1,4 +1,5 @@
 import Foundation
+import Logging
 import SwiftProtobuf
 import WireFormat
 
@@ -61,6 +62,26 @@ extension DeploymentOperations {
                 detail: node.rawValue
             )
             return stray
+        }
+    }
+
+    /// Has nodes try again that could not remove all they hold of a bot: a mount may be gone, or a file be let go.
+    func retryRemovals() async throws {
+        let date = context.clock.date()
+        for stray in try await strays.list()
+        where stray.isRemovalDue(at: date) && context.nodes.registry.live(stray.node)?.isConnected == true {
+            do {
+                let new = try await context.database.write { db in
+                    try StrayStore.removeAgain(db, stray, as: .make(at: date), at: date)
+                }
+                if let new { context.commands.announce(new, at: date) }
+            } catch let error as HubError {
+                // As where the node has too much to do already; the others are none the less asked.
+                context.logger.info(
+                    "a removal could not be asked for again yet",
+                    metadata: ["node_id": "\(stray.node)", "bot_id": "\(stray.bot)", "reason": "\(error.detail)"]
+                )
+            }
         }
     }
 
