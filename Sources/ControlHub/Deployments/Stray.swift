@@ -16,8 +16,12 @@ struct Stray: Sendable {
     let removal: CommandID?
     let removalState: CommandState?
     let removalMessage: String?
+    let removalErrorCode: String?
     /// When the removal ended.
     let removalEndedAt: Date?
+
+    /// Whether some of it may be gone: what an agent says of a removal that has begun with the files.
+    var isPartlyRemoved: Bool { removalState == .failed && removalErrorCode == "storage_failed" }
 
     /// In seconds.
     private static let removalWaits: ClosedRange<TimeInterval> = 600...86_400

@@ -86,13 +86,20 @@ extension DeploymentOperations {
     }
 
     /// Places the bot on the node again, with the workspace that lies there; what the bot has where it is now stays there
-    /// in turn. Throws `notFound`, `deploymentRunning`, `preflightFailed`, `conflict` where it is being discarded.
+    /// in turn. Throws `notFound`, `deploymentRunning`, `preflightFailed`, `conflict` where it is being discarded or was in part.
     func recover(_ id: BotID, on node: NodeID, isForced: Bool, by actor: Actor) async throws -> Deployment {
         let stray = try await context.database.read { db in try StrayStore.required(db, id, on: node) }
         if let state = stray.removalState, [.queued, .delivered, .running].contains(state) {
             throw HubError(
                 .conflict,
                 "What node \(node) holds of the bot is being discarded (\(stray.removal?.rawValue ?? ""))."
+            )
+        }
+        guard !stray.isPartlyRemoved else {
+            throw HubError(
+                .conflict,
+                "What node \(node) holds of the bot is no longer whole: \(stray.removalMessage?.asSentence ?? "") Take what you need "
+                    + "out of it on the node, and discard it."
             )
         }
         let past = try await store.list(id, before: nil, limit: 200)

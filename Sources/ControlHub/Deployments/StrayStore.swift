@@ -7,7 +7,7 @@ struct StrayStore: Sendable {
 
     private static let select = """
         SELECT s.*, b.name AS bot_name, b.node_id AS placement, c.state AS command_state, c.message AS command_message,
-            c.finished_at AS command_finished_at
+            c.error_code AS command_error_code, c.finished_at AS command_finished_at
         FROM strays s LEFT JOIN bots b ON b.id = s.bot_id AND b.deleted_at IS NULL
             LEFT JOIN commands c ON c.id = s.command_id
         WHERE (c.state IS NULL OR c.state <> 'done') AND (b.node_id IS NULL OR b.node_id <> s.node_id)
@@ -128,6 +128,7 @@ struct StrayStore: Sendable {
             removal: (row["command_id"] as String?).map(CommandID.init(rawValue:)),
             removalState: (row["command_state"] as String?).flatMap(CommandState.init(rawValue:)),
             removalMessage: row["command_message"],
+            removalErrorCode: row["command_error_code"],
             removalEndedAt: (row["command_finished_at"] as Int64?).map(Date.init(unixMilliseconds:))
         )
     }

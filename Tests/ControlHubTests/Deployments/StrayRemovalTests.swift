@@ -89,6 +89,9 @@ struct StrayRemovalTests {
         try await operations.retryRemovals()
         #expect(try await removals(node, hub).isEmpty, "the bot is there again")
         _ = try await hub.parts.database.write { db in try DeploymentStore.place(db, bot, place) }
+        #expect(try await operations.strays.list(node).first?.isPartlyRemoved == true)
+        // Half a workspace is nothing to start a bot with.
+        await expectHubError(.conflict) { _ = try await operations.recover(bot, on: node, isForced: false, by: .hub) }
         try await operations.retryRemovals()
         let asked = try await hub.parts.commands.outstanding(for: node).map(\.command.removeBot)
         #expect(asked.map(\.keepLog) == [true])
