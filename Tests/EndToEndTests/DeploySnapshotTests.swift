@@ -142,6 +142,37 @@ struct DeploySnapshotTests {
         #expect(stage.copies.takeMost().count == 1)
     }
 
+    @Test("where one alone is kept, a rollback puts that back, and not the one it takes itself")
+    func rollbackOfOne() async throws {
+        let stage = try await DeployStage(settings: ["HUB_SNAPSHOTS_KEPT": "1"])
+        let (attic, barn) = (stage.source, stage.target)
+        try write("first\n", attic, stage)
+        let moved = try await stage.end(of: try await stage.deploy())
+        #expect(moved["state"] == "succeeded", "\(moved)\n\(stage.evidence)")
+        try await stage.settled()
+        try write("second\n", barn, stage)
+        stage.hold("pre_copy")
+        let rollback = try await stage.api.post("/api/bots/\(stage.bot)/rollback")
+        try await eventually("its own is taken", or: { stage.evidence }) { stage.isHeld("pre_copy") ? () : nil }
+        let kept = try await snapshots(stage)
+        #expect(kept.count == 2 && kept.last?["deployment_id"].string == moved["id"].string, "\(kept)")
+        // Nobody takes it away now.
+        let needed = kept.last?["id"].string ?? ""
+        let refused = try await stage.api.send("DELETE", "/api/snapshots/\(needed)")
+        #expect(refused.status == 409 && refused.json["code"] == "deployment_running", "\(refused)")
+        _ = try await stage.api.send("PUT", "/api/bots/\(stage.bot)/snapshots/kept", ["kept": 1])
+        #expect(try await snapshots(stage).count == 2)
+        stage.release("pre_copy")
+        let back = try await stage.end(of: rollback)
+        #expect(back["state"] == "succeeded" && back["workspace_from"] == "snapshot", "\(back)\n\(stage.evidence)")
+        try await stage.settled()
+        #expect(try memo(attic, stage) == "first\n")
+        try await eventually("what was kept for it alone is given up") {
+            try await snapshots(stage).count == 1 ? () : nil
+        }
+        #expect(stage.copies.takeMost().count == 1)
+    }
+
     @Test("within their bounds")
     func bounds() async throws {
         let stage = try await DeployStage(settings: ["HUB_SNAPSHOT_BYTES": "500k"])

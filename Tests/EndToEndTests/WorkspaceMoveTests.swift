@@ -39,6 +39,10 @@ struct WorkspaceMoveTests {
             try Self.write(path + "/closed/dir/file", Data(repeating: 7, count: 300_000), mode: 0o440)
             link(path + "/closed/dir/file", path + "/other-name")
             symlink("closed/dir", path + "/link")
+            symlink("closed/../other-name", path + "/around")
+            symlink("/usr/bin/python3", path + "/python3")
+            symlink("no/where", path + "/nowhere")
+            symlink(path + "/closed/dir", path + "/own")
             var deep = path
             for level in 0..<40 {
                 deep += "/level-\(level)"
@@ -50,17 +54,93 @@ struct WorkspaceMoveTests {
             try await Self.giveAway(root)
             for directory in ["/closed/dir", "/closed"] { chmod(path + directory, 0o555) }
         }
-        let before = try await moving.listing(.kitchen)
+        // An absolute link would lead to another node's path.
+        let absolute = "link \(moving.workspace(.kitchen).path)/closed/dir "
+        let found = try await moving.listing(.kitchen)
+        #expect(found.contains(absolute))
+        let before = found.replacing(absolute, with: "link closed/dir ").split(separator: "\n").sorted()
         for place in [MovingBot.Place.barn, .kitchen] {
             let ended = try await moving.end(of: try await moving.deploy(to: place))
             #expect(ended["state"] == "succeeded", "\(ended)\n\(moving.evidence)")
-            #expect(try await moving.listing(place) == before)
+            let there = try await moving.listing(place).split(separator: "\n").sorted()
+            #expect(there == before, "\(Set(there).symmetricDifference(before))")
             try await eventually("nothing is left on the source", or: { moving.evidence }) {
                 FileManager.default.fileExists(atPath: moving.workspace(place.other).path) ? nil : ()
             }
         }
         var sparse = stat()
         #expect(stat(moving.workspace(.kitchen).path + "/sparse", &sparse) == 0 && sparse.st_blocks < 2000)
+        try await moving.finish()
+    }
+
+    @Test("and not at all where the agent may not read all of it: that is said before, and the bot is left alone")
+    func unreadable() async throws {
+        guard MovingBot.haveAgentsNoRights else { return }
+        let moving = try await MovingBot { root in
+            let path = root.path
+            mkdir(path + "/secret", 0o755)
+            try Self.write(path + "/secret/key", Data("kept".utf8))
+            try Self.write(path + "/closed-file", Data("kept too".utf8))
+            try await Self.giveAway(root)
+            chmod(path + "/secret", 0)
+            chmod(path + "/closed-file", 0)
+        }
+        let secret = moving.workspace(.kitchen).path + "/secret"
+        let launch = try await moving.api.get("/api/bots/\(moving.bot)")["launch_id"].string
+        let preview = try await moving.preview(to: .barn)
+        #expect(preview["is_possible"] == .bool(false), "\(preview)")
+        let check = try #require(preview["checks"].array.first { $0["name"] == "workspace_readable" })
+        for words in ["2 entries", "secret (a directory of mode 000", "closed-file (a file of mode 000", "chmod"] {
+            #expect(check["outcome"] == "failed" && check["message"].string?.contains(words) == true, "\(check)")
+        }
+        let ended = try await moving.end(of: try await moving.deploy(to: .barn))
+        #expect(ended["state"] == "failed" && ended["failed_step"] == "pre_copy", "\(ended)")
+        #expect(ended["reason"].string?.contains("secret (a directory of mode 000") == true, "\(ended)")
+        let snapshot = try await moving.api.send("POST", "/api/bots/\(moving.bot)/snapshots", [:])
+        #expect(snapshot.status == 403 && snapshot.json["detail"].string?.contains("secret") == true, "\(snapshot)")
+        let now = try await moving.api.get("/api/bots/\(moving.bot)")["launch_id"].string
+        #expect(now == launch, "it was never stopped")
+        #expect(access(secret, F_OK) == 0)
+        chmod(secret, 0o700)
+        chmod(moving.workspace(.kitchen).path + "/closed-file", 0o600)
+        let moved = try await moving.end(of: try await moving.deploy(to: .barn))
+        #expect(moved["state"] == "succeeded", "\(moved)\n\(moving.evidence)")
+        let there = moving.workspace(.barn).path
+        #expect(try String(contentsOfFile: there + "/secret/key", encoding: .utf8) == "kept")
+        #expect(try String(contentsOfFile: there + "/closed-file", encoding: .utf8) == "kept too")
+        try await moving.finish()
+    }
+
+    @Test(
+        "and what the source cannot remove afterwards is told with the reason, and goes when that is gone",
+        .enabled(if: geteuid() == 0, "mounting needs root")
+    )
+    func mountInside() async throws {
+        let moving = try await MovingBot { root in
+            try Self.write(root.path + "/plain", Data("1".utf8))
+            mkdir(root.path + "/data", 0o755)
+            try await Self.giveAway(root)
+        }
+        let data = moving.workspace(.kitchen).path + "/data"
+        try #require(mount("tmpfs", data, "tmpfs", 0, "size=1m,mode=755") == 0)
+        defer { umount2(data, Int32(MNT_DETACH)) }
+        try Self.write(data + "/owners", Data("not the bot's".utf8))
+        let ended = try await moving.end(of: try await moving.deploy(to: .barn))
+        #expect(ended["state"] == "succeeded", "\(ended)\n\(moving.evidence)")
+        let path = "/api/nodes/\(moving.node(.kitchen))/strays"
+        let stray = try await eventually("the source says what stays", or: { moving.evidence }) {
+            try await moving.api.get(path).items.first { $0["problem"].string?.isEmpty == false }
+        }
+        let problem = stray["problem"].string ?? ""
+        #expect(problem.contains("workspace/data (a file system is mounted there)"), "\(stray)")
+        #expect(try String(contentsOfFile: data + "/owners", encoding: .utf8) == "not the bot's")
+        #expect(access(moving.workspace(.kitchen).path + "/plain", F_OK) != 0, "the rest is gone")
+        #expect(umount(data) == 0)
+        _ = try await moving.api.post(path + "/\(moving.bot)/discard")
+        try await eventually("nothing is left on the source", or: { moving.evidence }) { () -> Void? in
+            guard !FileManager.default.fileExists(atPath: moving.workspace(.kitchen).path) else { return nil }
+            return try await moving.api.get(path).items.isEmpty ? () : nil
+        }
         try await moving.finish()
     }
 

@@ -236,6 +236,8 @@ final class DeploymentPrinter {
                         + ByteCount.text(workspace["received_bytes"]?.doubleValue ?? 0)
                 )
             }
+            let leftOut = (last["workspace"]?["left_out"]?.arrayValue ?? []).compactMap { $0["path"]?.stringValue }
+            if !leftOut.isEmpty { properties.add("left out", Printable.line(leftOut.joined(separator: ", "))) }
             if let downtime = last["downtime_ms"]?.doubleValue {
                 properties.add("bot was away", Self.seconds(downtime))
             }

@@ -268,6 +268,9 @@ struct CommandOperations: Sendable {
         return last
     }
 
+    /// Tells of a command that was inserted in a transaction of somebody else's.
+    func announce(_ new: NewCommand, at date: Date) { queued(new, at: date) }
+
     private func queued(_ new: NewCommand, at date: Date) {
         events.publish(
             "command.updated",

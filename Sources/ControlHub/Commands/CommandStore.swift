@@ -180,6 +180,12 @@ struct CommandStore: Sendable {
                 }
                 try Self.end(db, id, .failed, result, at: date)
                 try Self.noteRefusal(db, command, result.errorCode, result.message, at: date)
+                try StrayStore.noteRemains(
+                    db,
+                    after: command,
+                    reason: "The node could not remove all it has of the bot; it is tried again.",
+                    at: date
+                )
                 messages =
                     try command.messageID.map { try MessageStore.fail(db, $0, reason: result.message, at: date) } ?? []
             }
@@ -222,6 +228,12 @@ struct CommandStore: Sendable {
             return try ids.compactMap { text in
                 guard let command = try Self.find(db, CommandID(rawValue: text)) else { return nil }
                 try Self.noteRefusal(db, command, "expired", command.message ?? "", at: date)
+                try StrayStore.noteRemains(
+                    db,
+                    after: command,
+                    reason: "The node was away for too long to remove what it has of the bot.",
+                    at: date
+                )
                 let messages =
                     try command.messageID.map {
                         try MessageStore.fail(db, $0, reason: "The node did not fetch the message in time.", at: date)
@@ -251,6 +263,12 @@ struct CommandStore: Sendable {
                 action: "command.cancel",
                 target: id.rawValue,
                 detail: command.kind
+            )
+            try StrayStore.noteRemains(
+                db,
+                after: command,
+                reason: "The removal of what this node has of the bot was cancelled.",
+                at: date
             )
             let messages =
                 try command.messageID.map {
@@ -379,6 +397,12 @@ struct CommandStore: Sendable {
         let began = Date(unixMilliseconds: Int64(clamping: result.startedAtUnixMs))
         return try changes
             + TurnStore.catchUp(db, message, launch: launch, began: began, accepted: accepted, at: date)
+    }
+
+    /// What a command has a node do; nil where it is known no more.
+    static func body(_ db: Database, _ id: CommandID) throws -> WireCommand.OneOf_Body? {
+        let row = try Row.fetchOne(db, sql: "SELECT body FROM commands WHERE id = ?", arguments: [id.rawValue])
+        return try row.flatMap { try WireCommand(bounded: $0["body"] as Data).body }
     }
 
     private static func find(_ db: Database, _ id: CommandID) throws -> Command? {

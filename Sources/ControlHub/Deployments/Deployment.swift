@@ -69,6 +69,16 @@ struct DeploymentFailure: Error, Sendable, Equatable, Codable {
     var remedy: String
 }
 
+/// An entry of a workspace that was not carried.
+struct LeftOut: Sendable, Equatable, Codable {
+    var path: String
+    var reason: String
+
+    init(_ skipped: WireSyncSkipped) {
+        (path, reason) = (String(decoding: skipped.path, as: UTF8.self), skipped.reason)
+    }
+}
+
 /// What the copies moved, together.
 struct TransferTotals: Sendable, Equatable, Codable {
     var entries: UInt64 = 0
@@ -77,8 +87,10 @@ struct TransferTotals: Sendable, Equatable, Codable {
     var changedFiles: UInt64 = 0
     var removedFiles: UInt64 = 0
     var receivedBytes: UInt64 = 0
-    /// Entries that cannot be carried, such as sockets.
+    /// Entries that cannot be carried: sockets, named pipes, devices.
     var skippedEntries: UInt64 = 0
+    /// The first of them; nil in deployments of before.
+    var leftOut: [LeftOut]?
     /// Of the copy, as the target verified it; what it has to have when it takes its place.
     var digest = Data()
 }

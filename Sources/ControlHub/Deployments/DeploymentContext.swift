@@ -49,6 +49,11 @@ struct DeploymentContext: Sendable {
         }
     }
 
+    /// Whether a node takes symbolic links of a workspace wherever they lead.
+    func takesLinks(_ node: NodeID) async throws -> Bool {
+        try await nodes.store.node(node)?.hello?.capabilities["workspace.links"] == "true"
+    }
+
     /// How long a bot on trial on a node lives without a word from the hub.
     func lease(on node: NodeID) -> Duration {
         max(Self.shortestLease, nodes.registry.thresholds(of: node).heartbeatInterval * Self.heartbeatsPerLease)

@@ -247,6 +247,8 @@ struct DeploymentOperations: Sendable {
             }
             try DeploymentStore.requireNone(db, of: bot.id)
             try StrayStore.requireNoNewer(db, of: bot.id, except: origin == .target ? target.node : nil)
+            // From here on it is not given up any more.
+            if let snapshot { try SnapshotStore.require(db, snapshot) }
             try DeploymentStore.insert(db, deployment)
             try AuditStore.append(
                 db,

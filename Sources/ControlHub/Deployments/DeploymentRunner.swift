@@ -1,4 +1,5 @@
 import Foundation
+import Logging
 import WireFormat
 
 /// Takes one deployment from where it is to its end. Every change is stored before what it leads to begins.
@@ -29,9 +30,23 @@ struct DeploymentRunner: Sendable {
             deployment.finishedAt = context.clock.date()
             try await save(&deployment)
         }
+        if deployment.state == .succeeded { await giveUpSnapshots(of: deployment.bot) }
         // Whatever waited for the end of the deployment.
         context.commands.arrivals.notify(deployment.source.node)
         context.commands.arrivals.notify(deployment.target.node)
+    }
+
+    /// What was kept for the deployment alone. After one that failed it stays until the next snapshot is taken, for whoever tries again.
+    private func giveUpSnapshots(of bot: BotID) async {
+        do {
+            try await context.snapshots.prune(bot)
+        } catch {
+            // They go with the next snapshot.
+            context.logger.info(
+                "snapshots beyond their number were not given up yet",
+                metadata: ["bot_id": "\(bot)", "reason": "\(error)"]
+            )
+        }
     }
 
     /// The way a deployment takes when a step has failed.

@@ -88,6 +88,15 @@ struct DeploymentSteps: Sendable {
     private func copy(_ deployment: Deployment) async throws -> Deployment {
         try await waitForRemoval(deployment)
         let report = try await synchronize(deployment)
+        let lost = report.lost
+        guard lost.isEmpty else {
+            throw DeploymentFailure(
+                code: "workspace_incomplete",
+                reason: "The source's agent is too old to carry the whole workspace; it left out "
+                    + "\(lost.named(of: UInt64(clamping: lost.count))) (\(lost[0].reason)).",
+                remedy: "Upgrade the agent of the source, and deploy again."
+            )
+        }
         if deployment.step == .deltaCopy, report.unstable > 0 {
             throw DeploymentFailure(
                 code: "workspace_changing",
@@ -104,6 +113,7 @@ struct DeploymentSteps: Sendable {
         totals.removedFiles += report.removed
         totals.receivedBytes += report.receivedBytes
         totals.skippedEntries = report.skippedCount
+        totals.leftOut = report.skipped.map(LeftOut.init)
         totals.digest = report.digest
         deployment.totals = totals
         return deployment
@@ -144,7 +154,8 @@ struct DeploymentSteps: Sendable {
                         bot: deployment.bot,
                         source: deployment.source.node,
                         target: deployment.target.node,
-                        transfer: deployment.id.rawValue
+                        transfer: deployment.id.rawValue,
+                        takesLinks: try await context.takesLinks(deployment.target.node)
                     ),
                     progress: { context.publish($0, of: deployment) }
                 )

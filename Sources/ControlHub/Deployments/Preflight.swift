@@ -31,6 +31,8 @@ struct PreflightFacts: Sendable {
         var profiles: [WireRuntimeProfile]
         /// Moves workspaces.
         var canSync: Bool
+        /// Takes symbolic links wherever they lead.
+        var takesLinks = false
         /// Runs another image than the profile's, and says before whether that could work.
         var canChooseImage = false
     }
@@ -40,6 +42,9 @@ struct PreflightFacts: Sendable {
         var totalBytes: UInt64
         var changedBytes: UInt64
         var availableBytes: UInt64
+        /// The first of what the source does not carry, and how many there are.
+        var leftOut: [WireSyncSkipped] = []
+        var leftOutCount: UInt64 = 0
     }
 
     enum Launch: Sendable, Equatable {
@@ -108,6 +113,7 @@ struct PreflightFacts: Sendable {
         checks.append(reachableSource)
         if origin == .source {
             checks.append(transfer(targetNode))
+            if let completeness { checks.append(completeness) }
             if let disk { checks.append(disk) }
         }
         if holdsStray, origin != .target { checks.append(stray(targetNode)) }
@@ -338,6 +344,38 @@ struct PreflightFacts: Sendable {
             name: name,
             outcome: .passed,
             message: "The workspace has \(size(copy.totalBytes)), of which \(size(copy.changedBytes)) differ.",
+            remedy: nil
+        )
+    }
+
+    /// What would be gone with the source's workspace; nil where nobody has looked.
+    private var completeness: PreflightCheck? {
+        guard let copy else { return nil }
+        let name = "workspace_complete"
+        let lost = copy.leftOut.filter { !$0.isSpecial }
+        if let first = lost.first {
+            return PreflightCheck(
+                name: name,
+                outcome: .failed,
+                message:
+                    "The agent of \(sourceNode?.name ?? "") is too old to carry the whole workspace; it would leave "
+                    + "out \(lost.named(of: UInt64(clamping: lost.count))) (\(first.reason)).",
+                remedy: "Upgrade it."
+            )
+        }
+        guard copy.leftOutCount > 0 else {
+            return PreflightCheck(
+                name: name,
+                outcome: .passed,
+                message: "Everything in the workspace can be carried.",
+                remedy: nil
+            )
+        }
+        return PreflightCheck(
+            name: name,
+            outcome: .warning,
+            message: "Sockets, named pipes and devices are not carried, and go with the workspace on the source: "
+                + "\(copy.leftOut.named(of: copy.leftOutCount)).",
             remedy: nil
         )
     }

@@ -39,13 +39,16 @@ struct PreflightReader: Sendable {
                     source: source.node,
                     target: target.node,
                     transfer: "preview-\(bot.rawValue)",
-                    isPreview: true
+                    isPreview: true,
+                    takesLinks: facts.targetNode?.takesLinks == true
                 )
             )
             facts.copy = PreflightFacts.Copy(
                 totalBytes: report.totalBytes,
                 changedBytes: report.changedBytes,
-                availableBytes: report.availableBytes
+                availableBytes: report.availableBytes,
+                leftOut: report.skipped,
+                leftOutCount: report.skippedCount
             )
             return (facts, report)
         } catch let error as HubError {
@@ -96,6 +99,7 @@ struct PreflightReader: Sendable {
             isDraining: node.drainedAt != nil,
             profiles: node.hello?.runtimeProfiles ?? [],
             canSync: node.hello?.capabilities["workspace.sync"] == "true",
+            takesLinks: node.hello?.capabilities["workspace.links"] == "true",
             canChooseImage: node.hello?.capabilities["bots.image"] == "true"
         )
     }

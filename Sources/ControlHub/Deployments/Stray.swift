@@ -20,4 +20,23 @@ struct Stray: Sendable {
     let removal: CommandID?
     let removalState: CommandState?
     let removalMessage: String?
+    let removalErrorCode: String?
+    /// When the removal ended.
+    let removalEndedAt: Date?
+
+    /// Whether some of it may be gone: what an agent says of a removal that has begun with the files.
+    var isPartlyRemoved: Bool { removalState == .failed && removalErrorCode == "storage_failed" }
+
+    /// In seconds.
+    private static let removalWaits: ClosedRange<TimeInterval> = 600...86_400
+
+    /// Whether a removal that did not work is due again: after as long as it has not worked already.
+    func isRemovalDue(at date: Date) -> Bool {
+        guard let removalEndedAt, removalState == .failed || removalState == .expired else { return false }
+        // What the node holds is newer than what was to be removed.
+        guard removalErrorCode != "placement_epoch_too_old" else { return false }
+        let past = removalEndedAt.timeIntervalSince(since)
+        let wait = min(max(past, Self.removalWaits.lowerBound), Self.removalWaits.upperBound)
+        return date.timeIntervalSince(removalEndedAt) >= wait
+    }
 }

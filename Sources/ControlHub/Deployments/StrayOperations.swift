@@ -1,4 +1,5 @@
 import Foundation
+import Logging
 import SwiftProtobuf
 import WireFormat
 
@@ -65,14 +66,41 @@ extension DeploymentOperations {
         }
     }
 
+    /// Has nodes try again that could not remove all they hold of a bot: a mount may be gone, or a file be let go.
+    func retryRemovals() async throws {
+        let date = context.clock.date()
+        for stray in try await strays.list()
+        where stray.isRemovalDue(at: date) && context.nodes.registry.live(stray.node)?.isConnected == true {
+            do {
+                let new = try await context.database.write { db in
+                    try StrayStore.removeAgain(db, stray, as: .make(at: date), at: date)
+                }
+                if let new { context.commands.announce(new, at: date) }
+            } catch let error as HubError {
+                // As where the node has too much to do already; the others are none the less asked.
+                context.logger.info(
+                    "a removal could not be asked for again yet",
+                    metadata: ["node_id": "\(stray.node)", "bot_id": "\(stray.bot)", "reason": "\(error.detail)"]
+                )
+            }
+        }
+    }
+
     /// Places the bot on the node again, with the workspace that lies there; what the bot has where it is now stays there
-    /// in turn. Throws `notFound`, `deploymentRunning`, `preflightFailed`, `conflict` where it is being discarded.
+    /// in turn. Throws `notFound`, `deploymentRunning`, `preflightFailed`, `conflict` where it is being discarded or was in part.
     func recover(_ id: BotID, on node: NodeID, isForced: Bool, by actor: Actor) async throws -> Deployment {
         let stray = try await context.database.read { db in try StrayStore.required(db, id, on: node) }
         if let state = stray.removalState, [.queued, .delivered, .running].contains(state) {
             throw HubError(
                 .conflict,
                 "What node \(node) holds of the bot is being discarded (\(stray.removal?.rawValue ?? ""))."
+            )
+        }
+        guard !stray.isPartlyRemoved else {
+            throw HubError(
+                .conflict,
+                "What node \(node) holds of the bot is no longer whole: \(stray.removalMessage?.asSentence ?? "") Take what you need "
+                    + "out of it on the node, and discard it."
             )
         }
         let past = try await store.list(id, before: nil, limit: 200)

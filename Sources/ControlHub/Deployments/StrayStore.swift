@@ -6,7 +6,8 @@ struct StrayStore: Sendable {
     let database: HubDatabase
 
     private static let select = """
-        SELECT s.*, b.name AS bot_name, b.node_id AS placement, b.placement_epoch AS epoch, c.state AS command_state, c.message AS command_message
+        SELECT s.*, b.name AS bot_name, b.node_id AS placement, b.placement_epoch AS epoch, c.state AS command_state,
+            c.message AS command_message, c.error_code AS command_error_code, c.finished_at AS command_finished_at
         FROM strays s LEFT JOIN bots b ON b.id = s.bot_id AND b.deleted_at IS NULL
             LEFT JOIN commands c ON c.id = s.command_id
         WHERE (c.state IS NULL OR c.state <> 'done') AND (b.node_id IS NULL OR b.node_id <> s.node_id)
@@ -111,6 +112,42 @@ struct StrayStore: Sendable {
         )
     }
 
+    /// Notes what a node still holds of a bot because its removal did not come to its end.
+    static func noteRemains(_ db: Database, after removal: Command, reason: String, at date: Date) throws {
+        guard removal.kind == "remove_bot", let bot = removal.botID else { return }
+        let placement = try BotStore.placement(db, bot)
+        guard placement.map({ $0.isDeleted || $0.node != removal.nodeID }) ?? true else { return }
+        try note(db, bot, on: removal.nodeID, reason: reason, at: date)
+        try setRemoval(db, bot, on: removal.nodeID, removal.id)
+    }
+
+    /// Queues a removal anew, unless the bot has been placed there since or is about to be.
+    ///
+    /// - Returns: the command; nil where nothing is to be removed any more.
+    static func removeAgain(_ db: Database, _ stray: Stray, as new: CommandID, at date: Date) throws -> NewCommand? {
+        let row = try Row.fetchOne(
+            db,
+            sql: select + " AND s.node_id = ? AND s.bot_id = ?",
+            arguments: [stray.node.rawValue, stray.bot.rawValue]
+        )
+        guard let row, Self.stray(row).removal == stray.removal, try DeploymentStore.open(db, of: stray.bot) == nil,
+            let removal = stray.removal, let body = try CommandStore.body(db, removal)
+        else { return nil }
+        let command = NewCommand(
+            id: new,
+            node: stray.node,
+            bot: stray.bot,
+            messageID: nil,
+            body: body,
+            isRepeatable: true,
+            timeToLive: CommandOperations.TimeToLive.remove,
+            actor: .hub
+        )
+        try CommandStore.insert(db, command, at: date)
+        try setRemoval(db, stray.bot, on: stray.node, new)
+        return command
+    }
+
     static func setRemoval(_ db: Database, _ bot: BotID, on node: NodeID, _ command: CommandID) throws {
         try db.execute(
             sql: "UPDATE strays SET command_id = ? WHERE node_id = ? AND bot_id = ?",
@@ -139,7 +176,9 @@ struct StrayStore: Sendable {
             isNewer: (row["epoch"] as Int64?).map { $0 < row["placement_epoch"] as Int64 } ?? false,
             removal: (row["command_id"] as String?).map(CommandID.init(rawValue:)),
             removalState: (row["command_state"] as String?).flatMap(CommandState.init(rawValue:)),
-            removalMessage: row["command_message"]
+            removalMessage: row["command_message"],
+            removalErrorCode: row["command_error_code"],
+            removalEndedAt: (row["command_finished_at"] as Int64?).map(Date.init(unixMilliseconds:))
         )
     }
 }

@@ -125,6 +125,11 @@ struct HubAssembly {
                         try await lineage.renew()
                     }
                 ),
+                .init(
+                    service: periodic("removals to try again", clock, every: .seconds(60)) {
+                        try await services.deployments.retryRemovals()
+                    }
+                ),
                 .init(service: periodic("deletions", clock) { try await services.retention.deletions() }),
                 .init(service: periodic("refusals to report", clock) { parts.strangers.refusals.report() }),
                 .init(service: TurnRecoveryService(packets: parts.packets, channel: gateway.channel, logger: logger)),

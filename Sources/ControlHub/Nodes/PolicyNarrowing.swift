@@ -2,13 +2,13 @@
 /// them; here only their form is checked, so that a mistake is told to who makes it and not to a log on the node.
 enum PolicyNarrowing {
     private enum Kind {
-        case texts, flag, access, caps
+        case texts, flag, access, links, caps
     }
 
     private static let rules: [String: Kind] = [
         "backends": .texts, "commands": .texts, "images": .texts, "directories": .texts, "environment": .texts,
-        "configuration": .flag, "workspace": .access, "workspace_code": .flag, "terminal": .flag, "exec": .flag,
-        "caps": .caps,
+        "configuration": .flag, "workspace": .access, "workspace_code": .flag, "workspace_links": .links,
+        "terminal": .flag, "exec": .flag, "caps": .caps,
     ]
 
     private static let caps: Set<String> = [
@@ -33,6 +33,7 @@ enum PolicyNarrowing {
         case (.texts, .array(let items)): items.count <= 1000 && items.allSatisfy { $0.stringValue != nil }
         case (.flag, .bool): true
         case (.access, .string(let word)): ["none", "read", "write"].contains(word)
+        case (.links, .string(let word)): ["inside", "system", "any"].contains(word)
         case (.caps, .object(let members)):
             members.allSatisfy { name, value in
                 guard caps.contains(name) else { return false }
@@ -48,6 +49,7 @@ enum PolicyNarrowing {
         case .texts: "a list of texts"
         case .flag: "true or false"
         case .access: "none, read or write"
+        case .links: "inside, system or any"
         case .caps: "an object with whole numbers, 0 or more: \(caps.sorted().joined(separator: ", "))"
         }
     }

@@ -19,6 +19,17 @@ enum SnapshotFile {
     /// The name under which a file is written until it is whole.
     static func unfinished(_ name: String) -> String { name + ".new" }
 
+    /// The name of a file that is being given up.
+    static func leaving(_ name: String) -> String { name + ".gone" }
+
+    /// The snapshot's own name, of a file that is being written, given up, or neither.
+    static func name(of file: String) -> String {
+        for suffix in [unfinished(""), leaving("")] where file.hasSuffix(suffix) {
+            return String(file.dropLast(suffix.count))
+        }
+        return file
+    }
+
     /// Neither the file nor the folder of snapshots is trusted to be what it should be.
     static func place(_ path: String) -> (files: HubFolder, name: String) {
         let (folder, name) = HubFolder.split(path)

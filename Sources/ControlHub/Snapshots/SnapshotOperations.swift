@@ -82,6 +82,7 @@ struct SnapshotOperations: Sendable {
             do {
                 let snapshot = try await record(bot, node, deployment, actor)
                 try await prune(bot)
+                try await makeRoom()
                 return snapshot
             } catch let error as HubError where error.code == .conflict && triesLeft > 0 {
                 continue
@@ -107,6 +108,7 @@ struct SnapshotOperations: Sendable {
         var header = WireStreamHeader()
         header.syncSource.botID = bot.rawValue
         header.syncSource.transferID = id.rawValue
+        header.syncSource.takesLinks = true
         let stream: AgentStream
         do {
             stream = try await channel.open(header, on: node)
@@ -145,10 +147,16 @@ struct SnapshotOperations: Sendable {
 
     // MARK: - Giving up
 
-    /// Throws `notFound`.
+    /// Throws `notFound`, and `deploymentRunning` where a deployment needs it.
     func delete(_ id: SnapshotID, by actor: Actor) async throws {
         let snapshot = try await store.snapshot(id)
-        try await forget(snapshot)
+        if let deployment = try await forget(snapshot) {
+            throw HubError(
+                .deploymentRunning,
+                "Snapshot \(id) is needed by deployment \(deployment), which is under way. Wait for its end, or cancel it with "
+                    + "POST /api/deployments/\(deployment)/cancel."
+            )
+        }
         let date = clock.date()
         try await database.write { db in
             try AuditStore.append(
@@ -162,51 +170,114 @@ struct SnapshotOperations: Sendable {
         }
     }
 
-    /// The row first: a file without one is cleared away at the next start.
-    private func forget(_ snapshot: Snapshot) async throws {
-        try await store.delete(snapshot.id)
-        remove(snapshot.id.rawValue)
+    /// Gives one up, unless a deployment under way needs it. First its file loses its name, then the row goes, then the file: so
+    /// a start after an end in the middle knows what was to be deleted from what nobody has given up.
+    ///
+    /// - Returns: the deployment that needs it; it stays then.
+    private func forget(_ snapshot: Snapshot) async throws -> DeploymentID? {
+        if let deployment = try await store.deployment(needing: snapshot.id) { return deployment }
+        underWay.snapshots.withLock { _ = $0.insert(snapshot.id) }
+        defer { underWay.snapshots.withLock { _ = $0.remove(snapshot.id) } }
+        let (name, leaving) = (snapshot.id.rawValue, SnapshotFile.leaving(snapshot.id.rawValue))
+        move(name, to: leaving)
+        do {
+            if let deployment = try await store.release(snapshot.id) {
+                move(leaving, to: name)
+                return deployment
+            }
+        } catch {
+            move(leaving, to: name)
+            throw error
+        }
+        remove(leaving)
+        return nil
     }
 
     private func remove(_ file: String) {
         let (files, name) = SnapshotFile.place(directory + "/" + file)
-        // `try?`: a file without a row is cleared away at the next start.
+        // `try?`: what stays is found at the next start.
         try? files.remove(name)
     }
 
-    /// One that was asked for is kept also where the bot's number is 0.
-    private func prune(_ bot: BotID) async throws {
+    private func move(_ file: String, to other: String) {
+        let (files, folder) = HubFolder.split(directory)
+        // `try?`: one that is not there has nothing to lose.
+        try? files.rename("\(folder)/\(file)", to: "\(folder)/\(other)")
+    }
+
+    /// Keeps as many as the bot's number says, and what a deployment under way needs besides. One that was asked for is kept
+    /// also where the number is 0.
+    func prune(_ bot: BotID) async throws {
         let kept = max(1, try await kept(bot))
-        for snapshot in try await store.list(bot).dropFirst(kept) { try await forget(snapshot) }
+        for snapshot in try await store.list(bot).dropFirst(kept) { _ = try await forget(snapshot) }
     }
 
     /// Gives up those that are older, as far as the hub is set to.
     ///
     /// - Returns: how many, and the bytes they took.
     func expire(before date: Date) async throws -> (count: Int64, bytes: Int64) {
-        let old = try await store.list(before: date, limit: 100)
-        for snapshot in old { try await forget(snapshot) }
-        return (Int64(old.count), Int64(clamping: old.reduce(UInt64(0)) { $0.clampedAdding($1.storedBytes) }))
+        strays.expire(before: date)
+        var gone: (count: Int64, bytes: Int64) = (0, 0)
+        for snapshot in try await store.list(before: date, limit: 100) where try await forget(snapshot) == nil {
+            gone.count += 1
+            gone.bytes = gone.bytes.clampedAdding(Int64(clamping: snapshot.storedBytes))
+        }
+        return gone
     }
 
     /// Removes a file whose row goes with its bot: the row last, by which it is found again.
     func discardFile(_ id: SnapshotID) { remove(id.rawValue) }
 
-    /// Clears away what an end in the middle has left: files without a row, and rows without their file.
+    // MARK: - What does not fit
+
+    /// Files that the database does not know.
+    var strays: SnapshotStrays { SnapshotStrays(directory: directory, logger: logger) }
+
+    /// Brings files and rows together again after an end in the middle, or after a database was put back that is older or newer
+    /// than the files.
     ///
     /// Operators are served already, and their snapshots are none of what was left. So rows without a file are looked for
     /// among those that were there before the folder was read, and files without a row among those that were there before
-    /// the rows were read, and are not being written.
+    /// the rows were read, and are not being written or given up.
     func tidy() async throws {
         let rowsBefore = try await store.all()
         let (folder, name) = HubFolder.split(directory)
         // A folder that cannot be read is no reason to forget what it holds.
-        let files = try folder.names(in: name)
-        let written = underWay.snapshots.withLock { $0 }
-        let wanted = Set(try await store.all().map(\.id.rawValue))
-            .union(written.flatMap { [$0.rawValue, SnapshotFile.unfinished($0.rawValue)] })
-        for file in files where !wanted.contains(file) { remove(file) }
-        for row in rowsBefore where !files.contains(row.id.rawValue) { try await store.delete(row.id) }
+        let files = Set(try folder.names(in: name))
+        let busy = underWay.snapshots.withLock { Set($0.map(\.rawValue)) }
+        let rows = Set(try await store.all().map(\.id.rawValue))
+        var unknown: [String] = []
+        for file in files where file != SnapshotStrays.folder && !busy.contains(SnapshotFile.name(of: file)) {
+            let id = SnapshotFile.name(of: file)
+            switch file {
+            case SnapshotFile.unfinished(id): remove(file)
+            // What was to be given up, unless its row shows that it was not.
+            case SnapshotFile.leaving(id) where !rows.contains(id) || files.contains(id): remove(file)
+            case SnapshotFile.leaving(id): move(file, to: id)
+            case _ where !rows.contains(id): unknown.append(file)
+            default: continue
+            }
+        }
+        strays.take(unknown)
+        var missing: [SnapshotID] = []
+        for row in rowsBefore
+        where !files.contains(row.id.rawValue) && !files.contains(SnapshotFile.leaving(row.id.rawValue)) {
+            if strays.giveBack(row.id.rawValue) { continue }
+            missing.append(row.id)
+            try await store.delete(row.id)
+        }
+        if !missing.isEmpty {
+            logger.warning(
+                "snapshots are given up whose files are missing",
+                metadata: ["count": "\(missing.count)", "first": "\(missing.prefix(5).map(\.rawValue))"]
+            )
+        }
+        try await makeRoom()
+    }
+
+    /// Snapshots come before files that nobody knows.
+    private func makeRoom() async throws {
+        strays.shrink(to: bounds.totalBytes.clampedSubtracting(try await store.storedBytes()))
     }
 
     // MARK: - Giving back

@@ -76,7 +76,16 @@ final class SnapshotRecorder {
         switch event {
         case .manifestComplete:
             entries = machine.entries
-            isManifestComplete = true
+            let lost = machine.skipped.filter { !$0.isSpecial }
+            guard let first = lost.first else {
+                isManifestComplete = true
+                return
+            }
+            throw HubError(
+                .agentTooOld,
+                "The node's agent is too old to give the whole workspace; it leaves out "
+                    + "\(lost.named(of: UInt64(clamping: lost.count))) (\(first.reason)). Upgrade it."
+            )
         case .begin: hasher = SHA256()
         case .piece(_, _, .data(let data)): hasher.update(data: data)
         case .piece(_, _, .zeros(let count)): update(zeros: count)
@@ -133,6 +142,12 @@ final class SnapshotRecorder {
         // What is said of the file in the list, which is kept as it was sent, must hold for what was read of it.
         let isAsListed =
             length == entry.size && end.mode & 0o777 == entry.mode && end.modifiedUnixNs == entry.modifiedNanoseconds
+        guard end.outcome != .unreadable else {
+            throw HubError(
+                .forbidden,
+                "\(entry.path) cannot be read by the node's agent. Let it read the file (chmod, chown), or remove it."
+            )
+        }
         guard end.outcome == .complete, isAsListed else {
             throw HubError(
                 .conflict,

@@ -78,6 +78,44 @@ struct SnapshotStore: Sendable {
         }
     }
 
+    /// Takes the row away, unless a deployment under way needs the snapshot.
+    ///
+    /// - Returns: that deployment.
+    func release(_ id: SnapshotID) async throws -> DeploymentID? {
+        try await database.write { db in
+            if let open = try Self.deployment(db, needing: id) { return open }
+            try db.execute(sql: "DELETE FROM snapshots WHERE id = ?", arguments: [id.rawValue])
+            return nil
+        }
+    }
+
+    /// The deployment under way that puts a snapshot back, or before which it was taken.
+    func deployment(needing id: SnapshotID) async throws -> DeploymentID? {
+        try await database.read { db in try Self.deployment(db, needing: id) }
+    }
+
+    private static func deployment(_ db: Database, needing id: SnapshotID) throws -> DeploymentID? {
+        try String.fetchOne(
+            db,
+            sql: """
+                SELECT d.id FROM snapshots s JOIN deployments d ON d.bot_id = s.bot_id
+                WHERE s.id = ? AND d.state IN ('running', 'returning') AND (d.snapshot_id = s.id OR d.id = s.deployment_id)
+                """,
+            arguments: [id.rawValue]
+        ).map(DeploymentID.init(rawValue:))
+    }
+
+    /// Throws `conflict` where it was given up since it was chosen.
+    static func require(_ db: Database, _ id: SnapshotID) throws {
+        let isKept = try Bool.fetchOne(
+            db,
+            sql: "SELECT EXISTS (SELECT 1 FROM snapshots WHERE id = ?)",
+            arguments: [id.rawValue]
+        )
+        guard isKept != true else { return }
+        throw HubError(.conflict, "Snapshot \(id) was given up in this moment. Look what is kept and try again.")
+    }
+
     /// How many a bot keeps; nil: what the hub's setting says.
     func kept(_ bot: BotID) async throws -> Int? {
         try await database.read { db in

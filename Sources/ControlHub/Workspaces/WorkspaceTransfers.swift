@@ -19,6 +19,8 @@ struct WorkspaceTransfers: Sendable {
         var isPreview = false
         /// The target reads every file of its staging tree again.
         var isRehash = false
+        /// The target takes symbolic links wherever they lead; without that a source that has such links fails.
+        var takesLinks = false
     }
 
     /// Runs one pass.
@@ -41,6 +43,7 @@ struct WorkspaceTransfers: Sendable {
         var toSource = WireStreamHeader()
         toSource.syncSource.botID = request.bot.rawValue
         toSource.syncSource.transferID = request.transfer
+        toSource.syncSource.takesLinks = request.takesLinks
         let target: AgentStream
         let source: AgentStream
         do {
@@ -112,5 +115,19 @@ struct WorkspaceTransfers: Sendable {
             throw WorkspaceErrors.error(error)
         }
         throw HubError(.transferFailed, "The target ended the transfer without a report. Try again.")
+    }
+}
+
+extension WireSyncReport {
+    /// What the source's agent has left out and ought to have carried; one of before did so without a word.
+    var lost: [WireSyncSkipped] { skipped.filter { !$0.isSpecial } }
+}
+
+extension [WireSyncSkipped] {
+    /// The first of them, for a sentence.
+    func named(of count: UInt64) -> String {
+        let shown = prefix(20).map { WireBounds.cut(String(decoding: $0.path, as: UTF8.self), to: 120) }
+        let rest = count.clampedSubtracting(UInt64(clamping: shown.count))
+        return shown.joined(separator: ", ") + (rest > 0 ? ", and \(rest) more" : "")
     }
 }

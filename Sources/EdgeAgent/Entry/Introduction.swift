@@ -70,7 +70,7 @@ struct Introduction: Sendable {
             "isolation.seccomp": features.filtersCalls ? "true" : "false",
             "isolation.users": features.switchesUsers ? "true" : "false",
             "runtime.native": isUsable(.native), "runtime.docker": isUsable(.docker), "logs.follow": "true",
-            "workspace.files": "true", "workspace.sync": "true", "bots.image": "true",
+            "workspace.files": "true", "workspace.sync": "true", "workspace.links": "true", "bots.image": "true",
         ]
     }
 }

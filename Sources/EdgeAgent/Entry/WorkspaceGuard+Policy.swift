@@ -36,7 +36,13 @@ extension WorkspaceGuard {
                 }
             },
             fileBytes: { registry.current.caps.fileBytes.map { UInt64(clamping: max(0, $0)) } },
-            workspaceBytes: { registry.current.caps.workspaceBytes.map { UInt64(clamping: max(0, $0)) } }
+            workspaceBytes: { registry.current.caps.workspaceBytes.map { UInt64(clamping: max(0, $0)) } },
+            links: { path, destination in
+                let policy = registry.current
+                return Self.reason { () throws(PolicyRefusal) in
+                    try policy.check(link: "\(path)", to: String(decoding: destination, as: UTF8.self))
+                }
+            }
         )
     }
 

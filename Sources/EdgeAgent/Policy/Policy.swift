@@ -13,6 +13,7 @@ import WireFormat
 /// | `configuration` | the hub may give a bot its `config.json` |
 /// | `workspace` | `write`: the hub may read and write inside a bot's workspace |
 /// | `workspace_code`, `terminal`, `exec` | no |
+/// | `workspace_links` | `system`: links of a transferred workspace lead to something in it, or to programs and libraries of the system |
 /// | `caps` | none but the agent's own |
 ///
 /// A profile is the word of the node's owner: it stands in the agent's configuration, which no hub can change. Where the
@@ -191,6 +192,28 @@ struct Policy: Sendable, Equatable {
         )
     }
 
+    /// Where programs and libraries of the system lie: everybody may read there, and nobody but root writes.
+    private static let systemPlaces = [
+        "/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/nix/store", "/dev/null",
+    ]
+
+    /// Whether a transferred workspace may hold a symbolic link that leads out of it. The bot follows it with rights of its own, so
+    /// a hub could have it read and write what lies elsewhere.
+    func check(link: String, to destination: String) throws(PolicyRefusal) {
+        let isSystem =
+            PathText.isPlainAbsolute(destination)
+            && Self.systemPlaces.contains { PathText.isInside(destination, $0) }
+        let needed = isSystem ? PolicyRules.LinkReach.system : .any
+        for (rules, owner) in sides {
+            guard (rules.workspaceLinks ?? (owner == .node ? .system : .any)) < needed else { continue }
+            throw refusal(
+                "workspace_links",
+                owner,
+                "the symbolic link \(link.prefix(500)) to \(destination.prefix(500)), which leads out of the workspace,"
+            )
+        }
+    }
+
     // MARK: More than launching
 
     func checkTerminal() throws(PolicyRefusal) {
@@ -234,6 +257,9 @@ struct Policy: Sendable, Equatable {
             case .node where rule == "workspace_code":
                 "the node's owner can drop that profile if nothing uses it, keep its program outside the workspace, or allow "
                     + "it with \"workspace_code\": true in \(file ?? PolicyFile.defaultPath)"
+            case .node where rule == "workspace_links":
+                "remove the link, or the node's owner can allow it with \"workspace_links\": \"any\" in "
+                    + (file ?? PolicyFile.defaultPath)
             case .node where file == nil:
                 "without a policy file nothing else is allowed; the node's owner can allow it with the rule "
                     + "\"\(rule)\" in \(PolicyFile.defaultPath)"

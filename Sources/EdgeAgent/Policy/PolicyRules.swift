@@ -12,6 +12,20 @@ struct PolicyRules: Sendable, Equatable {
         }
     }
 
+    /// Where symbolic links of a transferred workspace may lead.
+    enum LinkReach: String, Codable, Sendable, CaseIterable, Comparable {
+        /// To something in the workspace.
+        case inside
+        /// Also to programs and libraries of the system.
+        case system
+        /// Anywhere.
+        case any
+
+        static func < (one: LinkReach, other: LinkReach) -> Bool {
+            (allCases.firstIndex(of: one) ?? 0) < (allCases.firstIndex(of: other) ?? 0)
+        }
+    }
+
     var backends: [String]?
     var commands: [CommandRule]?
     var images: [ImageRule]?
@@ -23,6 +37,7 @@ struct PolicyRules: Sendable, Equatable {
     var workspace: WorkspaceAccess?
     /// Whether the hub may write files that a launch command runs out of the workspace.
     var workspaceCode: Bool?
+    var workspaceLinks: LinkReach?
     var terminal: Bool?
     var exec: Bool?
     var caps = PolicyCaps()
@@ -31,6 +46,7 @@ struct PolicyRules: Sendable, Equatable {
     enum Key: String, CaseIterable, CodingKey {
         case backends, commands, images, directories, environment, configuration, workspace
         case workspaceCode = "workspace_code"
+        case workspaceLinks = "workspace_links"
         case terminal, exec, caps
     }
 
@@ -168,6 +184,15 @@ private struct Document: Codable {
             rules.workspace = access
         }
         rules.workspaceCode = try container.decodeIfPresent(Bool.self, forKey: .workspaceCode)
+        if let text = try container.decodeIfPresent(String.self, forKey: .workspaceLinks) {
+            guard let reach = PolicyRules.LinkReach(rawValue: text) else {
+                throw PolicyRefusal(
+                    rule: "workspace_links",
+                    message: "workspace_links is inside, system or any, not \"\(text)\""
+                )
+            }
+            rules.workspaceLinks = reach
+        }
         rules.terminal = try container.decodeIfPresent(Bool.self, forKey: .terminal)
         rules.exec = try container.decodeIfPresent(Bool.self, forKey: .exec)
         rules.caps = try container.decodeIfPresent(PolicyCaps.self, forKey: .caps) ?? PolicyCaps()
@@ -183,6 +208,7 @@ private struct Document: Codable {
         try container.encode(rules.configuration, forKey: .configuration)
         try container.encode(rules.workspace, forKey: .workspace)
         try container.encode(rules.workspaceCode, forKey: .workspaceCode)
+        try container.encode(rules.workspaceLinks, forKey: .workspaceLinks)
         try container.encode(rules.terminal, forKey: .terminal)
         try container.encode(rules.exec, forKey: .exec)
         try container.encode(rules.caps, forKey: .caps)

@@ -127,10 +127,18 @@ struct WorkspaceCode: Sendable {
             // `try?`: more than the one name that is looked for.
             case .everything: (try? tree.names(.root, limit: 1)).map { !$0.isEmpty } ?? true
             case .tree(let path), .link(let path):
-                WorkspacePath(path.utf8).flatMap { path in
-                    (try? tree.directory(path.parent)).map { EntryFacts($0.descriptor, path.nameText) != nil }
-                } ?? false
+                WorkspacePath(path.utf8).map { Self.isThere($0, in: tree) } ?? false
             }
+        }
+    }
+
+    /// What cannot be looked at counts as there.
+    private static func isThere(_ path: WorkspacePath, in tree: BeneathDirectory) -> Bool {
+        do throws(WorkspaceFailure) {
+            let parent = try tree.place(path.parent)
+            return EntryFacts(parent.descriptor, path.nameText) != nil || errno != ENOENT
+        } catch {
+            return ![.notFound, .notADirectory, .outside].contains(error.code)
         }
     }
 

@@ -111,6 +111,11 @@ final class BeneathDirectory: Sendable {
         )
     }
 
+    /// A directory beneath in which names can be looked up, also one that may not be listed.
+    func place(_ path: WorkspacePath) throws(WorkspaceFailure) -> BeneathDirectory {
+        BeneathDirectory(owning: try open(path, CLinux_o_path | O_DIRECTORY), usesOpenat2: usesOpenat2)
+    }
+
     /// Makes a directory and, where asked, those that lead to it. An existing one is left as it is.
     func makeDirectory(_ path: WorkspacePath, mode: mode_t = 0o755, withParents: Bool) throws(WorkspaceFailure) {
         guard !path.isRoot else { return }

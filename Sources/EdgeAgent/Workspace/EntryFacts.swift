@@ -7,6 +7,7 @@ struct EntryFacts: Sendable, Equatable {
     let device: UInt64
     let inode: UInt64
     let mode: mode_t
+    let user: uid_t
     let size: UInt64
     let links: UInt64
     let modifiedNanoseconds: Int64
@@ -18,6 +19,7 @@ struct EntryFacts: Sendable, Equatable {
         device = UInt64(clamping: status.st_dev)
         inode = UInt64(clamping: status.st_ino)
         mode = status.st_mode
+        user = status.st_uid
         size = UInt64(clamping: max(0, status.st_size))
         links = UInt64(clamping: status.st_nlink)
         modifiedNanoseconds = Self.nanoseconds(status.st_mtim)

@@ -49,6 +49,8 @@ struct HubProvenance: Sendable {
                 lines += Self.line(entry.path.bytes, facts) + [UInt8(ascii: "\n")]
             }
         }
+        // What lies in a directory that cannot be listed can be run all the same.
+        try scanner.requireAll()
         try Self.exclusively { () throws(Files.Failure) in
             try Files.makeDirectory(directory, mode: 0o700)
             try Files.replace(list(of: root), with: Self.marked(lines), mode: 0o600)
@@ -67,14 +69,29 @@ struct HubProvenance: Sendable {
     func first(in root: BeneathDirectory, where isWanted: (String) -> Bool) throws(WorkspaceFailure) -> String? {
         for (path, size, time) in try notes(root) {
             let text = String(decoding: path, as: UTF8.self)
-            guard isWanted(text), let place = WorkspacePath(path),
-                let parent = try? root.directory(place.parent),  // gone, or somebody else's by now
-                let facts = EntryFacts(parent.descriptor, place.nameText), !facts.isDirectory,
-                facts.size == size, facts.modifiedNanoseconds == time
-            else { continue }
-            return text
+            guard isWanted(text), let place = WorkspacePath(path) else { continue }
+            switch Self.look(place, in: root) {
+            case .gone: continue
+            case .there(let facts):
+                guard !facts.isDirectory, facts.size == size, facts.modifiedNanoseconds == time else { continue }
+                return text
+            // What is closed to the agent need not be so to the program that is launched.
+            case .closed: return text
+            }
         }
         return nil
+    }
+
+    private enum Look { case gone, closed, there(EntryFacts) }
+
+    private static func look(_ path: WorkspacePath, in root: BeneathDirectory) -> Look {
+        do throws(WorkspaceFailure) {
+            let parent = try root.place(path.parent)
+            guard let facts = EntryFacts(parent.descriptor, path.nameText) else { throw WorkspaceFailure(path) }
+            return .there(facts)
+        } catch {
+            return [.notFound, .notADirectory, .outside].contains(error.code) ? .gone : .closed
+        }
     }
 
     // MARK: The list

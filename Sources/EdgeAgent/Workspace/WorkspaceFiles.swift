@@ -26,6 +26,12 @@ struct WorkspaceFiles: Sendable {
             return try BeneathDirectory(try paths(botID).workspace)
         } catch  where error.code == .notFound {
             throw WorkspaceFailure(.botNotFound, "there is no workspace of bot \(botID) on this node")
+        } catch  where error.code == .denied {
+            throw WorkspaceFailure(
+                .denied,
+                "the workspace of bot \(botID) is closed to the agent, which runs as user \(geteuid()); let it look there "
+                    + "(chmod, chown)"
+            )
         }
     }
 

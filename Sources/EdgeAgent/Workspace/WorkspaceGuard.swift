@@ -12,6 +12,10 @@ struct WorkspaceGuard: Sendable {
     /// One bot's rules: why an access is refused, one sentence that names the rule; nil where nothing speaks against it.
     typealias Rules = @Sendable (_ access: Access, _ path: WorkspacePath) -> String?
 
+    /// Why a symbolic link that leads out of the workspace may not come into one, by where it leads; nil where nothing speaks
+    /// against it.
+    typealias LinkRules = @Sendable (_ path: WorkspacePath, _ destination: [UInt8]) -> String?
+
     /// Finds out what the rules of a bot are, once for many entries.
     let rules: @Sendable (_ botID: String) -> Rules
     /// Why a transferred tree may not take the workspace's place; nil where nothing speaks against it.
@@ -19,6 +23,7 @@ struct WorkspaceGuard: Sendable {
     /// The largest file and the largest workspace a hub may write, in bytes; nil: no limit of the node's owner.
     let fileBytes: @Sendable () -> UInt64?
     let workspaceBytes: @Sendable () -> UInt64?
+    var links: LinkRules = { _, _ in nil }
 
     /// Nothing is refused.
     static let open = WorkspaceGuard(

@@ -22,6 +22,8 @@ enum WorkspaceMeter {
                 )
             }
         }
+        // Half of it is no size.
+        try scanner.requireAll()
         return size
     }
 }

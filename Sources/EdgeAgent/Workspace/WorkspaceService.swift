@@ -15,12 +15,14 @@ struct WorkspaceService: WorkspaceHandler {
 
     let files: WorkspaceFiles
     let logger: Logger
-    let executor = FileWorkExecutor(label: "edge-agent.workspace")
+    let executor: any TaskExecutor
     private let open: OpenOperations
 
-    init(files: WorkspaceFiles, logger: Logger) {
+    /// - Parameter executor: other threads that may wait, as of a test.
+    init(files: WorkspaceFiles, logger: Logger, executor: (any TaskExecutor)? = nil) {
         self.files = files
         self.logger = logger
+        self.executor = executor ?? FileWorkExecutor(label: "edge-agent.workspace")
         open = OpenOperations(limit: Self.maxOperations)
     }
 
@@ -39,7 +41,9 @@ struct WorkspaceService: WorkspaceHandler {
                     let bot = try files.paths(request.botID)
                     let source = SyncSourceSession(
                         root: try files.root(request.botID),
+                        place: bot.workspace,
                         cachePath: bot.digests,
+                        takesLinks: request.takesLinks,
                         stream: stream
                     )
                     try await source.run()

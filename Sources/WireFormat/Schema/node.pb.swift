@@ -2495,6 +2495,9 @@ public nonisolated struct WireSyncSource: Sendable {
 
   public var transferID: String = String()
 
+  /// Symbolic links that lead out of the workspace are taken as they are. Where not, the source fails rather than leave one out.
+  public var takesLinks: Bool = false
+
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
   public init() {}
@@ -2686,7 +2689,7 @@ public nonisolated struct WireSyncEntry: Sendable {
   public init() {}
 }
 
-/// Not carried, and why.
+/// Not carried, and why: a socket, a named pipe, a device. For anything else that it cannot send the source fails.
 public nonisolated struct WireSyncSkipped: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
@@ -7249,7 +7252,7 @@ nonisolated extension WireWorkspaceFailure: SwiftProtobuf.Message, SwiftProtobuf
 
 nonisolated extension WireSyncSource: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".SyncSource"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}bot_id\0\u{3}transfer_id\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}bot_id\0\u{3}transfer_id\0\u{3}takes_links\0")
 
   public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -7259,6 +7262,7 @@ nonisolated extension WireSyncSource: SwiftProtobuf.Message, SwiftProtobuf._Mess
       switch fieldNumber {
       case 1: try { try decoder.decodeSingularStringField(value: &self.botID) }()
       case 2: try { try decoder.decodeSingularStringField(value: &self.transferID) }()
+      case 3: try { try decoder.decodeSingularBoolField(value: &self.takesLinks) }()
       default: break
       }
     }
@@ -7271,12 +7275,16 @@ nonisolated extension WireSyncSource: SwiftProtobuf.Message, SwiftProtobuf._Mess
     if !self.transferID.isEmpty {
       try visitor.visitSingularStringField(value: self.transferID, fieldNumber: 2)
     }
+    if self.takesLinks != false {
+      try visitor.visitSingularBoolField(value: self.takesLinks, fieldNumber: 3)
+    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
   public static func ==(lhs: WireSyncSource, rhs: WireSyncSource) -> Bool {
     if lhs.botID != rhs.botID {return false}
     if lhs.transferID != rhs.transferID {return false}
+    if lhs.takesLinks != rhs.takesLinks {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }

@@ -4,7 +4,7 @@ public struct ManifestEntry: Sendable, Equatable {
     public enum Kind: Sendable, Equatable {
         case file
         case directory
-        /// With the link's text, which stays inside the workspace.
+        /// With the link's text, wherever it leads: it is carried as data, and who takes it judges it (`LinkDestinations`).
         case symlink([UInt8])
         /// Another name of a file that comes before.
         case hardLink(WorkspacePath)
@@ -50,8 +50,8 @@ public struct ManifestEntry: Sendable, Equatable {
         case .file: kind = .file
         case .directory: kind = .directory
         case .symlink:
-            guard path.keepsInside(link: wire.linkTarget) else {
-                throw SyncViolation("the symbolic link \(path) leads out of the workspace")
+            guard WorkspacePath.isLinkText(wire.linkTarget) else {
+                throw SyncViolation("the text of the symbolic link \(path) is none")
             }
             kind = .symlink(Array(wire.linkTarget))
         case .hardLink:

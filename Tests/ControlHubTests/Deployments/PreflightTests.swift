@@ -1,3 +1,4 @@
+import Foundation
 import SwiftProtobuf
 import Testing
 import WireFormat
@@ -67,6 +68,25 @@ struct PreflightTests {
         // An agent from before there was any.
         #expect(check(sides("landlock", "landlock"), [])?.remedy == "Upgrade it.")
         #expect(check([], sides("landlock", "landlock"))?.outcome == .passed)
+    }
+
+    @Test("what is not carried is named: what an old agent would lose stops it, sockets are a warning")
+    func completeness() {
+        func check(_ skipped: [(String, String)], count: UInt64? = nil) -> PreflightCheck? {
+            var facts = good
+            facts.copy?.leftOut = skipped.map { path, reason in
+                .with { ($0.path, $0.reason) = (Data(path.utf8), reason) }
+            }
+            facts.copy?.leftOutCount = count ?? UInt64(skipped.count)
+            return facts.checks.first { $0.name == "workspace_complete" }
+        }
+        #expect(check([])?.outcome == .passed)
+        let sockets = check([("run/x.sock", WireSyncSkipped.special)], count: 3)
+        #expect(sockets?.outcome == .warning && sockets?.message.contains("run/x.sock, and 2 more") == true)
+        let link = "a symbolic link out of the workspace, to /usr/bin/python3"
+        let lost = check([("run/x.sock", WireSyncSkipped.special), ("venv/bin/python3", link)])
+        #expect(lost?.outcome == .failed && lost?.remedy == "Upgrade it.")
+        #expect(lost?.message.contains("venv/bin/python3 (\(link))") == true && lost?.message.contains("sock") == false)
     }
 
     @Test("each thing that is wrong is named, with what to do")

@@ -17,7 +17,8 @@ struct PolicyRulesTests {
             (#"{"images": ["a*"]}"#, "images"), (#"{"directories": ["srv"]}"#, "directories"),
             (#"{"directories": ["/"]}"#, "directories"), (#"{"directories": ["/srv/.."]}"#, "directories"),
             (#"{"environment": ["A-B"]}"#, "environment"), (#"{"environment": ["LD_PRELOAD"]}"#, "environment"),
-            (#"{"backends": ["vm"]}"#, "backends"), (#"{"workspace": "all"}"#, "workspace"), ("[]", "policy"),
+            (#"{"backends": ["vm"]}"#, "backends"), (#"{"workspace": "all"}"#, "workspace"),
+            (#"{"workspace_links": "out"}"#, "workspace_links"), ("[]", "policy"),
             ("", "policy"),
             (#"{"exec": true"#, "policy"),
         ]
@@ -33,7 +34,7 @@ struct PolicyRulesTests {
         let text = #"""
             {"backends": ["native"], "commands": ["/opt/a --x {config} *"], "images": ["busybox", "ghcr.io/x/*"],
              "directories": ["/srv/bots"], "environment": ["A", "B_*"], "configuration": false, "workspace": "read",
-             "workspace_code": true, "terminal": false, "exec": true, "caps": {"bots": 1, "cpu_percent": 150}}
+             "workspace_code": true, "workspace_links": "any", "terminal": false, "exec": true, "caps": {"bots": 1, "cpu_percent": 150}}
             """#
         let rules = try PolicyRules(json: Array(text.utf8))
         #expect(try PolicyRules(json: rules.json) == rules)

@@ -215,6 +215,25 @@ struct PolicyTests {
         #expect(rule { try policy(#"{"workspace": "none"}"#).checkWorkspace(.read) } == "workspace")
     }
 
+    @Test("Links that lead out of a workspace lead to the system's programs, unless the file says otherwise")
+    func links() throws {
+        for place in ["/usr/bin/python3", "/bin/sh", "/lib64/ld.so", "/dev/null", "/usr"] {
+            #expect(rule { try Policy.standard.check(link: "l", to: place) } == nil, "\(place)")
+        }
+        for place in ["/home/x", "/etc/passwd", "/usr/../etc", "../x", "/usr/", "/dev/sda", "/"] {
+            #expect(rule { try Policy.standard.check(link: "l", to: place) } == "workspace_links", "\(place)")
+            #expect(rule { try policy(#"{"workspace_links": "any"}"#).check(link: "l", to: place) } == nil)
+        }
+        #expect(
+            rule { try policy(#"{"workspace_links": "inside"}"#).check(link: "l", to: "/usr/x") } == "workspace_links"
+        )
+        // The hub may keep itself back, and opens nothing.
+        let narrow = try PolicyRules(json: Array(#"{"workspace_links": "inside"}"#.utf8))
+        let wide = try PolicyRules(json: Array(#"{"workspace_links": "any"}"#.utf8))
+        #expect(rule { try Policy.standard.narrowed(by: narrow).check(link: "l", to: "/usr/x") } == "workspace_links")
+        #expect(rule { try Policy.standard.narrowed(by: wide).check(link: "l", to: "/home/x") } == "workspace_links")
+    }
+
     // MARK: The hub's narrowing
 
     @Test("The hub can narrow every rule and widen none")

@@ -3,6 +3,8 @@ import SwiftProtobuf
 import Synchronization
 import WireFormat
 
+@testable import EdgeAgent
+
 /// One end of a link in memory, bounded in both directions as a real one is.
 final class TestLink: MessageTransport {
     private final class Direction: Sendable {
@@ -129,7 +131,9 @@ struct TestNode: Sendable {
 /// Hands on what two nodes say, as the hub does.
 enum TestRelay {
     /// - Returns: the target's report.
-    /// - Parameter limit: messages of the source after which the link is cut; nil: never.
+    /// - Parameters:
+    ///   - limit: messages of the source after which the link is cut; nil: never.
+    ///   - onManifest: called when the list has gone by, before the target says what it wants.
     static func run(
         from source: TestNode,
         to target: TestNode,
@@ -137,7 +141,9 @@ enum TestRelay {
         transfer: String = "t1",
         preview: Bool = false,
         rehash: Bool = false,
-        cutAfter limit: Int? = nil
+        takesLinks: Bool = true,
+        cutAfter limit: Int? = nil,
+        onManifest: @escaping @Sendable () -> Void = {}
     ) async throws -> WireSyncReport {
         var toTarget = WireStreamHeader()
         toTarget.syncTarget.botID = bot
@@ -147,6 +153,7 @@ enum TestRelay {
         var toSource = WireStreamHeader()
         toSource.syncSource.botID = bot
         toSource.syncSource.transferID = transfer
+        toSource.syncSource.takesLinks = takesLinks
         let down = try target.session.openStream(toTarget)
         let up = try source.session.openStream(toSource)
         return try await withThrowingTaskGroup(of: WireSyncReport?.self) { group in
@@ -159,6 +166,9 @@ enum TestRelay {
                         up.reset(.cancelled)
                         down.reset(.cancelled)
                         throw Cut()
+                    }
+                    if case .manifest(let manifest)? = try SyncSender.message(message).body, manifest.isLast {
+                        onManifest()
                     }
                     try await down.send(message)
                 }

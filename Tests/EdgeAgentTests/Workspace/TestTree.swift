@@ -5,6 +5,8 @@ import TestSupport
 /// Makes, changes and compares trees with what the operating system gives, and nothing of what is tested.
 struct TestTree {
     let root: String
+    /// Also does to entries what keeps an agent from reading them, and makes links that lead out.
+    var isHard = false
 
     /// Every entry with all that is carried, as one line each; the content itself, not its digest.
     func described() throws -> [String] {
@@ -28,9 +30,9 @@ struct TestTree {
                 case S_IFLNK:
                     var buffer = [CChar](repeating: 0, count: 5000)
                     let count = readlink(Self.text(path), &buffer, buffer.count)
-                    // What leads out of the tree is not carried.
-                    if directory.count == root.utf8.count, buffer.starts(with: [0x2E, 0x2E]) { continue }
-                    lines.append("\(shown) link \(buffer[..<max(0, count)])")
+                    let text = buffer[..<max(0, count)].map(UInt8.init(bitPattern:))
+                    let depth = directory.dropFirst(root.utf8.count).count { $0 == 0x2F }
+                    lines.append("\(shown) link \(carried(text, depth))")
                 case S_IFREG:
                     let content = try Self.content(path, Int(status.st_size))
                     lines.append(
@@ -44,6 +46,49 @@ struct TestTree {
         try walk(Array(root.utf8))
         lines += hardLinks.values.filter { $0.count > 1 }.map { "same: \($0.sorted())" }
         return lines.sorted()
+    }
+
+    /// The text of a link as it is carried: relative where it is an absolute one to something in the tree.
+    private func carried(_ text: [UInt8], _ depth: Int) -> [UInt8] {
+        let up = [String](repeating: "..", count: depth)
+        if text == Array(root.utf8) { return Array((up.isEmpty ? "." : up.joined(separator: "/")).utf8) }
+        guard text.starts(with: Array((root + "/").utf8)) else { return text }
+        return Array((up + [""]).joined(separator: "/").utf8) + text.dropFirst(root.utf8.count + 1)
+    }
+
+    /// What a user who owns all of it may not read, and is not below something else that is so.
+    func closed() throws -> [String] {
+        var found: [String] = []
+        func walk(_ directory: String) throws {
+            for name in try FileManager.default.contentsOfDirectory(atPath: directory).sorted() {
+                let path = directory + "/" + name
+                var status = stat()
+                guard lstat(path, &status) == 0 else { throw Failure(errno) }
+                switch status.st_mode & S_IFMT {
+                case S_IFDIR where status.st_mode & 0o500 == 0o500: try walk(path)
+                case S_IFDIR where status.st_mode & 0o400 == 0o400:
+                    // One that is empty has nothing in it to hide.
+                    let isEmpty = try FileManager.default.contentsOfDirectory(atPath: path).isEmpty
+                    if !isEmpty { found.append(String(path.dropFirst(root.count + 1))) }
+                case S_IFDIR: found.append(String(path.dropFirst(root.count + 1)))
+                case S_IFREG where status.st_mode & 0o400 == 0: found.append(String(path.dropFirst(root.count + 1)))
+                default: continue
+                }
+            }
+        }
+        try walk(root)
+        return found
+    }
+
+    /// Gives all of it to another user, and where asked every right to its owner.
+    func own(by user: uid_t?, opening: Bool = false) {
+        for path in [root] + entries() {
+            var status = stat()
+            guard lstat(path, &status) == 0 else { continue }
+            if let user { lchown(path, user, user) }
+            guard opening, status.st_mode & S_IFMT != S_IFLNK else { continue }
+            chmod(path, (status.st_mode & 0o7777) | (status.st_mode & S_IFMT == S_IFDIR ? 0o700 : 0o600))
+        }
     }
 
     struct Failure: Error {
@@ -97,14 +142,14 @@ struct TestTree {
             let name = (Self.names.randomElement(using: &random) ?? "a") + "\(Int.random(in: 0...9, using: &random))"
             let path = directory + "/" + name
             let existing = entries().randomElement(using: &random)
-            switch Int.random(in: 0...13, using: &random) {
+            switch Int.random(in: 0...(isHard ? 17 : 13), using: &random) {
             case 0, 1, 2:
                 write(path, random.noise([0, 1, 50, 3000, 70_000, 300_000].randomElement(using: &random) ?? 0))
             case 3: mkdir(path, 0o755)
             case 4: symlink(["a", "../a", "./d0/x"].randomElement(using: &random) ?? "a", path)
             case 5: if let existing { link(existing, path) }
             case 6:
-                if let existing {
+                if let existing, !Self.isLink(existing) {
                     chmod(existing, [0o444, 0o600, 0o755, 0o700].randomElement(using: &random) ?? 0o644)
                 }
             // `try?`: a link in the middle leads to nothing.
@@ -112,7 +157,19 @@ struct TestTree {
             case 8: if let existing { rename(existing, path) }
             case 9, 10: if let existing { edit(existing, &random) }
             case 11: sparse(path, &random)
-            case 12: if let existing { truncate(existing, off_t(Int.random(in: 0...200_000, using: &random))) }
+            case 12:
+                if let existing, !Self.isLink(existing) {
+                    truncate(existing, off_t(Int.random(in: 0...200_000, using: &random)))
+                }
+            case 14:
+                if let existing, !Self.isLink(existing) {
+                    chmod(existing, [0o000, 0o300, 0o400, 0o200].randomElement(using: &random) ?? 0)
+                }
+            case 15:
+                let places = [root + "/a0", root, "/usr/bin/no-such", "../../../no/such"]
+                symlink(places.randomElement(using: &random) ?? root, path)
+            case 16: symlink(["a0/../d0", "../a1/../../x", "./d0/./../d1"].randomElement(using: &random) ?? "a", path)
+            case 17: mkfifo(path, 0o600)
             default:
                 if let existing {
                     let times = [timespec(tv_sec: 1_000_000, tv_nsec: 123), timespec(tv_sec: -5, tv_nsec: 999)]
@@ -122,8 +179,14 @@ struct TestTree {
         }
     }
 
+    /// What a link leads to is not the tests' to change.
+    private static func isLink(_ path: String) -> Bool {
+        var status = stat()
+        return lstat(path, &status) != 0 || status.st_mode & S_IFMT == S_IFLNK
+    }
+
     private func write(_ path: String, _ bytes: [UInt8]) {
-        let descriptor = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW, 0o644)
+        let descriptor = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_NONBLOCK, 0o644)
         guard descriptor >= 0 else { return }
         bytes.withUnsafeBytes { _ = Glibc.write(descriptor, $0.baseAddress, $0.count) }
         close(descriptor)

@@ -87,6 +87,77 @@ struct TreeRemoverTests {
         }
     }
 
+    /// FS_IOC_GETFLAGS and FS_IOC_SETFLAGS with FS_IMMUTABLE_FL.
+    private static func setImmutable(_ path: String, _ isImmutable: Bool) -> Bool {
+        let descriptor = open(path, O_RDONLY)
+        guard descriptor >= 0 else { return false }
+        defer { close(descriptor) }
+        var flags: Int = 0
+        guard ioctl(descriptor, 0x8008_6601, &flags) == 0 else { return false }
+        flags = isImmutable ? flags | 0x10 : flags & ~0x10
+        return ioctl(descriptor, 0x4008_6602, &flags) == 0
+    }
+
+    private static func failure(_ body: () throws -> Void) -> String? {
+        do {
+            try body()
+            return nil
+        } catch {
+            return (error as? RuntimeError)?.message ?? "\(error)"
+        }
+    }
+
+    @Test(
+        "what is mounted stays with all it holds, what is immutable stays, all else goes, and each is named; then the rest goes",
+        .enabled(if: geteuid() == 0, "mounting needs root")
+    )
+    func stays() throws {
+        let folder = FileManager.default.temporaryDirectory.appending(path: "remover-\(UUID().uuidString)").path
+        try FileManager.default.createDirectory(atPath: folder + "/bots", withIntermediateDirectories: true)
+        defer { try? FileManager.default.removeItem(atPath: folder) }
+        let bot = try BotDirectory(root: folder + "/bots", botID: "a")
+        try bot.make()
+        let (near, deep) = (bot.workspace + "/near", bot.workspace + "/some/where/deep")
+        for path in [near, deep, bot.path + "/own"] {
+            try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: true)
+        }
+        var mounts: [String] = []
+        defer { for path in mounts { umount2(path, Int32(MNT_DETACH)) } }
+        for path in [near, deep, bot.path + "/own"] {
+            try #require(mount("tmpfs", path, "tmpfs", 0, "size=1m") == 0)
+            mounts.append(path)
+            try Self.write(Array((path + "/owners").utf8))
+        }
+        for name in ["/plain", "/some/plain", "/some/where/plain", "/some/where/fixed"] {
+            try Self.write(Array((bot.workspace + name).utf8))
+        }
+        let fixed = bot.workspace + "/some/where/fixed"
+        let isImmutable = Self.setImmutable(fixed, true)
+        let message = try #require(Self.failure { try bot.remove(keeping: []) })
+        for name in ["workspace/near", "workspace/some/where/deep", "own"] {
+            #expect(message.contains("\(name) (a file system is mounted there"), "\(message)")
+        }
+        #expect(message.contains("\(isImmutable ? 4 : 3) entries could not be deleted"), "\(message)")
+        #expect(!isImmutable || message.contains("workspace/some/where/fixed (it is immutable"), "\(message)")
+        #expect(access(near + "/owners", F_OK) == 0 && access(bot.path + "/own/owners", F_OK) == 0)
+        // Where it lies now the message says.
+        let places = message.split(separator: "it lies at ").dropFirst().map { $0.prefix { $0 != " " } }
+        let moved = try #require(places.first { $0.hasSuffix("/deep") })
+        #expect(access(bot.path + "/\(moved)/owners", F_OK) == 0)
+        let left = try FileManager.default.subpathsOfDirectory(atPath: bot.path)
+        #expect(!left.contains { $0.hasSuffix("plain") }, "\(left)")
+        #expect(Self.failure { try bot.remove(keeping: []) } != nil, "it is no better the second time")
+
+        for path in [near, bot.path + "/own", bot.path + "/\(moved)"] { #expect(umount(path) == 0, "\(path)") }
+        mounts = []
+        if isImmutable {
+            let place = try #require(left.first { $0.hasSuffix("/fixed") })
+            #expect(Self.setImmutable(bot.path + "/" + place, false))
+        }
+        try bot.remove(keeping: [])
+        #expect(access(bot.path, F_OK) != 0)
+    }
+
     @Test("a directory that cannot be moved after all has the rights it had")
     func putsBack() throws {
         try Self.withoutRights { folder in

@@ -20,8 +20,8 @@ final class TestWorkspace: Sendable {
     }
 
     deinit {
-        // Left behind, it would only cost space.
-        try? FileManager.default.removeItem(atPath: bots)
+        // Left behind, they would only cost space.
+        for path in [bots, bots + "-control"] { try? FileManager.default.removeItem(atPath: path) }
     }
 
     func files(_ rules: WorkspaceGuard = .open, limits: WorkspaceFiles.Limits = WorkspaceFiles.Limits())

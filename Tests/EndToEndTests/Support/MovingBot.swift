@@ -64,6 +64,9 @@ final class MovingBot: Sendable {
 
     // MARK: - Agents
 
+    /// Whether rights keep the agents from anything.
+    static var haveAgentsNoRights: Bool { geteuid() != 0 || !asNobody.isEmpty }
+
     /// Root may read and write everything; who is not root sees what rights are for.
     private static let asNobody: [String] = {
         let folders = [Program.binaries, Program.checkout, FileManager.default.temporaryDirectory]
@@ -123,8 +126,14 @@ final class MovingBot: Sendable {
     // MARK: - Deployments
 
     func deploy(to place: Place) async throws -> JSON {
-        try await api.post("/api/bots/\(bot)/deploy", ["node_id": .string(nodes[place] ?? "")])
+        try await api.post("/api/bots/\(bot)/deploy", ["node_id": .string(node(place))])
     }
+
+    func preview(to place: Place) async throws -> JSON {
+        try await api.post("/api/bots/\(bot)/deploy", ["node_id": .string(node(place)), "dry_run": .bool(true)])
+    }
+
+    func node(_ place: Place) -> String { nodes[place] ?? "" }
 
     func end(of deployment: JSON) async throws -> JSON {
         try await eventually("the deployment ends", within: .seconds(240), or: { self.evidence }) {

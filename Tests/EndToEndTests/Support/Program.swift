@@ -44,9 +44,9 @@ final class Program: @unchecked Sendable {  // every mutable part is guarded by 
         }
     }
 
-    /// Everything the program has written so far.
+    /// Everything the program has written so far; what is no UTF-8, such as a file's name, shows as U+FFFD.
     var text: String {
-        (try? String(contentsOf: output, encoding: .utf8)) ?? ""
+        (try? Data(contentsOf: output)).map { String(decoding: $0, as: UTF8.self) } ?? ""
     }
 
     func signal(_ number: Int32) {

@@ -33,11 +33,16 @@ struct ManifestTests {
         for entry in entries { #expect(try ManifestEntry(entry.wire) == entry) }
     }
 
-    @Test("links out, paths that are none and bits beyond the permissions are not taken from the wire")
+    @Test("texts of links and paths that are none, and bits beyond the permissions, are not taken from the wire")
     func hostile() throws {
         var link = ManifestEntry(path: try path("a"), kind: .symlink(Array("b".utf8))).wire
-        link.linkTarget = "/etc/shadow".data(using: .utf8) ?? link.linkTarget
-        #expect(throws: SyncViolation.self) { try ManifestEntry(link) }
+        for text in ["", "a\0b", String(repeating: "a", count: 4096)] {
+            link.linkTarget = text.data(using: .utf8) ?? link.linkTarget
+            #expect(throws: SyncViolation.self) { try ManifestEntry(link) }
+        }
+        // Where it leads is for the target to judge.
+        link.linkTarget = "/usr/bin/python3".data(using: .utf8) ?? link.linkTarget
+        #expect(try ManifestEntry(link).kind == .symlink(Array("/usr/bin/python3".utf8)))
         var outside = try file("a", 1).wire
         outside.path = "../a".data(using: .utf8) ?? outside.path
         #expect(throws: SyncViolation.self) { try ManifestEntry(outside) }

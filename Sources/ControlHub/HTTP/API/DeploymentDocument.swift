@@ -16,6 +16,16 @@ struct PlacementDocument: Codable, APIDocument {
     }
 }
 
+/// One of the first entries of a workspace that cannot be carried, in JSON.
+struct LeftOutDocument: Codable, Sendable {
+    let path: String
+    let reason: String
+
+    init(_ entry: LeftOut) {
+        (path, reason) = (entry.path, entry.reason)
+    }
+}
+
 /// A deployment in JSON.
 struct DeploymentDocument: Codable, APIDocument {
     static let schemaName: String? = "Deployment"
@@ -51,6 +61,7 @@ struct DeploymentDocument: Codable, APIDocument {
         let removedFiles: UInt64
         let receivedBytes: UInt64
         let skippedEntries: UInt64
+        let leftOut: [LeftOutDocument]?
     }
 
     static var memberDetails: [String: Schema] {
@@ -95,7 +106,8 @@ struct DeploymentDocument: Codable, APIDocument {
                 changedFiles: totals.changedFiles,
                 removedFiles: totals.removedFiles,
                 receivedBytes: totals.receivedBytes,
-                skippedEntries: totals.skippedEntries
+                skippedEntries: totals.skippedEntries,
+                leftOut: totals.leftOut.map { $0.map(LeftOutDocument.init) }
             )
         }
         downtimeMs = deployment.downtime?.milliseconds
@@ -132,6 +144,8 @@ struct DeploymentPreviewDocument: Codable, APIDocument {
         let changedBytes: UInt64
         let availableBytes: UInt64
         let files: [File]
+        let leftOutEntries: UInt64
+        let leftOut: [LeftOutDocument]
     }
 
     /// One of the first files that would change.
@@ -181,7 +195,9 @@ struct DeploymentPreviewDocument: Codable, APIDocument {
                         change: change.kind.word,
                         bytes: change.size
                     )
-                }
+                },
+                leftOutEntries: report.skippedCount,
+                leftOut: report.skipped.map { LeftOutDocument(LeftOut($0)) }
             )
         }
         expectedDowntimeMs = preview.expectedDowntime?.milliseconds

@@ -115,7 +115,8 @@ struct SnapshotRoutes {
                 .operator,
                 .deployments,
                 "Give up a snapshot.",
-                answers: [.noContent]
+                answers: [.noContent],
+                errors: [.deploymentRunning]
             ) { _, context in
                 try await snapshots.delete(
                     SnapshotID(rawValue: try context.part("id")),

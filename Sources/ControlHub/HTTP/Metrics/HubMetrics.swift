@@ -73,6 +73,15 @@ struct HubMetrics {
             "Packets the hub has ever stored.",
             Double(counts.packets)
         )
+        // `try?`: a folder that cannot be read is told where snapshots are.
+        if let strays = try? services.deployments.context.snapshots.strays.count() {
+            out.add(
+                "controlhub_snapshot_strays",
+                .gauge,
+                "Snapshot files that the database does not know and that are kept aside.",
+                Double(strays)
+            )
+        }
         out.add("controlhub_operators", .gauge, "Operators.", Double(counts.operators))
         out.add("controlhub_database_size_bytes", .gauge, "Size of the hub's database.", Double(counts.databaseBytes))
     }

@@ -242,11 +242,19 @@ struct BotDirectory: Sendable {
         }
         if remains.contains(.log) { keptOfAgent.insert(Self.logsName) }
         if !keptOfAgent.isEmpty { kept.insert(Self.formerControlName) }
-        do throws(WorkspaceFailure) {
-            try TreeRemover.empty(path, keeping: kept)
-            try TreeRemover.empty(control, keeping: keptOfAgent)
-        } catch {
-            throw RuntimeError(.storageFailed, "\(path) could not be removed: \(error.message)")
+        var problems: [String] = []
+        for (place, kept) in [(path, kept), (control, keptOfAgent)] {
+            do throws(WorkspaceFailure) {
+                try TreeRemover.empty(place, keeping: kept)
+            } catch {
+                problems.append("of \(place), \(error.message)")
+            }
+        }
+        guard problems.isEmpty else {
+            throw RuntimeError(
+                .storageFailed,
+                problems.joined(separator: "; ") + "; unmount or release what stays, and remove the bot again"
+            )
         }
         if !remains.contains(.log) { rmdir(control) }
         if remains.isEmpty { rmdir(path) }

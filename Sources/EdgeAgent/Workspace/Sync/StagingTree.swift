@@ -17,6 +17,7 @@ final class StagingTree {
     var cache: DigestCache
     private(set) var found: BasisFinder
     private let maxEntries: Int
+    private let isPreview: Bool
 
     var present: [ManifestEntry] { found.present }
 
@@ -28,6 +29,7 @@ final class StagingTree {
         maxEntries: Int
     ) throws(WorkspaceFailure) {
         self.maxEntries = maxEntries
+        self.isPreview = isPreview
         cache = DigestCache(path: cachePath)
         bin = transfer.removed
         if !isPreview { try transfer.make() }
@@ -58,18 +60,29 @@ final class StagingTree {
     func scan(rehash: Bool) throws(WorkspaceFailure) {
         if rehash { cache = DigestCache(path: "") }
         if isEmpty { return }
-        (found.present, found.presentFacts) = try scan(tree)
+        // Whatever rights the source's owner took away, everything in the tree can be changed.
+        (found.present, found.presentFacts) = try scan(
+            tree,
+            for: TreeScanner.Purpose(opensDirectories: !isPreview),
+            needsAll: !isPreview
+        )
+        // What cannot be looked at there is no basis.
         if let workspace { (found.before, _) = try scan(workspace) }
     }
 
-    private func scan(_ root: BeneathDirectory) throws(WorkspaceFailure) -> ([ManifestEntry], [EntryFacts]) {
+    private func scan(
+        _ root: BeneathDirectory,
+        for purpose: TreeScanner.Purpose = TreeScanner.Purpose(),
+        needsAll: Bool = false
+    ) throws(WorkspaceFailure) -> ([ManifestEntry], [EntryFacts]) {
         var entries: [ManifestEntry] = []
         var facts: [EntryFacts] = []
-        let scanner = try TreeScanner(root, maxEntries: maxEntries)
+        let scanner = try TreeScanner(root, maxEntries: maxEntries, for: purpose)
         while let batch = try scanner.next(4096, cache: &cache) {
             entries += batch.entries
             facts += batch.facts
         }
+        if needsAll { try scanner.requireAll() }
         return (entries, facts)
     }
 
@@ -82,25 +95,10 @@ final class StagingTree {
 
     // MARK: - Structure
 
-    /// Everything in the tree can be changed, whatever rights the source's owner took away.
-    func makeWritable() {
-        for (entry, facts) in zip(found.present, found.presentFacts)
-        where entry.kind == .directory && facts.permissions & 0o700 != 0o700 {
-            // Tree order: what leads there has been made searchable before. A failure shows where something is changed.
-            guard let parent = try? tree.directory(entry.path.parent) else { continue }
-            fchmodat(
-                parent.descriptor,
-                entry.path.nameText,
-                mode_t(clamping: facts.permissions | 0o700),
-                AT_SYMLINK_NOFOLLOW
-            )
-        }
-    }
-
     func remove(_ path: WorkspacePath, isDirectory: Bool) throws(WorkspaceFailure) {
         let parent = try tree.directory(path.parent)
         guard unlinkat(parent.descriptor, path.nameText, isDirectory ? AT_REMOVEDIR : 0) == 0 || errno == ENOENT else {
-            // What was not carried (a socket, a link out) may still lie in it; it goes with its directory.
+            // What is not carried (a socket) may still lie in it; it goes with its directory.
             guard isDirectory, errno == ENOTEMPTY || errno == EEXIST else { throw WorkspaceFailure(path) }
             return try TreeRemover(bin: bin).remove(path.nameText, of: parent.descriptor, path: path)
         }

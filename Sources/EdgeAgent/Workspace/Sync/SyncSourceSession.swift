@@ -10,21 +10,32 @@ final class SyncSourceSession {
     private static let batchEntries = 512
 
     private let root: BeneathDirectory
+    /// Absolute paths by which programs may know the workspace.
+    private let places: [[UInt8]]
+    private let takesLinks: Bool
     private let stream: SessionStream
     private let sender: SyncSender
     private var cache: DigestCache
+    private var linksOut = LinksOut()
     private var entries: [ManifestEntry] = []
     private var lost: Set<Int> = []
     private var machine = SyncSourceMachine(entries: [])
     private let limits: SyncTargetMachine.Limits
 
+    /// - Parameters:
+    ///   - place: the workspace's path, as bots are given it.
+    ///   - takesLinks: the other side takes symbolic links wherever they lead.
     init(
         root: BeneathDirectory,
+        place: String,
         cachePath: String,
+        takesLinks: Bool,
         stream: SessionStream,
         limits: SyncTargetMachine.Limits = SyncTargetMachine.Limits()
     ) {
         self.root = root
+        places = [Array(place.utf8)] + [RealPath.bytes(of: root.descriptor)].compactMap(\.self)
+        self.takesLinks = takesLinks
         self.stream = stream
         self.limits = limits
         sender = SyncSender(stream)
@@ -74,7 +85,8 @@ final class SyncSourceSession {
     }
 
     private func sendManifest() async throws {
-        let scanner = try TreeScanner(root, maxEntries: limits.maxEntries)
+        let purpose = TreeScanner.Purpose(readsFiles: true, places: places)
+        let scanner = try TreeScanner(root, maxEntries: limits.maxEntries, for: purpose)
         while true {
             let message = try manifest(scanner)
             try await sender.send(message, compressing: true)
@@ -86,17 +98,27 @@ final class SyncSourceSession {
         var message = WireSyncMessage()
         message.manifest = WireSyncManifest()
         guard let batch = try scanner.next(Self.batchEntries, cache: &cache) else {
+            // Before the list is complete: a tree without them would be verified, and the workspace removed here.
+            try scanner.requireAll()
+            if !takesLinks, let failure = linksOut.failure { throw failure }
             message.manifest.isLast = true
             return message
         }
         message.manifest.entries = batch.entries.map(\.wire)
-        message.manifest.skipped = batch.skipped.map { path, reason in
+        message.manifest.skipped = batch.skipped.map { path in
             WireSyncSkipped.with {
                 $0.path = Data(path.bytes)
-                $0.reason = reason
+                $0.reason = WireSyncSkipped.special
             }
         }
         entries += batch.entries
+        if !takesLinks {
+            // Agents of before refuse the rest.
+            for case (let path, .symlink(let text)) in batch.entries.map({ ($0.path, $0.kind) })
+            where !path.keepsInside(link: text) {
+                linksOut.add(path, text)
+            }
+        }
         return message
     }
 
@@ -108,7 +130,7 @@ final class SyncSourceSession {
         let openedAt: Int64
     }
 
-    /// The file as it is now; nil where it is not to be had, which has then been told.
+    /// The file as it is now; nil where it is gone, which has then been told. Throws where it cannot be read.
     private func open(_ file: Int) async throws -> OpenFile? {
         let path = entries[file].path
         let openedAt = DigestCache.now()
@@ -119,10 +141,17 @@ final class SyncSourceSession {
             }
             return OpenFile(reader: reader, facts: facts, openedAt: openedAt)
         } catch {
-            let isGone = [.notFound, .notADirectory, .outside].contains(error.code)
-            try await sendLost(file, isGone ? .gone : .unreadable)
+            guard [.notFound, .notADirectory, .outside].contains(error.code) else { throw Self.unreadable(path, error) }
+            try await sendLost(file, .gone)
             return nil
         }
+    }
+
+    /// That a file cannot be read is no reason to go on without it.
+    private static func unreadable(_ path: WorkspacePath, _ failure: WorkspaceFailure) -> WorkspaceFailure {
+        var closed = ClosedEntries()
+        closed.add(path, nil, failure)
+        return closed.failure ?? failure
     }
 
     private func sendLost(_ file: Int, _ outcome: WireSyncFileEnd.Outcome) async throws {
@@ -148,10 +177,10 @@ final class SyncSourceSession {
                 length += count
             case .data(let count):
                 let bytes: [UInt8]
-                do {
+                do throws(WorkspaceFailure) {
                     bytes = try open.reader.read(Int(clamping: count), at: length)
                 } catch {
-                    return try await sendLost(file, .unreadable)
+                    throw Self.unreadable(entries[file].path, error)
                 }
                 hasher.update(bytes)
                 part.data = Data(bytes)
@@ -205,10 +234,10 @@ final class SyncSourceSession {
         guard let open = try await open(file) else { return }
         let plan: DeltaPlan
         let digest: Digest256
-        do {
+        do throws(WorkspaceFailure) {
             (plan, digest) = try Self.plan(open.reader, signature)
         } catch {
-            return try await sendLost(file, .unreadable)
+            throw Self.unreadable(entries[file].path, error)
         }
         var offset: UInt64 = 0
         var part = WireSyncPart()
@@ -227,13 +256,13 @@ final class SyncSourceSession {
                 let end = offset + length
                 while offset < end {
                     let bytes: [UInt8]
-                    do {
+                    do throws(WorkspaceFailure) {
                         bytes = try open.reader.read(
                             Int(clamping: min(end - offset, UInt64(clamping: SyncSender.messageBytes))),
                             at: offset
                         )
                     } catch {
-                        return try await sendLost(file, .unreadable)
+                        throw Self.unreadable(entries[file].path, error)
                     }
                     // Shorter now: what was planned holds no longer.
                     guard !bytes.isEmpty else { return try await sendLost(file, .changed) }
@@ -289,5 +318,31 @@ extension EntryFacts {
     func hasSameContent(as other: EntryFacts) -> Bool {
         inode == other.inode && size == other.size && modifiedNanoseconds == other.modifiedNanoseconds
             && changedNanoseconds == other.changedNanoseconds
+    }
+}
+
+/// Links that the other side does not take.
+private struct LinksOut {
+    private static let mostNamed = 20
+    private static let mostNameBytes = 160
+
+    private var count = 0
+    private var named: [String] = []
+
+    mutating func add(_ path: WorkspacePath, _ text: [UInt8]) {
+        count += 1
+        guard named.count < Self.mostNamed else { return }
+        let shown = "\(path) to \(String(decoding: text, as: UTF8.self))"
+        named.append(WireBounds.cut(shown, to: Self.mostNameBytes))
+    }
+
+    var failure: WorkspaceFailure? {
+        guard count > 0 else { return nil }
+        let rest = count > named.count ? ", and \(count - named.count) more" : ""
+        return WorkspaceFailure(
+            .unsupported,
+            "\(count) symbolic \(count == 1 ? "link leads" : "links lead") out of the workspace (\(named.joined(separator: ", "))"
+                + "\(rest)), and the hub or the target's agent is too old to take them along; upgrade it, or remove them"
+        )
     }
 }

@@ -27,6 +27,7 @@ final class SyncTargetSession {
     private let machine: Machine
     private let reserveBytes: UInt64
     private let rules: WorkspaceGuard.Rules
+    private let linkRules: WorkspaceGuard.LinkRules
     private let installation: @Sendable (_ tree: String) -> String?
     private let maxEntries: Int
     private let maxFileBytes: UInt64
@@ -59,6 +60,7 @@ final class SyncTargetSession {
         self.stream = stream
         self.reserveBytes = reserveBytes
         self.rules = rules.rules(request.botID)
+        linkRules = rules.links
         installation = { rules.installation(request.botID, $0) }
         maxEntries = limits.maxEntries
         maxFileBytes = rules.fileBytes() ?? .max
@@ -168,6 +170,18 @@ final class SyncTargetSession {
                 )
             }
         }
+        try checkLinks()
+    }
+
+    /// The text of a link is data and nothing here follows it, but the bot will.
+    private func checkLinks() throws(WorkspaceFailure) {
+        let destinations = LinkDestinations(entries)
+        for entry in entries {
+            guard case .symlink(let text) = entry.kind,
+                case .outside(let place) = destinations.destination(of: entry.path, text: text)
+            else { continue }
+            if let reason = linkRules(entry.path, place) { throw WorkspaceFailure(.refused, reason) }
+        }
     }
 
     private func preview(_ diff: ManifestDiff) {
@@ -207,7 +221,6 @@ final class SyncTargetSession {
     }
 
     private func makeStructure(_ diff: ManifestDiff) throws(WorkspaceFailure) {
-        tree.makeWritable()
         let wanted = Set(diff.presentIndex)
         for index in diff.removals {
             let entry = tree.present[index]
@@ -378,6 +391,13 @@ final class SyncTargetSession {
         _ end: WireSyncFileEnd
     ) throws(WorkspaceFailure) {
         progress.filesDone += 1
+        // Of an agent that goes on without what it may not read.
+        guard end.outcome != .unreadable else {
+            throw WorkspaceFailure(
+                .denied,
+                "\(entries[file].path) cannot be read by the source's agent; let it read the file (chmod, chown) or remove it"
+            )
+        }
         guard end.outcome == .complete, let digest = Digest256(end.sha256) else {
             lost.insert(file)
             report.unstable += 1
@@ -414,18 +434,18 @@ final class SyncTargetSession {
             case .file, .directory, .symlink: continue
             }
         }
-        // What lies deepest first: making something in a directory moves its time.
-        for entry in entries.reversed() where entry.kind == .directory { try tree.setAttributes(entry) }
         let digest = ManifestDigest.compute(entries, without: lost, by: ContentDigest.function)
         report.digest = Data(digest.bytes)
         guard damaged > 0 || digest == sourceDigest else {
             throw WorkspaceFailure(.badData, "the trees differ after the transfer; transfer the workspace again")
         }
+        // Before the tree can be installed, and while no mode keeps the agent from listing it.
+        if report.unstable == 0 { try transfer.provenance.noteAll(in: tree.tree, maxEntries: maxEntries) }
+        // What lies deepest first: making something in a directory moves its time.
+        for entry in entries.reversed() where entry.kind == .directory { try tree.setAttributes(entry) }
         try tree.flush()
         tree.cache.save()
         guard report.unstable == 0 else { return }
-        // Before the tree can be installed.
-        try transfer.provenance.noteAll(in: tree.tree, maxEntries: maxEntries)
         try transfer.setDigest(digest)
     }
 }

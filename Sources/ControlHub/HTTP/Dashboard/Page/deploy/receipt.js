@@ -37,7 +37,7 @@ export function receipt(known) {
   list.set('To', placeText(deployment.target));
   list.set('Took', total >= 0 ? awayText(total) : '');
   const { workspace } = deployment;
-  if (workspace && workspace.total_bytes > 0) {
+  if (workspace && (workspace.total_bytes > 0 || workspace.skipped_entries > 0)) {
     list.set('Carried', `${bytes(workspace.received_bytes)}, for a workspace of ${bytes(workspace.total_bytes)}`);
     list.set('Files', filesText(workspace));
   }
@@ -58,7 +58,11 @@ function awayWords(deployment) {
 function filesText(workspace) {
   const parts = [[workspace.added_files, 'new'], [workspace.changed_files, 'changed'], [workspace.removed_files, 'removed']]
     .filter(([count]) => count > 0).map(([count, word]) => `${count.toLocaleString()} ${word}`);
-  const skipped = workspace.skipped_entries > 0 ? `; ${plural(workspace.skipped_entries, 'socket or device')} left out` : '';
+  const count = workspace.skipped_entries;
+  const names = (workspace.left_out ?? []).slice(0, 5).map(({ path }) => path).join(', ');
+  const what = count === 1 ? 'one socket, pipe or device' : `${count.toLocaleString()} sockets, pipes or devices`;
+  // Of deployments from before they were named nobody knows what it was.
+  const skipped = count > 0 ? `; left out ${names ? `${what}: ${names}${count > 5 ? ' …' : ''}` : plural(count, 'thing')}` : '';
   return `${parts.join(', ') || 'none had to travel'}${skipped}`;
 }
 
