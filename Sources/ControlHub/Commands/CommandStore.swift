@@ -350,6 +350,7 @@ struct CommandStore: Sendable {
             launch: launch,
             logOffset: offset,
             accepted: accepted,
+            turnLimit: turnLimit(result),
             at: date
         )
         // Nothing was said about it before, or it would be known as delivered.
@@ -357,6 +358,12 @@ struct CommandStore: Sendable {
         let began = Date(unixMilliseconds: Int64(clamping: result.startedAtUnixMs))
         return try changes
             + TurnStore.catchUp(db, message, launch: launch, began: began, accepted: accepted, at: date)
+    }
+
+    /// Agents of before the field say nothing; 0: no limit.
+    private static func turnLimit(_ result: WireCommandResult) -> Duration? {
+        guard result.hasTurnLimitMs else { return TurnStore.standardLimit }
+        return result.turnLimitMs == 0 ? nil : .milliseconds(clamping: Int64(clamping: result.turnLimitMs))
     }
 
     private static func find(_ db: Database, _ id: CommandID) throws -> Command? {

@@ -38,6 +38,7 @@ enum HubMigrations {
             try db.execute(sql: MigrationLogPlaces.sql)
         }
         migrator.registerMigration(MigrationRetention.name, migrate: MigrationRetention.run)
+        migrator.registerMigration(MigrationTurnLimits.name, migrate: MigrationTurnLimits.run)
         return migrator
     }
 
