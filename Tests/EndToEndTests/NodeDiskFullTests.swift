@@ -151,6 +151,52 @@ struct NodeDiskFullTests {
         try await story.end()
     }
 
+    @Test("Without inodes a bot that crashes is told why it waits, and runs again by itself", .timeLimit(.minutes(3)))
+    func noInodes() async throws {
+        let bench = try Workbench()
+        let hub = try await bench.startHub(environment: ["HUB_HEARTBEAT_INTERVAL": "1s"])
+        let api = try await hub.admin()
+        let created = try await api.post("/api/nodes", ["name": "crowded"])
+        let (node, token) = try (#require(created["id"].string), #require(created["token"].string))
+        let disk = try TinyDisk(in: bench.folder, options: "size=64m,nr_inodes=400")
+        let state = disk.mountPoint.path + "/agent"
+        let agent = try disk.start(
+            "edge-agent",
+            ["run", "--hub", hub.url, "--ca-file", hub.authority, "--state-dir", state],
+            environment: [
+                "EDGE_TOKEN": token, "EDGE_TEST_LONGEST_WAIT_MS": "250",
+                "EDGE_PROFILES": Workbench.openProfiles("/bin/sleep 600"),
+            ]
+        )
+        _ = try await Story.onlineNode(api, agent)
+        let bot = try #require(
+            try await api.post("/api/bots", ["name": "sleeper", "node_id": .string(node)])["id"].string
+        )
+        _ = try await api.post("/api/bots/\(bot)/start")
+        let first = try await eventually("the bot runs", or: { agent.text }) {
+            try await api.get("/api/bots/\(bot)")["pid"].int.flatMap { $0 > 0 ? $0 : nil }
+        }
+        let crowd = disk.seenFromOutside(agent).appending(path: "crowd")
+        try FileManager.default.createDirectory(at: crowd, withIntermediateDirectories: false)
+        var files = 0
+        while FileManager.default.createFile(atPath: "\(crowd.path)/\(files)", contents: nil) { files += 1 }
+        #expect(files > 100)
+        Glibc.kill(pid_t(first), SIGKILL)
+        let waiting = try await eventually("the bot waits for inodes", or: { agent.text }) {
+            let bot = try await api.get("/api/bots/\(bot)")
+            return bot["reason_code"] == "storage_failed" || bot["phase"] == "failed" ? bot : nil
+        }
+        #expect(waiting["phase"] == "backoff" && waiting["reason"].string?.contains("inodes") == true, "\(waiting)")
+        let troubled = try await agentFact(api, node, state: "impaired", agent)
+        #expect(troubled["reason"].string?.contains("inodes") == true, "\(troubled)")
+        try FileManager.default.removeItem(at: crowd)
+        try await eventually("the bot runs again", or: { agent.text }) {
+            let pid = try await api.get("/api/bots/\(bot)")["pid"].int ?? 0
+            return pid > 0 && pid != first ? () : nil
+        }
+        _ = try await agentFact(api, node, state: "running", agent)
+    }
+
     @Test("A state directory on a read-only file system is told on the node, with what to do")
     func readOnly() async throws {
         let bench = try Workbench()

@@ -6,6 +6,7 @@ struct BotOperations: Sendable {
     let database: HubDatabase
     let events: EventFeed
     let clock: HubClock
+    let registry: NodeRegistry
 
     /// The profile of a node that has only one.
     static let defaultProfile = "default"
@@ -94,11 +95,18 @@ struct BotOperations: Sendable {
         publish(messages, at: date)
     }
 
-    /// Ends the turns that have an answer and were quiet for long enough since.
-    func endQuietTurns() async throws {
+    /// Ends the turns that are over without a last word; see `TurnStore.endOverdue`.
+    func endOverdueTurns() async throws {
         let date = clock.date()
-        guard try await database.read({ db in try TurnStore.hasQuiet(db, at: date) }) else { return }
-        publish(try await database.write { db in try TurnStore.endQuiet(db, at: date) }, at: date)
+        guard try await database.read({ db in try TurnStore.hasOverdue(db, at: date) }) else { return }
+        let caughtUp = date - TimeInterval(TurnStore.catchUpTime.milliseconds) / 1000
+        let changes = try await database.write { [registry] db in
+            try TurnStore.endOverdue(db, at: date) { node in
+                guard let live = registry.live(node), live.isConnected, let since = live.linkSince else { return false }
+                return since <= caughtUp
+            }
+        }
+        publish(changes, at: date)
     }
 
     // MARK: Events

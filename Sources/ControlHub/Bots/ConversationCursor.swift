@@ -14,10 +14,8 @@ struct ConversationCursor: Sendable, Equatable {
 
     /// Reads one back; nil for what is none.
     init?(_ text: String) {
-        let base64 = text.replacing("-", with: "+").replacing("_", with: "/")
-        let padded = base64 + String(repeating: "=", count: (4 - base64.utf8.count % 4) % 4)
-        guard let data = Data(base64Encoded: padded) else { return nil }
-        let parts = String(decoding: data, as: UTF8.self).split(separator: " ", maxSplits: 1)
+        guard let bytes = SecretBytes.bytes(base64URL: text) else { return nil }
+        let parts = String(decoding: bytes, as: UTF8.self).split(separator: " ", maxSplits: 1)
         guard parts.count == 2, let updatedAt = Int64(decimal: parts[0]) else { return nil }
         self.updatedAt = updatedAt
         id = String(parts[1])

@@ -1,5 +1,6 @@
 import Foundation
 import GRDB
+import WireFormat
 
 /// Conversations and what was said in them. Every transition of a message's state is one method here.
 struct MessageStore: Sendable {
@@ -113,18 +114,23 @@ struct MessageStore: Sendable {
     /// - Parameters:
     ///   - logOffset: where the bot's log stood before; nil where the agent did not say.
     ///   - accepted: when the bot took it, by the node's clock.
+    ///   - turnLimit: how long the bot may say nothing about it; nil: for ever.
     static func markDelivered(
         _ db: Database,
         _ id: MessageID,
         launch: String,
         logOffset: Int64?,
         accepted: Date,
+        turnLimit: Duration?,
         at date: Date
     ) throws -> [MessageChange] {
         // A packet about the message may have told first, but not this.
         try db.execute(
-            sql: "UPDATE messages SET log_offset = coalesce(log_offset, ?) WHERE id = ? AND state <> 'queued'",
-            arguments: [logOffset, id.rawValue]
+            sql: """
+                UPDATE messages SET log_offset = coalesce(log_offset, ?1), turn_limit_ms = ?2,
+                    silent_at = ?3 + ?2 WHERE id = ?4 AND state <> 'queued'
+                """,
+            arguments: [logOffset, turnLimit?.milliseconds, date.unixMilliseconds, id.rawValue]
         )
         return try change(
             db,
@@ -133,11 +139,96 @@ struct MessageStore: Sendable {
             at: date,
             setting: """
                 delivered_at = \(date.unixMilliseconds), accepted_at = \(accepted.unixMilliseconds), launch_id = ?,
-                log_offset = ?
+                log_offset = ?, \(limited(turnLimit, date))
                 """,
             where: "id = ? AND state = 'queued'",
             arguments: [launch, logOffset, id.rawValue]
         )
+    }
+
+    private static func limited(_ turnLimit: Duration?, _ date: Date) -> String {
+        guard let limit = turnLimit?.milliseconds else { return "turn_limit_ms = NULL, silent_at = NULL" }
+        return "turn_limit_ms = \(limit), silent_at = \(date.unixMilliseconds.clampedAdding(limit))"
+    }
+
+    /// The bot has said something about an open turn: what its end is told by begins anew.
+    static func goOn(_ db: Database, _ id: MessageID, at date: Date) throws {
+        // Once in a while is enough for the limit: a bot may write a thousand packets a second.
+        try db.cachedStatement(
+            sql: """
+                UPDATE messages SET quiet_since = iif(quiet_since IS NULL, NULL, ?1), idle_since = NULL,
+                    silent_at = ?1 + turn_limit_ms
+                WHERE id = ?2 AND state = 'delivered' AND (quiet_since IS NOT NULL OR idle_since IS NOT NULL
+                    OR silent_at < ?1 + turn_limit_ms - turn_limit_ms / 16)
+                """
+        ).execute(arguments: [date.unixMilliseconds, id.rawValue])
+    }
+
+    /// An open turn has an answer that may not be its last.
+    static func noteAnswer(_ db: Database, _ id: MessageID, at date: Date) throws {
+        try db.execute(
+            sql: "UPDATE messages SET quiet_since = ? WHERE id = ? AND state = 'delivered'",
+            arguments: [date.unixMilliseconds, id.rawValue]
+        )
+    }
+
+    /// The bot says that it has no turn open: those are in doubt that its launch had taken by a time of the node's clock.
+    static func doubt(_ db: Database, bot: BotID, launch: String, takenBy: Date, at date: Date) throws {
+        try db.execute(
+            sql: """
+                UPDATE messages SET idle_since = ? WHERE bot_id = ? AND state = 'delivered' AND idle_since IS NULL
+                    AND launch_id IN ('', ?) AND coalesce(accepted_at, 0) <= ?
+                """,
+            arguments: [date.unixMilliseconds, bot.rawValue, launch, takenBy.unixMilliseconds]
+        )
+    }
+
+    /// The bot says that it has a turn open: it may be one that it had just taken when it said that it had none.
+    ///
+    /// - Parameter takenSince: by the node's clock.
+    static func trust(_ db: Database, bot: BotID, launch: String, takenSince: Int64) throws {
+        try db.execute(
+            sql: """
+                UPDATE messages SET idle_since = NULL WHERE bot_id = ? AND state = 'delivered'
+                    AND idle_since IS NOT NULL AND launch_id IN ('', ?) AND accepted_at >= ?
+                """,
+            arguments: [bot.rawValue, launch, takenSince]
+        )
+    }
+
+    /// The turns that have been in doubt, and of which nothing was heard, since a time of the hub's clock.
+    static func interruptIdle(_ db: Database, since: Int64, reason: String, at date: Date) throws -> [MessageChange] {
+        try interrupt(db, where: "idle_since IS NOT NULL AND idle_since <= ?", [since], reason: reason, at: date)
+    }
+
+    /// An open turn of which nothing was heard for its limit.
+    struct SilentTurn {
+        let message: MessageID
+        /// Where its bot is; nil where there is no such bot.
+        let node: NodeID?
+        let limitMilliseconds: Int64
+    }
+
+    static func silent(_ db: Database, at date: Date, limit: Int) throws -> [SilentTurn] {
+        try Row.fetchAll(
+            db,
+            sql: """
+                SELECT m.id, m.turn_limit_ms, b.node_id FROM messages m LEFT JOIN bots b ON b.id = m.bot_id
+                WHERE m.state = 'delivered' AND m.silent_at IS NOT NULL AND m.silent_at <= ?
+                ORDER BY m.silent_at LIMIT ?
+                """,
+            arguments: [date.unixMilliseconds, limit]
+        ).map { row in
+            SilentTurn(
+                message: MessageID(rawValue: row["id"]),
+                node: (row["node_id"] as String?).map(NodeID.init(rawValue:)),
+                limitMilliseconds: row["turn_limit_ms"] ?? 0
+            )
+        }
+    }
+
+    static func postpone(_ db: Database, _ id: MessageID, to time: Int64) throws {
+        try db.execute(sql: "UPDATE messages SET silent_at = ? WHERE id = ?", arguments: [time, id.rawValue])
     }
 
     /// The message did not reach the bot, or the bot gave it up.
@@ -229,6 +320,7 @@ struct MessageStore: Sendable {
         _ id: MessageID,
         launch: String,
         accepted: Date,
+        turnLimit: Duration?,
         at date: Date
     ) throws -> [MessageChange] {
         try change(
@@ -236,8 +328,10 @@ struct MessageStore: Sendable {
             to: .delivered,
             reason: nil,
             at: date,
-            setting:
-                "delivered_at = \(date.unixMilliseconds), accepted_at = \(accepted.unixMilliseconds), launch_id = ?",
+            setting: """
+                delivered_at = \(date.unixMilliseconds), accepted_at = \(accepted.unixMilliseconds), launch_id = ?,
+                \(limited(turnLimit, date))
+                """,
             where: "id = ? AND state = 'queued'",
             arguments: [launch, id.rawValue]
         )

@@ -10,6 +10,10 @@ enum TurnEffect: Equatable, Sendable {
     case answered
     /// Said to nobody in particular; ends what is open where it was said.
     case noticed(text: String)
+    /// The bot says that it has nothing open: what it has not ended by then ends with it.
+    case wentIdle
+    /// The bot says that it has something open.
+    case gotBusy
     /// The bot takes messages from now on. Where it did before, it has restarted itself in place and forgotten them.
     case becameReady
     /// The bot gave up for good.
@@ -25,6 +29,15 @@ enum TurnEffect: Equatable, Sendable {
             self = json["final"]?.boolValue ?? true ? .answered : .answeredInPart
         case "notice":
             self = .noticed(text: json["text"]?.stringValue ?? "")
+        case "state":
+            let open = json["open_turns"]?.integerValue
+            if json["state"]?.stringValue == "idle", open == 0 {
+                self = .wentIdle
+            } else if json["state"]?.stringValue == "busy" || (open ?? 0) > 0 {
+                self = .gotBusy
+            } else {
+                self = .none
+            }
         case "ready":
             self = .becameReady
         case "fatal":

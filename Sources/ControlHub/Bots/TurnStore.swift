@@ -1,13 +1,21 @@
 import Foundation
 import GRDB
+import WireFormat
 
 /// How turns go on and end by what bots say: the mapping from packets to messages, in the caller's transaction.
 ///
 /// A turn is open while its message is `delivered`. A packet belongs to the message it names, else to the one whose
 /// turn it names, else to the oldest open one of its conversation, or of the bot where it names none.
 enum TurnStore {
-    /// A turn that has an answer is over after this much quiet; the bot contract says so.
+    /// A turn that has an answer is over after this much quiet, and so is one that an idle bot says it does not have; the
+    /// bot contract says so. An idle bot may have taken a message just before it said so, and tells by a packet.
     static let quiet = Duration.seconds(5)
+    /// Of a turn whose agent names no limit: so long may a bot say nothing about it.
+    static let standardLimit = Duration.seconds(3600)
+    /// A node that was away has to bring what its bots said meanwhile before a turn can be called silent.
+    static let catchUpTime = Duration.seconds(60)
+    /// Turns that are looked at in one transaction.
+    private static let turnsAtOnce = 500
     /// Of the newest packets, so many are looked at for what a bot said before the hub knew of the delivery.
     private static let overtakingPackets = 200
 
@@ -38,16 +46,21 @@ enum TurnStore {
     ) throws -> [MessageChange] {
         let bot = packet.botID
         switch effect {
-        case .none:
+        case .none, .progressed:
+            if let message { try MessageStore.goOn(db, message, at: date) }
             return []
-        case .progressed:
-            if let message { try goOn(db, message, at: date) }
+        case .wentIdle:
+            try MessageStore.doubt(db, bot: bot, launch: packet.launchID, takenBy: packet.receivedAt, at: date)
+            return []
+        case .gotBusy:
+            let justNow = packet.receivedAt.unixMilliseconds.clampedSubtracting(quiet.milliseconds)
+            try MessageStore.trust(db, bot: bot, launch: packet.launchID, takenSince: justNow)
             return []
         case .answeredInPart:
-            try db.execute(
-                sql: "UPDATE messages SET quiet_since = ? WHERE id = ? AND state = 'delivered'",
-                arguments: [date.unixMilliseconds, message?.rawValue]
-            )
+            if let message {
+                try MessageStore.goOn(db, message, at: date)
+                try MessageStore.noteAnswer(db, message, at: date)
+            }
             return []
         case .answered:
             return try message.map { try MessageStore.answer(db, bot: bot, $0, at: date) } ?? []
@@ -82,7 +95,7 @@ enum TurnStore {
             return try MessageStore.open(db, bot: packet.botID, conversation: conversation, isNewest: false)
         case .noticed:
             return try MessageStore.open(db, bot: packet.botID, conversation: conversation, isNewest: true)
-        case .none, .becameReady, .failed, .interrupted:
+        case .none, .wentIdle, .gotBusy, .becameReady, .failed, .interrupted:
             return nil
         }
     }
@@ -130,10 +143,12 @@ enum TurnStore {
                 return try MessageStore.answer(db, bot: message.botID, id, at: date)
             case .answeredInPart:
                 guard !isElsewhere, try named(db, packet) == nil else { continue }
-                try db.execute(
-                    sql: "UPDATE messages SET quiet_since = ? WHERE id = ?",
-                    arguments: [date.unixMilliseconds, id.rawValue]
-                )
+                try MessageStore.noteAnswer(db, id, at: date)
+            case .wentIdle where packet.receivedAt >= accepted:
+                try MessageStore.doubt(db, bot: message.botID, launch: launch, takenBy: packet.receivedAt, at: date)
+            case .gotBusy:
+                let justNow = packet.receivedAt.unixMilliseconds.clampedSubtracting(quiet.milliseconds)
+                try MessageStore.trust(db, bot: message.botID, launch: launch, takenSince: justNow)
             case .becameReady where packet.receivedAt > accepted:
                 guard try isRestart(db, packet) else { continue }
                 return try MessageStore.interrupt(db, id, reason: restartReason, at: date)
@@ -141,28 +156,65 @@ enum TurnStore {
                 return try MessageStore.interrupt(db, id, reason: reason, at: date)
             case .failed(let reason):
                 return try MessageStore.fail(db, id, reason: reason, at: date)
-            case .none, .progressed, .becameReady, .interrupted:
+            case .none, .progressed, .wentIdle, .becameReady, .interrupted:
                 continue
             }
         }
         return []
     }
 
-    /// Ends the turns that have an answer and have been quiet since.
-    static func endQuiet(_ db: Database, at date: Date) throws -> [MessageChange] {
-        try MessageStore.answerQuiet(db, since: date.unixMilliseconds - quiet.milliseconds, at: date)
+    /// Ends the turns that have an answer and have been quiet since, those that an idle bot does not have, and those of
+    /// which nothing was heard for their limit.
+    ///
+    /// - Parameter isHeard: whether a node has been connected for `catchUpTime`; turns of others get more time.
+    static func endOverdue(_ db: Database, at date: Date, isHeard: (NodeID) -> Bool) throws -> [MessageChange] {
+        let quietSince = date.unixMilliseconds - quiet.milliseconds
+        var changes = try MessageStore.answerQuiet(db, since: quietSince, at: date)
+        changes += try MessageStore.interruptIdle(
+            db,
+            since: quietSince,
+            reason: "The bot says that it has no turn open, and wrote no answer to this message.",
+            at: date
+        )
+        for turn in try MessageStore.silent(db, at: date, limit: turnsAtOnce) {
+            guard turn.node.map(isHeard) ?? true else {
+                try MessageStore.postpone(db, turn.message, to: date.unixMilliseconds + catchUpTime.milliseconds)
+                continue
+            }
+            let reason =
+                "The bot wrote nothing about this message for \(text(.milliseconds(clamping: turn.limitMilliseconds))), the time "
+                + "limit of a turn in its runtime profile. An answer that still comes is taken."
+            changes += try MessageStore.interrupt(db, turn.message, reason: reason, at: date)
+        }
+        return changes
     }
 
-    /// Whether `endQuiet` would find anything.
-    static func hasQuiet(_ db: Database, at date: Date) throws -> Bool {
-        try Bool.fetchOne(
+    /// Whether `endOverdue` would find anything.
+    static func hasOverdue(_ db: Database, at date: Date) throws -> Bool {
+        let quietSince = date.unixMilliseconds - quiet.milliseconds
+        return try Bool.fetchOne(
             db,
+            // Three questions, so that each has its index.
             sql: """
                 SELECT EXISTS (SELECT 1 FROM messages
-                    WHERE state = 'delivered' AND quiet_since IS NOT NULL AND quiet_since <= ?)
+                        WHERE state = 'delivered' AND quiet_since IS NOT NULL AND quiet_since <= ?1)
+                    OR EXISTS (SELECT 1 FROM messages
+                        WHERE state = 'delivered' AND idle_since IS NOT NULL AND idle_since <= ?1)
+                    OR EXISTS (SELECT 1 FROM messages
+                        WHERE state = 'delivered' AND silent_at IS NOT NULL AND silent_at <= ?2)
                 """,
-            arguments: [date.unixMilliseconds - quiet.milliseconds]
+            arguments: [quietSince, date.unixMilliseconds]
         ) ?? false
+    }
+
+    /// In the largest unit that is exact.
+    private static func text(_ duration: Duration) -> String {
+        let milliseconds = duration.milliseconds
+        for (unit, size) in [("h", Int64(3_600_000)), ("min", 60_000), ("s", 1_000)]
+        where milliseconds >= size && milliseconds % size == 0 {
+            return "\(milliseconds / size) \(unit)"
+        }
+        return "\(milliseconds) ms"
     }
 
     // MARK: Parts
@@ -205,7 +257,15 @@ enum TurnStore {
         )
         switch (row?["state"] as String?).flatMap(MessageState.init(rawValue:)) {
         case .queued:
-            return try MessageStore.markTaken(db, id, launch: packet.launchID, accepted: packet.receivedAt, at: date)
+            // The agent will tell the limit that holds.
+            return try MessageStore.markTaken(
+                db,
+                id,
+                launch: packet.launchID,
+                accepted: packet.receivedAt,
+                turnLimit: standardLimit,
+                at: date
+            )
         case .delivered where (row?["accepted_at"] as Int64? ?? 0) > packet.receivedAt.unixMilliseconds:
             // The agent tells when it had the bot's word, which is a little later.
             try db.execute(
@@ -216,12 +276,6 @@ enum TurnStore {
         default:
             return []
         }
-    }
-
-    private static func goOn(_ db: Database, _ id: MessageID, at date: Date) throws {
-        try db.cachedStatement(
-            sql: "UPDATE messages SET quiet_since = ? WHERE id = ? AND quiet_since IS NOT NULL AND state = 'delivered'"
-        ).execute(arguments: [date.unixMilliseconds, id.rawValue])
     }
 
     /// Whether a `ready` is not the first of its launch: the bot began its numbering anew, or gave no numbers at all.

@@ -390,6 +390,7 @@ struct CommandStore: Sendable {
             launch: launch,
             logOffset: offset,
             accepted: accepted,
+            turnLimit: turnLimit(result),
             at: date
         )
         // Nothing was said about it before, or it would be known as delivered.
@@ -403,6 +404,12 @@ struct CommandStore: Sendable {
     static func body(_ db: Database, _ id: CommandID) throws -> WireCommand.OneOf_Body? {
         let row = try Row.fetchOne(db, sql: "SELECT body FROM commands WHERE id = ?", arguments: [id.rawValue])
         return try row.flatMap { try WireCommand(bounded: $0["body"] as Data).body }
+    }
+
+    /// Agents of before the field say nothing; 0: no limit.
+    private static func turnLimit(_ result: WireCommandResult) -> Duration? {
+        guard result.hasTurnLimitMs else { return TurnStore.standardLimit }
+        return result.turnLimitMs == 0 ? nil : .milliseconds(clamping: Int64(clamping: result.turnLimitMs))
     }
 
     private static func find(_ db: Database, _ id: CommandID) throws -> Command? {

@@ -156,7 +156,7 @@ struct DataDirectory: Sendable {
         if failure.code == ENOSPC || failure.code == EDQUOT {
             return StartFailure(
                 .ioError,
-                "\(failure.path) cannot be written: no space left on the disk. Free space and start again."
+                "\(failure.path) cannot be written: \(failure.reason). Free some and start again."
             )
         }
         return StartFailure(.cannotCreate, "\(failure.path) cannot be written: \(failure.reason).")

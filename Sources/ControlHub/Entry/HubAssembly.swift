@@ -114,7 +114,7 @@ struct HubAssembly {
                 .init(service: ResourceHistoryService(history: parts.nodes.history, clock: clock, logger: logger)),
                 // A command is never sent after its time, and a turn stays open for a second longer than it should.
                 .init(service: periodic("expired commands", clock) { try await parts.commands.expire() }),
-                .init(service: periodic("quiet turns", clock) { try await parts.bots.endQuietTurns() }),
+                .init(service: periodic("turns", clock) { try await parts.bots.endOverdueTurns() }),
                 .init(
                     service: periodic("retention", clock, every: configuration.retention.interval) {
                         try await services.retention.round()

@@ -294,7 +294,14 @@ struct HubConfiguration: Sendable {
         else {
             throw StartFailure(.configuration, "public_url \"\(text)\" must look like https://hub.example.")
         }
-        return text.hasSuffix("/") ? String(text.dropLast()) : text
+        guard url.path().allSatisfy({ $0 == "/" }), url.query() == nil, url.fragment() == nil, url.user() == nil else {
+            throw StartFailure(
+                .configuration,
+                "public_url \"\(text)\" must be a host alone: the page and its files are served from the host's root and "
+                    + "below no path. Give the hub a host name or a port of its own, such as https://hub.example."
+            )
+        }
+        return String(text.reversed().drop { $0 == "/" }.reversed())
     }
 
     private static func parseBool(_ text: String, _ option: Option) throws -> Bool {

@@ -60,7 +60,7 @@ struct HubParts: Sendable {
             logger: logger,
             telemetryInterval: telemetryInterval
         )
-        bots = BotOperations(database: database, events: events, clock: clock)
+        bots = BotOperations(database: database, events: events, clock: clock, registry: registry)
         let recoveries = TurnRecoveryRequests()
         commands = CommandOperations(
             database: database,

@@ -8,14 +8,13 @@ import WireFormat
 ///
 /// ```
 /// logs/<bot>/<node>/<20-digit offset>.log     one segment; named by the offset of its first line in the bot's log
-/// segment: frame, frame, …                    frame: length u32 little-endian, then a LogChunk
+/// segment: frame, frame, …                    see `LogFrame`
 /// ```
-/// Frames are appended whole; what a crash has cut is taken off when the log is opened again, and fetched again from the
-/// node. Beyond the budget the oldest segment of the bot goes. Nothing is synchronised to disk, because the node has it.
+/// Frames are appended whole; what a crash has cut or left behind them is taken off when the log is opened again, and fetched
+/// again from the node. Damage in an earlier segment ends what is read of it, and is told as missing. Beyond the budget the oldest segment of the bot goes. Nothing is synchronised to disk, because the node has it.
 actor LogArchive {
     /// A bot's log is dropped in such parts of its budget.
     private static let segmentCount = 8
-    private static let lengthBytes = 4
 
     private struct Key: Hashable {
         let bot: BotID
@@ -37,6 +36,8 @@ actor LogArchive {
         fileprivate var byte: Int
         /// Lines of the first frame to leave out.
         fileprivate var skipped = 0
+        /// Of the log: everything before it was read or is not wanted.
+        fileprivate var end: UInt64
     }
 
     private let files: HubFolder
@@ -77,13 +78,11 @@ actor LogArchive {
             // `try?`: it goes with the next.
             for old in segments(key).dropLast(Self.segmentCount) { try? files.remove(path(key, old)) }
         }
-        let body: Data = try chunk.serializedData()
-        var length = UInt32(clamping: body.count).littleEndian
-        let frame = Data(bytes: &length, count: Self.lengthBytes) + body
+        let frame = try LogFrame.bytes(chunk, at: place(key, tail.segment, tail.bytes))
         do {
             try write(frame, to: tail)
             tail.bytes += frame.count
-            tail.end = chunk.nextOffset
+            tail.end = max(tail.end, chunk.nextOffset)
             tails[key] = tail
         } catch {
             // Half a frame is none.
@@ -206,28 +205,30 @@ actor LogArchive {
         guard let first = segments.first else { return nil }
         switch request.start {
         case .tailLines(let count): return tail(key, segments, lines: Int(clamping: count))
-        case .fromOffset(let offset): return Position(segment: segments.last { $0 <= offset } ?? first, byte: 0)
-        case nil: return Position(segment: first, byte: 0)
+        case .fromOffset(let offset): return Position(beginning: segments.last { $0 <= offset } ?? first)
+        case nil: return Position(beginning: first)
         }
     }
 
     private func tail(_ key: Key, _ segments: [UInt64], lines wanted: Int) -> Position? {
         var found = 0
         for segment in segments.reversed() {
-            var frames: [(byte: Int, lines: Int)] = []
-            var byte = 0
-            while let (chunk, length) = frame(path(key, segment), at: byte) {
-                frames.append((byte, chunk.lines.count))
-                byte += length
+            var frames: [(start: Position, lines: Int)] = []
+            var position = Position(beginning: segment)
+            while let (chunk, next) = frame(key, position) {
+                frames.append((position, chunk.lines.count))
+                position = next
             }
             for frame in frames.reversed() {
                 found += frame.lines
                 guard found < wanted else {
-                    return Position(segment: segment, byte: frame.byte, skipped: found - wanted)
+                    var start = frame.start
+                    start.skipped = found - wanted
+                    return start
                 }
             }
         }
-        return segments.first.map { Position(segment: $0, byte: 0) }
+        return segments.first.map(Position.init(beginning:))
     }
 
     private func frame(at position: Position, of bot: BotID, on node: NodeID) -> (WireLogChunk, Position)? {
@@ -236,27 +237,43 @@ actor LogArchive {
 
     /// The frame at a position, or the first of the next segment where this one has no more.
     private func next(_ key: Key, _ position: Position) -> (WireLogChunk, Position)? {
-        if let (chunk, length) = frame(path(key, position.segment), at: position.byte) {
-            return (chunk, Position(segment: position.segment, byte: position.byte + length))
+        if let found = frame(key, position) { return found }
+        var position = position
+        for next in segments(key) where next > position.segment {
+            // Behind the last frame that can be read there was more, which a crash of the machine or the disk has damaged.
+            let lost = bytes(path(key, position.segment)) > position.byte
+            guard var (chunk, after) = frame(key, Position(beginning: next)) else {
+                position = Position(segment: next, byte: 0, end: position.end)
+                continue
+            }
+            if lost {
+                let missing = max(1, (chunk.lines.first?.offset ?? next).clampedSubtracting(position.end))
+                chunk.missingBytes = max(chunk.missingBytes, missing)
+            }
+            return (chunk, after)
         }
-        guard let next = segments(key).first(where: { $0 > position.segment }),
-            let (chunk, length) = frame(path(key, next), at: 0)
-        else { return nil }
-        return (chunk, Position(segment: next, byte: length))
+        return nil
     }
 
-    private func frame(_ path: String, at byte: Int) -> (WireLogChunk, length: Int)? {
-        guard let file = try? files.open(path, O_RDONLY) else { return nil }  // not there: nothing is kept
+    /// The frame at a position, and the one after it.
+    private func frame(_ key: Key, _ position: Position) -> (WireLogChunk, Position)? {
+        guard let file = try? files.open(path(key, position.segment), O_RDONLY) else { return nil }  // nothing is kept
         defer { close(file) }
         let size = Int(clamping: lseek(file, 0, SEEK_END))
-        guard let head = read(file, Self.lengthBytes, at: byte) else { return nil }
-        let length = Int(clamping: UInt32(littleEndian: head.withUnsafeBytes { $0.loadUnaligned(as: UInt32.self) }))
+        guard let head = read(file, LogFrame.lengthBytes, at: position.byte) else { return nil }
+        let length = Int(clamping: LogFrame.number(head))
+        let begin = position.byte + LogFrame.lengthBytes
         // Checked before anything is allocated for it.
-        guard byte + Self.lengthBytes + length <= size,
-            let body = read(file, length, at: byte + Self.lengthBytes),
-            let chunk = try? WireLogChunk(bounded: body)  // a damaged frame ends what can be read
+        guard length > 0, begin + length <= size, let body = read(file, length, at: begin),
+            let chunk = LogFrame.chunk(body, at: place(key, position.segment, position.byte))
         else { return nil }
-        return (chunk, Self.lengthBytes + length)
+        let end = max(position.end, chunk.nextOffset)
+        return (chunk, Position(segment: position.segment, byte: begin + length, end: end))
+    }
+
+    private func bytes(_ path: String) -> Int64 {
+        // Gone meanwhile: then nothing of it was lost.
+        (try? files.facts(path))?.bytes ?? 0
     }
 
     private func read(_ file: Int32, _ count: Int, at byte: Int) -> Data? {
@@ -282,6 +299,10 @@ actor LogArchive {
         return "\(folder(key))/\(String(repeating: "0", count: 20 - digits.count))\(digits).log"
     }
 
+    private func place(_ key: Key, _ segment: UInt64, _ byte: Int) -> LogFrame.Place {
+        LogFrame.Place(log: "\(key.bot.rawValue)/\(key.node.rawValue)", segment: segment, byte: byte)
+    }
+
     private func segments(_ key: Key) -> [UInt64] {
         // Absent where nothing is kept.
         let names = (try? files.names(in: folder(key))) ?? []
@@ -292,15 +313,11 @@ actor LogArchive {
     private func open(_ key: Key) throws -> Tail? {
         if let tail = tails[key] { return tail }
         guard let last = segments(key).last else { return nil }
-        var position = Position(segment: last, byte: 0)
-        var end = last
-        while let (chunk, length) = frame(path(key, last), at: position.byte) {
-            position.byte += length
-            end = chunk.nextOffset
-        }
+        var position = Position(beginning: last)
+        while let (_, next) = frame(key, position) { position = next }
         let file = try open(path(key, last), O_WRONLY)
         ftruncate(file, off_t(clamping: position.byte))
-        let tail = Tail(file: file, segment: last, bytes: position.byte, end: end)
+        let tail = Tail(file: file, segment: last, bytes: position.byte, end: position.end)
         tails[key] = tail
         return tail
     }
@@ -358,4 +375,11 @@ private final class Cursor: Sendable {
     }
 
     func cancel() { state.withLock { $0 = nil } }
+}
+
+extension LogArchive.Position {
+    /// The beginning of a segment.
+    fileprivate init(beginning segment: UInt64) {
+        self.init(segment: segment, byte: 0, end: segment)
+    }
 }

@@ -69,7 +69,7 @@ struct RetentionOperations: Sendable {
         }
         try await RetentionSweepStore(database: database).run(at: date, isByAge: isClockSteady)
         if isClockSteady { try await expireSnapshots(at: date) }
-        try await archive?.keep(
+        await archive?.keep(
             totalBytes: settings.logBytes,
             since: settings.logAge > .zero && isClockSteady ? date.addingTimeInterval(-settings.logAge.seconds) : nil
         )

@@ -21,7 +21,7 @@ struct HubFolder: Sendable {
         /// What happened, and what to do where that is clear.
         var reason: String {
             switch code {
-            case ENOSPC, EDQUOT: "no space left on the disk"
+            case ENOSPC, EDQUOT: "no space left on the disk, or no inodes (see df -i)"
             case ELOOP: "a symbolic link is there or on the way, and none is followed in the hub's directory"
             case ENXIO: "something that is no regular file is there"
             case EMLINK: "it has a second name elsewhere, and may be somebody else's file"

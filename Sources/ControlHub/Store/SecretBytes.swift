@@ -26,6 +26,13 @@ enum SecretBytes {
             .replacingOccurrences(of: "/", with: "_")
             .replacingOccurrences(of: "=", with: "")
     }
+
+    /// The reverse of `base64URL`; nil for what it cannot have made.
+    static func bytes(base64URL text: String) -> [UInt8]? {
+        let base64 = text.replacing("-", with: "+").replacing("_", with: "/")
+        let padded = base64 + String(repeating: "=", count: (4 - base64.utf8.count % 4) % 4)
+        return Data(base64Encoded: padded).map(Array.init)
+    }
 }
 
 /// The hub's own key and what is derived from it. It never leaves the data directory.

@@ -251,6 +251,9 @@ enum ConfigurationFile {
         do {
             values = try OutsideJSON.decode([String: Setting].self, from: bytes)
         } catch {
+            if let fault = JSONFault.describe(bytes) {
+                throw AgentError(.configuration, "configuration file \(name) is not JSON, \(fault)")
+            }
             throw AgentError(
                 .configuration,
                 "configuration file \(name) must be one JSON object of texts, numbers and true/false; only "

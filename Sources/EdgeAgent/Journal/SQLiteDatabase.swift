@@ -23,7 +23,7 @@ struct SQLiteError: Error, Sendable, Equatable, CustomStringConvertible {
         self.code = code
         switch code & 0xFF {
         case SQLITE_FULL:
-            message = "the disk is full: \(path) could not be written; free some space on its file system"
+            message = "the disk is full: \(path) could not be written; \(DiskShortage.found(at: path).advice(path))"
         case SQLITE_READONLY, SQLITE_PERM:
             message = "\(path) is not writable by this user; give the directory and its files to uid \(getuid())"
         case SQLITE_CANTOPEN:

@@ -70,6 +70,12 @@ struct LogReader: ~Copyable {
             // A record longer than the block: read more of it.
             wanted *= 2
             if wanted > Self.maximumRecordBytes * 2 {
+                guard LogSegments.list(directory).contains(where: { $0.start > segmentStart }) else {
+                    // Where the file had grown when the machine went down, it may hold anything, mostly zeros. The next
+                    // writer takes that back, so nobody may have gone past it.
+                    batch.reachedEnd = true
+                    return batch
+                }
                 batch.nextOffset += UInt64(clamping: count)
                 batch.damagedLines += 1
                 wanted = maximumBytes

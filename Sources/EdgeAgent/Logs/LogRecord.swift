@@ -1,4 +1,5 @@
 import Glibc
+import WireFormat
 
 /// Where a record of a bot's log came from.
 ///
@@ -183,27 +184,30 @@ enum LogTimestamp {
 
     static func unixMilliseconds(_ text: UnsafeRawBufferPointer) -> UInt64? {
         guard text.count == byteCount else { return nil }
-        func number(_ from: Int, _ count: Int) -> Int? {
-            var value = 0
+        func number(_ from: Int, _ count: Int) -> Int64? {
+            var value: Int64 = 0
             for index in from..<(from + count) {
                 let byte = text[index]
                 guard byte >= 0x30, byte <= 0x39 else { return nil }
-                value = value * 10 + Int(byte - 0x30)
+                value = value * 10 + Int64(byte - 0x30)
             }
             return value
         }
         guard let year = number(0, 4), let month = number(5, 2), let day = number(8, 2), let hour = number(11, 2),
-            let minute = number(14, 2), let second = number(17, 2), let fraction = number(20, 3), year >= 1970
+            let minute = number(14, 2), let second = number(17, 2), let fraction = number(20, 3)
         else { return nil }
-        // Days since 1970 in the proleptic Gregorian calendar, counting years from March so that the leap day is last.
-        let shifted = month > 2 ? year : year - 1
-        let era = shifted / 400
-        let yearOfEra = shifted - era * 400
-        let dayOfYear = (153 * (month + (month > 2 ? -3 : 9)) + 2) / 5 + day - 1
-        let dayOfEra = yearOfEra * 365 + yearOfEra / 4 - yearOfEra / 100 + dayOfYear
-        let days = era * 146_097 + dayOfEra - 719_468
-        let seconds = days * 86_400 + hour * 3_600 + minute * 60 + second
-        guard seconds >= 0 else { return nil }
+        guard year >= 1970, text[4] == UInt8(ascii: "-"), text[7] == UInt8(ascii: "-"), text[10] == UInt8(ascii: "T"),
+            text[13] == UInt8(ascii: ":"), text[16] == UInt8(ascii: ":"), text[19] == UInt8(ascii: "."),
+            text[29] == UInt8(ascii: "Z"),
+            let seconds = CivilTime.seconds(
+                year: year,
+                month: month,
+                day: day,
+                hour: hour,
+                minute: minute,
+                second: second
+            )
+        else { return nil }
         return UInt64(clamping: seconds) * 1_000 + UInt64(clamping: fraction)
     }
 }

@@ -60,6 +60,9 @@ struct PolicyRules: Sendable, Equatable {
         } catch let refusal as PolicyRefusal {
             throw refusal
         } catch let error as DecodingError {
+            if let fault = JSONFault.describe(json) {
+                throw PolicyRefusal(rule: "policy", message: "the policy is not JSON, \(fault)")
+            }
             throw Self.refusal(error)
         } catch {
             throw PolicyRefusal(rule: "policy", message: "the policy cannot be read: \(error)")

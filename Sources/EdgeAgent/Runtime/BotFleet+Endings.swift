@@ -53,6 +53,7 @@ extension BotFleet {
         switch verdict {
         case .failed(let code, let reason): bot.record.fail(code, reason)
         case .completed(let reason): bot.record.completion = reason
+        case .tryLater(let problem): return await tryLater(bot, RuntimeError(.launchFailed, problem))
         case .restart: break
         }
         bot.generation += 1
@@ -79,7 +80,17 @@ extension BotFleet {
         }
     }
 
-    /// Starts again without anybody having asked just now.
+    /// Leaves it at a launch that failed.
+    func giveUp(_ bot: Bot, _ problem: RuntimeError) async {
+        bot.record.launch?.isSettled = true
+        bot.record.fail(problem.botReason, problem.message)
+        // The status tells it either way.
+        try? await save(bot)
+        settlePhase(bot)
+    }
+
+    /// Starts again without anybody having asked just now. What may pass is tried again until it works: the bot is meant to
+    /// run, and nobody is there who would be told that it does not.
     func relaunch(_ bot: Bot) async {
         guard await mayRelaunch(bot) else { return }
         do {
@@ -87,13 +98,11 @@ extension BotFleet {
             try await backend(bot).prepare(botID: bot.botID, configuration: [], profile: profile)
             try await launch(bot, profile)
         } catch {
-            guard !Task.isCancelled else { return }
+            // What may still come to life is followed, and its end decided on then.
+            guard !Task.isCancelled, bot.handle == nil else { return }
             let problem = RuntimeError.wrapping(error)
             if problem.isPassing { return await tryLater(bot, problem) }
-            bot.record.fail(problem.botReason, problem.message)
-            // The status tells it either way.
-            try? await save(bot)
-            settlePhase(bot)
+            await giveUp(bot, problem)
         }
     }
 }

@@ -62,21 +62,20 @@ extension BotFleet {
             try await endLaunch(bot, profile.stop)
         }
         bot.record.quickFailures = 0
-        try await launch(bot, overrides.applied(to: profile), logBegin: specification.logBeginsAt)
+        do {
+            try await launch(bot, overrides.applied(to: profile), logBegin: specification.logBeginsAt)
+        } catch {
+            // Whoever asked is told, and decides.
+            if !Task.isCancelled, bot.handle == nil { await giveUp(bot, .wrapping(error)) }
+            throw error
+        }
     }
 
-    /// Starts one launch and waits until its log says that it runs.
+    /// Starts one launch and waits until its log says that it runs. What follows where it throws is the caller's to decide.
     ///
     /// - Parameter logBegin: how long the bot's log has become elsewhere.
     func launch(_ bot: Bot, _ profile: RuntimeProfile, logBegin: UInt64 = 0) async throws {
-        do {
-            try await provision(bot, profile)
-        } catch {
-            bot.record.fail(error.botReason, error.message)
-            try? await save(bot)
-            settlePhase(bot)
-            throw error
-        }
+        try await provision(bot, profile)
         setPhase(bot, .starting, "waiting for other bots to finish starting", .waitingForStart)
         // In a loop, because another start may take the slot between the wake and our turn.
         while freeSlots <= 0 {
@@ -117,10 +116,6 @@ extension BotFleet {
             releaseSlot(bot)
             bot.record.launch?.hasEnded = true
             bot.record.launch?.isSettled = true
-            let problem = RuntimeError.wrapping(error)
-            bot.record.fail(problem.botReason, problem.message)
-            try? await save(bot)
-            settlePhase(bot)
             throw error
         }
         let isKnown = await wait(timing.startLimit) {
@@ -137,6 +132,7 @@ extension BotFleet {
                     + "supervisor.err in its directory"
             )
         }
+        bot.passingFailures = 0
     }
 
     /// Goes on with a running launch: follows its log and watches for readiness.
@@ -146,7 +142,6 @@ extension BotFleet {
         bot.isStopping = false
         bot.isReady = false
         bot.livenessProblem = nil
-        bot.passingFailures = 0
         if bot.record.launch?.launchID != handle.launchID {
             bot.record.launch = BotRecord.Launch(launchID: handle.launchID)
         }

@@ -35,9 +35,6 @@ extension BotFleet {
         try checkCode(specification.botID, overrides.applied(to: profile))
     }
 
-    /// The first wait after a start that failed for a reason that passes by itself, and the longest.
-    private static let passingWait: ClosedRange<Duration> = .seconds(2)...(.seconds(60))
-
     /// Has the backend fetch what the launch needs. Given up where the bot is to be stopped meanwhile.
     func provision(_ bot: Bot, _ profile: RuntimeProfile) async throws(RuntimeError) {
         let backend = try backend(bot)
@@ -77,8 +74,10 @@ extension BotFleet {
 
     /// A start that nobody asked for just now failed for a reason that passes by itself: it is tried again until it works.
     func tryLater(_ bot: Bot, _ problem: RuntimeError) async {
+        bot.record.launch?.isSettled = true
         bot.record.clearOutcome()
-        let delay = min(Self.passingWait.lowerBound * (1 << min(bot.passingFailures, 8)), Self.passingWait.upperBound)
+        let (first, longest) = (timing.passingWait.lowerBound, timing.passingWait.upperBound)
+        let delay = min(first * (1 << min(bot.passingFailures, 8)), longest)
         bot.passingFailures += 1
         bot.generation += 1
         let (botID, generation) = (bot.botID, bot.generation)

@@ -30,6 +30,8 @@ actor BotFleet {
         var journalRetry = Duration.seconds(2)
         /// After a start of the agent, before bots are started again of which the hub may say that they are elsewhere.
         var hubSayLimit = Duration.seconds(5)
+        /// The first wait after a start that failed for a reason that passes by itself, and the longest.
+        var passingWait: ClosedRange<Duration> = .seconds(2)...(.seconds(60))
     }
 
     /// A node holds at most this many bots; more is a mistake of whoever places them.
@@ -319,6 +321,10 @@ actor BotFleet {
         if let known = try? await journal.delivery(bot: message.botID, messageID: message.messageID) {
             result.deliveredLaunchID = known.launchID
             result.deliveredLogOffset = known.logOffset
+        }
+        // An unknown profile: the bot is still the one it was.
+        if let bot = bots[message.botID], let limit = (try? effectiveProfile(bot))?.turnLimit {
+            result.turnLimitMs = UInt64(clamping: limit.wholeMilliseconds)
         }
         switch outcome {
         case .done: break

@@ -15,11 +15,13 @@ enum BotReason: String, Sendable, Codable {
     case engineUnavailable = "engine_unavailable"
     case pullFailed = "pull_failed"
     case spawnFailed = "spawn_failed"
+    case programUnavailable = "program_unavailable"
+    case storageFailed = "storage_failed"
+    case launchFailed = "launch_failed"
     // failed
     case crashLoop = "crash_loop"
     case setUpWrong = "set_up_wrong"
     case fatal
-    case launchFailed = "launch_failed"
     case imageMissing = "image_missing"
     case pullRefused = "pull_refused"
     case notRestarted = "not_restarted"

@@ -81,6 +81,8 @@ struct BotRecord: Codable, Sendable, Equatable {
         var memoryKills: UInt64?
         /// Its time on trial was over.
         var isLeaseOver: Bool?
+        /// What it had started and left running, and what was ended with it; in words.
+        var leftBehind: String?
 
         /// In words, for a status.
         var summary: String {
@@ -89,7 +91,13 @@ struct BotRecord: Codable, Sendable, Equatable {
             if isLost { return "was ended because its supervisor had died; its exit status is not known" }
             let kills = memoryKills ?? 0
             if isOutOfMemory { return "used more memory than it may and was killed by the kernel" }
-            let end = signal != 0 ? "ended by signal \(signal)" : "exited with status \(code)"
+            var end = signal != 0 ? "ended by signal \(signal)" : "exited with status \(code)"
+            // Of a bot that crashed this would lead astray.
+            if let leftBehind, signal == 0, code == 0 {
+                end +=
+                    ", and what it had started was ended with it: \(leftBehind); a bot has to stay in the foreground "
+                    + "(no daemon, no \"&\")"
+            }
             return kills > 0 ? "\(end), after the kernel had killed \(kills) of its processes for memory" : end
         }
     }
@@ -294,7 +302,8 @@ extension BotRecord {
             launchError: event.launchError,
             isLost: event.lost ?? false,
             memoryKills: event.memoryKills,
-            isLeaseOver: event.leaseOver
+            isLeaseOver: event.leaseOver,
+            leftBehind: event.leftBehind
         )
     }
 

@@ -38,6 +38,17 @@ struct JSONScanner {
         }
     }
 
+    /// Where a text ceases to be JSON; nil where it is.
+    static func fault(_ json: [UInt8]) -> Int? {
+        json.withUnsafeBufferPointer { bytes in
+            var scanner = JSONScanner(bytes: bytes)
+            scanner.skipSpace()
+            guard scanner.value(depth: 0, isDecoded: false) != nil else { return scanner.at }
+            scanner.skipSpace()
+            return scanner.isAtEnd ? nil : scanner.at
+        }
+    }
+
     init(bytes: UnsafeBufferPointer<UInt8>) {
         self.bytes = bytes
     }

@@ -3,12 +3,15 @@ import WireFormat
 /// What follows when a launch ended and the bot is meant to run. Pure.
 ///
 /// ```
-/// fatal packet, status 78, could not be started, on trial ───► failed
+/// fatal packet, status 78, on trial ───► failed
+/// could not be started ──► tried later, for as long as it takes
 /// restart policy says no ──► failed, or stopped after success
 /// else ──► backoff ──► restart, or failed: crash loop
 /// ```
 enum LaunchVerdict: Sendable, Equatable {
     case restart(after: Duration, BotReason, String)
+    /// No process came to be, which is no fault of the bot's and may pass.
+    case tryLater(String)
     case failed(BotReason, String)
     /// It ended well and is not meant to be started again.
     case completed(String)
@@ -24,9 +27,12 @@ enum LaunchVerdict: Sendable, Equatable {
     ) -> LaunchVerdict {
         let exit = record.lastExit.flatMap { $0.launchID == record.launch?.launchID ? $0 : nil }
         if let fatal = record.launch?.fatal { return .failed(.fatal, "the bot reported a fatal problem: \(fatal)") }
-        if let problem = exit?.launchError { return .failed(.launchFailed, problem) }
         let description = livenessProblem ?? exit?.description ?? "it ended"
         if record.isFound == true { return .failed(.recordLost, "\(description); \(BotRecord.lostNotice)") }
+        if let problem = exit?.launchError {
+            let isLeftAtThat = record.leaseMilliseconds != nil || policy == .never
+            return isLeftAtThat ? .failed(.launchFailed, problem) : .tryLater(problem)
+        }
         if record.leaseMilliseconds != nil {
             return .failed(.trialEnded, "it ended before its deployment was committed: \(description)")
         }

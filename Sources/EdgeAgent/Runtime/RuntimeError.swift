@@ -1,12 +1,14 @@
 /// Why a bot could not be started, stopped, reached or read.
 struct RuntimeError: Error, Sendable, Equatable, CustomStringConvertible {
     /// Why, stable and machine-readable.
-    enum Code: String, Sendable {
+    enum Code: String, Sendable, CaseIterable {
         case invalidBotID = "invalid_bot_id"
         case invalidSpecification = "invalid_specification"
         case botNotFound = "bot_not_found"
         case profileNotFound = "profile_not_found"
         case profileNotUsable = "profile_not_usable"
+        /// The profile's program or user is not there: not yet, or not any more.
+        case programUnavailable = "program_unavailable"
         case configurationNotJSON = "config_not_json"
         case olderEpoch = "placement_epoch_too_old"
         case leaseOver = "lease_over"
@@ -39,8 +41,9 @@ struct RuntimeError: Error, Sendable, Equatable, CustomStringConvertible {
 
     var description: String { message }
 
-    /// It may work later, without anybody changing anything.
-    var isPassing: Bool { [Code.engineUnavailable, .pullFailed, .spawnFailed].contains { $0.rawValue == code } }
+    /// It may work later, without anybody telling the agent anything: a disk is mounted or gets room, a program is put
+    /// back, processes end. A code that is not known here is none of ours, and what it stands for may pass.
+    var isPassing: Bool { Code(rawValue: code)?.isPassing ?? true }
 
     /// For the status of a bot that could not be started.
     var botReason: BotReason { BotReason(rawValue: code) ?? .launchFailed }
@@ -56,6 +59,21 @@ struct RuntimeError: Error, Sendable, Equatable, CustomStringConvertible {
         case let error as PolicyRefusal: .refused(error)
         case let error as Files.Failure: RuntimeError(.storageFailed, error.reason)
         default: RuntimeError(.storageFailed, "\(error)")
+        }
+    }
+}
+
+extension RuntimeError.Code {
+    /// Final is only what was decided: by the one who asked, by the profile or the policy, by a registry.
+    var isPassing: Bool {
+        switch self {
+        case .invalidBotID, .invalidSpecification, .botNotFound, .profileNotFound, .profileNotUsable,
+            .configurationNotJSON, .olderEpoch, .leaseOver, .takesNoMessages, .messageRefused, .imageMissing,
+            .pullRefused, .refusedByPolicy:
+            false
+        case .programUnavailable, .launchFailed, .spawnFailed, .stopFailed, .botNotRunning, .botNotReady,
+            .deliveryFailed, .storageFailed, .engineUnavailable, .pullFailed:
+            true
         }
     }
 }

@@ -27,6 +27,9 @@ struct RuntimeProfile: Sendable, Equatable {
     var speaksPackets = true
     var settleTime: Duration = .seconds(5)
     var delivery = MessageChannel.http
+    /// How long a bot may write nothing about a message that it has before nobody waits for its answer any longer; zero:
+    /// for ever, nil: as long as the hub says.
+    var turnLimit: Duration?
     /// Watches a bot that is ready. Nil, or a bot that speaks no packets: nothing is watched but its process.
     var liveness: LivenessCheck? = LivenessCheck()
     /// Told to the hub; empty where unknown.

@@ -15,7 +15,8 @@ enum Files {
         /// What happened, in words of the operating system, with what to do where that is clear.
         var reason: String {
             switch code {
-            case ENOSPC, EDQUOT: "\(String(errno: code)): free some space on the file system that holds \(path)"
+            case ENOSPC: "\(String(errno: code)): \(DiskShortage.found(at: path).advice(path))"
+            case EDQUOT: "\(String(errno: code)): \(DiskShortage.space.advice(path))"
             case ELOOP: "\(path) is a symbolic link, and none is followed here: put a file in its place"
             case ENXIO: "\(path) is no regular file: put one in its place"
             case EROFS: "\(String(errno: code)): \(path) is on a read-only file system"

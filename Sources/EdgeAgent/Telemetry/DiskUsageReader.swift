@@ -75,10 +75,14 @@ final class DiskUsageReader: Sendable {
         guard stat(mountPoint, &status) == 0, status.st_mode & S_IFMT == S_IFDIR else { return nil }
         var values = statvfs()
         guard statvfs(mountPoint, &values) == 0 else { return nil }
+        return Space(values)
+    }
+}
+
+extension DiskUsageReader.Space {
+    init(_ values: statvfs) {
         let unit = UInt64(clamping: values.f_frsize)
-        return Space(
-            totalBytes: UInt64(clamping: values.f_blocks).clampedMultiplied(by: unit),
-            availableBytes: UInt64(clamping: values.f_bavail).clampedMultiplied(by: unit)
-        )
+        totalBytes = UInt64(clamping: values.f_blocks).clampedMultiplied(by: unit)
+        availableBytes = UInt64(clamping: values.f_bavail).clampedMultiplied(by: unit)
     }
 }

@@ -12,8 +12,17 @@ enum NodeProblems {
     static func find(stateDirectory: String, journalFailure: String? = nil) -> [WireNodeProblem] {
         var values = statvfs()
         let isKnown = statvfs(stateDirectory, &values) == 0
-        let space = isKnown ? DiskUsageReader.spaceOfFileSystem(at: stateDirectory) : nil
-        if isKnown, values.f_flag & UInt(ST_RDONLY) != 0 {
+        return find(stateDirectory: stateDirectory, isKnown ? values : nil, journalFailure: journalFailure)
+    }
+
+    /// - Parameter values: of the file system there; nil where it does not tell.
+    static func find(
+        stateDirectory: String,
+        _ values: statvfs?,
+        journalFailure: String? = nil
+    ) -> [WireNodeProblem] {
+        let space = values.map(DiskUsageReader.Space.init)
+        if let values, values.f_flag & UInt(ST_RDONLY) != 0 {
             return [
                 problem(
                     "disk_read_only",
@@ -29,6 +38,16 @@ enum NodeProblems {
                     "The disk of \(stateDirectory) is full (\(space.availableBytes / 1024) KiB of "
                         + "\(space.totalBytes >> 20) MiB free): bots go on, but what they write now is dropped, and commands "
                         + "fail. Free space there; nothing has to be restarted, and what was lost is told."
+                )
+            ]
+        }
+        if let values, DiskShortage.hasNoFiles(values) {
+            return [
+                problem(
+                    "disk_no_inodes",
+                    "The file system of \(stateDirectory) has no inodes left (\(values.f_favail) of \(values.f_files) free), "
+                        + "though it has space: running bots go on, but nothing can be started, stored or replaced that "
+                        + "needs a new file. Delete files there (df -i shows how many it takes); nothing has to be restarted."
                 )
             ]
         }

@@ -22,12 +22,13 @@ struct EntryFacts: Sendable, Equatable {
         user = status.st_uid
         size = UInt64(clamping: max(0, status.st_size))
         links = UInt64(clamping: status.st_nlink)
-        modifiedNanoseconds = Self.nanoseconds(status.st_mtim)
-        changedNanoseconds = Self.nanoseconds(status.st_ctim)
+        modifiedNanoseconds = Self.unixNanoseconds(of: status.st_mtim)
+        changedNanoseconds = Self.unixNanoseconds(of: status.st_ctim)
         isSparse = Int64(clamping: status.st_blocks).clampedMultiplied(by: 512) < Int64(clamping: status.st_size)
     }
 
-    private static func nanoseconds(_ time: timespec) -> Int64 {
+    /// Since 1970; 64 bits of them end in the year 2262, and what is later is as good as that.
+    static func unixNanoseconds(of time: timespec) -> Int64 {
         Int64(clamping: time.tv_sec).clampedMultiplied(by: 1_000_000_000).clampedAdding(Int64(clamping: time.tv_nsec))
     }
 

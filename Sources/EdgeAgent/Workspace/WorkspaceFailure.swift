@@ -48,7 +48,10 @@ struct WorkspaceFailure: Error, Sendable, Equatable, CustomStringConvertible {
         case ENOTEMPTY: self.init(.notEmpty, "the directory \(path) is not empty")
         case EFBIG: self.init(.tooLarge, "\(path): the file system takes no file of this size")
         case ENOSPC, EDQUOT:
-            self.init(.diskFull, "\(path): \(what); free some space on the node")
+            self.init(
+                .diskFull,
+                "\(path): \(what); free some space on the node, or some inodes where df -i shows that there are none"
+            )
         case EACCES, EPERM: self.init(.denied, "\(path): the agent's user may not do that")
         case EROFS: self.init(.denied, "\(path) lies on a read-only file system")
         case ENAMETOOLONG, EINVAL, EILSEQ: self.init(.badPath, "\(path): the file system does not take this name")

@@ -3,8 +3,10 @@ import Glibc
 
 /// What a certificate says, for people.
 public struct CertificateSummary: Sendable {
-    /// The DNS names and addresses it is for; its common name where it has none of them.
+    /// The DNS names and addresses it is for.
     public let names: [String]
+    /// Where it has none of them, its common name, which counts for nothing.
+    public let commonNameAlone: String?
     /// Whose it is, as a distinguished name (RFC 2253).
     public let subject: String
     /// Who signed it.
@@ -27,7 +29,8 @@ public struct CertificateSummary: Sendable {
         issuer = text(maxBytes: Self.maxNameBytes) { COpenSSL_name_text(X509_get_issuer_name(certificate), $0, $1) }
         let listed = names.split(separator: "\n").map(String.init)
         let commonName = subject.split(separator: ",").first { $0.hasPrefix("CN=") }.map { String($0.dropFirst(3)) }
-        self.names = listed.isEmpty ? commonName.map { [$0] } ?? [] : listed
+        self.names = listed
+        commonNameAlone = listed.isEmpty ? commonName : nil
         notBefore = COpenSSL_unix_seconds(X509_get0_notBefore(certificate))
         notAfter = COpenSSL_unix_seconds(X509_get0_notAfter(certificate))
         publicKeyPin = PublicKeyPin(of: certificate).map(String.init(describing:)) ?? ""
@@ -35,6 +38,7 @@ public struct CertificateSummary: Sendable {
 
     /// The names in one line, the first few of many.
     var namesText: String {
+        if let commonNameAlone { return "\(commonNameAlone) by its common name alone, which does not count," }
         guard !names.isEmpty else { return "no name at all" }
         let shown = names.prefix(5).joined(separator: ", ")
         return names.count > 5 ? "\(shown) and \(names.count - 5) more" : shown

@@ -54,7 +54,12 @@ final class TLSSession {
         }
         if !context.trustsPinAlone {
             let parameters = SSL_get0_param(pointer)
-            X509_VERIFY_PARAM_set_hostflags(parameters, UInt32(X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS))
+            // Names stand in the subject's alternative names and nowhere else (RFC 9525 §2): a common name is free text, for
+            // which an authority need not have checked anything.
+            X509_VERIFY_PARAM_set_hostflags(
+                parameters,
+                UInt32(X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS | X509_CHECK_FLAG_NEVER_CHECK_SUBJECT)
+            )
             isReady =
                 isReady
                 && (isAddress

@@ -30,7 +30,8 @@ struct CertificateRefusal: Sendable {
             let names = certificate.map { "is for \($0.namesText) and not for \(name)" } ?? "is not for \(name)"
             return failure(
                 .tlsNameMismatch,
-                "the server's certificate \(names); use a name the certificate was made for, or renew it with this one"
+                "the server's certificate \(names); use a name the certificate was made for, or renew it with this one "
+                    + "(as a subjectAltName)"
             )
         case X509_V_ERR_CERT_HAS_EXPIRED:
             let end = certificate?.notAfter ?? now

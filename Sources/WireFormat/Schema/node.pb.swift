@@ -858,7 +858,7 @@ public nonisolated struct WireNodeProblem: Sendable {
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
-  /// "disk_full", "disk_read_only", "journal_failing"
+  /// "disk_full", "disk_no_inodes", "disk_read_only", "journal_failing"
   public var code: String = String()
 
   /// What is wrong, with what, and what to do.
@@ -1803,6 +1803,17 @@ public nonisolated struct WireCommandResult: @unchecked Sendable {
     get {_storage._deliveredLogOffset}
     set {_uniqueStorage()._deliveredLogOffset = newValue}
   }
+
+  /// Of a message: how long the bot may say nothing about it before its turn counts as interrupted; 0: for ever. Absent where
+  /// the runtime profile does not say: the hub's own limit holds.
+  public var turnLimitMs: UInt64 {
+    get {_storage._turnLimitMs ?? 0}
+    set {_uniqueStorage()._turnLimitMs = newValue}
+  }
+  /// Returns true if `turnLimitMs` has been explicitly set.
+  public var hasTurnLimitMs: Bool {_storage._turnLimitMs != nil}
+  /// Clears the value of `turnLimitMs`. Subsequent reads from it will return its default value.
+  public mutating func clearTurnLimitMs() {_uniqueStorage()._turnLimitMs = nil}
 
   /// As in BotStatusReport, for `bot_status`.
   public var botStatusRevision: UInt64 {
@@ -5887,7 +5898,7 @@ nonisolated extension WireDeliverMessage: SwiftProtobuf.Message, SwiftProtobuf._
 
 nonisolated extension WireCommandResult: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".CommandResult"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}command_id\0\u{1}outcome\0\u{3}error_code\0\u{1}message\0\u{3}started_at_unix_ms\0\u{3}finished_at_unix_ms\0\u{3}from_receipt\0\u{3}bot_status\0\u{3}delivered_launch_id\0\u{3}delivered_log_offset\0\u{3}bot_status_revision\0\u{4}\u{2}node_report\0\u{4}\u{7}workspace_size\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}command_id\0\u{1}outcome\0\u{3}error_code\0\u{1}message\0\u{3}started_at_unix_ms\0\u{3}finished_at_unix_ms\0\u{3}from_receipt\0\u{3}bot_status\0\u{3}delivered_launch_id\0\u{3}delivered_log_offset\0\u{3}bot_status_revision\0\u{3}turn_limit_ms\0\u{3}node_report\0\u{4}\u{7}workspace_size\0")
 
   fileprivate class _StorageClass {
     var _commandID: String = String()
@@ -5901,6 +5912,7 @@ nonisolated extension WireCommandResult: SwiftProtobuf.Message, SwiftProtobuf._M
     var _nodeReport: WireNodeReport? = nil
     var _deliveredLaunchID: String = String()
     var _deliveredLogOffset: UInt64 = 0
+    var _turnLimitMs: UInt64? = nil
     var _botStatusRevision: UInt64 = 0
     var _workspaceSize: WireWorkspaceSize? = nil
 
@@ -5924,6 +5936,7 @@ nonisolated extension WireCommandResult: SwiftProtobuf.Message, SwiftProtobuf._M
       _nodeReport = source._nodeReport
       _deliveredLaunchID = source._deliveredLaunchID
       _deliveredLogOffset = source._deliveredLogOffset
+      _turnLimitMs = source._turnLimitMs
       _botStatusRevision = source._botStatusRevision
       _workspaceSize = source._workspaceSize
     }
@@ -5955,6 +5968,7 @@ nonisolated extension WireCommandResult: SwiftProtobuf.Message, SwiftProtobuf._M
         case 9: try { try decoder.decodeSingularStringField(value: &_storage._deliveredLaunchID) }()
         case 10: try { try decoder.decodeSingularUInt64Field(value: &_storage._deliveredLogOffset) }()
         case 11: try { try decoder.decodeSingularUInt64Field(value: &_storage._botStatusRevision) }()
+        case 12: try { try decoder.decodeSingularUInt64Field(value: &_storage._turnLimitMs) }()
         case 13: try { try decoder.decodeSingularMessageField(value: &_storage._nodeReport) }()
         case 20: try { try decoder.decodeSingularMessageField(value: &_storage._workspaceSize) }()
         default: break
@@ -6002,6 +6016,9 @@ nonisolated extension WireCommandResult: SwiftProtobuf.Message, SwiftProtobuf._M
       if _storage._botStatusRevision != 0 {
         try visitor.visitSingularUInt64Field(value: _storage._botStatusRevision, fieldNumber: 11)
       }
+      try { if let v = _storage._turnLimitMs {
+        try visitor.visitSingularUInt64Field(value: v, fieldNumber: 12)
+      } }()
       try { if let v = _storage._nodeReport {
         try visitor.visitSingularMessageField(value: v, fieldNumber: 13)
       } }()
@@ -6028,6 +6045,7 @@ nonisolated extension WireCommandResult: SwiftProtobuf.Message, SwiftProtobuf._M
         if _storage._nodeReport != rhs_storage._nodeReport {return false}
         if _storage._deliveredLaunchID != rhs_storage._deliveredLaunchID {return false}
         if _storage._deliveredLogOffset != rhs_storage._deliveredLogOffset {return false}
+        if _storage._turnLimitMs != rhs_storage._turnLimitMs {return false}
         if _storage._botStatusRevision != rhs_storage._botStatusRevision {return false}
         if _storage._workspaceSize != rhs_storage._workspaceSize {return false}
         return true

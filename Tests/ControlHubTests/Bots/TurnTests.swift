@@ -30,8 +30,16 @@ private final class Talk: Sendable {
     }
 
     /// The agent says that the bot has it, at a time of the node's clock.
-    func deliver(_ command: CommandID, at time: UInt64, launch: String = "launch") async throws {
+    ///
+    /// - Parameter limit: how long the bot may say nothing about it, in milliseconds.
+    func deliver(
+        _ command: CommandID,
+        at time: UInt64,
+        launch: String = "launch",
+        limit: UInt64? = nil
+    ) async throws {
         var result = WireCommandResult()
+        if let limit { result.turnLimitMs = limit }
         result.commandID = command.rawValue
         result.outcome = .done
         result.startedAtUnixMs = time
@@ -43,10 +51,24 @@ private final class Talk: Sendable {
     }
 
     /// A message that the bot has since `time`.
-    func delivered(_ conversation: String = "c", at time: UInt64 = 10) async throws -> MessageID {
+    func delivered(
+        _ conversation: String = "c",
+        at time: UInt64 = 10,
+        limit: UInt64? = nil
+    ) async throws -> MessageID {
         let sent = try await send(conversation)
-        try await deliver(sent.command, at: time)
+        try await deliver(sent.command, at: time, limit: limit)
         return sent.message
+    }
+
+    /// The node's session begins, or ends.
+    func connect(_ isConnected: Bool = true) {
+        let (now, date) = (hub.parts.clock.now(), hub.parts.clock.date())
+        if isConnected {
+            _ = hub.parts.registry.open(node, epoch: 1, hello: WireHello(), remoteAddress: "", now: now, at: date)
+        } else {
+            _ = hub.parts.registry.close(node, epoch: 1, reason: "the test ends it", now: now, at: date)
+        }
     }
 
     private let lastSequence = Atomic<UInt64>(0)
@@ -86,12 +108,13 @@ private final class Talk: Sendable {
 
     func wait(_ duration: Duration) async throws {
         hub.clock.advance(by: duration)
-        try await hub.parts.bots.endQuietTurns()
+        try await hub.parts.bots.endOverdueTurns()
     }
 }
 
 @Suite("A turn")
 struct TurnTests {
+    private static let idle = #"{"state":"idle","open_turns":0}"#
     private static let part = #"{"final":false,"text":"so far"}"#
 
     @Test("with an answer that is not the last ends after five quiet seconds, and not before")
@@ -108,13 +131,105 @@ struct TurnTests {
         #expect(try await talk.state(message) == .answered)
     }
 
-    @Test("that is quiet without any answer goes on, however long")
-    func silent() async throws {
+    @Test("that a notice passes over ends when the bot says that it has nothing open")
+    func passedOver() async throws {
+        let talk = try await Talk()
+        let working = try await talk.delivered("c")
+        let stop = try await talk.delivered("c")
+        try await talk.say("user_message", message: working)
+        try await talk.say("notice", #"{"text":"Stopped 1 task(s)."}"#, message: stop)
+        #expect(try await talk.state(stop) == .answered)
+        #expect(try await talk.state(working) == .delivered)
+        try await talk.say("state", Self.idle)
+        // Taken after that, by the node's clock.
+        let next = try await talk.delivered("c", at: 200)
+        try await talk.wait(.seconds(5))
+        #expect(try await talk.state(working) == .interrupted)
+        #expect(try await talk.reason(working)?.contains("no turn open") == true)
+        #expect(try await talk.state(next) == .delivered)
+        try await talk.say("assistant_message", #"{"text":"after all"}"#, message: working)
+        #expect(try await talk.state(working) == .answered, "an answer is taken whenever it comes")
+    }
+
+    @Test("goes on where the bot had taken it just before it said that it has nothing open", arguments: [true, false])
+    func takenMeanwhile(isNamed: Bool) async throws {
+        let talk = try await Talk()
+        let message = try await talk.delivered(at: 99)
+        try await talk.say("state", Self.idle, at: 100)
+        if isNamed {
+            try await talk.say("user_message", message: message, at: 101)
+        } else {
+            try await talk.say("state", #"{"state":"busy","open_turns":1}"#, at: 101)
+        }
+        try await talk.wait(.seconds(60))
+        #expect(try await talk.state(message) == .delivered)
+    }
+
+    @Test("that the bot forgot before the hub knew of the delivery ends with its word that nothing is open")
+    func idleBeforeDelivery() async throws {
+        let talk = try await Talk()
+        let sent = try await talk.send()
+        try await talk.say("state", Self.idle, at: 20)
+        try await talk.deliver(sent.command, at: 10)
+        try await talk.wait(.seconds(5))
+        #expect(try await talk.state(sent.message) == .interrupted)
+    }
+
+    @Test("is not ended by an idle bot that still has turns open, or that belongs to another launch")
+    func otherStates() async throws {
         let talk = try await Talk()
         let message = try await talk.delivered()
-        try await talk.say("progress", message: message)
-        try await talk.wait(.seconds(3600))
+        for json in [#"{"state":"idle","open_turns":1}"#, #"{"state":"idle"}"#, #"{"state":"away","open_turns":0}"#] {
+            try await talk.say("state", json)
+        }
+        try await talk.say("state", Self.idle, launch: "an earlier one")
+        try await talk.wait(.seconds(60))
         #expect(try await talk.state(message) == .delivered)
+    }
+
+    @Test("of which nothing is heard ends at its limit, and every packet of it begins the limit anew")
+    func silent() async throws {
+        let talk = try await Talk()
+        talk.connect()
+        let standard = try await talk.delivered()
+        let short = try await talk.delivered(limit: 90_000)
+        let endless = try await talk.delivered(limit: 0)
+        try await talk.wait(.seconds(80))
+        try await talk.say("tool_result", message: short)
+        try await talk.wait(.seconds(80))
+        #expect(try await talk.state(short) == .delivered, "a packet of it did not begin the limit anew")
+        try await talk.wait(.seconds(20))
+        #expect(try await talk.state(short) == .interrupted)
+        #expect(try await talk.reason(short)?.contains("90 s") == true)
+        try await talk.wait(.seconds(3600))
+        #expect(try await talk.state(standard) == .interrupted)
+        #expect(try await talk.reason(standard)?.contains("1 h") == true)
+        try await talk.wait(.seconds(30 * 86_400))
+        #expect(try await talk.state(endless) == .delivered)
+    }
+
+    @Test("keeps the limit that the agent tells after a packet has told of the delivery")
+    func limitAfterPacket() async throws {
+        let talk = try await Talk()
+        talk.connect()
+        let sent = try await talk.send()
+        try await talk.say("user_message", message: sent.message, at: 11)
+        try await talk.deliver(sent.command, at: 10, limit: 120_000)
+        try await talk.wait(.seconds(120))
+        #expect(try await talk.state(sent.message) == .interrupted)
+    }
+
+    @Test("does not reach its limit while its node is away, nor before the node could catch up")
+    func silentNode() async throws {
+        let talk = try await Talk()
+        let message = try await talk.delivered(limit: 90_000)
+        try await talk.wait(.seconds(7200))
+        #expect(try await talk.state(message) == .delivered)
+        talk.connect()
+        try await talk.wait(.seconds(30))
+        #expect(try await talk.state(message) == .delivered)
+        try await talk.wait(.seconds(60))
+        #expect(try await talk.state(message) == .interrupted)
     }
 
     @Test("ends with the notice of its conversation; what waited before it there is interrupted, and elsewhere goes on")

@@ -80,6 +80,8 @@ struct HubConfigurationTests {
             ("insecure_http: maybe", "insecure_http"),
             ("listen: [1]", "listen"), ("- a", "key: value"), ("offline_after: 1s", "offline_after"),
             ("public_url: hub.example", "public_url"), ("{", "YAML"),
+            ("public_url: https://host/prefix", "root"), ("public_url: https://host/?a=1", "root"),
+            ("public_url: https://host#a", "root"), ("public_url: https://me@host", "root"),
         ]
     )
     func mistakes(file: String, named: String) throws {
@@ -88,6 +90,11 @@ struct HubConfigurationTests {
             failure?.code == .configuration && failure?.message.contains(named) == true,
             "\(String(describing: failure))"
         )
+    }
+
+    @Test("takes a public address without what stands behind its host", arguments: ["", "/", "//"])
+    func publicURL(end: String) throws {
+        #expect(try read(flags: [.publicURL: "https://hub.example:8443\(end)"]).publicURL == "https://hub.example:8443")
     }
 
     @Test("reads addresses of both families")

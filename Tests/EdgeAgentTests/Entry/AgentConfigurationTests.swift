@@ -37,6 +37,13 @@ struct AgentConfigurationTests {
         #expect(configuration.insecure)
     }
 
+    @Test("a comment in the file is told as one, with its line")
+    func comment() throws {
+        let path = try file("{\n// where the hub is\n\"hub_url\": \"https://file\"}")
+        let text = message { try AgentConfiguration(flags: [:], file: path, environment: [:]) }
+        #expect(text.contains("line 2") && text.contains("no comments") && text.contains(path), "\(text)")
+    }
+
     @Test("an unknown key, a missing file and a file that is no object are each named")
     func badFiles() throws {
         let unknown = try file(#"{"hub": "https://x"}"#)

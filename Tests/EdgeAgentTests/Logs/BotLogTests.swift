@@ -152,6 +152,27 @@ import WireFormat
         #expect(found == ["at 6", "at 7", "at 8"])
     }
 
+    @Test(
+        "What a machine that went down has left behind the last record is nobody's to go past",
+        arguments: [1, 4096, 5 << 20]
+    )
+    func zerosAtTheEnd(_ count: Int) throws {
+        let bench = try BotWorkbench()
+        defer { bench.cleanUp() }
+        try write([(.stdout, "before")], on: bench, segmentBytes: 16 << 20)
+        let segment = try #require(LogSegments.list(bench.logs("a")).last)
+        let descriptor = open(segment.path, O_WRONLY | O_APPEND)
+        let zeros = [UInt8](repeating: 0, count: count)
+        #expect(Glibc.write(descriptor, zeros, count) == count)
+        close(descriptor)
+        var reader = LogReader(directory: bench.logs("a"))
+        let first = reader.read(from: 0)
+        #expect(first.records.map(\.string) == ["before"])
+        #expect(reader.read(from: first.nextOffset).nextOffset == first.nextOffset)
+        try write([(.stdout, "after")], on: bench, segmentBytes: 16 << 20)
+        #expect(reader.read(from: first.nextOffset).records.map(\.string) == ["after"])
+    }
+
     @Test("Lines that were rotated away show as a hole")
     func rotatedAway() async throws {
         let bench = try BotWorkbench()

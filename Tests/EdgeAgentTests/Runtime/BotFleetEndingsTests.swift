@@ -43,6 +43,22 @@ struct BotFleetEndingsTests {
         }
     }
 
+    @Test("A bot that goes into the background is told that it may not, with what was ended of it")
+    func daemon() async throws {
+        try await withBot("setsid sleep 611 & sleep 0.2; exit 0") { fleet, _, _ in
+            let status = try await eventually(fleet) { $0.phase == .failed || $0.phase == .backoff }
+            #expect(status.reason.contains("sleep") && status.reason.contains("foreground"), "\(status.reason)")
+        }
+    }
+
+    @Test("A bot that crashes is not told so, whatever it has left behind")
+    func crashWithChildren() async throws {
+        try await withBot("setsid sleep 612 & sleep 0.2; exit 3") { fleet, _, _ in
+            let status = try await eventually(fleet) { $0.phase == .failed || $0.phase == .backoff }
+            #expect(status.reason.contains("status 3") && !status.reason.contains("foreground"), "\(status.reason)")
+        }
+    }
+
     // MARK: Restart policies
 
     @Test("With the policy \"no\" a bot that failed stays down, and one that ended well is stopped")

@@ -215,6 +215,23 @@ struct LaunchLimitsTests {
         #expect(lstat(bench.directory("a"), &status) == 0 && status.st_uid == 0 && status.st_mode & 0o1000 != 0)
     }
 
+    @Test(
+        "A bot of another user may open its standard input, output and error by their names",
+        .enabled(if: geteuid() == 0),
+        arguments: [MessageChannel.http, .stdin]
+    )
+    func opensItsOwn(delivery: MessageChannel) async throws {
+        let bench = try BotWorkbench()
+        defer { bench.cleanUp() }
+        let script = """
+            echo to out > /dev/stdout; echo to err > /dev/stderr
+            exec 3< /dev/stdin && echo read
+            """
+        let run = try await run(script, on: bench) { ($0.user, $0.delivery) = ("nobody", delivery) }
+        #expect(run.lines == ["to out", "read"], "\(run.records.map(\.string))")
+        #expect(run.records.filter { $0.stream == .stderr }.map(\.string) == ["to err"])
+    }
+
     @Test("A linked file is not given away with the bot's own", .enabled(if: geteuid() == 0))
     func keepsLinkedFiles() throws {
         let bench = try BotWorkbench()

@@ -31,6 +31,7 @@ import Testing
         switch verdict {
         case .restart(_, let reason, _), .failed(let reason, _): reason
         case .completed: .completed
+        case .tryLater: nil
         }
     }
 
@@ -38,7 +39,19 @@ import Testing
     func permanent(_ policy: RestartPolicy) {
         #expect(reason(judge(record(code: 78), policy)) == .setUpWrong)
         #expect(reason(judge(record(code: 1) { $0.launch?.fatal = "no key" }, policy)) == .fatal)
-        #expect(reason(judge(record { $0.lastExit?.launchError = "no such file" }, policy)) == .launchFailed)
+    }
+
+    @Test(
+        "A launch that never came to be is tried later, unless the policy or a trial says no",
+        arguments: RestartPolicy.allCases
+    )
+    func notLaunched(_ policy: RestartPolicy) {
+        var record = record { $0.lastExit?.launchError = "no such file" }
+        let expected: LaunchVerdict =
+            policy == .never ? .failed(.launchFailed, "no such file") : .tryLater("no such file")
+        #expect(judge(record, policy) == expected)
+        record.leaseMilliseconds = 1_000
+        #expect(judge(record, policy) == .failed(.launchFailed, "no such file"))
     }
 
     @Test("On trial nothing is started again, whatever the policy", arguments: RestartPolicy.allCases)

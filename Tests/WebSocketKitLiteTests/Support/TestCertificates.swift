@@ -52,6 +52,8 @@ struct TestCertificates: Sendable {
             subjectAltName = DNS:localhost, IP:127.0.0.1, IP:::1
             [wrong]
             subjectAltName = DNS:elsewhere.example, IP:192.0.2.1
+            [nameless]
+            basicConstraints = CA:FALSE
             """
         try configuration.write(toFile: directory + "/openssl.cnf", atomically: true, encoding: .utf8)
         try "".write(toFile: directory + "/index", atomically: true, encoding: .utf8)
@@ -67,6 +69,8 @@ struct TestCertificates: Sendable {
             ("expired", "good", "20200101000000Z", "20200201000000Z"),
             ("future", "good", "20980101000000Z", "20991231000000Z"),
             ("client", "good", "20200101000000Z", "20991231000000Z"),
+            // Its common name is all it has.
+            ("localhost", "nameless", "20200101000000Z", "20991231000000Z"),
         ] {
             try openssl(
                 ["req", "-new", "-config", "openssl.cnf", "-subj", "/CN=\(name)"] + newKey(name)
@@ -80,7 +84,7 @@ struct TestCertificates: Sendable {
         try openssl([
             "pkey", "-in", "client.key", "-aes256", "-passout", "pass:secret", "-out", "encrypted.key",
         ])
-        try checkMade(["ca", "other-ca", "good", "wrong", "expired", "future", "client"])
+        try checkMade(["ca", "other-ca", "good", "wrong", "expired", "future", "client", "localhost"])
     }
 
     /// Fails when a command has failed without anybody looking at its status.

@@ -56,6 +56,7 @@ struct TLSTests {
             ("good", "other-ca", "localhost", WebSocketError.Code.tlsUnknownAuthority),
             ("wrong", "ca", "localhost", .tlsNameMismatch),
             ("wrong", "ca", "127.0.0.1", .tlsNameMismatch),
+            ("localhost", "ca", "localhost", .tlsNameMismatch),
             ("expired", "ca", "localhost", .tlsExpired),
             ("future", "ca", "localhost", .tlsNotYetValid),
         ]

@@ -6,6 +6,7 @@ import NIOEmbedded
 import NIOHTTP1
 import NIOHTTPTypes
 import NIOHTTPTypesHTTP1
+import NIOSSL
 import WebSocketKitLite
 
 /// One accepted connection: it speaks HTTP until its peer asks for an upgrade that is accepted.
@@ -69,6 +70,10 @@ struct WebSocketUpgradeChannel<Request: Sendable, Application: WebSocketApplicat
                 channel.close(promise: nil)
                 return Value(negotiated: channel.eventLoop.makeSucceededFuture(.goesOnAlone), channel: channel)
             }
+            // Not there without TLS; then plain HTTP is what is expected.
+            if (try? channel.pipeline.syncOperations.context(handlerType: NIOSSLServerHandler.self)) != nil {
+                try channel.pipeline.syncOperations.addHandler(PlainRequestHandler(), position: .first)
+            }
             let pending = PendingUpgrade<Acceptance>()
             let upgrader = WebSocketUpgrader(
                 configuration: webSocketConfiguration,
@@ -121,6 +126,7 @@ struct WebSocketUpgradeChannel<Request: Sendable, Application: WebSocketApplicat
                 try channel.pipeline.syncOperations.addHandler(RefusedRequestHandler(refused))
             }
             try channel.pipeline.syncOperations.addHandler(HTTP1ToHTTPServerCodec(secure: false))
+            try channel.pipeline.syncOperations.addHandler(ContinueHandler())
             try channel.pipeline.syncOperations.addHandler(ClosingHandler())
             if let handler = try watch?.makeHTTPHandler(channel) {
                 try channel.pipeline.syncOperations.addHandler(handler)

@@ -3,16 +3,22 @@ import WireFormat
 
 /// Entity tags in headers (RFC 9110 §8.8.3).
 enum EntityTags {
-    /// The tags of a list, without quotes; `*` as it is. Weak ones never match strongly and are left out.
-    static func list(_ value: String?) -> [String] {
+    /// In place of what is no tag: it matches nothing, so that the condition does not vanish with it.
+    static let malformed = "?"
+
+    /// The tags of a list, without quotes; `*` as it is.
+    ///
+    /// - Parameter isWeak: compared weakly, as `If-None-Match` is (RFC 9110 §13.1.2): `W/"a"` is as good as `"a"`, for example
+    ///   because a proxy has made it weak. Strongly, a weak one matches nothing.
+    static func list(_ value: String?, isWeak: Bool = false) -> [String] {
         guard let value else { return [] }
         return value.split(separator: ",").compactMap { part in
             let tag = part.trimmingPrefix { $0 == " " || $0 == "\t" }
             let trimmed = tag.reversed().drop { $0 == " " || $0 == "\t" }.reversed()
-            let text = String(trimmed)
+            var text = String(trimmed)
             if text == "*" { return text }
-            // What is no tag matches nothing, so that the condition does not vanish with it.
-            guard text.hasPrefix("\""), text.hasSuffix("\""), text.count >= 2 else { return "?" }
+            if isWeak, text.hasPrefix("W/") { text.removeFirst(2) }
+            guard text.hasPrefix("\""), text.hasSuffix("\""), text.count >= 2 else { return malformed }
             return String(text.dropFirst().dropLast())
         }
     }
@@ -25,7 +31,7 @@ struct ReadConditions {
     private let ifRange: String?
 
     init(_ headers: HTTPFields) {
-        ifNoneMatch = EntityTags.list(headers[.ifNoneMatch])
+        ifNoneMatch = EntityTags.list(headers[.ifNoneMatch], isWeak: true)
         ifRange = headers[.ifRange]
         part = headers[.range].flatMap(Self.part) ?? .whole
     }

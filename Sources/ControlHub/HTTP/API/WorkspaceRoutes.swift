@@ -131,7 +131,11 @@ struct WorkspaceRoutes {
                         .string(lengths: 0...4096),
                         "Only where the file has one of these tags; `*`: only where it exists."
                     ),
-                    .header("If-None-Match", .words(["*"]), "`*`: only where nothing of this name exists."),
+                    .header(
+                        "If-None-Match",
+                        .string(lengths: 0...4096),
+                        "`*`: only where nothing of this name exists; tags: only where the file has none of them."
+                    ),
                 ],
                 body: .bytes(),
                 answers: [.json(Entry.self, "Written."), .created(Entry.self)],
@@ -147,6 +151,11 @@ struct WorkspaceRoutes {
                 parameters: [
                     .query("recursive", .boolean, "`true`: a directory with all it holds."),
                     .header("If-Match", .string(lengths: 0...4096), "Only where the entry has one of these tags."),
+                    .header(
+                        "If-None-Match",
+                        .string(lengths: 0...4096),
+                        "Only where the entry has none of these tags."
+                    ),
                 ],
                 answers: [.noContent],
                 errors: Self.errors + [.preconditionFailed, .conflict],
@@ -174,7 +183,7 @@ struct WorkspaceRoutes {
             Page(
                 rows,
                 limit: listing.entries.count,
-                cursor: { PercentEncoding.encode(Array($0.name), keeping: []) },
+                cursor: { NameCursor.text(Array($0.name)) },
                 item: { Entry($0, in: directory) }
             )
         )
@@ -263,9 +272,7 @@ struct WorkspaceRoutes {
             let entry = try await services.workspaces.makeDirectory(bot, path, by: actor)
             return try JSONCoding.response(Entry(entry, in: parent), status: .created)
         }
-        var condition = WorkspaceOperations.Condition()
-        condition.tags = EntityTags.list(request.headers[.ifMatch])
-        condition.isAbsent = request.headers[.ifNoneMatch]?.trimmingCharacters(in: .whitespaces) == "*"
+        let condition = try await changeCondition(request, bot, path)
         let entry = try await services.workspaces.write(
             bot,
             path,
@@ -284,16 +291,55 @@ struct WorkspaceRoutes {
     @Sendable
     private func remove(_ request: Request, _ context: HubRequestContext) async throws -> Response {
         let (path, _) = try Self.path(request)
-        var condition = WorkspaceOperations.Condition()
-        condition.tags = EntityTags.list(request.headers[.ifMatch])
+        let bot = try context.botID()
+        let condition = try await changeCondition(request, bot, path)
         try await services.workspaces.remove(
-            try context.botID(),
+            bot,
             path,
             recursive: try request.flag("recursive"),
             condition,
             by: try context.actor()
         )
         return Response(status: .noContent)
+    }
+
+    /// Under what condition a request changes something (RFC 9110 §13.1).
+    ///
+    /// A node knows the tags that an entry must have, and none that it must not have. So where there are such tags the entry
+    /// is looked at here, and is changed only if it is still what it was then.
+    private func changeCondition(
+        _ request: Request,
+        _ bot: BotID,
+        _ path: [UInt8]
+    ) async throws -> WorkspaceOperations.Condition {
+        var condition = WorkspaceOperations.Condition()
+        condition.tags = EntityTags.list(request.headers[.ifMatch])
+        let unwanted = EntityTags.list(request.headers[.ifNoneMatch], isWeak: true)
+        guard !unwanted.isEmpty else { return condition }
+        guard !unwanted.contains(EntityTags.malformed) else {
+            throw HubError(.invalidRequest, "`If-None-Match` must be `*` or entity tags in double quotes.")
+        }
+        guard !unwanted.contains("*") else {
+            condition.isAbsent = true
+            return condition
+        }
+        let entry: WireWorkspaceEntry
+        do {
+            entry = try await services.workspaces.entry(bot, path)
+        } catch let error as HubError where error.code == .notFound {
+            condition.isAbsent = condition.tags.isEmpty
+            return condition
+        }
+        guard !unwanted.contains(entry.tag) else {
+            throw HubError(
+                .preconditionFailed,
+                "The file still has the tag that `If-None-Match` rules out; nothing was changed."
+            )
+        }
+        if condition.tags.isEmpty || condition.tags.contains("*") || condition.tags.contains(entry.tag) {
+            condition.tags = [entry.tag]
+        }
+        return condition
     }
 
     // MARK: - Names
@@ -311,12 +357,14 @@ struct WorkspaceRoutes {
         return (path, isDirectory)
     }
 
-    /// The name, which may be no text, that the page before ended with; empty for the first page.
+    /// The name that the page before ended with; empty for the first page.
     private static func cursor(_ request: Request) throws -> [UInt8] {
-        guard let raw = rawQuery("cursor", request) else { return [] }
-        let name = try PercentEncoding.decode(raw)
-        guard (1...400).contains(name.count) else {
-            throw HubError(.invalidRequest, "`cursor` must have 1 to 400 bytes.")
+        guard let text = try request.text("cursor") else { return [] }
+        guard let name = NameCursor.name(text) else {
+            throw HubError(
+                .invalidRequest,
+                "`cursor` must be the `next_cursor` of an earlier page. Leave it out to begin with the first."
+            )
         }
         return name
     }

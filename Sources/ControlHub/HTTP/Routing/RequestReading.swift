@@ -114,12 +114,10 @@ private struct Ignored: Decodable {
 extension Date {
     /// Reads an RFC 3339 time; nil for anything else.
     init?(rfc3339 text: String) {
-        guard text.utf8.count <= 40 else { return nil }
-        // `try?`: the other spelling of the same standard is tried, then it is none.
-        guard
-            let date = (try? Date(text, strategy: .iso8601))
-                ?? (try? Date(text, strategy: Date.ISO8601FormatStyle(includingFractionalSeconds: true)))
-        else { return nil }
-        self = date
+        guard let time = RFC3339Time(text) else { return nil }
+        // In milliseconds, as times are kept; within the years 1 to 9999.
+        self.init(
+            unixMilliseconds: time.seconds.clampedMultiplied(by: 1_000).clampedAdding(time.nanoseconds / 1_000_000)
+        )
     }
 }

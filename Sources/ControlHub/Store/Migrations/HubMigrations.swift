@@ -44,6 +44,7 @@ enum HubMigrations {
         migrator.registerMigration(MigrationLineage.name) { db in
             try db.execute(sql: MigrationLineage.sql)
         }
+        migrator.registerMigration(MigrationTurnLimits.name, migrate: MigrationTurnLimits.run)
         return migrator
     }
 

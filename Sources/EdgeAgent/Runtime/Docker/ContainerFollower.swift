@@ -195,7 +195,7 @@ actor ContainerFollower {
     private func carryOut(_ sequence: StopSequence) async {
         for step in sequence.steps {
             // One that cannot be delivered is followed by the next, and by SIGKILL.
-            try? await engine.kill(record.reference, signal: StopSequence.name(of: step.signal))
+            await send(StopSequence.name(of: step.signal))
             await wait(.milliseconds(clamping: step.milliseconds))
             if isOver || Task.isCancelled { return }
         }
@@ -209,9 +209,14 @@ actor ContainerFollower {
     func kill() async {
         guard !isOver else { return }
         wasKilled = true
+        await send("SIGKILL")
+    }
+
+    private func send(_ signal: String) async {
         do throws(EngineError) {
-            try await engine.kill(record.reference, signal: "SIGKILL")
+            try await engine.kill(record.reference, signal: signal)
         } catch {
+            guard !isOver, error != .cancelled else { return }
             notes[handle.botID] = "its container cannot be stopped: \(error.reason)"
         }
     }

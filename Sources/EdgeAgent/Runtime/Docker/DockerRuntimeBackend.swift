@@ -99,7 +99,7 @@ actor DockerRuntimeBackend: EdgeRuntimeBackend {
     // MARK: Files
 
     @discardableResult
-    func prepare(botID: String, configuration: [UInt8], profile: RuntimeProfile) throws(RuntimeError) -> Bool {
+    func prepare(botID: String, configuration: [UInt8], profile: RuntimeProfile) async throws(RuntimeError) -> Bool {
         let user = try BotUser.resolve(profile.user)
         let directory = try BotDirectory(root: root, botID: botID)
         let hasChanged = try directory.prepare(configuration: configuration)
@@ -108,7 +108,9 @@ actor DockerRuntimeBackend: EdgeRuntimeBackend {
         } catch {
             throw .wrapping(error)
         }
-        try BotOwnership.apply(user, to: directory, root: root)
+        // Goes over the whole workspace.
+        let root = root
+        try await FileWork.run { () throws(RuntimeError) in try BotOwnership.apply(user, to: directory, root: root) }
         return hasChanged
     }
 
@@ -117,7 +119,7 @@ actor DockerRuntimeBackend: EdgeRuntimeBackend {
         try await removeContainers(botID)
         followers[botID] = nil
         samples[botID] = nil
-        try directory.remove(keeping: kept)
+        try await FileWork.run { () throws(RuntimeError) in try directory.remove(keeping: kept) }
     }
 
     nonisolated func logs(botID: String) throws(RuntimeError) -> String {

@@ -91,14 +91,26 @@ actor EngineClient {
         try await post("/containers/\(container)/start", timeout: .seconds(60))
     }
 
-    /// Not an error where the container does not run any more.
+    /// Not an error where the container does not run any more. A paused one is made to go on: some engines let no signal
+    /// through to it, and no process could act on one.
     func kill(_ container: String, signal: String) async throws(EngineError) {
-        do throws(EngineError) {
-            try await post("/containers/\(container)/kill", [("signal", signal)])
-        } catch {
-            switch error {
-            case .refused(404, _), .refused(409, _): return
-            default: throw error
+        for attempt in 0..<2 {
+            do throws(EngineError) {
+                return try await post("/containers/\(container)/kill", [("signal", signal)])
+            } catch {
+                if error.isNotFound { return }
+                guard case .refused(409, _) = error else { throw error }
+                // The same status for one that does not run and for one that cannot be reached.
+                let state: EngineModels.Container.State
+                do throws(EngineError) {
+                    state = try await inspect(container).state
+                } catch {
+                    if error.isNotFound { return }
+                    throw error
+                }
+                guard state.running || state.isPaused else { return }
+                guard state.isPaused, attempt == 0 else { throw error }
+                try await post("/containers/\(container)/unpause")
             }
         }
     }

@@ -1,4 +1,5 @@
 import Glibc
+import WireFormat
 
 /// Takes apart what `GET /containers/{id}/logs` answers.
 ///
@@ -67,45 +68,8 @@ struct EngineLogDecoder {
 
     /// `2026-01-31T12:00:00.123456789Z`, with any number of digits after the point and any offset.
     static func time(_ text: ArraySlice<UInt8>) -> timespec? {
-        let bytes = Array(text)
-        guard bytes.count >= 20, bytes.count <= 40 else { return nil }
-        func number(_ from: Int, _ count: Int) -> Int? {
-            guard from + count <= bytes.count else { return nil }
-            var value = 0
-            for byte in bytes[from..<(from + count)] {
-                guard (0x30...0x39).contains(byte) else { return nil }
-                value = value * 10 + Int(byte - 0x30)
-            }
-            return value
+        RFC3339Time(text).map {
+            timespec(tv_sec: time_t(clamping: $0.seconds), tv_nsec: Int(clamping: $0.nanoseconds))
         }
-        guard let year = number(0, 4), let month = number(5, 2), let day = number(8, 2), let hour = number(11, 2),
-            let minute = number(14, 2), let second = number(17, 2)
-        else { return nil }
-        var parts = tm()
-        (parts.tm_year, parts.tm_mon, parts.tm_mday) = (
-            Int32(clamping: year - 1900), Int32(clamping: month - 1), Int32(clamping: day)
-        )
-        (parts.tm_hour, parts.tm_min, parts.tm_sec) = (
-            Int32(clamping: hour), Int32(clamping: minute), Int32(clamping: second)
-        )
-        var at = 19
-        var nanoseconds = 0
-        if bytes[at] == UInt8(ascii: ".") {
-            at += 1
-            var digits = 0
-            while at < bytes.count, (0x30...0x39).contains(bytes[at]), digits < 9 {
-                nanoseconds = nanoseconds * 10 + Int(clamping: bytes[at] - 0x30)
-                digits += 1
-                at += 1
-            }
-            for _ in digits..<9 { nanoseconds *= 10 }
-        }
-        var offset = 0
-        guard at < bytes.count else { return nil }
-        if bytes[at] != UInt8(ascii: "Z") {
-            guard let hours = number(at + 1, 2), let minutes = number(at + 4, 2) else { return nil }
-            offset = (hours * 60 + minutes) * 60 * (bytes[at] == UInt8(ascii: "-") ? -1 : 1)
-        }
-        return timespec(tv_sec: timegm(&parts) - offset, tv_nsec: nanoseconds)
     }
 }

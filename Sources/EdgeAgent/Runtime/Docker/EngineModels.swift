@@ -60,6 +60,7 @@ enum EngineModels {
             /// `created`, `running`, `paused`, `restarting`, `removing`, `exited`, `dead`
             var status: String?
             var running: Bool
+            var isPaused: Bool { status == "paused" }
             var oomKilled: Bool?
             var pid: Int32?
             var exitCode: Int32?

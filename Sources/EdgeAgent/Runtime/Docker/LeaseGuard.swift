@@ -10,7 +10,8 @@ import Glibc
 /// ```
 /// look ──no lease any more, or another launch──► exit
 ///  ▲ └──lease over──► kill ──killed, not running, or gone──► exit
-///  └──────── 500 ms ───┘
+///  ├──────── 500 ms ───┤
+///  └──── let it go on ◄┘ paused
 /// ```
 enum LeaseGuard {
     static let command = "guard-lease"
@@ -35,11 +36,21 @@ enum LeaseGuard {
 
     /// - Returns: whether it does not run any more, by the engine's word.
     private static func kill(_ container: String, _ path: String) -> Bool {
-        guard let descriptor = connected(path) else { return false }
+        switch verdict(killed: ask("kill", container, path)) {
+        case .ended: true
+        case .unknown: false
+        // It does not run, or it is paused, where some engines let no signal through: which, this answer tells.
+        case .refused: !isResumed(ask("unpause", container, path))
+        }
+    }
+
+    /// The status of the engine's answer; nil where there is none.
+    private static func ask(_ action: String, _ container: String, _ path: String) -> String? {
+        guard let descriptor = connected(path) else { return nil }
         defer { close(descriptor) }
-        let head = "POST /containers/\(container)/kill HTTP/1.0\r\nHost: engine\r\nContent-Length: 0\r\n\r\n"
+        let head = "POST /containers/\(container)/\(action) HTTP/1.0\r\nHost: engine\r\nContent-Length: 0\r\n\r\n"
         let request = Array(head.utf8)
-        guard send(descriptor, request, request.count, Int32(MSG_NOSIGNAL)) == request.count else { return false }
+        guard send(descriptor, request, request.count, Int32(MSG_NOSIGNAL)) == request.count else { return nil }
         var answer: [UInt8] = []
         while answer.count < statusLineBytes, !answer.contains(UInt8(ascii: "\n")) {
             var bytes = [UInt8](repeating: 0, count: statusLineBytes)
@@ -48,15 +59,35 @@ enum LeaseGuard {
             guard count > 0 else { break }
             answer += bytes.prefix(count)
         }
-        return hasEnded(answer)
+        return status(answer)
     }
 
-    /// Whether a status line says so: it was killed (204), is gone (404), or does not run (409).
-    static func hasEnded(_ answer: [UInt8]) -> Bool {
+    /// The three digits of a status line; nil for what is none.
+    static func status(_ answer: [UInt8]) -> String? {
         let words = answer.split(separator: UInt8(ascii: " "))
-        guard words.count > 1, words[0].starts(with: Array("HTTP/".utf8)) else { return false }
-        return ["204", "404", "409"].contains(String(decoding: words[1].prefix(3), as: UTF8.self))
+        guard words.count > 1, words[0].starts(with: Array("HTTP/".utf8)) else { return nil }
+        return String(decoding: words[1].prefix(3), as: UTF8.self)
     }
+
+    enum Verdict: Equatable {
+        case ended
+        /// It does not run, or is paused.
+        case refused
+        case unknown
+    }
+
+    /// What the answer to a kill says: it was killed (204), is gone (404), or is not to be reached so (409).
+    static func verdict(killed status: String?) -> Verdict {
+        switch status {
+        case "204", "404": .ended
+        case "409": .refused
+        default: .unknown
+        }
+    }
+
+    /// Whether a container may run by the answer to an unpause: it was paused and goes on (204), or nobody knows. One that is
+    /// not paused (304, 409, 500) and could not be killed does not run.
+    static func isResumed(_ status: String?) -> Bool { status.map { $0.hasPrefix("2") } ?? true }
 
     private static func connected(_ path: String) -> Int32? {
         var address = sockaddr_un()

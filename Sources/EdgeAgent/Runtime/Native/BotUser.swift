@@ -10,12 +10,13 @@ struct BotUser: Sendable, Equatable {
     /// Looks up a profile's user.
     ///
     /// - Returns: nil for the agent's own, for which there is nothing to switch.
-    /// - Throws: `profileNotUsable` where there is no such user, or the agent may not become another one.
+    /// - Throws: `programUnavailable` where there is no such user, `profileNotUsable` where the agent may not become another.
     static func resolve(_ name: String?) throws(RuntimeError) -> BotUser? {
         guard let name, !name.isEmpty else { return nil }
         guard let user = lookUp(name) else {
             throw RuntimeError(
-                .profileNotUsable,
+                // A directory service may not have come up yet.
+                .programUnavailable,
                 "this machine has no user \(name); create it (useradd --system \(name)) or correct the profile"
             )
         }

@@ -111,16 +111,19 @@ actor NativeRuntimeBackend: EdgeRuntimeBackend {
     // MARK: Files
 
     @discardableResult
-    func prepare(botID: String, configuration: [UInt8], profile: RuntimeProfile) throws(RuntimeError) -> Bool {
+    func prepare(botID: String, configuration: [UInt8], profile: RuntimeProfile) async throws(RuntimeError) -> Bool {
         let user = try BotUser.resolve(profile.user)
         let directory = try BotDirectory(root: root, botID: botID)
         let hasChanged = try directory.prepare(configuration: configuration)
-        try BotOwnership.apply(user, to: directory, root: root)
+        // Goes over the whole workspace.
+        let root = root
+        try await FileWork.run { () throws(RuntimeError) in try BotOwnership.apply(user, to: directory, root: root) }
         return hasChanged
     }
 
-    func remove(botID: String, keeping kept: BotRemains) throws(RuntimeError) {
-        try BotDirectory(root: root, botID: botID).remove(keeping: kept)
+    func remove(botID: String, keeping kept: BotRemains) async throws(RuntimeError) {
+        let directory = try BotDirectory(root: root, botID: botID)
+        try await FileWork.run { () throws(RuntimeError) in try directory.remove(keeping: kept) }
     }
 
     nonisolated func logs(botID: String) throws(RuntimeError) -> String {
@@ -132,6 +135,10 @@ actor NativeRuntimeBackend: EdgeRuntimeBackend {
     func start(_ request: LaunchRequest) async throws(RuntimeError) -> LaunchHandle {
         let directory = try BotDirectory(root: root, botID: request.botID)
         let program = try executable(of: request.profile)
+        // What is left of a launch before is no reason not to begin another.
+        try? await FileWork.run { () throws(RuntimeError) in
+            try? TreeRemover.empty(directory.temporary, keeping: [])
+        }
         let connection = await holder?.connect()
         do {
             unlink(directory.stopRequest)
@@ -217,13 +224,14 @@ actor NativeRuntimeBackend: EdgeRuntimeBackend {
             path: plan.environment["PATH", default: ""],
             isRoot: geteuid() == 0 && plan.user == nil
         )
-        try? TreeRemover.empty(directory.temporary, keeping: [])
         plan.packetPrefix = contract["BOT_PACKET_PREFIX", default: ""]
         if profile.delivery == .stdin {
             guard mkfifo(directory.input, 0o600) == 0 else {
                 throw RuntimeError(.storageFailed, "\(directory.input) cannot be made: \(String(errno: errno))")
             }
             plan.input = directory.input
+            // It may open what it has been given by its name, `/dev/stdin`; the way there is closed to other users.
+            plan.cage?.readable.append(directory.input)
         }
         plan.limits = profile.limits
         plan.controlGroups = layout.groups(

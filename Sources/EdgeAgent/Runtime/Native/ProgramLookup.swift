@@ -7,18 +7,18 @@ enum ProgramLookup {
     ///   - name: absolute path, or a name to be found in `path`.
     ///   - path: value of PATH.
     /// - Returns: the program's absolute path.
-    /// - Throws: `profileNotUsable` that says what is wrong with it and what to do.
+    /// - Throws: `programUnavailable` where it is not there, `profileNotUsable` where it can never be; with what to do.
     static func find(_ name: String, path: String) throws(RuntimeError) -> String {
         if name.hasPrefix("/") {
             guard access(name, F_OK) == 0 else {
                 throw RuntimeError(
-                    .profileNotUsable,
+                    .programUnavailable,
                     "the launch command \(name) does not exist; install it or correct the profile"
                 )
             }
             guard isExecutableFile(name) else {
                 throw RuntimeError(
-                    .profileNotUsable,
+                    .programUnavailable,
                     "the launch command \(name) is not an executable file; check its mode (chmod +x)"
                 )
             }
@@ -35,7 +35,7 @@ enum ProgramLookup {
             if directory.hasPrefix("/"), isExecutableFile(candidate) { return candidate }
         }
         throw RuntimeError(
-            .profileNotUsable,
+            .programUnavailable,
             "the launch command \(name) is not found in PATH (\(path)); install it or give its absolute path"
         )
     }

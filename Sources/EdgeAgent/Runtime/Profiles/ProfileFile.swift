@@ -15,7 +15,8 @@ enum ProfileFile {
         do {
             node = try OutsideJSON.decode(ProfileNode.self, from: Array(json))
         } catch {
-            throw AgentError(.configuration, "\(source) is not JSON")
+            let fault = JSONFault.describe(Array(json)).map { ", \($0)" } ?? ""
+            throw AgentError(.configuration, "\(source) is not JSON\(fault)")
         }
         guard case .object(let members) = node else {
             throw AgentError(.configuration, "\(source) must be one JSON object with a member for each profile")

@@ -15,6 +15,7 @@ struct ProfileReader {
         case packets
         case settleTime = "settle_time"
         case delivery
+        case turnLimit = "turn_limit"
         case liveness
         case engine
         case engineVersion = "engine_version"
@@ -73,6 +74,7 @@ struct ProfileReader {
         if let value = members[.packets] { profile.speaksPackets = try Self.flag(value, "packets") }
         if let value = members[.settleTime] { profile.settleTime = try Self.duration(value, "settle_time") }
         if let value = members[.delivery] { profile.delivery = try Self.choice(value, "delivery") }
+        if let value = members[.turnLimit] { profile.turnLimit = try Self.turnLimit(value) }
         if let value = members[.liveness] { profile.liveness = try Self.liveness(value) }
         if let value = members[.engine] { profile.engine = try Self.text(value, "engine") }
         if let value = members[.engineVersion] { profile.engineVersion = try Self.text(value, "engine_version") }
@@ -197,6 +199,17 @@ struct ProfileReader {
             }
         }
         return check
+    }
+
+    private static func turnLimit(_ value: ProfileNode) throws(ProfileMistake) -> Duration {
+        if value == .flag(false) { return .zero }
+        let limit = try duration(value, "turn_limit")
+        guard limit >= .seconds(1) else {
+            throw ProfileMistake(
+                reason: "\"turn_limit\" must be at least a second, or false: turns that a bot is silent about never end"
+            )
+        }
+        return limit
     }
 
     private static func log(_ value: ProfileNode) throws(ProfileMistake) -> LogSegmentWriter.Limits {

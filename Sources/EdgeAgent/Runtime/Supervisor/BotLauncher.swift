@@ -30,6 +30,8 @@ enum BotLauncher {
         let input = plan.input.isEmpty ? -1 : RegularFile.openFIFO(plan.input, O_RDWR)
         // The bot itself waits for what comes.
         if input >= 0 { _ = fcntl(input, F_SETFL, O_RDWR) }
+        // It may open `/dev/stdin`, which asks the pipe for its owner.
+        if input >= 0, let user = plan.user { _ = fchown(input, user.uid, user.gid) }
         guard plan.input.isEmpty || input >= 0 else {
             return .failed("\(plan.executable) could not be started: its standard input: \(String(errno: errno))")
         }

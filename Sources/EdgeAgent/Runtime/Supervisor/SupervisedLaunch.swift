@@ -34,6 +34,8 @@ struct SupervisedLaunch: ~Copyable {
     /// On trial: when the lease is looked at again.
     private var nextLeaseLookAt: UInt64?
     private var isLeaseOver = false
+    /// What the bot had started and left running when it ended, in words.
+    private var leftBehind: String?
 
     init(plan: LaunchPlan, directory: String) {
         self.plan = plan
@@ -85,6 +87,10 @@ struct SupervisedLaunch: ~Copyable {
         defer {
             close(outputPipe[1])
             close(errorPipe[1])
+        }
+        // A bot may open `/dev/stdout`, which asks the pipe for its owner. Where that fails it can still write to what it has.
+        if let user = plan.user {
+            for end in [outputPipe[1], errorPipe[1]] { _ = fchown(end, user.uid, user.gid) }
         }
         output.attach(output: outputPipe[0], errors: errorPipe[0])
         let ends = (outputPipe[1], errorPipe[1])
@@ -275,6 +281,7 @@ struct SupervisedLaunch: ~Copyable {
             reap()
             let left = remaining()
             if left.isEmpty { break }
+            if leftBehind == nil, !isStopRequested, !isLeaseOver { leftBehind = Self.words(left) }
             let now = MonotonicTime.milliseconds()
             if now >= begin + Self.sweepLimitMilliseconds { break }
             if now >= killAfter {
@@ -286,6 +293,15 @@ struct SupervisedLaunch: ~Copyable {
             }
             _ = wait(20)
         }
+    }
+
+    /// "sleep (pid 12)", with how many more there are.
+    private static func words(_ left: [ProcessIdentity]) -> String? {
+        guard let first = left.min(by: { $0.pid < $1.pid }) else { return nil }
+        let name = (try? Files.read("/proc/\(first.pid)/comm")) ?? nil
+        let text = String(decoding: (name ?? []).prefix { $0 >= 0x20 }, as: UTF8.self)
+        let more = left.count > 1 ? " and \(left.count - 1) more" : ""
+        return "\(text.isEmpty ? "a process" : text) (pid \(first.pid))\(more)"
     }
 
     /// What the bot started and is still alive.
@@ -308,6 +324,7 @@ struct SupervisedLaunch: ~Copyable {
         event.lifetimeMilliseconds = MonotonicTime.milliseconds() - startedAt
         event.lastStderr = String(decoding: output.lastErrors, as: UTF8.self)
         if isLeaseOver { event.leaseOver = true }
+        event.leftBehind = leftBehind
         let memoryKills = groups.memoryKills()
         if memoryKills > 0 { event.memoryKills = memoryKills }
         end(event)

@@ -32,6 +32,8 @@ struct SupervisorEvent: Sendable, Codable, Equatable {
     var memoryKills: UInt64?
     /// It was on trial, and the hub was not heard of for too long.
     var leaseOver: Bool?
+    /// What the bot had started and left running when it ended by itself, and which was ended with it; in words.
+    var leftBehind: String?
     /// Of `started`: every limit that was asked for, and what keeps it.
     var limits: [LimitInForce]?
     /// Of `started`: what keeps the bot to itself, and what does not.
@@ -53,6 +55,7 @@ struct SupervisorEvent: Sendable, Codable, Equatable {
         case lost
         case memoryKills = "memory_kills"
         case leaseOver = "lease_over"
+        case leftBehind = "left_behind"
         case limits
         case isolation
         case droppedBytes = "dropped_bytes"
@@ -85,6 +88,7 @@ struct SupervisorEvent: Sendable, Codable, Equatable {
         add(.lost, lost.map { $0 ? "true" : "false" })
         add(.memoryKills, memoryKills.map { String($0) })
         add(.leaseOver, leaseOver.map { $0 ? "true" : "false" })
+        add(.leftBehind, leftBehind.map(JSONText.quoted))
         add(.limits, limits.map { "[" + $0.map(\.json).joined(separator: ",") + "]" })
         add(.isolation, isolation.map { "[" + $0.map(\.json).joined(separator: ",") + "]" })
         add(.lastStderr, lastStderr.map(JSONText.quoted))

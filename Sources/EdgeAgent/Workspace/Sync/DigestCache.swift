@@ -66,7 +66,7 @@ struct DigestCache: Sendable {
     ///
     /// - Parameter readAt: when reading it began, in nanoseconds since 1970; nil where nobody else can have written to it.
     mutating func keep(_ digest: Digest256, of facts: EntryFacts, readAt: Int64?) {
-        if let readAt, facts.changedNanoseconds > readAt - Self.settlingNanoseconds { return }
+        if let readAt, facts.changedNanoseconds > readAt.clampedSubtracting(Self.settlingNanoseconds) { return }
         guard used.count < Self.maxRecords else { return }
         used[Key(facts)] = digest
     }
@@ -117,7 +117,6 @@ struct DigestCache: Sendable {
     static func now() -> Int64 {
         var time = timespec()
         clock_gettime(CLOCK_REALTIME, &time)
-        // fits: this machine's clock, until the year 2262.
-        return Int64(clamping: time.tv_sec) * 1_000_000_000 + Int64(clamping: time.tv_nsec)
+        return EntryFacts.unixNanoseconds(of: time)
     }
 }

@@ -51,6 +51,8 @@ struct ProfileFileTests {
             (#"{"x": {"command": "a", "limits": {"memory": "1X"}}}"#, ["limits.memory", "512M"]),
             (#"{"x": {"command": "a", "ready_timeout": "soon"}}"#, ["ready_timeout", "10s"]),
             (#"{"x": {"command": "a", "ready_timeout": -1}}"#, ["ready_timeout"]),
+            (#"{"x": {"command": "a", "turn_limit": 0}}"#, ["turn_limit", "false"]),
+            (#"{"x": {"command": "a", "turn_limit": true}}"#, ["turn_limit", "10s"]),
             (#"{"x": {"command": "a", "restart": "maybe"}}"#, ["restart", "on-failure"]),
             (#"{"x": {"command": "a", "delivery": "pigeon"}}"#, ["delivery", "stdin"]),
             (#"{"x": {"command": "a", "stop": "KILL 9"}}"#, ["stop"]),

@@ -98,15 +98,23 @@ class EdgeChannel(BaseChannel):
             asyncio.get_running_loop().call_later(RESTART_SECONDS, self._not_restarted)
         turn = self._turns.open(message.message_id, message.conversation_id, message.text)
         self._tell_state()
-        # Before 202 goes out: it proves that the message was taken, also where the answer gets lost.
+        try:
+            await self._handle_message(
+                sender_id=message.sender,
+                chat_id=message.conversation_id,
+                content=message.text,
+                media=message.media,
+                metadata={"message_id": message.message_id, MARK: turn.turn_id},
+            )
+        except BaseException:
+            # It will come again, as if for the first time.
+            self._close(turn)
+            if turn.command == "/restart":
+                self._not_restarted()
+            raise
+        # Before 202 goes out: it proves that the message was taken, also where the answer gets lost. And not before nanobot
+        # has it, or it would prove what is not so; nanobot works on it when this task waits next.
         self._packets.send("user_message", text=message.text, sender=message.sender, **turn.ids)
-        await self._handle_message(
-            sender_id=message.sender,
-            chat_id=message.conversation_id,
-            content=message.text,
-            media=message.media,
-            metadata={"message_id": message.message_id, MARK: turn.turn_id},
-        )
 
     # MARK: Out
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hmac
 import json
-from collections import OrderedDict
+import sys
 from dataclasses import dataclass, field
 from typing import Callable
 
 from aiohttp import web
+
+from nanobot_channel_edge.receipts import Receipts
 
 MAXIMUM_BODY_BYTES = 1 << 20
 # Ids that are remembered, so that a delivery may be repeated.
@@ -49,13 +51,13 @@ class ChatMessage:
 
 
 class ChatEndpoint:
-    """Takes messages in. `accept` is called once for each, before it is answered with 202."""
+    """Takes messages in. `accept` is called once for each, before it is answered with 202; again where it raised."""
 
     def __init__(self, token: str, accept: Callable, health: Callable[[], dict]):
         self._token = token.encode()
         self._accept = accept
         self._health = health
-        self._known: OrderedDict[str, None] = OrderedDict()
+        self._receipts = Receipts(REMEMBERED_IDS)
         self._runner: web.AppRunner | None = None
         self.is_closing = False
 
@@ -91,14 +93,17 @@ class ChatEndpoint:
             message = ChatMessage.parse(await request.read())
         except ValueError as error:
             return self._refusal(400, str(error))
-        if message.message_id in self._known:
-            return web.json_response({"ok": True, "duplicate": True, "message_id": message.message_id})
-        if self.is_closing or self._health()["open_turns"] >= MAXIMUM_OPEN_TURNS:
+        is_full = self.is_closing or self._health()["open_turns"] >= MAXIMUM_OPEN_TURNS
+        if is_full and not self._receipts.has(message.message_id):
             return self._refusal(503, "not now; try again")
-        self._known[message.message_id] = None
-        if len(self._known) > REMEMBERED_IDS:
-            self._known.popitem(last=False)
-        await self._accept(message)
+        try:
+            is_new = await self._receipts.once(message.message_id, lambda: self._accept(message))
+        except Exception as error:
+            sys.stderr.write(f"edge channel: message {message.message_id} was not taken: {error!r}\n")
+            sys.stderr.flush()
+            return self._refusal(503, f"not taken: {error}; try again")
+        if not is_new:
+            return web.json_response({"ok": True, "duplicate": True, "message_id": message.message_id})
         return web.json_response({"ok": True, "message_id": message.message_id}, status=202)
 
     @staticmethod
