@@ -128,6 +128,14 @@ struct RuleTests {
     }
 
     @Test(
+        "A second reader of times is found",
+        arguments: ["try Date(text, strategy: .iso8601)", "let at = timegm(&parts)", "ISO8601DateFormatter()"]
+    )
+    func soleReaders(line: String) {
+        #expect(TextRules.soleWriters(file("Sources/ControlHub/HTTP/A.swift", line)).count == 1)
+    }
+
+    @Test(
         "A path that is opened by the way is found",
         arguments: [
             "let file = open(path, O_RDONLY | O_CLOEXEC)", "let file = Glibc.open(path, O_RDONLY)",

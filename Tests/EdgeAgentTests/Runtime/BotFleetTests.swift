@@ -19,7 +19,9 @@ struct BotFleetTests {
         let bench = try BotWorkbench()
         defer { bench.cleanUp() }
         let journal = try bench.journal()
-        let fleet = try bench.fleet([bench.sample()], journal: journal)
+        var profile = bench.sample()
+        profile.turnLimit = .seconds(90)
+        let fleet = try bench.fleet([profile], journal: journal)
         try await running(fleet) {
             let result = try await fleet.start(BotWorkbench.specification(config: #"{"greeting":"Moin"}"#))
             #expect(result.outcome == .done && result.botStatus.pid > 0)
@@ -31,7 +33,10 @@ struct BotFleetTests {
                 $0.conversationID = "c1"
                 $0.text = "hello there"
             }
-            for _ in 0..<3 { #expect(await fleet.deliver(message).outcome == .done) }
+            for _ in 0..<3 {
+                let delivered = await fleet.deliver(message)
+                #expect(delivered.outcome == .done && delivered.turnLimitMs == 90_000)
+            }
             let usage = await TelemetrySampler().sample(bots: await fleet.processRoots()).bots
             #expect(usage.first?.rssBytes ?? 0 > 1 << 20 && usage.first?.processCount == 1)
             let stopped = try await fleet.stop("a", graceMilliseconds: 0)

@@ -125,8 +125,8 @@ struct WebSocketUpgradeChannel<Request: Sendable, Application: WebSocketApplicat
             if let refused = pending.refused {
                 try channel.pipeline.syncOperations.addHandler(RefusedRequestHandler(refused))
             }
-            try channel.pipeline.syncOperations.addHandler(HTTP1ToHTTPServerCodec(secure: false))
             try channel.pipeline.syncOperations.addHandler(ContinueHandler())
+            try channel.pipeline.syncOperations.addHandler(HTTP1ToHTTPServerCodec(secure: false))
             try channel.pipeline.syncOperations.addHandler(ClosingHandler())
             if let handler = try watch?.makeHTTPHandler(channel) {
                 try channel.pipeline.syncOperations.addHandler(handler)

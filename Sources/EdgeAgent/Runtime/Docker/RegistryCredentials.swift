@@ -41,14 +41,14 @@ struct RegistryCredentials: Sendable {
 
     /// The header `X-Registry-Auth` for a registry; nil where the file has nothing for it.
     ///
-    /// - Throws: `RuntimeError.profileNotUsable` for a file that cannot be used.
+    /// - Throws: `RuntimeError.profileNotUsable` for a file that cannot be used, `storageFailed` for one that cannot be read.
     func authorization(for registry: String) throws(RuntimeError) -> String? {
         let document: Document
         do {
             guard let bytes = try Files.read(file, followsLinks: true) else { return nil }
             document = try OutsideJSON.decode(Document.self, from: bytes)
         } catch let failure as Files.Failure {
-            throw RuntimeError(.profileNotUsable, "the registry credentials cannot be read: \(failure.reason)")
+            throw RuntimeError(.storageFailed, "the registry credentials cannot be read: \(failure.reason)")
         } catch {
             throw RuntimeError(.profileNotUsable, "\(file) holds no registry credentials as docker login writes them")
         }

@@ -17,9 +17,11 @@ struct ProfileFileTests {
                 "command": "/opt/bot/run '--config' {config}", "environment": {"KEY": "v=1", "EMPTY": ""}, "user": "bots",
                 "limits": {"memory": "1.5G", "cpu": 0.5, "pids": 64, "open_files": 256},
                 "restart": "on-failure", "stop": "INT 500ms, TERM 5s", "ready_timeout": "2m", "delivery": "stdin",
+                "turn_limit": "15m",
                 "liveness": {"interval": 10, "failures": 5, "restarts": true}, "engine": "e", "engine_version": "2",
                 "log": {"segment_size": "4M", "segments": 3, "max_age": "30d"}},
-             "quiet": {"command": ["/bin/cat", "a b"], "packets": false, "settle_time": "1s", "liveness": false}}
+             "quiet": {"command": ["/bin/cat", "a b"], "packets": false, "settle_time": "1s", "liveness": false,
+                "turn_limit": false}}
             """
         )
         #expect(profiles.map(\.name) == ["big", "quiet"])
@@ -30,11 +32,13 @@ struct ProfileFileTests {
         #expect(big.restart == .onFailure && big.readyTimeout == .seconds(120) && big.delivery == .stdin)
         #expect(big.stop == StopSequence(steps: [.init(SIGINT, .milliseconds(500)), .init(SIGTERM, .seconds(5))]))
         #expect(big.liveness == LivenessCheck(interval: .seconds(10), failures: 5, restarts: true))
+        #expect(big.turnLimit == .seconds(900))
         #expect(big.engine == "e" && big.engineVersion == "2")
         #expect(big.logLimits.segmentBytes == 4 << 20 && big.logLimits.segmentCount == 3)
         #expect(big.logLimits.maximumAgeSeconds == 30 * 86_400)
         let quiet = profiles[1]
         #expect(quiet.command.words == ["/bin/cat", "a b"] && !quiet.speaksPackets && quiet.liveness == nil)
+        #expect(quiet.turnLimit == .zero, "no limit")
         #expect(quiet.settleTime == .seconds(1) && quiet.delivery == .http)
     }
 
