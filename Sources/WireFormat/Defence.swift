@@ -53,6 +53,8 @@ public enum Defence: String, CaseIterable, Sendable {
     case codeLaunches = "code-launches"
     /// Links on the way to a program count as the program.
     case codeLinks = "code-links"
+    /// Links that lead out of a workspace come to a node only where its owner allows it.
+    case linksOut = "links-out"
     /// Where the words do not say which files are code, all are.
     case codeInText = "code-in-text"
     /// A node that shows nothing of its workspaces tells no names and sizes by the way.

@@ -204,7 +204,7 @@ struct Policy: Sendable, Equatable {
             PathText.isPlainAbsolute(destination)
             && Self.systemPlaces.contains { PathText.isInside(destination, $0) }
         let needed = isSystem ? PolicyRules.LinkReach.system : .any
-        for (rules, owner) in sides {
+        for (rules, owner) in sides where Defence.linksOut.isUp {
             guard (rules.workspaceLinks ?? (owner == .node ? .system : .any)) < needed else { continue }
             throw refusal(
                 "workspace_links",

@@ -2,6 +2,10 @@
 public struct LinkDestinations: Sendable {
     /// As the kernel, which follows no more.
     private static let mostLinks = 40
+    /// Of paths that are looked at for all links of a tree together, in bytes: far more than links of people take, and a second.
+    private static let mostBytes = 64 << 20
+    /// What a name costs beside its bytes.
+    private static let nameBytes = 64
 
     /// Where one link leads.
     public enum Destination: Sendable, Equatable {
@@ -13,6 +17,7 @@ public struct LinkDestinations: Sendable {
     }
 
     private let texts: [WorkspacePath: [UInt8]]
+    private var bytesLeft = mostBytes
 
     /// - Parameter entries: of the whole tree.
     public init(_ entries: [ManifestEntry]) {
@@ -24,15 +29,18 @@ public struct LinkDestinations: Sendable {
     }
 
     /// Where a link leads by its own text. What lies behind another link of the tree at the end of it is that link's own matter;
-    /// one in the middle, behind which the text goes up again, is followed.
-    public func destination(of path: WorkspacePath, text: [UInt8]) -> Destination {
+    /// one in the middle, behind which the text goes up again, is followed. A tree that was made to take for ever has links that
+    /// nobody follows: they count as leading out.
+    public mutating func destination(of path: WorkspacePath, text: [UInt8]) -> Destination {
         // It never goes up behind a name, so whatever leads out on the way is a link of its own that does.
         if path.keepsInside(link: text) { return .inside }
-        guard text.first != UInt8(ascii: "/") else { return .outside(text) }
+        guard text.first != UInt8(ascii: "/"), bytesLeft > 0 else { return .outside(text) }
         var place = path.parent
         var rest = Array(Self.names(text).reversed())
         var linksLeft = Self.mostLinks
         while let name = rest.popLast() {
+            bytesLeft -= place.bytes.count + name.count + Self.nameBytes
+            guard bytesLeft > 0 else { return .outside(text) }
             if name.elementsEqual([0x2E, 0x2E]) {
                 guard !place.isRoot else { return .outside(text) }
                 place = place.parent
@@ -48,6 +56,7 @@ public struct LinkDestinations: Sendable {
             guard other.first != UInt8(ascii: "/") else {
                 return .outside(Array(([other[...]] + rest.reversed()).joined(separator: [UInt8(ascii: "/")])))
             }
+            bytesLeft -= other.count
             rest += Self.names(other).reversed()
         }
         return .inside

@@ -169,6 +169,30 @@ def move(stage):
     return judge(found.held and "workspace_code" in json.dumps(preview), f"{found.seen}; the preview said so before")
 
 
+@part.attack("have a bot follow a link that came with its workspace to a file of its user's", "links-out")
+def link_out(stage):
+    stage.here.run()
+    stage.there.run()
+    secret = stage.folder / "owners" / "diary"
+    secret.parent.mkdir(exist_ok=True)
+    secret.write_text("of the owner of the other node\n")
+    ways = {"diary.txt": str(secret), "around.txt": "data/../../../../../owners/diary", "system.txt": f"/usr/../{secret}",
+            "python3": "/usr/bin/python3"}
+    seen = {}
+    for name, text in ways.items():
+        bot = stage.bot(stage.here)
+        stage.put(bot, "data/notes", "x")
+        (stage.here.workspace(bot) / name).symlink_to(text)
+        preview = json.dumps(stage.ask("POST", f"/api/bots/{bot}/deploy", {"node_id": stage.there.node, "dry_run": True}).json)
+        moved = stage.deploy(bot, node_id=stage.there.node)
+        came = os.path.lexists(stage.there.workspace(bot) / name)
+        said = all("workspace_links" in words and name in words for words in (preview, json.dumps(moved)))
+        seen[name] = "came" if came and moved["state"] == "succeeded" else "refused" if said and not came else f"{moved}"
+    stage.there.end()
+    expected = {name: "came" if name == "python3" else "refused" for name in ways}
+    return judge(seen == expected, f"{seen}")
+
+
 @part.attack("put a snapshot back in place of what the owner put there", "code-installs", quick=False)
 def snapshot_takes_away(stage):
     stage.here.run(script=SCRIPT)

@@ -11,7 +11,8 @@ struct LinkDestinationsTests {
     }
 
     private func lead(_ place: String, _ text: String, among links: [String: String] = [:]) throws -> String {
-        switch try destinations(links).destination(of: try path(place), text: Array(text.utf8)) {
+        var destinations = try destinations(links)
+        return switch destinations.destination(of: try path(place), text: Array(text.utf8)) {
         case .inside: "inside"
         case .outside(let way): String(decoding: way, as: UTF8.self)
         }
@@ -53,6 +54,20 @@ struct LinkDestinationsTests {
         #expect(try lead("l", "a/../../x", among: ["a": "b/y", "b": "a/z"]) == "a/../../x")
         // Without going up again it is the other link that leads out, and is judged for that.
         #expect(try lead("l", "a/b", among: ["a": "/etc"]) == "inside")
+    }
+
+    @Test("A tree of links that lead through each other for ever takes no longer than it may", .timeLimit(.minutes(1)))
+    func bounded() throws {
+        let long = [String](repeating: "d/..", count: 900).joined(separator: "/")
+        var links: [String: String] = [:]
+        for index in 0..<2_000 { links["l\(index)"] = "l\((index + 1) % 2_000)/\(long)" }
+        var destinations = try destinations(links)
+        var outside = 0
+        for index in 0..<2_000 {
+            let text = Array((links["l\(index)"] ?? "").utf8)
+            if destinations.destination(of: try path("l\(index)"), text: text) != .inside { outside += 1 }
+        }
+        #expect(outside == 2_000)
     }
 
     @Test(

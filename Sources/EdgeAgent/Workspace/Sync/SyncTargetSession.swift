@@ -175,7 +175,7 @@ final class SyncTargetSession {
 
     /// The text of a link is data and nothing here follows it, but the bot will.
     private func checkLinks() throws(WorkspaceFailure) {
-        let destinations = LinkDestinations(entries)
+        var destinations = LinkDestinations(entries)
         for entry in entries {
             guard case .symlink(let text) = entry.kind,
                 case .outside(let place) = destinations.destination(of: entry.path, text: text)
