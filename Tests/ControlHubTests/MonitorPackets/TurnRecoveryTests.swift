@@ -79,9 +79,11 @@ struct TurnRecoveryTests {
         ///
         /// - Parameter reach: where the last packet stands that came.
         func recover(_ lines: [WireLogLine], missingBytes: UInt64 = 0, reach: UInt64 = 9_000) async throws {
+            let last = try await hub.parts.packets.cursors(journal: "j", from: node).first?.throughSequence
             let tick = WireMonitorPacket.with {
                 $0.botID = bot.rawValue
-                $0.sequence = reach
+                // In order: a jump would be a loss of the hub's own.
+                $0.sequence = last.map { $0 + 1 } ?? reach
                 $0.launchID = "one"
                 $0.type = "tick"
                 $0.json = Data("{}".utf8)
