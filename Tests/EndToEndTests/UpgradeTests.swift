@@ -71,8 +71,11 @@ struct UpgradeTests {
             #expect(try await story.pid() == pid)
             try await story.end()
             #expect(kill(pid_t(pid), 0) == -1, "a supervisor of before did not stop its bot")
-            let shown = try await api.get("/api/bots/\(story.bot)")
-            #expect(shown["restart_count"].int ?? 0 == 0 && shown["phase"] == "stopped", "\(shown)")
+            let shown = try await eventually("the hub knows that it is over", or: { next.text }) {
+                let shown = try await api.get("/api/bots/\(story.bot)")
+                return shown["phase"] == "stopped" ? shown : nil
+            }
+            #expect(shown["restart_count"].int ?? 0 == 0, "\(shown)")
         }
     }
 }
