@@ -166,7 +166,7 @@ extension SyncTests {
         try await withTaskExecutorPreference(UnprivilegedExecutor.shared) { try body() }
     }
 
-    @Test("Random trees with what cannot be read, with links of every kind and with pipes", arguments: 1...16)
+    @Test("Random trees with what cannot be read, with links of every kind and with pipes", arguments: 1...8)
     func hardTrees(seed: UInt64) async throws {
         let (source, target) = (try TestWorkspace(), try TestWorkspace())
         var random = SeededRandom(seed: seed &* 7919)
@@ -199,7 +199,7 @@ extension SyncTests {
 
     @Test(
         "Entries that come and go while they are looked at hold nothing up, and are never called unreadable",
-        arguments: 1...4
+        arguments: 1...3
     )
     func vanishing(seed: UInt64) async throws {
         let (source, target) = (try TestWorkspace(), try TestWorkspace())
@@ -237,7 +237,7 @@ extension SyncTests {
                     }
                 }
             }
-            for _ in 0..<12 {
+            for _ in 0..<8 {
                 do {
                     _ = try await unprivileged(source, target) { try await TestRelay.run(from: $0, to: $1) }
                 } catch let failure as TestRelay.Failed {
