@@ -132,4 +132,42 @@ struct RestoreTests {
         _ = try await stage.api.post("/api/bots/\(stage.bot)/start")
         try await stage.settled()
     }
+
+    @Test("A bot whose workspace is gone is not started again by itself with an empty one")
+    func workspaceGone() async throws {
+        let stage = try await DeployStage()
+        try await stage.cutPower(of: stage.source)
+        try FileManager.default.removeItem(at: stage.source.files.appending(path: "bots/\(stage.bot)"))
+        try stage.restart(stage.source)
+        let bot = try await eventually("its node says so", or: { stage.evidence }) {
+            let bot = try await stage.api.get("/api/bots/\(stage.bot)")
+            return bot["reason_code"] == "files_missing" ? bot : nil
+        }
+        #expect(bot["phase"] == "failed" && bot["reason"].string?.contains("put it back") == true, "\(bot)")
+        #expect(stage.source.copies.isEmpty)
+        _ = try await stage.api.post("/api/bots/\(stage.bot)/start")
+        try await stage.settled()
+    }
+
+    @Test("What a node had of a bot before a deployment that failed is there again")
+    func failedDeployment() async throws {
+        let stage = try await DeployStage()
+        let old = stage.source
+        try write(old, stage)
+        try await stage.cutPower(of: old)
+        let forced = try await stage.end(of: try await stage.deploy(["force": .bool(true)]))
+        #expect(forced["state"] == "succeeded", "\(forced)\n\(stage.evidence)")
+        try stage.restart(old)
+        try await stage.online(old)
+        try await stage.idle()
+        func held() async throws -> JSON? { try await stage.api.get("/api/nodes/\(old.id)/strays").items.first }
+        _ = try await eventually("the node says what it holds", or: { stage.evidence }) { try await held() }
+        _ = FileManager.default.createFile(atPath: old.marker.path, contents: nil)
+        let failed = try await stage.end(of: try await stage.deploy())
+        #expect(failed["state"] == "failed", "\(failed)")
+        try await stage.settled()
+        try await stage.idle()
+        #expect(try memo(on: old, stage) == Self.memo)
+        #expect(try await held()?["bot_id"].string == stage.bot)
+    }
 }

@@ -227,8 +227,8 @@ struct BotStore: Sendable {
                 $0.phase = .failed
                 $0.reasonCode = absentCode
                 $0.reason =
-                    "The node holds nothing of this bot any more: its files were removed there, or put back from a copy of before it. "
-                    + "Put them back and start the agent again, or start the bot with an empty workspace."
+                    "The node knows nothing of this bot any more: its agent's state directory was replaced, or put back from a copy of "
+                    + "before it. Start the bot: it takes up what lies in its directory there, and begins empty where that is gone."
                 $0.sinceUnixMs = UInt64(clamping: date.unixMilliseconds)
                 $0.placementEpoch = bot.placementEpoch
             }

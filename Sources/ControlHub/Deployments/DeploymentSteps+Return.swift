@@ -120,6 +120,7 @@ extension DeploymentSteps {
     private func forgetCopy(_ deployment: Deployment) async throws {
         let (bot, target) = (deployment.bot, deployment.target.node)
         let isCopied = DeploymentPlan(deployment).copies
+        if isCopied, deployment.isMove, try await !isGivenBack(deployment) { return }
         if isCopied {
             try await context.leave(
                 .discardTransfer(.with { ($0.botID, $0.transferID) = (bot.rawValue, deployment.id.rawValue) }),
@@ -129,6 +130,8 @@ extension DeploymentSteps {
         }
         guard deployment.isMove, [.verify, .start, .healthy, .commit].contains(deployment.failedStep ?? .preflight)
         else { return }
+        // What it had before lies there again, as a stray.
+        if isCopied, try await hadBefore(deployment) { return }
         if isCopied {
             let epoch = try await context.bots.store.bot(bot).placementEpoch
             try await context.leave(
@@ -149,6 +152,33 @@ extension DeploymentSteps {
                 )
             }
         }
+    }
+
+    /// Whether the target held a workspace of the bot before this deployment.
+    private func hadBefore(_ deployment: Deployment) async throws -> Bool {
+        try await context.database.read { db in
+            try StrayStore.isHeld(db, deployment.bot, on: deployment.target.node)
+        }
+    }
+
+    /// Puts back the workspace that the target had before.
+    ///
+    /// - Returns: false where that cannot be said to be done: then the transfer, which keeps it, is not discarded.
+    private func isGivenBack(_ deployment: Deployment) async throws -> Bool {
+        guard try await hadBefore(deployment) else { return true }
+        let command = try await context.perform(
+            .installWorkspace(
+                .with {
+                    $0.botID = deployment.bot.rawValue
+                    $0.transferID = deployment.id.rawValue
+                    $0.revert = true
+                }
+            ),
+            on: deployment.target.node,
+            for: deployment.bot,
+            atMost: Limit.install
+        )
+        return command?.state == .done
     }
 
     private func startAgain(_ deployment: Deployment) async throws -> Deployment {

@@ -245,7 +245,6 @@ struct DeploymentSteps: Sendable {
         let placed = try await context.database.write { db in
             var placed = deployment
             placed.targetEpoch = try DeploymentStore.place(db, deployment.bot, deployment.target)
-            try StrayStore.forget(db, deployment.bot, on: deployment.target.node)
             try LogPlaceStore.move(
                 db,
                 deployment.bot,
@@ -347,6 +346,8 @@ struct DeploymentSteps: Sendable {
 
     private func cleanUp(_ deployment: Deployment) async throws -> Deployment {
         let (bot, source) = (deployment.bot, deployment.source.node)
+        // What the target had before is replaced for good only now that the bot stays there.
+        try await context.database.write { db in try StrayStore.forget(db, bot, on: deployment.target.node) }
         if DeploymentPlan(deployment).copies {
             try await context.leave(
                 .discardTransfer(.with { ($0.botID, $0.transferID) = (bot.rawValue, deployment.id.rawValue) }),

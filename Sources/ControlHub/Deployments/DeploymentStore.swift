@@ -114,7 +114,7 @@ struct DeploymentStore: Sendable {
         try db.execute(
             sql: """
                 UPDATE bots SET node_id = ?, runtime_profile = ?, image = ?, placement_epoch = ?, status = NULL,
-                    config = coalesce(?, config)
+                    config = coalesce(?, config), start_refusal_code = NULL, start_refusal = NULL, start_refused_at = NULL
                 WHERE id = ?
                 """,
             arguments: [

@@ -48,6 +48,14 @@ struct StrayBots: Sendable {
                     try DeploymentStore.open(db, of: bot) == nil
                 {
                     newer.append(bot)
+                    // Where the bot itself is looked at.
+                    let refusal = StartRefusal(
+                        code: "newer_placement",
+                        message: "Node \(node) holds the bot under a newer placement: recover it from there "
+                            + "(POST /api/nodes/\(node)/strays/\(bot)/recover).",
+                        at: date
+                    )
+                    try BotStore.setStartRefusal(db, bot, refusal)
                     try StrayStore.note(
                         db,
                         bot,

@@ -62,7 +62,8 @@ struct StrayStore: Sendable {
                 INSERT INTO strays (node_id, bot_id, since, reason, deployment_id, placement_epoch)
                 SELECT ?1, ?2, ?3, ?4, ?5, ?6 WHERE EXISTS (SELECT 1 FROM nodes WHERE id = ?1 AND deleted_at IS NULL)
                 ON CONFLICT (node_id, bot_id)
-                DO UPDATE SET placement_epoch = max(placement_epoch, excluded.placement_epoch)
+                DO UPDATE SET placement_epoch = max(placement_epoch, excluded.placement_epoch),
+                    reason = iif(excluded.placement_epoch > placement_epoch, excluded.reason, reason)
                 """,
             arguments: [
                 node.rawValue, bot.rawValue, date.unixMilliseconds, reason, deployment?.rawValue,
@@ -82,6 +83,18 @@ struct StrayStore: Sendable {
             arguments: [node.rawValue]
         )
         for bot in known where !kept.contains(bot) { try forget(db, BotID(rawValue: bot), on: node) }
+    }
+
+    /// Whether a node is known to hold something of a bot, also where the bot is placed there now.
+    static func isHeld(_ db: Database, _ bot: BotID, on node: NodeID) throws -> Bool {
+        try Bool.fetchOne(
+            db,
+            sql: """
+                SELECT EXISTS (SELECT 1 FROM strays s LEFT JOIN commands c ON c.id = s.command_id
+                    WHERE s.bot_id = ? AND s.node_id = ? AND (c.state IS NULL OR c.state <> 'done'))
+                """,
+            arguments: [bot.rawValue, node.rawValue]
+        ) ?? false
     }
 
     /// The highest epoch under which any node holds the bot; 0 where none said.

@@ -13,7 +13,7 @@ import Glibc
 ///     snapshots/                copies of workspaces, where the hub is asked to keep some
 ///     tls/                      the private authority and the server certificate
 struct DataDirectory: Sendable {
-    private static let keyName = "hub.key"
+    static let keyName = "hub.key"
 
     let path: String
 

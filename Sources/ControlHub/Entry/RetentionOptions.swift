@@ -126,6 +126,9 @@ extension RetentionLimits {
     }
 
     private static func duration(_ text: String, _ name: String) throws -> Duration {
+        guard text.contains(where: { !$0.isNumber }) else {
+            throw StartFailure(.configuration, "\(name) \"\(text)\" has no unit. Say \(text)d for days, or \(text)h.")
+        }
         let age = try HubConfiguration.parseDuration(text, name: name)
         guard age >= leastAge else { throw StartFailure(.configuration, "\(name) must be at least 1m, or off.") }
         return age

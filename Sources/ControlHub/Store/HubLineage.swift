@@ -36,8 +36,9 @@ struct HubLineage: Sendable {
         let known = try marks()
         let restoration = try await database.write { db -> Restoration? in
             let copyMadeAt = try Self.date(db, Key.copyMadeAt)
+            let isMarked = try Self.value(db, Key.copyMadeAt) != nil
             let mark = try Self.value(db, Key.mark)
-            guard copyMadeAt != nil || mark.map({ !known.contains($0) }) ?? false else { return nil }
+            guard isMarked || mark.map({ !known.contains($0) }) ?? false else { return nil }
             try Self.set(db, Key.restoredAt, "\(date.unixMilliseconds)")
             try db.execute(sql: "DELETE FROM hub_state WHERE key = ?", arguments: [Key.copyMadeAt])
             try AuditStore.append(
@@ -118,6 +119,12 @@ struct HubLineage: Sendable {
         try set(db, Key.copyMadeAt, "\(date.unixMilliseconds)")
         // No log beside it is its own.
         try db.execute(sql: "PRAGMA user_version = 0")
+    }
+
+    /// The same for a copy of which nobody knows when it was made, unless it is marked already.
+    static func markCopy(_ db: Database) throws {
+        guard try value(db, Key.copyMadeAt) == nil else { return }
+        try set(db, Key.copyMadeAt, "unknown")
     }
 
     private static func value(_ db: Database, _ key: String) throws -> String? {

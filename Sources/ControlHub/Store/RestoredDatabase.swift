@@ -28,6 +28,7 @@ struct RestoredDatabase {
 
     /// - Returns: where the database is now that was there; nil where there was none. Throws `HubError`.
     func put(_ source: Int32, named file: String, at date: Date) throws -> String? {
+        try requireKey()
         do throws(HubFolder.Failure) {
             try copy(source)
         } catch {
@@ -40,6 +41,23 @@ struct RestoredDatabase {
             return kept
         } catch {
             throw HubError(.storageUnavailable, "\(error.path) cannot be put in its place: \(error.reason).")
+        }
+    }
+
+    /// A hub that finds no key makes a new one, and what was kept with the old one is lost to it.
+    private func requireKey() throws {
+        let hasKey: Bool
+        do throws(HubFolder.Failure) {
+            hasKey = try folder.checkFile(DataDirectory.keyName)
+        } catch {
+            throw HubError(.storageUnavailable, "\(error.path) cannot be used: \(error.reason).")
+        }
+        guard hasKey else {
+            throw HubError(
+                .notFound,
+                "\(folder.path) has no \(DataDirectory.keyName). Put \(DataDirectory.keyName) and tls/ of the hub that the backup is of "
+                    + "there first, owned by the hub's user."
+            )
         }
     }
 
@@ -68,16 +86,21 @@ struct RestoredDatabase {
     private func check(_ file: String) throws {
         let path = folder.file(Self.incoming)
         defer {
-            // `try?`: of a database that was only read nothing is in them.
+            // `try?`: what was in them is in the file since it was closed.
             for suffix in ["-wal", "-shm"] { try? folder.remove(Self.incoming + suffix) }
         }
         do {
             let copy = try DatabaseQueue(path: path)
-            let verdict = try copy.write { db -> String? in
+            let verdict = try copy.read { db -> String? in
                 guard try db.tableExists("bots"), try db.tableExists("nodes") else { return "no hub's database" }
                 if try HubMigrations.migrator.hasBeenSuperseded(db) { return "written by a newer control-hub" }
                 let verdict = try String.fetchOne(db, sql: "PRAGMA quick_check(1)") ?? ""
                 return verdict == "ok" ? nil : "damaged (\(verdict))"
+            }
+            if verdict == nil {
+                // However it was made, and however young it is, the hub is to know it as a copy.
+                try HubMigrations.migrator.migrate(copy)
+                try copy.write { db in try HubLineage.markCopy(db) }
             }
             try copy.close()
             guard let verdict else { return }

@@ -1,3 +1,4 @@
+import Glibc
 import Logging
 import WireFormat
 
@@ -93,6 +94,16 @@ extension BotFleet {
     /// run, and nobody is there who would be told that it does not.
     func relaunch(_ bot: Bot) async {
         guard await mayRelaunch(bot) else { return }
+        // Nobody asked for this start: what it had is not silently replaced by nothing.
+        if let directory = try? botDirectory(bot.botID), access(directory + "/workspace", F_OK) != 0, errno == ENOENT {
+            bot.record.fail(
+                .filesMissing,
+                "its workspace \(directory)/workspace is gone; put it back, or start the bot from the hub to begin with an empty one"
+            )
+            // `try?`: as the files are gone, the next agent finds the same.
+            try? await save(bot)
+            return settlePhase(bot)
+        }
         do {
             let profile = try effectiveProfile(bot)
             try await backend(bot).prepare(botID: bot.botID, configuration: [], profile: profile)

@@ -60,7 +60,7 @@ extension BotFleet {
     }
 
     /// Whatever the backend, a bot's log lies in its directory.
-    private func botDirectory(_ botID: String) throws(RuntimeError) -> String {
+    func botDirectory(_ botID: String) throws(RuntimeError) -> String {
         BotDirectory.path(ofLogs: try logDirectory(botID))
     }
 

@@ -26,6 +26,7 @@ enum BotReason: String, Sendable, Codable {
     case pullRefused = "pull_refused"
     case notRestarted = "not_restarted"
     case recordLost = "record_lost"
+    case filesMissing = "files_missing"
     case trialEnded = "trial_ended"
     // stopped
     case completed

@@ -12,7 +12,10 @@ final class RestoredDatabaseTests {
     private let now = Date(unixMilliseconds: 1_767_225_600_000)
     private let directory: DataDirectory
 
-    init() throws { directory = try DataDirectory(path: path) }
+    init() throws {
+        directory = try DataDirectory(path: path)
+        _ = try directory.key()
+    }
 
     deinit {
         // Left behind, it would only cost space.
@@ -76,11 +79,26 @@ final class RestoredDatabaseTests {
         let database = try await makeDatabase("old", isClosed: false)
         try database.backup(to: backup, at: now)
         try database.close()
-        for name in try names() where name != "backup" {
+        for name in try names() where !["backup", "hub.key"].contains(name) {
             try FileManager.default.removeItem(atPath: directory.file(name))
         }
         #expect(try restore(backup) == nil)
         #expect(try await nodes() == ["old"])
+        // Without its key it is no hub's.
+        try FileManager.default.removeItem(atPath: directory.file("hub.key"))
+        let refusal = #expect(throws: HubError.self) { try restore(backup) }
+        #expect(refusal?.detail.contains("hub.key") == true)
+    }
+
+    @Test("is known as a copy also where another program made it a moment ago")
+    func otherCopy() async throws {
+        _ = try await makeDatabase("old")
+        try FileManager.default.copyItem(atPath: file, toPath: backup)
+        #expect(try restore(backup) != nil)
+        let database = try HubDatabase(path: file)
+        let lineage = HubLineage(database: database, directory: directory)
+        #expect(try await lineage.begin(at: now) == .init(copyMadeAt: nil))
+        #expect(try await lineage.begin(at: now) == nil)
     }
 
     @Test("is refused where it is none, and nothing is changed")
