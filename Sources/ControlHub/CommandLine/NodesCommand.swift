@@ -143,6 +143,7 @@ struct NodesCommand: AsyncParsableCommand {
 
         @OptionGroup var target: NodeArgument
         @Flag(help: "Do not ask.") var yes = false
+        @Flag(help: "Also where it holds what is left of bots; the files stay on the node.") var forgetStrays = false
 
         func run() async throws {
             try await target.withNode { client, path in
@@ -151,7 +152,7 @@ struct NodesCommand: AsyncParsableCommand {
                     isGiven: yes
                 )
                 let id = try await client.get(path)["id"] ?? .null
-                _ = try await client.send("DELETE", path)
+                _ = try await client.send("DELETE", path + (forgetStrays ? "?forget_strays=true" : ""))
                 try target.say("\(target.node) is deleted.", .object(["id": id, "deleted": .bool(true)]))
             }
         }

@@ -24,6 +24,12 @@ struct StrayStore: Sendable {
         }
     }
 
+    static func list(_ db: Database, on node: NodeID) throws -> [Stray] {
+        try Row.fetchAll(db, sql: select + " AND s.node_id = ? ORDER BY s.bot_id", arguments: [node.rawValue]).map(
+            stray
+        )
+    }
+
     static func required(_ db: Database, _ bot: BotID, on node: NodeID) throws -> Stray {
         let row = try Row.fetchOne(
             db,

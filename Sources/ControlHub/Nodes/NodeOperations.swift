@@ -60,9 +60,11 @@ struct NodeOperations: Sendable {
     }
 
     /// Forgets the node. Throws `nodeInUse` while bots are placed on it.
-    func delete(_ id: NodeID, by actor: Actor, channel: any AgentChannel) async throws {
+    ///
+    /// - Parameter forgetsStrays: also where it holds what may be the only copy of a bot's workspace.
+    func delete(_ id: NodeID, forgetsStrays: Bool = false, by actor: Actor, channel: any AgentChannel) async throws {
         let date = clock.date()
-        try await store.delete(id, at: date, by: actor)
+        try await store.delete(id, forgetsStrays: forgetsStrays, at: date, by: actor)
         registry.remove(id)
         history.forget(id)
         events.publish(

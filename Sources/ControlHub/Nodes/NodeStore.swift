@@ -221,7 +221,7 @@ struct NodeStore: Sendable {
         return fresh != nil
     }
 
-    func delete(_ id: NodeID, at date: Date, by actor: Actor) async throws {
+    func delete(_ id: NodeID, forgetsStrays: Bool, at date: Date, by actor: Actor) async throws {
         try await database.write { db in
             guard let node = try Self.find(db, id) else { throw Self.notFound(id) }
             let bots =
@@ -233,6 +233,15 @@ struct NodeStore: Sendable {
             guard bots == 0 else {
                 let held = bots == 1 ? "a bot. Delete or move it" : "\(bots) bots. Delete or move them"
                 throw HubError(.nodeInUse, "Node \(node.name) still holds \(held) first.")
+            }
+            let strays = forgetsStrays ? [] : try StrayStore.list(db, on: id)
+            guard strays.isEmpty else {
+                let names = strays.prefix(5).map { $0.botName ?? $0.bot.rawValue }.joined(separator: ", ")
+                throw HubError(
+                    .nodeInUse,
+                    "Node \(node.name) still holds what is left of \(strays.count == 1 ? "a bot" : "\(strays.count) bots") "
+                        + "(\(names)). Recover or discard it first, or say `forget_strays=true`: the files then stay on the node."
+                )
             }
             try Self.markDeleted(db, id, at: date)
             try AuditStore.append(

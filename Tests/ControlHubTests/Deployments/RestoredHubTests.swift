@@ -98,7 +98,15 @@ struct RestoredHubTests {
         #expect(stray.bot == bot && stray.botName == nil && !stray.isNewer && stray.placement == nil)
         _ = try await operations.discard(bot, on: node, by: .hub)
         #expect(try await queued(node).map(\.removeBot.placementEpoch) == [4])
+        // A node with what may be the only copy is not forgotten by the way.
+        let refusal = await #expect(throws: HubError.self) {
+            try await hub.parts.nodes.delete(node, by: .hub, channel: hub.channel)
+        }
+        #expect(refusal?.code == .nodeInUse && refusal?.detail.contains(bot.rawValue) == true)
         _ = try await strays.settle([], on: node)
+        #expect(try await operations.strays.list(node).isEmpty)
+        _ = try await strays.settle([status(bot, epoch: 4)], on: node)
+        try await hub.parts.nodes.delete(node, forgetsStrays: true, by: .hub, channel: hub.channel)
         #expect(try await operations.strays.list(node).isEmpty)
     }
 

@@ -155,11 +155,19 @@ struct NodeRoutes {
                 .admin,
                 .nodes,
                 "Forget a node that holds no bots any more.",
+                parameters: [
+                    .query(
+                        "forget_strays",
+                        .boolean,
+                        "`true` also where it holds strays: the hub forgets them, and their files stay on the node."
+                    )
+                ],
                 answers: [.noContent],
                 errors: [.nodeInUse]
-            ) { _, context in
+            ) { request, context in
                 try await services.nodes.delete(
                     try context.nodeID(),
+                    forgetsStrays: try request.flag("forget_strays"),
                     by: try context.actor(),
                     channel: services.channel
                 )

@@ -135,12 +135,14 @@ function erase(path, node, signal) {
   const typed = h('input', { id: 'typed-name', autocomplete: 'off', spellcheck: 'false' });
   const hint = h('label', { for: 'typed-name' });
   setText(hint, `Type ${node.name} to confirm`);
+  const held = node.strays?.length ?? 0;
+  const strays = held > 0 && h('p', { text: `It still holds what is left of ${held === 1 ? 'a bot' : `${held} bots`}, perhaps the only copy of its workspace. The hub forgets that too; the files stay on the node.` });
   return ask({
     title: `Delete ${node.name}?`, confirm: 'Delete', danger: true,
-    content: [h('p', { text: 'The hub forgets the node and its history. A node with bots cannot be deleted: move or delete them first.' }), h('div', { class: 'field' }, hint, typed)],
+    content: [strays, h('p', { text: 'The hub forgets the node and its history. A node with bots cannot be deleted: move or delete them first.' }), h('div', { class: 'field' }, hint, typed)].filter(Boolean),
     action: async () => {
       if (typed.value.trim() !== node.name) throw new Error(`That is not its name. Type ${node.name} to delete it.`);
-      await deleteNode(node.id, () => remove(path, { signal }));
+      await deleteNode(node.id, () => remove(held > 0 ? `${path}?forget_strays=true` : path, { signal }));
       location.hash = '#/';
     },
   });
