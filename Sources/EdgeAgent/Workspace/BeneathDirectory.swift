@@ -78,7 +78,8 @@ final class BeneathDirectory: Sendable {
         for _ in 0..<Self.raceRetries {
             let result = CLinux_open_beneath(base, text, flags, mode, follows ? 0 : 1)
             if result >= 0 { return result }
-            if errno == ENOSYS { return openStepwise(base, path, flags, mode) }
+            // A filter of before the call says EPERM; where the file itself is the reason the other way finds the same.
+            if errno == ENOSYS || errno == EPERM { return openStepwise(base, path, flags, mode) }
             guard errno == EAGAIN || errno == EINTR else { return -1 }
         }
         return -1
