@@ -62,14 +62,7 @@ struct BotOperations: Sendable {
         let date = clock.date()
         let (changed, messages) = try await database.write { db in
             if let epoch { try NodeStore.requireCurrent(db, node, epoch: epoch) }
-            var changed: [WireBotStatus] = []
-            var messages: [MessageChange] = []
-            for status in statuses {
-                let outcome = try BotStore.apply(db, status, from: node, at: date)
-                if outcome.isChanged { changed.append(status) }
-                messages += outcome.messages
-            }
-            return (changed, messages)
+            return try BotStore.apply(db, statuses, from: node, at: date)
         }
         for status in changed { publish(status, at: date) }
         publish(messages, at: date)
@@ -82,14 +75,8 @@ struct BotOperations: Sendable {
         let date = clock.date()
         let (changed, messages) = try await database.write { db in
             try NodeStore.requireCurrent(db, node, epoch: epoch)
-            var changed: [WireBotStatus] = []
-            var messages: [MessageChange] = []
-            for missing in try BotStore.missing(db, on: node, among: Set(statuses.map(\.botID)), at: date) {
-                let outcome = try BotStore.apply(db, missing, from: node, at: date)
-                if outcome.isChanged { changed.append(missing) }
-                messages += outcome.messages
-            }
-            return (changed, messages)
+            let missing = try BotStore.missing(db, on: node, among: Set(statuses.map(\.botID)), at: date)
+            return try BotStore.apply(db, missing, from: node, at: date)
         }
         for status in changed { publish(status, at: date) }
         publish(messages, at: date)

@@ -238,6 +238,20 @@ struct BotStore: Sendable {
     /// Of a bot that is not where the record says.
     static let absentCode = "not_on_node"
 
+    /// The same for several; those that changed something are returned.
+    static func apply(
+        _ db: Database,
+        _ statuses: [WireBotStatus],
+        from node: NodeID,
+        at date: Date
+    ) throws -> (changed: [WireBotStatus], messages: [MessageChange]) {
+        try statuses.reduce(into: (changed: [], messages: [])) { result, status in
+            let outcome = try apply(db, status, from: node, at: date)
+            if outcome.isChanged { result.changed.append(status) }
+            result.messages += outcome.messages
+        }
+    }
+
     /// Gives up the turns that a launch which is known to be over cannot end any more. To be called when a message is
     /// found to have been delivered: the launch that has it may have ended before the hub learned of the delivery.
     static func interruptOrphans(_ db: Database, _ id: BotID, at date: Date) throws -> [MessageChange] {
