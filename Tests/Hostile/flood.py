@@ -249,9 +249,11 @@ def carry_out(outer):
     stage.folder.mkdir()
     try:
         stage.begin()
-        nodes = [enroll(stage, stage.admin, name) for name in ("good", "newcomer")]
-        for _ in range(ROUNDS):
-            outcome = measure(stage, *nodes)
+        good = enroll(stage, stage.admin, "good")
+        for number in range(ROUNDS):
+            # One of its own for each round: a node's sessions are limited, too.
+            newcomer = enroll(stage, stage.admin, f"newcomer-{number}")
+            outcome = measure(stage, good, newcomer)
             if outcome.held:
                 break
         return outcome
