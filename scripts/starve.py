@@ -60,9 +60,9 @@ class Starved(Stage):
     def begin(self):
         flooder = self.folder / "flooder.py"
         flooder.write_text(FLOODER)
-        self.environment["EDGE_PROFILES"] = json.dumps({"profiles": {
+        self.environment["EDGE_PROFILES"] = json.dumps({
             "ticker": {"command": TICKER, "packets": False, "settle_time": "1s", "isolation": False},
-            "flooder": {"command": f"{shlex.quote(sys.executable)} {flooder}"}}})
+            "flooder": {"command": f"{shlex.quote(sys.executable)} {flooder}"}})
         self.raise_hub()
         self.admin = self.operator("the-admin", "admin")["token"]
         # Each has a share of its own in what is open.
@@ -127,7 +127,7 @@ class Probe:
         answer = self.stage.ask("POST", f"/api/bots/{bot}/{what}").json
         path = f"/api/commands/{answer['command_id']}"
         wait(f"{what} to be carried out",
-             lambda: self.stage.ask("GET", path).json["state"] in ("succeeded", "failed", "expired"), 120)
+             lambda: self.stage.ask("GET", path).json["state"] in ("done", "failed", "expired"), 120)
 
     def stop(self):
         began = time.monotonic()
@@ -213,7 +213,7 @@ class Load:
     def move(self):
         target = "other"
         while not self.over.is_set():
-            answer = self.stage.ask("POST", f"/api/bots/{self.mover}/deployments", {"node_id": self.stage.nodes[target]})
+            answer = self.stage.ask("POST", f"/api/bots/{self.mover}/deploy", {"node_id": self.stage.nodes[target]})
             if answer.status not in (200, 202):
                 self.faults.append(f"move: {answer.status} {answer.body[:300]}")
                 return

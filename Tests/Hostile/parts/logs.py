@@ -41,6 +41,7 @@ class Logs(Stage):
     def __init__(self, programs, folder, environment):
         super().__init__(programs, folder)
         self.environment |= environment | {"HUB_KEEP_LOGS": str(KEPT_BY_HUB)}
+        self.bots = 0
 
     def begin(self):
         profiles = {}
@@ -49,14 +50,15 @@ class Logs(Stage):
             script.write_text(program)
             profiles[name] = {"command": f"{shlex.quote(sys.executable)} {script}", "packets": False, "settle_time": "1s",
                               "log": {"segment_size": SEGMENT, "segments": SEGMENTS}}
-        self.environment["EDGE_PROFILES"] = json.dumps({"profiles": profiles})
+        self.environment["EDGE_PROFILES"] = json.dumps(profiles)
         self.raise_hub()
         self.admin = self.operator("the-admin", "admin")["token"]
         self.pair(self.admin)
         self.quiet = self.make_bot(self.admin, "quiet")
 
     def loud(self, profile):
-        body = {"name": profile, "node_id": self.node, "runtime_profile": profile}
+        self.bots += 1
+        body = {"name": f"{profile}-{self.bots}", "node_id": self.node, "runtime_profile": profile}
         bot = self.send("POST", "/api/bots", token=self.admin, body=body).json["id"]
         self.send("POST", f"/api/bots/{bot}/start", token=self.admin)
         wait(f"{profile} to be ready", lambda: self.bot(bot)["phase"] == "ready")
@@ -117,7 +119,7 @@ part = Part("logs", Logs)
 def lines_on_the_node(stage):
     bot = stage.loud("shouter")
     try:
-        most, files = stage.most(stage.folder / "agent" / "bots" / bot / "logs", 8)
+        most, files = stage.most(stage.folder / "agent" / "bots-control" / bot, 4)
         last = stage.send("GET", f"/api/bots/{bot}/logs?tail=1", token=stage.admin).json
     finally:
         stage.end(bot)
@@ -134,13 +136,13 @@ def lines_on_the_hub(stage):
     try:
         wait("the hub to copy the log", lambda: (stage.data / "logs" / bot).exists())
         before = stage.resident(stage.hub.pid)
-        most, files = stage.most(stage.data / "logs" / bot, 12)
+        most, files = stage.most(stage.data / "logs" / bot, 6)
         grown = stage.resident(stage.hub.pid) - before
     finally:
         stage.end(bot)
     # A segment more is there while the newest is begun; a frame is the most by which a segment outgrows its size.
     bound = KEPT_BY_HUB + 2 * KEPT_BY_HUB // 8 + LONGEST_LINE
-    return judge(most <= bound and files > 8 and grown <= 48,
+    return judge(most <= bound and files > 4 and grown <= 48,
                  f"{most / MEBIBYTE:.1f} MiB at most in {files} files; {bound / MEBIBYTE:.2f} are allowed; hub {grown:+.0f} MiB")
 
 
@@ -148,7 +150,7 @@ def lines_on_the_hub(stage):
 def endless_line(stage):
     bot = stage.loud("drone")
     try:
-        most, _ = stage.most(stage.folder / "agent" / "bots" / bot / "logs", 6)
+        most, _ = stage.most(stage.folder / "agent" / "bots-control" / bot, 4)
         held = stage.resident(stage.supervisor(bot))
         lines = stage.send("GET", f"/api/bots/{bot}/logs?tail=2", token=stage.admin)
     finally:

@@ -54,9 +54,9 @@ struct LineSplitter {
                 }
                 continue
             }
-            let newline = memchr(base, Int32(Self.newline), rest.count).map { UnsafeRawPointer($0) - base }
+            let newline = memchr(base, Int32(clamping: Self.newline), rest.count).map { UnsafeRawPointer($0) - base }
             let length = newline ?? rest.count
-            if let found = memchr(base, Int32(Self.carriageReturn), length), !isWholeLine(rest) {
+            if let found = memchr(base, Int32(clamping: Self.carriageReturn), length), !isWholeLine(rest) {
                 let place = UnsafeRawPointer(found) - base
                 keep(UnsafeRawBufferPointer(rebasing: rest[..<place]), emit)
                 hasReturned = true
