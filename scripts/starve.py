@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """One node with everything that could starve others at once: hundreds of bots whose logs are copied, stalled downloads, moves
-of a large workspace and a bot that writes packets without a pause. Beside it a stop, a message and a listing on that node, the
+of a large workspace and a bot that writes ten times the packets that it may. Beside it a stop, a message and a listing on that node, the
 same on another node, and what the page asks for are timed, idle and under it, in the same run. Then all of it ends, and the descriptors and
 memory of hub and agent are looked at again.
 
@@ -33,12 +33,12 @@ MOST_TIMES = 3
 # Writes a line of log a second.
 TICKER = "/bin/sh -c 'while :; do echo tick; sleep 1; done'"
 
-# Writes packets without a pause.
+# Writes ten times the packets that a bot may.
 FLOODER = """
-import json, os, signal, sys
+import json, os, signal, sys, time
 signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
 prefix, number = os.environ["BOT_PACKET_PREFIX"], 1
-sys.stdout.write(prefix + json.dumps({"v": 1, "seq": 1, "ts": 1767225600000, "type": "lifecycle", "event": "ready"}) + "\\n")
+sys.stdout.write(prefix + json.dumps({"v": 1, "seq": 1, "ts": 1767225600000, "type": "ready"}) + "\\n")
 while True:
     lines = []
     for _ in range(500):
@@ -46,6 +46,7 @@ while True:
         lines.append(prefix + json.dumps({"v": 1, "seq": number, "ts": 1767225600000, "type": "note", "text": "x" * 100}))
     sys.stdout.write("\\n".join(lines) + "\\n")
     sys.stdout.flush()
+    time.sleep(0.05)
 """
 
 
@@ -62,7 +63,7 @@ class Starved(Stage):
         flooder.write_text(FLOODER)
         self.environment["EDGE_PROFILES"] = json.dumps({
             "ticker": {"command": TICKER, "packets": False, "settle_time": "1s", "isolation": False},
-            "flooder": {"command": f"{shlex.quote(sys.executable)} {flooder}"}})
+            "flooder": {"command": f"{shlex.quote(sys.executable)} {flooder}", "delivery": "stdin"}})
         self.raise_hub()
         self.admin = self.operator("the-admin", "admin")["token"]
         # Each has a share of its own in what is open.
@@ -87,18 +88,20 @@ class Starved(Stage):
                 return answer
             time.sleep(0.1)
 
-    def bot(self, name, node, profile="default", is_started=True):
+    def bot(self, name, node, profile="default"):
         body = {"name": name, "node_id": self.nodes[node], "runtime_profile": profile}
         bot = self.ask("POST", "/api/bots", body).json["id"]
-        if is_started:
-            self.ask("POST", f"/api/bots/{bot}/start")
+        self.ask("POST", f"/api/bots/{bot}/start")
         return bot
 
     def phase(self, bot):
         return self.ask("GET", f"/api/bots/{bot}").json["phase"]
 
     def ready(self, bot):
-        wait(f"{bot} to be ready", lambda: self.phase(bot) == "ready", 120)
+        try:
+            wait(f"{bot} to be ready", lambda: self.phase(bot) == "ready", 120)
+        except Failure as fault:
+            raise Failure(f"{fault}; it is {self.ask('GET', f'/api/bots/{bot}').body.decode()}") from None
 
     def state(self):
         """What hub and agents hold: name → (descriptors, MiB)."""
@@ -182,9 +185,11 @@ class Load:
         self.stage, self.over = stage, threading.Event()
         self.moves, self.stalled, self.faults = 0, 0, []
         self.flooder = stage.bot("flooder", "full", "flooder")
-        self.mover = stage.bot("mover", "full", "ticker", is_started=False)
+        self.mover = stage.bot("mover", "full", "ticker")
+        stage.ready(self.mover)
         stage.ask("PUT", f"/api/bots/{self.mover}/workspace/large", os.urandom(64 * MEBIBYTE))
-        self.file = stage.bot("file", "full", "ticker", is_started=False)
+        self.file = stage.bot("file", "full", "ticker")
+        stage.ready(self.file)
         stage.ask("PUT", f"/api/bots/{self.file}/workspace/large", os.urandom(64 * MEBIBYTE))
         self.threads = [threading.Thread(target=self.download, args=(viewer,), daemon=True)
                         for viewer in stage.viewers for _ in range(4)]
