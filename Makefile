@@ -15,7 +15,7 @@ ARGS ?=
 
 .PHONY: help deps build test check fmt proto demo browser-test screenshots bench-page conformance nanobot-test \
     simulate fuzz-smoke flap kill-test bench-idle bench-link bench-memory bench-migrate bench-runtime \
-    bench-websocket soak docker-test api-test bench-telemetry clean deploy-faults boot-test hostile-test year
+    bench-websocket soak starve docker-test api-test bench-telemetry clean deploy-faults boot-test hostile-test year
 
 help: ## Lists these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -94,6 +94,10 @@ year: deps ## A year of a hub with 100 bots in simulated time, and its standard 
 	swift build $(BUILD_FLAGS) --product control-hubPackageTests
 	YEAR=1 FACTOR=$(or $(FACTOR),1000) FILL=$(or $(FILL),130000) MONTHS=$(or $(MONTHS),12) \
 	    swift test $(BUILD_FLAGS) --skip-build --disable-xctest --filter 'YearTests/(long|full)'
+
+starve: deps ## A node with BOTS=300 bots, stalled downloads, moves and floods at once; a stop, a message, a listing timed beside it
+	@scripts/build.sh $(BUILD_FLAGS)
+	@scripts/starve.py --programs "$$(swift build $(BUILD_FLAGS) --show-bin-path)" --bots $(or $(BOTS),300) --rounds $(or $(ROUNDS),30)
 
 flap: deps ## Hub and agent over a link that is cut every few seconds, for SECONDS=600
 	@scripts/flap.py --seconds $(or $(SECONDS),600)

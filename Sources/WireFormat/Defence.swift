@@ -73,6 +73,10 @@ public enum Defence: String, CaseIterable, Sendable {
     case seccomp
     /// Bots of the same user cannot look into the agent's own processes.
     case dumpable
+    /// A bot's log on its node gives its oldest file for each new one.
+    case logSegments = "log-segments"
+    /// The hub's copy of a bot's log gives its oldest file for each new one.
+    case logCopies = "log-copies"
     /// The holder starts programs only for who can read the state directory.
     case holderProof = "holder-proof"
 

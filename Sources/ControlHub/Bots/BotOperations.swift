@@ -7,6 +7,7 @@ struct BotOperations: Sendable {
     let events: EventFeed
     let clock: HubClock
     let registry: NodeRegistry
+    let moves = BotMoves()
 
     /// The profile of a node that has only one.
     static let defaultProfile = "default"

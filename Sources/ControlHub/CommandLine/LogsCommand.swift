@@ -35,6 +35,8 @@ struct LogsCommand: AsyncParsableCommand {
 
     func run() async throws {
         let since = try since.map(Self.time)
+        let printer = LogPrinter(isJSON: target.access.json)
+        defer { printer.end() }
         try await target.withBot { client, bot in
             let isWhole = tail == nil && (since != nil || search != nil)
             let path = HubClient.path(
@@ -45,17 +47,19 @@ struct LogsCommand: AsyncParsableCommand {
                 ]
             )
             if follow {
-                try await go(on: path + "&follow=true", client)
+                try await go(on: path + "&follow=true", client, printer)
             } else if isWhole {
-                try await readAll(bot, since, client)
+                try await readAll(bot, since, client, printer)
             } else {
-                try show(try await client.get(path))
+                try printer.show(try await client.get(path))
             }
         }
     }
 
     /// Page by page, to the end.
-    private func readAll(_ bot: String, _ since: String?, _ client: HubClient) async throws {
+    private func readAll(_ bot: String, _ since: String?, _ client: HubClient, _ printer: LogPrinter)
+        async throws
+    {
         var offset: Int64 = 0
         while true {
             let page = try await client.get(
@@ -64,35 +68,20 @@ struct LogsCommand: AsyncParsableCommand {
                     query: ["offset": String(offset), "since": since, "search": search, "source": source?.rawValue]
                 )
             )
-            try show(page)
+            try printer.show(page)
             guard let next = page["next_offset"]?.integerValue, next > offset else { return }
             offset = next
         }
     }
 
-    private func go(on path: String, _ client: HubClient) async throws {
+    private func go(on path: String, _ client: HubClient, _ printer: LogPrinter) async throws {
         try await EventFollower(client: client, path: path).run { news in
             guard case .event(let event) = news, event.type == "message" else { return false }
             // `try?`: the hub sends nothing else, and what another sends is no line.
-            if let page = try? JSONDecoder().decode(JSONValue.self, from: Data(event.data.utf8)) { try show(page) }
+            if let page = try? JSONDecoder().decode(JSONValue.self, from: Data(event.data.utf8)) {
+                try printer.show(page)
+            }
             return false
-        }
-    }
-
-    private func show(_ page: JSONValue) throws {
-        for line in page["lines"]?.arrayValue ?? [] {
-            if target.access.json {
-                try Output.json(line)
-                continue
-            }
-            let text = Printable.text(line["text"]?.plain ?? "") + (line["truncated"]?.boolValue == true ? " …" : "")
-            guard Output.isTerminal else {
-                Output.line(text)
-                continue
-            }
-            let source = line["source"]?.plain ?? ""
-            let mark = source == "stdout" ? "" : "[\(source)] "
-            Output.line("\(Output.faint(line["at"]?.plain ?? "")) \(mark)\(text)")
         }
     }
 

@@ -115,6 +115,7 @@ struct DeploymentContext: Sendable {
     /// Stores a deployment's new state and tells everybody.
     func store(_ deployment: Deployment) async throws {
         try await database.write { db in try DeploymentStore.update(db, deployment) }
+        bots.moves.tell(deployment.bot)
         publish(deployment)
     }
 

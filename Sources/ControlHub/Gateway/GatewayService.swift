@@ -372,7 +372,15 @@ struct GatewayService: Service, AgentChannel {
 
     /// What became of a stream, for who asked for it.
     private static func failure(_ error: WireFormatError) -> HubError {
-        let isGone = error.code != .streamReset || error.resetCode == .cancelled || error.resetCode == .refused
+        if error.code == .tooManyStreams || error.resetCode == .refused {
+            return HubError(
+                .hubBusy,
+                "The node is busy: \(error.message). Try again in a moment.",
+                retryAfter: .seconds(2),
+                cause: error
+            )
+        }
+        let isGone = error.code != .streamReset || error.resetCode == .cancelled
         return isGone
             ? HubError(
                 .nodeOffline,

@@ -49,7 +49,7 @@ final class ServerSentEvents: Sendable {
 
     /// Answers with a stream.
     ///
-    /// The credential that opened it is looked at again with each keep-alive, so that a stream does not outlive it.
+    /// It ends with the credential that opened it, also where it is being written at that moment.
     ///
     /// - Parameters:
     ///   - next: the next events; nil ends the stream. It is asked again only after its events were written, so a slow
@@ -74,11 +74,17 @@ final class ServerSentEvents: Sendable {
             try await withThrowingTaskGroup(of: Step.self) { group in
                 defer { group.cancelAll() }
                 group.addTask { try await Self.watch(writing, context, services) }
+                group.addTask {
+                    try await CredentialWatch(context, services).waitForEnd()
+                    // What is being written to a reader that takes nothing cannot be given up otherwise.
+                    if writing.isUnderWay { context.channel.close(promise: nil) }
+                    return .unwelcome
+                }
                 writing.begin()
                 try await writer.write(ByteBuffer(string: "retry: 2000\n\n"))
                 writing.end()
                 group.addTask { .events(try await next()) }
-                group.addTask { try await Self.pause(context, services) }
+                group.addTask { try await Self.pause() }
                 group.addTask {
                     try await gracefulShutdown()
                     return .shutdown
@@ -98,7 +104,7 @@ final class ServerSentEvents: Sendable {
                         writing.begin()
                         try await writer.write(ByteBuffer(string: ": still here\n\n"))
                         writing.end()
-                        group.addTask { try await Self.pause(context, services) }
+                        group.addTask { try await Self.pause() }
                     }
                 }
             }
@@ -148,6 +154,8 @@ final class ServerSentEvents: Sendable {
 
         func end() { since.withLock { $0 = nil } }
 
+        var isUnderWay: Bool { since.withLock { $0 != nil } }
+
         var isOverdue: Bool { since.withLock { $0.map { .now - $0 > ServerSentEvents.writeTimeout } ?? false } }
     }
 
@@ -168,22 +176,9 @@ final class ServerSentEvents: Sendable {
         return .shutdown
     }
 
-    private static func pause(_ context: HubRequestContext, _ services: HubServices) async throws -> Step {
+    private static func pause() async throws -> Step {
         try await Task.sleep(for: keepAlive)
-        return try await isWelcome(context, services) ? .quiet : .unwelcome
-    }
-
-    private static func isWelcome(_ context: HubRequestContext, _ services: HubServices) async throws -> Bool {
-        do {
-            if let session = context.session {
-                return try await services.operators.authenticate(session: session.token) != nil
-            }
-            guard let bearer = context.bearer else { return true }
-            return try await services.operators.authenticate(bearer: bearer) != nil
-        } catch let error as HubError where error.code != .unauthenticated {
-            // A database that cannot answer withdraws nothing.
-            return true
-        }
+        return .quiet
     }
 
     /// Released when the stream ends, or when the response is dropped before it was ever written.

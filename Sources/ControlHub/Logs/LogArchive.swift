@@ -76,7 +76,9 @@ actor LogArchive {
             close(tail.file)
             tail = next
             // `try?`: it goes with the next.
-            for old in segments(key).dropLast(Self.segmentCount) { try? files.remove(path(key, old)) }
+            for old in segments(key).dropLast(Self.segmentCount) where Defence.logCopies.isUp {
+                try? files.remove(path(key, old))
+            }
         }
         let frame = try LogFrame.bytes(chunk, at: place(key, tail.segment, tail.bytes))
         do {

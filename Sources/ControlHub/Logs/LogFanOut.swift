@@ -6,7 +6,7 @@ import WireFormat
 ///
 /// ```
 /// reader:  page (what is there) ──end──► feed at this offset ──fallen behind──► page from here ──► …
-///            └──────────── link cut, agent or node away ───────────┴──► back again: page from here ──► …
+///            └──── link cut, agent or node away, bot moved ────────┴──► there again: page from here ──► …
 /// ```
 /// A reader first reads what is there, by itself. Then it joins the bot's feed, which holds the last chunks of one
 /// following stream. Whoever needs more than the feed has asks the stream, so nothing is read ahead of the fastest
@@ -44,10 +44,17 @@ final class LogFanOut: Sendable {
 
     /// Follows a log from where the request says.
     ///
-    /// - Parameter isResuming: the reader has read before, and waits for its node where that is away; without it this
-    ///   throws `nodeOffline`.
-    func follow(_ request: WireLogRequest, on node: NodeID, isResuming: Bool = false) async throws -> LogSubscription {
-        let reader = LogFollower(self, request, node)
+    /// - Parameters:
+    ///   - isResuming: the reader has read before, and waits for its node where that is away; without it this throws
+    ///     `nodeOffline`.
+    ///   - staysOnNode: the log ends where the bot leaves the node.
+    func follow(
+        _ request: WireLogRequest,
+        on node: NodeID,
+        isResuming: Bool = false,
+        staysOnNode: Bool = false
+    ) async throws -> LogSubscription {
+        let reader = LogFollower(self, request, node, staysOnNode: staysOnNode)
         do {
             try await reader.begin()
         } catch  where isResuming && LogFollower.isPassing(error) {
@@ -66,13 +73,13 @@ final class LogFanOut: Sendable {
         return try await channel.logs(page, on: node)
     }
 
-    /// Waits until the node is connected again.
+    /// Waits until the node that holds a bot is connected.
     ///
-    /// - Returns: false where the bot is not to be found on it any more.
-    func waitForReturn(of node: NodeID, with bot: String) async throws -> Bool {
+    /// - Returns: the node; nil where the bot is gone.
+    func waitForNode(of bot: String) async throws -> NodeID? {
         while true {
-            guard try await placement(bot) == node else { return false }
-            if await channel.isConnected(node) { return true }
+            guard let node = try await placement(bot) else { return nil }
+            if await channel.isConnected(node) { return node }
             try await withThrowingTaskGroup { [channel, clock] group in
                 group.addTask { try await channel.waitUntilConnected(node) }
                 group.addTask { try await clock.sleep(clock.now() + Self.absenceStep) }
@@ -81,6 +88,9 @@ final class LogFanOut: Sendable {
             }
         }
     }
+
+    /// Whether a bot is held by another node now, or by none.
+    func isElsewhere(_ bot: String, than node: NodeID) async throws -> Bool { try await placement(bot) != node }
 
     /// The bot's feed, begun at `offset` where there is none. Each call is to be followed by one of `leave`.
     func join(_ request: WireLogRequest, on node: NodeID, at offset: UInt64) async throws -> LogFeed {
@@ -102,6 +112,11 @@ final class LogFanOut: Sendable {
         }
         if feed !== made { made.cancel() }
         return feed
+    }
+
+    /// Has the readers of a bot's log look where it lies now.
+    func lookAgain(_ bot: String) {
+        for feed in feeds.withLock({ feeds in feeds.filter { $0.key.bot == bot }.map(\.value.feed) }) { feed.cancel() }
     }
 
     private func present(_ key: Key) -> LogFeed? {

@@ -7,7 +7,7 @@ final class LogFollower: Sendable {
         /// What is there, read by itself.
         case page(LogSubscription)
         /// What comes, shared with the others.
-        case feed(LogFeed)
+        case feed(LogFeed, NodeID)
         /// The stream ended under the reader, so many times since it had the last lines.
         case interrupted(times: Int)
         case cancelled
@@ -15,6 +15,8 @@ final class LogFollower: Sendable {
 
     private struct State {
         var source = Source.interrupted(times: 0)
+        /// Where the log lies, as far as the reader knows.
+        var node: NodeID
         /// Where to read on; nil until the node has told where a tail begins.
         var cursor: UInt64?
         var interruptions = 0
@@ -25,14 +27,17 @@ final class LogFollower: Sendable {
 
     private let fanOut: LogFanOut
     private let request: WireLogRequest
-    private let node: NodeID
-    private let state = Mutex(State())
+    private let staysOnNode: Bool
+    private let state: Mutex<State>
+
+    private var node: NodeID { state.withLock { $0.node } }
 
     /// A reader that has not begun: it does with the first `next()`.
-    init(_ fanOut: LogFanOut, _ request: WireLogRequest, _ node: NodeID) {
+    init(_ fanOut: LogFanOut, _ request: WireLogRequest, _ node: NodeID, staysOnNode: Bool) {
         self.fanOut = fanOut
         self.request = request
-        self.node = node
+        self.staysOnNode = staysOnNode
+        state = Mutex(State(node: node))
         if case .fromOffset(let offset) = request.start { state.withLock { $0.cursor = offset } }
     }
 
@@ -43,7 +48,7 @@ final class LogFollower: Sendable {
         enter(.page(try await fanOut.page(request, on: node, from: nil)))
     }
 
-    /// The next lines; nil once the reader is cancelled or the bot is gone from its node.
+    /// The next lines; nil once the reader is cancelled, or the bot is gone, or from its node where the reader stays there.
     func next() async throws -> WireLogChunk? {
         while true {
             let (source, cursor) = state.withLock { ($0.source, $0.cursor) }
@@ -52,8 +57,8 @@ final class LogFollower: Sendable {
                 case .cancelled: return nil
                 case .page(let page):
                     if let chunk = try await read(page, at: cursor) { return chunk }
-                case .feed(let feed):
-                    if let chunk = try await read(feed, at: cursor ?? 0) { return chunk }
+                case .feed(let feed, let node):
+                    if let chunk = try await read(feed, on: node, at: cursor ?? 0) { return chunk }
                 case .interrupted(let times):
                     guard try await readOn(from: cursor, after: times) else { return nil }
                 }
@@ -74,7 +79,7 @@ final class LogFollower: Sendable {
     /// Whether what ended a stream says nothing about the log: the link was cut, or the agent or the node went away.
     static func isPassing(_ error: any Error) -> Bool {
         switch error {
-        case let error as HubError: error.code == .nodeOffline
+        case let error as HubError: error.code == .nodeOffline || error.code == .hubBusy
         case let error as WireFormatError:
             switch error.code {
             case .sessionClosed, .notEstablished, .goingAway, .tooManyStreams: true
@@ -91,19 +96,23 @@ final class LogFollower: Sendable {
     private func read(_ page: LogSubscription, at cursor: UInt64?) async throws -> WireLogChunk? {
         if let chunk = try await page.next() { return took(chunk) }
         page.cancel()
-        enter(.feed(try await fanOut.join(request, on: node, at: cursor ?? 0)))
+        let node = node
+        let feed = try await fanOut.join(request, on: node, at: cursor ?? 0)
+        enter(.feed(feed, node))
+        // It may have moved before there was a feed that could be told.
+        if try await fanOut.isElsewhere(request.botID, than: node) { interrupt(.feed(feed, node)) }
         return nil
     }
 
-    private func read(_ feed: LogFeed, at cursor: UInt64) async throws -> WireLogChunk? {
+    private func read(_ feed: LogFeed, on node: NodeID, at cursor: UInt64) async throws -> WireLogChunk? {
         switch try await feed.next(after: cursor) {
         case .chunk(let chunk): return took(chunk)
         case .behind:
             let page = try await fanOut.page(request, on: node, from: cursor)
             if enter(.page(page)) { fanOut.leave(feed, bot: request.botID, node: node) }
         case .ended:
-            // An agent ends what it follows only because it stops.
-            interrupt(.feed(feed))
+            // The agent stops, the bot's directory is gone, or somebody has said that the bot may be elsewhere.
+            interrupt(.feed(feed, node))
         }
         return nil
     }
@@ -124,7 +133,12 @@ final class LogFollower: Sendable {
             let pause = min(Self.pauses.lowerBound * (1 << min(interruptions - 1, 10)), Self.pauses.upperBound)
             try await fanOut.clock.sleep(fanOut.clock.now() + pause)
         }
-        guard try await fanOut.waitForReturn(of: node, with: request.botID) else { return false }
+        guard let node = try await fanOut.waitForNode(of: request.botID) else { return false }
+        let isElsewhere = state.withLock { state in
+            defer { if !staysOnNode { state.node = node } }
+            return state.node != node
+        }
+        guard !isElsewhere || !staysOnNode else { return false }
         enter(.page(try await fanOut.page(request, on: node, from: cursor)))
         return true
     }
@@ -157,7 +171,7 @@ final class LogFollower: Sendable {
     private func release(_ source: Source) {
         switch source {
         case .page(let page): page.cancel()
-        case .feed(let feed): fanOut.leave(feed, bot: request.botID, node: node)
+        case .feed(let feed, let node): fanOut.leave(feed, bot: request.botID, node: node)
         case .interrupted, .cancelled: break
         }
     }

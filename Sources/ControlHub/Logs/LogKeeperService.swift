@@ -19,6 +19,11 @@ struct LogKeeperService: Service {
     let logger: Logger
 
     private var clock: HubClock { logs.clock }
+    private let slots = LogCopySlots()
+
+    init(archive: LogArchive, logs: LogOperations, intake: Intake, logger: Logger) {
+        (self.archive, self.logs, self.intake, self.logger) = (archive, logs, intake, logger)
+    }
 
     func run() async throws {
         let kept = Kept()
@@ -46,17 +51,34 @@ struct LogKeeperService: Service {
         }
     }
 
-    /// Follows one log until the bot has gone from its node. Waits while the node is away.
+    /// Follows one log until the bot has gone from its node, or others wait for their turn. Waits while the node is away.
     ///
     /// - Parameter begin: what comes before lies on other nodes, and was kept from there.
     private func keep(_ placement: Placement, from begin: UInt64) async {
         do {
+            try await slots.enter(placement.node)
+            defer { slots.leave(placement.node) }
             let start = max(begin, try await archive.end(placement.bot, on: placement.node))
-            let log = try await logs.follow(placement.bot, .init(start: .offset(start)), isResuming: true)
+            let log = try await logs.follow(
+                placement.bot,
+                .init(start: .offset(start)),
+                isResuming: true,
+                staysOnNode: true
+            )
             defer { log.cancel() }
-            for try await chunk in log {
-                try await archive.append(chunk, of: placement.bot, on: placement.node)
-                try await intake.charge(log: chunk, of: placement.node)
+            try await withThrowingTaskGroup(of: Void.self) { group in
+                defer { group.cancelAll() }
+                group.addTask {
+                    for try await chunk in log {
+                        try await archive.append(chunk, of: placement.bot, on: placement.node)
+                        try await intake.charge(log: chunk, of: placement.node)
+                    }
+                }
+                group.addTask {
+                    try await clock.sleep(clock.now() + LogCopySlots.turn)
+                    try await slots.waitUntilWanted(placement.node)
+                }
+                try await group.next()
             }
         } catch is CancellationError {
         } catch {

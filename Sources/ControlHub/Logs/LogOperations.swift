@@ -23,6 +23,7 @@ struct LogOperations: Sendable {
                 return nil
             }
         }
+        bots.moves.listen { [fanOut] bot in fanOut.lookAgain(bot.rawValue) }
     }
 
     /// What a reader wants of a log.
@@ -63,11 +64,23 @@ struct LogOperations: Sendable {
     /// How long an agent may take for a page; an interactive reader does not wait longer.
     static let pageTimeout = Duration.seconds(15)
 
-    /// Opens a log that goes on, also when its node was away for a while; its readers share one stream. Throws
-    /// `notFound`, and `nodeOffline` unless the reader is resuming.
-    func follow(_ id: BotID, _ query: Query, isResuming: Bool = false) async throws -> LogSubscription {
+    /// Opens a log that goes on, also when its node was away for a while, and on another node when the bot has moved; its readers
+    /// share one stream. Throws `notFound`, and `nodeOffline` unless the reader is resuming.
+    ///
+    /// - Parameter staysOnNode: ends where the bot leaves its node.
+    func follow(
+        _ id: BotID,
+        _ query: Query,
+        isResuming: Bool = false,
+        staysOnNode: Bool = false
+    ) async throws -> LogSubscription {
         let bot = try await bots.store.bot(id)
-        return try await fanOut.follow(request(bot, query, follow: true), on: bot.nodeID, isResuming: isResuming)
+        return try await fanOut.follow(
+            request(bot, query, follow: true),
+            on: bot.nodeID,
+            isResuming: isResuming,
+            staysOnNode: staysOnNode
+        )
     }
 
     /// Reads all that is there now, chunk by chunk, as fast as it is taken. Throws `notFound`, `nodeOffline`.

@@ -11,6 +11,11 @@ struct WorkspaceOperations: Sendable {
     let channel: any AgentChannel
     let audit: AuditStore
     let clock: HubClock
+    private let openFiles = OpenFiles()
+
+    init(bots: BotOperations, channel: any AgentChannel, audit: AuditStore, clock: HubClock) {
+        (self.bots, self.channel, self.audit, self.clock) = (bots, channel, audit, clock)
+    }
 
     /// How long the agent may take for its next message.
     static let answerTimeout = Duration.seconds(30)
@@ -58,8 +63,30 @@ struct WorkspaceOperations: Sendable {
         return entry
     }
 
-    /// Opens a file for reading. Whoever reads calls `cancel` when done.
-    func read(_ id: BotID, _ path: [UInt8], _ part: Part, _ condition: Condition) async throws -> Reading {
+    /// Opens a file for reading. Whoever reads calls `cancel` when done. Throws `tooManyStreams`.
+    func read(
+        _ id: BotID,
+        _ path: [UInt8],
+        _ part: Part,
+        _ condition: Condition,
+        by actor: Actor
+    ) async throws -> Reading {
+        let end = try openFiles.begin(try await bots.store.bot(id).nodeID, actor)
+        do {
+            return try await read(id, path, part, condition, end)
+        } catch {
+            end()
+            throw error
+        }
+    }
+
+    private func read(
+        _ id: BotID,
+        _ path: [UInt8],
+        _ part: Part,
+        _ condition: Condition,
+        _ end: @escaping @Sendable () -> Void
+    ) async throws -> Reading {
         let stream = try await open(id, path, condition) { request in
             switch part {
             case .whole: request.read = WireReadFile()
@@ -74,7 +101,10 @@ struct WorkspaceOperations: Sendable {
             return Reading(
                 entry: entry,
                 next: { try await nextData(stream) },
-                cancel: { stream.reset(.cancelled, "nobody reads any more") }
+                cancel: {
+                    stream.reset(.cancelled, "nobody reads any more")
+                    end()
+                }
             )
         } catch {
             stream.reset(.cancelled, "")
@@ -100,6 +130,8 @@ struct WorkspaceOperations: Sendable {
 
     /// Replaces or makes a file from a body that comes piece by piece.
     ///
+    /// Throws `tooManyStreams` as well.
+    ///
     /// - Parameter size: of the file where it is known.
     /// - Returns: the new entry.
     func write<Body: AsyncSequence & Sendable>(
@@ -110,6 +142,8 @@ struct WorkspaceOperations: Sendable {
         body: Body,
         by actor: Actor
     ) async throws -> WireWorkspaceEntry where Body.Element == ByteBuffer {
+        let end = try openFiles.begin(try await bots.store.bot(id).nodeID, actor)
+        defer { end() }
         let stream = try await open(id, path, condition) { request in
             request.write = WireWriteFile()
             if let size { request.write.size = size }

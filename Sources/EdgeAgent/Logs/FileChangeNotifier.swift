@@ -42,13 +42,14 @@ final class FileChangeNotifier: Sendable {
         source.cancel()
     }
 
-    /// A signal after each change in the directory; several at once may be one. Ends when its reader lets go of it.
+    /// A signal after each change in the directory; several at once may be one. Ends when its reader lets go of it, and with the
+    /// directory.
     ///
     /// - Throws: `RuntimeError` where the directory cannot be watched.
     func changes(in directory: String) throws(RuntimeError) -> AsyncStream<Void> {
         let (stream, continuation) = AsyncStream<Void>.makeStream(bufferingPolicy: .bufferingNewest(1))
         let (watch, id) = state.withLock { state -> (Int32, UInt64) in
-            let mask = UInt32(IN_MODIFY) | UInt32(IN_CREATE) | UInt32(IN_MOVED_TO)
+            let mask = UInt32(IN_MODIFY) | UInt32(IN_CREATE) | UInt32(IN_MOVED_TO) | UInt32(IN_DELETE)
             // The same directory gives the same number again.
             let watch = inotify_add_watch(descriptor, directory, mask)
             guard watch >= 0 else { return (-1, 0) }
@@ -77,6 +78,7 @@ final class FileChangeNotifier: Sendable {
     private func readEvents() {
         var buffer = [UInt8](repeating: 0, count: 16 << 10)
         var changed: Set<Int32> = []
+        var gone: Set<Int32> = []
         var hasOverflowed = false
         while true {
             let count = read(descriptor, &buffer, buffer.count)
@@ -84,8 +86,10 @@ final class FileChangeNotifier: Sendable {
             buffer.withUnsafeBytes { bytes in
                 var position = 0
                 while position + 16 <= count {
-                    changed.insert(bytes.loadUnaligned(fromByteOffset: position, as: Int32.self))
+                    let watch = bytes.loadUnaligned(fromByteOffset: position, as: Int32.self)
                     let mask = bytes.loadUnaligned(fromByteOffset: position + 4, as: UInt32.self)
+                    changed.insert(watch)
+                    if mask & UInt32(IN_IGNORED) != 0 { gone.insert(watch) }
                     if mask & UInt32(IN_Q_OVERFLOW) != 0 { hasOverflowed = true }
                     position += 16 + Int(clamping: bytes.loadUnaligned(fromByteOffset: position + 12, as: UInt32.self))
                 }
@@ -95,5 +99,10 @@ final class FileChangeNotifier: Sendable {
             state.watches.filter { hasOverflowed || changed.contains($0.key) }.flatMap { $0.value.readers.values }
         }
         for reader in readers { reader.yield() }
+        // The kernel has dropped these watches and may give their numbers again. What was signalled last is still read.
+        let ended = state.withLock { state in
+            gone.compactMap { state.watches.removeValue(forKey: $0) }.flatMap { $0.readers.values }
+        }
+        for reader in ended { reader.finish() }
     }
 }

@@ -95,7 +95,12 @@ struct LogReader: ~Copyable {
             }
         }
         let segments = LogSegments.list(directory)
-        guard let first = segments.first else { return false }
+        guard let first = segments.first else {
+            // A file that is held open would keep its directory from being gone, and who waits for that from seeing it.
+            if descriptor >= 0 { close(descriptor) }
+            descriptor = -1
+            return false
+        }
         if batch.nextOffset < first.start {
             batch.missingBytes = first.start.clampedSubtracting(batch.nextOffset)
             batch.nextOffset = first.start

@@ -1,4 +1,5 @@
 import Glibc
+import WireFormat
 
 /// Appends records to a bot's log and rotates it by size, number and age. One writer a log; the holder of
 /// `supervisor.lock`.
@@ -180,6 +181,7 @@ struct LogSegmentWriter: ~Copyable {
         segmentStart = start
         segmentBytes = 0
         segmentBegan = time(nil)
+        guard Defence.logSegments.isUp else { return true }
         for old in LogSegments.list(directory).dropLast(max(1, limits.segmentCount)) { unlink(old.path) }
         return true
     }

@@ -8,8 +8,6 @@ import WireFormat
 
 /// Serves the hub's streams about workspaces, on threads that may wait for the disk.
 struct WorkspaceService: WorkspaceHandler {
-    /// Operations at the same time; each may hold a thread and a few hundred KiB.
-    static let maxOperations = 16
     /// Of a file on the wire at once, in bytes: long enough that the system calls do not count.
     static let chunkBytes = 128 << 10
 
@@ -23,15 +21,16 @@ struct WorkspaceService: WorkspaceHandler {
         self.files = files
         self.logger = logger
         self.executor = executor ?? FileWorkExecutor(label: "edge-agent.workspace")
-        open = OpenOperations(limit: Self.maxOperations)
+        open = OpenOperations()
     }
 
     func serve(_ header: WireStreamHeader, on stream: SessionStream) async {
-        guard open.begin() else {
-            stream.reset(.refused, reason: "this node serves \(Self.maxOperations) workspace operations already")
+        let use = OpenOperations.Use(header)
+        guard open.begin(use) else {
+            stream.reset(.refused, reason: "this node serves \(use.most) \(use.name) already")
             return
         }
-        defer { open.end() }
+        defer { open.end(use) }
         await withTaskExecutorPreference(executor) {
             switch header.kind {
             case .workspace(let request): await serve(request, on: stream)
@@ -219,27 +218,55 @@ struct WorkspaceService: WorkspaceHandler {
     }
 }
 
-/// Counts what is under way.
+/// Counts what is under way, by what it is for: readers who take their time do not keep others from listing files, nor bots from
+/// moving.
 final class OpenOperations: Sendable {
-    private let count = Mutex(0)
-    private let transfers = Mutex<Set<String>>([])
-    private let limit: Int
+    /// What a stream is for.
+    enum Use: Hashable, CaseIterable {
+        /// A question or a small change, over in a moment.
+        case entry
+        /// A file, as fast as somebody takes or gives it.
+        case file
+        /// A whole workspace.
+        case transfer
 
-    init(limit: Int) {
-        self.limit = limit
+        init(_ header: WireStreamHeader) {
+            guard case .workspace(let request) = header.kind else {
+                self = .transfer
+                return
+            }
+            switch request.operation {
+            case .read, .write: self = .file
+            case .list, .remove, .makeDirectory, .stat, nil: self = .entry
+            }
+        }
+
+        /// Each may hold a thread and a few hundred KiB.
+        var most: Int { 16 }
+
+        var name: String {
+            switch self {
+            case .entry: "questions about files"
+            case .file: "files on their way"
+            case .transfer: "workspaces on their way"
+            }
+        }
     }
 
+    private let counts = Mutex<[Use: Int]>([:])
+    private let transfers = Mutex<Set<String>>([])
+
     /// False where there are as many as may be.
-    func begin() -> Bool {
-        count.withLock { count in
-            guard count < limit else { return false }
-            count += 1
+    func begin(_ use: Use) -> Bool {
+        counts.withLock { counts in
+            guard counts[use, default: 0] < use.most else { return false }
+            counts[use, default: 0] += 1
             return true
         }
     }
 
-    func end() {
-        count.withLock { $0 -= 1 }
+    func end(_ use: Use) {
+        counts.withLock { $0[use, default: 1] -= 1 }
     }
 
     /// False where one of this bot is under way.

@@ -1,10 +1,12 @@
 extension MuxMachine {
     /// Opens a stream whose header is `header`.
     ///
-    /// Throws `goingAway` after GOAWAY in either direction, `tooManyStreams`, `messageTooLarge`, `sessionClosed`.
+    /// Throws `goingAway` after GOAWAY in either direction, `tooManyStreams` also where as many of its share are open as may be,
+    /// `messageTooLarge`, `sessionClosed`.
     public mutating func open(
         header: [UInt8],
-        priority: StreamPriority
+        priority: StreamPriority,
+        share: StreamShare? = nil
     ) throws(WireFormatError) -> UInt32 {
         try checkAlive()
         guard !isGoingAway, !isPeerGoingAway else {
@@ -13,11 +15,17 @@ extension MuxMachine {
         guard outgoingCount < limits.maxOutgoingStreams, nextLocalID < UInt32.max - 2 else {
             throw WireFormatError(.tooManyStreams, "\(outgoingCount) streams are open, which is the limit")
         }
+        if let share {
+            let count = streams.values.count { $0.share == share }
+            guard count < share.maxStreams else {
+                throw WireFormatError(.tooManyStreams, "\(count) \(share.name) are open, which is the limit")
+            }
+        }
         try checkSize(header)
         let id = nextLocalID
         nextLocalID += 2
         outgoingCount += 1
-        streams.insert(MuxStream(outgoingWith: priority, header: header), as: id)
+        streams.insert(MuxStream(outgoingWith: priority, header: header, share: share), as: id)
         switch limits.sendingOrder {
         case .byPriority: opens.append(id)
         case .firstComeFirstServed: noteArrival(on: id)

@@ -11,6 +11,8 @@ struct MuxStream: Sendable {
     }
 
     let isIncoming: Bool
+    /// Of a stream opened here.
+    let share: StreamShare?
     var priority: StreamPriority
     /// Moves much, and its senders compress by themselves where that is worth it.
     var isTransfer = false
@@ -48,14 +50,16 @@ struct MuxStream: Sendable {
     /// A stream the peer opened.
     init(incomingWith priority: StreamPriority) {
         isIncoming = true
+        share = nil
         self.priority = priority
         isOpenSent = true
         isHeaderComplete = false
     }
 
     /// A stream opened here; the header is its first outbound message.
-    init(outgoingWith priority: StreamPriority, header: [UInt8]) {
+    init(outgoingWith priority: StreamPriority, header: [UInt8], share: StreamShare? = nil) {
         isIncoming = false
+        self.share = share
         self.priority = priority
         isOpenSent = false
         isHeaderComplete = true

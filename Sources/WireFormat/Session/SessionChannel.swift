@@ -130,7 +130,7 @@ final class SessionChannel<Machine: SessionMachine>: StreamHost, Sendable {
             guard machine.isEstablished else {
                 throw WireFormatError(.notEstablished, "the session is not established, no stream can be opened")
             }
-            let id = try machine.mux.open(header: bytes, priority: priority)
+            let id = try machine.mux.open(header: bytes, priority: priority, share: StreamKind.share(of: header))
             if StreamKind.isTransfer(header) { machine.mux.setTransfer(id) }
             let signal = Signal()
             state[id] = signal

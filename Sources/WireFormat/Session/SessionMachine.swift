@@ -70,6 +70,16 @@ enum StreamKind {
         }
     }
 
+    /// The share that a stream is counted in; nil for commands and packets, which others leave room for.
+    static func share(of header: WireStreamHeader) -> StreamShare? {
+        switch header.kind {
+        case .logs(let request): request.follow ? .followedLogs : .logPages
+        case .workspace(let request): isTransfer(request) ? .files : .entries
+        case .syncSource, .syncTarget: .transfers
+        case .command, .packets, nil: nil
+        }
+    }
+
     /// Whether the stream moves much, and both ends compress what they send on it themselves where that is worth it.
     static func isTransfer(_ header: WireStreamHeader) -> Bool {
         switch header.kind {

@@ -13,6 +13,8 @@ private final class LogOnNode: AgentChannel {
         var end: UInt64 = 0
         var follows = 0
         var openFollows = 0
+        /// Of which lines were asked for.
+        var nodes: Set<String> = []
         /// Grows with each cut of the link; streams of before are dead.
         var session = 1
         var isAway = false
@@ -23,6 +25,7 @@ private final class LogOnNode: AgentChannel {
 
     var follows: Int { state.withLock { $0.follows } }
     var openFollows: Int { state.withLock { $0.openFollows } }
+    var nodes: Set<String> { state.withLock { $0.nodes } }
 
     /// The link breaks under whatever is open.
     func goAway() {
@@ -62,7 +65,10 @@ private final class LogOnNode: AgentChannel {
     func apply(_ settings: WireSessionSettings, on node: NodeID) async {}
 
     func logs(_ request: WireLogRequest, on node: NodeID) async throws -> LogSubscription {
-        let (session, isAway) = state.withLock { ($0.session, $0.isAway) }
+        let (session, isAway) = state.withLock { state in
+            state.nodes.insert(node.rawValue)
+            return (state.session, state.isAway)
+        }
         guard !isAway else { throw HubError(.nodeOffline, "The node is not connected.") }
         let start: UInt64 =
             switch request.start {
@@ -261,16 +267,34 @@ struct LogFanOutTests {
         #expect(log.openFollows <= 1)
     }
 
-    @Test("A reader ends when its bot has gone from the node")
+    @Test("A reader goes on where its bot has moved to; one that stays on the node, and one of a bot that is gone, end")
     func botMoved() async throws {
         let log = LogOnNode()
-        log.write("only")
+        log.write("old")
         let place = Mutex<NodeID?>(node)
         let fanOut = fanOut(log) { place.withLock { $0 } }
         let reader = try await fanOut.follow(request(.fromOffset(0)), on: node)
-        #expect(try await read(reader, until: "only") == ["only"])
+        let copy = try await fanOut.follow(request(.fromOffset(0)), on: node, staysOnNode: true)
+        #expect(try await read(reader, until: "old") == ["old"])
+        #expect(try await read(copy, until: "old") == ["old"])
+        async let moved = read(reader, until: "new")
+        async let left = copy.next()
+        while fanOut.counts.readers < 2 {
+            try Task.checkCancellation()
+            await Task.yield()
+        }
+        // The old node still has its part and is connected: only the word that the bot may be elsewhere tells.
         place.withLock { $0 = NodeID(rawValue: "elsewhere") }
-        log.goAway()
+        fanOut.lookAgain("b")
+        #expect(try await left == nil)
+        while !log.nodes.contains("elsewhere") {
+            try Task.checkCancellation()
+            await Task.yield()
+        }
+        log.write("new")
+        #expect(try await moved == ["new"])
+        place.withLock { $0 = nil }
+        fanOut.lookAgain("b")
         #expect(try await reader.next() == nil)
     }
 }

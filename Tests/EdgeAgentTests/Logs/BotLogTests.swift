@@ -117,6 +117,18 @@ import WireFormat
         }
     }
 
+    @Test("Following ends when the bot's directory is gone")
+    func endsWithDirectory() async throws {
+        let bench = try BotWorkbench()
+        defer { bench.cleanUp() }
+        try write([(.stdout, "only")], on: bench)
+        var iterator = try log(bench) { $0.follow = true }.makeAsyncIterator()
+        #expect(try await iterator.next()?.lines.count == 1)
+        for segment in LogSegments.list(bench.logs("a")) { unlink(segment.path) }
+        #expect(rmdir(bench.logs("a")) == 0)
+        #expect(try await iterator.next() == nil)
+    }
+
     @Test("A range ends before its end, and packets come along where they are asked for")
     func range() async throws {
         let bench = try BotWorkbench()

@@ -85,9 +85,9 @@ struct SupervisorTests {
             on: bench
         )
         let output = records.filter { $0.stream == .stdout }
-        #expect(output.map(\.text.count) == [1 << 20, 5, 1 << 20, 3])
+        #expect(output.map(\.text.count) == [1 << 20, 4, 1 << 20, 3])
         #expect(output.map(\.isTruncated) == [true, false, false, false])
-        #expect(output[1].text == [0x61, 0, 0xFF, 0x62, 0x0D])
+        #expect(output[1].text == [0x61, 0, 0xFF, 0x62])
         #expect(records.contains { $0.string == #"{"event":"line_cut","stream":"stdout","dropped_bytes":24}"# })
     }
 

@@ -70,7 +70,7 @@ struct LogRoutes {
                     ),
                 ],
                 answers: [APIAnswer.json(Lines.self).or("text/event-stream")],
-                errors: [.nodeOffline],
+                errors: [.nodeOffline, .hubBusy, .tooManyStreams],
                 handler: read
             ),
             APIRoute(
@@ -86,7 +86,7 @@ struct LogRoutes {
                     .query("source", .words(of: Source.self), "Only what the bot wrote there."),
                 ],
                 answers: [.content("text/plain", "The log.")],
-                errors: [.nodeOffline, .tooManyStreams],
+                errors: [.nodeOffline, .hubBusy, .tooManyStreams],
                 handler: download
             ),
         ]
@@ -114,15 +114,18 @@ struct LogRoutes {
         let bot = try await services.bots.store.bot(id)
         let lease = try services.streams.lease(for: context)
         let subscription = try await services.logs.whole(id, query)
-        let body = ResponseBody { [query] writer in
+        let body = ResponseBody { [query, services] writer in
             defer {
                 subscription.cancel()
                 lease.release()
             }
-            for try await chunk in subscription {
-                let lines = chunk.lines.filter(query.isWanted).map(Line.init)
-                let text = lines.map { "\($0.at.rfc3339) \($0.source) \($0.text)\n" }.joined()
-                if !text.isEmpty { try await writer.write(ByteBuffer(string: text)) }
+            try await CredentialWatch(context, services).guarding {
+                var overwritten = OverwrittenLines()
+                for try await chunk in subscription {
+                    let text = Self.text(overwritten.take(chunk.lines.filter(query.isWanted)))
+                    if !text.isEmpty { try await writer.write(ByteBuffer(string: text)) }
+                }
+                try await writer.write(ByteBuffer(string: Self.text(overwritten.rest())))
             }
             try await writer.finish(nil)
         }
@@ -136,6 +139,13 @@ struct LogRoutes {
             ],
             body: body
         )
+    }
+
+    private static func text(_ lines: [WireLogLine]) -> String {
+        lines.map(Line.init).map { line in
+            let words = line.text.hasSuffix("\r") ? line.text.dropLast() : line.text[...]
+            return "\(line.at.rfc3339) \(line.source) \(words)\n"
+        }.joined()
     }
 
     @Sendable

@@ -114,7 +114,7 @@ struct WorkspaceRoutes {
                     ),
                     APIAnswer(status: .notModified, description: "The file has not changed."),
                 ],
-                errors: Self.errors + [.rangeNotSatisfiable],
+                errors: Self.errors + [.rangeNotSatisfiable, .tooManyStreams],
                 handler: read
             ),
             APIRoute(
@@ -139,7 +139,9 @@ struct WorkspaceRoutes {
                 ],
                 body: .bytes(),
                 answers: [.json(Entry.self, "Written."), .created(Entry.self)],
-                errors: Self.errors + [.preconditionFailed, .conflict, .payloadTooLarge, .storageFull],
+                errors: Self.errors + [
+                    .preconditionFailed, .conflict, .payloadTooLarge, .storageFull, .tooManyStreams,
+                ],
                 handler: write
             ),
             APIRoute(
@@ -199,7 +201,8 @@ struct WorkspaceRoutes {
             try context.botID(),
             path,
             part,
-            WorkspaceOperations.Condition()
+            WorkspaceOperations.Condition(),
+            by: try context.actor()
         )
         if conditions.isUnchanged(reading.entry.tag) {
             reading.cancel()
@@ -214,11 +217,12 @@ struct WorkspaceRoutes {
                 try context.botID(),
                 path,
                 .whole,
-                WorkspaceOperations.Condition()
+                WorkspaceOperations.Condition(),
+                by: try context.actor()
             )
-            return Self.response(reading, .whole, path, request, context)
+            return response(reading, .whole, path, request, context)
         }
-        return Self.response(reading, part, path, request, context)
+        return response(reading, part, path, request, context)
     }
 
     private func head(_ bot: BotID, _ path: [UInt8], _ request: Request) async throws -> Response {
@@ -231,7 +235,7 @@ struct WorkspaceRoutes {
         return Response(status: .ok, headers: headers)
     }
 
-    private static func response(
+    private func response(
         _ reading: WorkspaceOperations.Reading,
         _ part: WorkspaceOperations.Part,
         _ path: [UInt8],
@@ -254,9 +258,11 @@ struct WorkspaceRoutes {
         let length = range.upperBound - range.lowerBound
         headers[.contentLength] = String(length)
         if part != .whole { headers[.contentRange] = "bytes \(range.lowerBound)-\(range.upperBound - 1)/\(size)" }
-        let body = ResponseBody(contentLength: Int(clamping: length)) { writer in
+        let body = ResponseBody(contentLength: Int(clamping: length)) { [services] writer in
             defer { reading.cancel() }
-            while let bytes = try await reading.next() { try await writer.write(bytes) }
+            try await CredentialWatch(context, services).guarding {
+                while let bytes = try await reading.next() { try await writer.write(bytes) }
+            }
             try await writer.finish(nil)
         }
         return Response(status: part == .whole ? .ok : .partialContent, headers: headers, body: body)

@@ -5,8 +5,8 @@ import WireFormat
 /// log, carries out a stop, and writes down how it ended.
 ///
 /// ```
-/// inspect ──runs──► announce ─► copy the log while it grows ─┐
-///    ▲──────────────────── the log's stream has ended ◄──────┘
+/// inspect ──runs──► announce ─► copy the log while it grows ──────┐
+///    ▲───────────── the log's stream, or the container, has ended ◄─┘
 ///    └──over──► copy the rest ─► exit status into the log ─► remove the container
 /// ```
 /// While the engine is away it waits and tries again: the container may run on, and nobody can know.
@@ -15,6 +15,11 @@ actor ContainerFollower {
     private static let retry: ClosedRange<Duration> = .milliseconds(200)...(.seconds(10))
     /// Between SIGKILL and the next one.
     private static let killAgain = Duration.seconds(2)
+    /// Between two looks at the log of a container that runs and whose log's stream ends at once.
+    private static let look: ClosedRange<Duration> = .milliseconds(20)...(.seconds(10))
+    /// A stream that others hold open, as who looks at the log by the engine does, gives the last lines of a container that has ended
+    /// within this time.
+    private static let lastLines = Duration.seconds(1)
 
     nonisolated let handle: LaunchHandle
     private let engine: EngineClient
@@ -96,20 +101,20 @@ actor ContainerFollower {
 
     private func follow() async {
         var pause = Self.retry.lowerBound
+        var look = Self.look.lowerBound
         while !Task.isCancelled {
             do throws(EngineError) {
                 let container = try await engine.inspect(record.reference)
                 notes[handle.botID] = nil
                 announce(container.state)
                 if container.state.running {
-                    try await copyLog(follow: true)
+                    let hasCome = try await copyWhileRunning(thenRest: look)
+                    look = hasCome ? Self.look.lowerBound : min(look * 2, Self.look.upperBound)
                 } else {
                     try await copyLog(follow: false)
                     return await conclude(container.state)
                 }
                 pause = Self.retry.lowerBound
-                // The stream may end a moment before the engine says that the container has.
-                try? await Task.sleep(for: pause / 10)
             } catch {
                 if error.isNotFound { return await conclude(nil) }
                 guard error != .cancelled else { return }
@@ -120,13 +125,79 @@ actor ContainerFollower {
         }
     }
 
-    private func copyLog(follow: Bool) async throws(EngineError) {
-        guard let since = output?.beginReading() else { return }
+    private enum Turn {
+        case copied(Result<Bool, EngineError>)
+        case containerEnded
+        case rested
+    }
+
+    /// Copies the log while it grows, until its stream or the container has ended; where the stream has and the container has not,
+    /// rests before it returns.
+    ///
+    /// - Returns: whether anything came.
+    private func copyWhileRunning(thenRest rest: Duration) async throws(EngineError) -> Bool {
+        let outcome = await withTaskGroup(of: Turn.self) { group -> Result<Bool, EngineError> in
+            defer { group.cancelAll() }
+            group.addTask { .copied(await self.copied(follow: true)) }
+            group.addTask { await self.waitForContainer() }
+            var copied: Result<Bool, EngineError>?
+            var hasEnded = false
+            while let turn = await group.next() {
+                switch turn {
+                case .copied(let result):
+                    if case .failure = result { return hasEnded ? .success(true) : result }
+                    if hasEnded { return result }
+                    copied = result
+                    group.addTask { await Self.rested(rest) }
+                case .containerEnded:
+                    if let copied { return copied }
+                    hasEnded = true
+                    group.addTask { await Self.rested(Self.lastLines) }
+                case .rested: return copied ?? .success(true)
+                }
+            }
+            return copied ?? .success(true)
+        }
+        return try outcome.get()
+    }
+
+    private func waitForContainer() async -> Turn {
+        do throws(EngineError) {
+            try await engine.waitForEnd(record.reference)
+            return .containerEnded
+        } catch {
+            // Then only the log's stream tells. An engine that is out of order breaks that as well.
+            return await Self.rested(.seconds(86_400))
+        }
+    }
+
+    private static func rested(_ time: Duration) async -> Turn {
+        try? await Task.sleep(for: time)  // cut short where nobody waits any more
+        return .rested
+    }
+
+    private func copied(follow: Bool) async -> Result<Bool, EngineError> {
+        do throws(EngineError) {
+            return .success(try await copyLog(follow: follow))
+        } catch {
+            return .failure(error)
+        }
+    }
+
+    /// - Returns: whether anything came.
+    @discardableResult
+    private func copyLog(follow: Bool) async throws(EngineError) -> Bool {
+        guard let since = output?.beginReading() else { return false }
         let body = try await engine.logs(record.reference, since: since, follow: follow)
+        var hasCome = false
         while let bytes = try await body.next() {
+            // Let go of meanwhile, as by `leave`: what comes late is read again.
+            guard !Task.isCancelled else { throw .cancelled }
+            hasCome = true
             try output?.feed(bytes)
         }
         output?.endReading(isLast: !follow)
+        return hasCome
     }
 
     private func announce(_ state: EngineModels.Container.State) {
@@ -166,7 +237,7 @@ actor ContainerFollower {
             state: state,
             isRequested: isStopRequested,
             wasKilled: wasKilled,
-            lastStderr: output?.lastStderr ?? []
+            lastStderr: output?.lastErrors.text ?? []
         )
         output?.conclude(event)
         // What cannot be removed now is removed before the next launch.

@@ -12,7 +12,6 @@ struct ContainerLogTail: Sendable {
     /// a line may come after one that is younger by this much. Reading begins so much earlier, and what is known is
     /// passed over.
     static let overlapMilliseconds: UInt64 = 2_000
-    private static let stderrBytes = 4 << 10
 
     /// The launch's first record is there.
     private(set) var hasStarted = false
@@ -25,7 +24,7 @@ struct ContainerLogTail: Sendable {
     /// Time of the last line; 0 where there is none.
     private(set) var lastUnixMilliseconds: UInt64 = 0
     /// The last of stderr.
-    private(set) var stderr: [UInt8] = []
+    private(set) var errors = LastLines()
 
     /// Reads the log.
     ///
@@ -54,7 +53,7 @@ struct ContainerLogTail: Sendable {
                 begin = segment.start
             }
         }
-        stderr = []
+        errors = LastLines()
         let since = since
         var found: [Line: Int] = [:]
         scan(directory, from: begin, to: nil, launchID: launchID) { record in
@@ -85,7 +84,7 @@ struct ContainerLogTail: Sendable {
                     take(record, launchID)
                 } else {
                     if limit == nil { lastUnixMilliseconds = record.atUnixMilliseconds }
-                    if record.stream == .stderr, limit == nil { Self.remember(record.text[...], in: &stderr) }
+                    if record.stream == .stderr, limit == nil { errors.append(record.text) }
                     body(record)
                 }
             }
@@ -99,15 +98,5 @@ struct ContainerLogTail: Sendable {
         guard let event = SupervisorEvent(record.text), event.launchID == launchID else { return }
         if event.event == SupervisorEvent.Name.started { hasStarted = true }
         if event.event == SupervisorEvent.Name.exited { end = event }
-    }
-
-    /// Appends a line to the last of stderr and keeps that short.
-    static func remember(_ line: ArraySlice<UInt8>, in stderr: inout [UInt8]) {
-        stderr += line.suffix(stderrBytes)
-        stderr.append(UInt8(ascii: "\n"))
-        guard stderr.count > stderrBytes else { return }
-        stderr.removeFirst(stderr.count - stderrBytes)
-        // Begin with a whole line where there is one.
-        if let newline = stderr.dropLast().firstIndex(of: UInt8(ascii: "\n")) { stderr.removeFirst(newline + 1) }
     }
 }

@@ -18,7 +18,7 @@ struct ContainerOutput: ~Copyable {
     private var batch: [UInt8] = []
     private var batchRecords = 0
     private var hasPendingFile = false
-    private(set) var lastStderr: [UInt8]
+    private(set) var lastErrors: LastLines
     private(set) var hasStarted: Bool
     /// Where the launch's last record stands already.
     private(set) var end: SupervisorEvent?
@@ -45,7 +45,7 @@ struct ContainerOutput: ~Copyable {
         let tail = Self.tail(directory, launchID, logOffset)
         hasStarted = tail.hasStarted
         end = tail.end
-        lastStderr = tail.stderr
+        lastErrors = tail.errors
     }
 
     deinit {
@@ -73,7 +73,7 @@ struct ContainerOutput: ~Copyable {
     /// - Returns: from when on it is to be asked for, milliseconds since 1970.
     mutating func beginReading() -> UInt64 {
         decoder = EngineLogDecoder()
-        (standardOutput, standardError) = (Capture(), Capture())
+        (standardOutput, standardError) = (Capture(lines: LineSplitter(wholeLinePrefix: prefix)), Capture())
         let tail = Self.tail(directory, launchID, logOffset)
         known = tail.lines
         hasPendingFile = access(directory.pendingLine, F_OK) == 0
@@ -146,7 +146,7 @@ struct ContainerOutput: ~Copyable {
         let text = isPacket ? UnsafeRawBufferPointer(rebasing: line[prefix.count...]) : line
         let written = isPacket ? LogStream.packet : stream
         if !known.isEmpty, isKnown(text, written, milliseconds, time) { return }
-        if stream == .stderr { ContainerLogTail.remember(Array(line)[...], in: &lastStderr) }
+        if stream == .stderr { lastErrors.append(line) }
         LogRecord.write(to: &batch, timestamp: time, stream: written, isTruncated: isTruncated, text: text)
         batchRecords += 1
         if batch.count > 256 << 10 { writeBatch() }

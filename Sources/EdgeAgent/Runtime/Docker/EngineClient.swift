@@ -133,6 +133,14 @@ actor EngineClient {
         try await get("/containers/\(container)/json")
     }
 
+    /// Returns once the container does not run, at once where it does not.
+    func waitForEnd(_ container: String) async throws(EngineError) {
+        var request = try await request("POST", "/containers/\(container)/wait")
+        // For as long as it runs.
+        request.timeout = nil
+        _ = try await ask(request).body.collect(limitBytes: Self.documentBytes)
+    }
+
     /// Every container, also stopped ones, with these labels.
     func containers(labels: [String: String]) async throws(EngineError) -> [EngineModels.Listed] {
         let wanted = labels.sorted { $0.key < $1.key }.map { "\($0.key)=\($0.value)" }

@@ -2,6 +2,10 @@ import Glibc
 
 /// Cuts a stream of bytes into lines. A line beyond the limit is given up to the limit, the rest is dropped and
 /// counted.
+///
+/// A line ends at a newline, also with carriage returns in front of it, and at carriage returns alone, as progress bars
+/// end theirs. Such a line keeps one at its end: a terminal would write what comes next over it. What returns end whether or not
+/// a newline follows is known only with the next byte, so the newest line of a progress bar comes with the next.
 struct LineSplitter {
     /// What came out of the stream.
     enum Piece {
@@ -13,32 +17,59 @@ struct LineSplitter {
         case cut(droppedBytes: Int)
     }
 
+    private static let newline = UInt8(ascii: "\n")
+    static let carriageReturn = UInt8(ascii: "\r")
+
     private let maximumLineBytes: Int
+    /// Lines that begin with it end at a newline only: in JSON a carriage return is white space.
+    private let wholeLinePrefix: [UInt8]
     private var pending: [UInt8] = []
     private var droppedBytes = 0
     private var isDropping = false
+    /// Carriage returns came; the next byte tells what they are.
+    private var hasReturned = false
+    /// The line is known to begin with `wholeLinePrefix`.
+    private var isWhole = false
 
     /// A line has begun and not ended.
     var hasPending: Bool { isDropping || !pending.isEmpty }
 
-    init(maximumLineBytes: Int = 1 << 20) {
+    init(maximumLineBytes: Int = 1 << 20, wholeLinePrefix: [UInt8] = []) {
         self.maximumLineBytes = maximumLineBytes
+        self.wholeLinePrefix = wholeLinePrefix
     }
 
     /// Takes the next bytes of the stream. The pointers given to `emit` are valid only during the call.
     mutating func feed(_ bytes: UnsafeRawBufferPointer, emit: (Piece) -> Void) {
         var rest = bytes
         while let base = rest.baseAddress, rest.count > 0 {
-            guard let newline = memchr(base, 0x0A, rest.count) else {
-                keep(rest, emit)
-                return
+            if hasReturned {
+                let next = rest[0]
+                if next != Self.carriageReturn {
+                    hasReturned = false
+                    finish(isReturn: next != Self.newline, emit)
+                }
+                if next == Self.newline || next == Self.carriageReturn {
+                    rest = UnsafeRawBufferPointer(rebasing: rest[1...])
+                }
+                continue
             }
-            let length = UnsafeRawPointer(newline) - base
+            let newline = memchr(base, Int32(clamping: Self.newline), rest.count).map { UnsafeRawPointer($0) - base }
+            let length = newline ?? rest.count
+            if let found = memchr(base, Int32(clamping: Self.carriageReturn), length), !isWholeLine(rest) {
+                let place = UnsafeRawPointer(found) - base
+                keep(UnsafeRawBufferPointer(rebasing: rest[..<place]), emit)
+                hasReturned = true
+                rest = UnsafeRawBufferPointer(rebasing: rest[(place + 1)...])
+                continue
+            }
             let line = UnsafeRawBufferPointer(rebasing: rest[..<length])
+            guard newline != nil else { return keep(line, emit) }
             if isDropping || !pending.isEmpty || line.count > maximumLineBytes {
                 keep(line, emit)
-                finish(emit)
+                finish(isReturn: false, emit)
             } else {
+                isWhole = false
                 emit(.line(line))
             }
             rest = UnsafeRawBufferPointer(rebasing: rest[(length + 1)...])
@@ -47,7 +78,18 @@ struct LineSplitter {
 
     /// The stream has ended: a last line without a newline is a line too.
     mutating func end(emit: (Piece) -> Void) {
-        if isDropping || !pending.isEmpty { finish(emit) }
+        hasReturned = false
+        if isDropping || !pending.isEmpty { finish(isReturn: false, emit) }
+    }
+
+    /// Whether the line that `rest` goes on with begins with `wholeLinePrefix`.
+    private mutating func isWholeLine(_ rest: UnsafeRawBufferPointer) -> Bool {
+        guard !wholeLinePrefix.isEmpty, !isWhole, !isDropping else { return isWhole }
+        let inPending = min(pending.count, wholeLinePrefix.count)
+        isWhole =
+            pending.prefix(inPending).elementsEqual(wholeLinePrefix.prefix(inPending))
+            && rest.prefix(wholeLinePrefix.count - inPending).elementsEqual(wholeLinePrefix.dropFirst(inPending))
+        return isWhole
     }
 
     private mutating func keep(_ bytes: UnsafeRawBufferPointer, _ emit: (Piece) -> Void) {
@@ -56,6 +98,8 @@ struct LineSplitter {
             return
         }
         let room = maximumLineBytes - pending.count
+        // What is cut off must not take with it which kind of line this is.
+        if bytes.count > room { _ = isWholeLine(bytes) }
         pending.append(contentsOf: UnsafeRawBufferPointer(rebasing: bytes.prefix(room)))
         guard bytes.count > room else { return }
         pending.withUnsafeBytes { emit(.beginning($0)) }
@@ -64,12 +108,15 @@ struct LineSplitter {
         droppedBytes = bytes.count - room
     }
 
-    private mutating func finish(_ emit: (Piece) -> Void) {
+    /// - Parameter isReturn: the line ended at carriage returns alone. An empty one is none: nothing was written over.
+    private mutating func finish(isReturn: Bool, _ emit: (Piece) -> Void) {
+        isWhole = false
         if isDropping {
             emit(.cut(droppedBytes: droppedBytes))
             isDropping = false
             droppedBytes = 0
-        } else {
+        } else if !isReturn || !pending.isEmpty {
+            if isReturn { pending.append(Self.carriageReturn) }
             pending.withUnsafeBytes { emit(.line($0)) }
             pending.removeAll(keepingCapacity: pending.capacity <= 64 << 10)
         }

@@ -5,7 +5,6 @@ import Glibc
 struct OutputCapture: ~Copyable {
     /// What a pipe holds; more cannot be read at once.
     private static let readBytes = 64 << 10
-    private static let lastStderrBytes = 4 << 10
 
     private let prefix: [UInt8]
     private let isAging: Bool
@@ -13,7 +12,7 @@ struct OutputCapture: ~Copyable {
     private var output = Source()
     private var errors = Source()
     private var records = RecordBuffer()
-    private(set) var lastStderr: [UInt8] = []
+    private(set) var lastErrors = LastLines()
     private let readBuffer = UnsafeMutableRawBufferPointer.allocate(byteCount: readBytes, alignment: 16)
 
     /// One of the bot's two output streams.
@@ -29,6 +28,7 @@ struct OutputCapture: ~Copyable {
         prefix = Array(packetPrefix.utf8)
         isAging = limits.maximumAgeSeconds > 0
         log = LogSegmentWriter(directory: directory, limits: limits)
+        output = Source(lines: LineSplitter(wholeLinePrefix: prefix))
         log.reserve()
     }
 
@@ -149,7 +149,7 @@ struct OutputCapture: ~Copyable {
 
     private mutating func add(_ line: UnsafeRawBufferPointer, _ stream: LogStream, isTruncated: Bool) {
         if stream == .stderr {
-            remember(line)
+            lastErrors.append(line)
         } else if isPacket(line) {
             let text = UnsafeRawBufferPointer(rebasing: line[prefix.count...])
             records.append(.packet, isTruncated: isTruncated, text)
@@ -163,25 +163,6 @@ struct OutputCapture: ~Copyable {
         return prefix.withUnsafeBytes { known in
             known.baseAddress.map { memcmp(base, $0, known.count) == 0 } ?? false
         }
-    }
-
-    private mutating func remember(_ line: UnsafeRawBufferPointer) {
-        let kept = UnsafeRawBufferPointer(rebasing: line.suffix(Self.lastStderrBytes))
-        lastStderr += kept
-        lastStderr.append(UInt8(ascii: "\n"))
-        // Cut now and then only: a bot may write hundreds of thousands of lines a second here.
-        guard lastStderr.count > 4 * Self.lastStderrBytes else { return }
-        lastStderr = Self.lastLines(lastStderr)
-    }
-
-    /// The last lines on stderr, 4 KiB at most, beginning with a whole line where there is one.
-    var lastErrors: [UInt8] { Self.lastLines(lastStderr) }
-
-    private static func lastLines(_ text: [UInt8]) -> [UInt8] {
-        guard text.count > lastStderrBytes else { return text }
-        let end = text.suffix(lastStderrBytes)
-        guard let newline = end.dropLast().firstIndex(of: UInt8(ascii: "\n")) else { return Array(end) }
-        return Array(end[(newline + 1)...])
     }
 
     private mutating func write() {

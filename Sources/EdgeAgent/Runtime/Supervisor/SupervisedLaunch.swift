@@ -322,7 +322,7 @@ struct SupervisedLaunch: ~Copyable {
         event.signal = CLinux_exit_signal(ended)
         event.requested = isStopRequested
         event.lifetimeMilliseconds = MonotonicTime.milliseconds() - startedAt
-        event.lastStderr = String(decoding: output.lastErrors, as: UTF8.self)
+        event.lastStderr = String(decoding: output.lastErrors.text, as: UTF8.self)
         if isLeaseOver { event.leaseOver = true }
         event.leftBehind = leftBehind
         let memoryKills = groups.memoryKills()

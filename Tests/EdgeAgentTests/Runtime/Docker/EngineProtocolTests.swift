@@ -230,7 +230,7 @@ struct EngineProtocolTests {
         #expect(found.hasStarted && found.end == nil && found.since == 1_700_000_057_000)
         // 57 is stderr, 58 stdout once, 59 stdout twice.
         #expect(found.lines.values.reduce(0, +) == 4)
-        #expect(String(decoding: found.stderr, as: UTF8.self).hasSuffix("line\n"))
+        #expect(String(decoding: found.errors.text, as: UTF8.self).hasSuffix("line\n"))
         #expect(tail(pending: 1_700_000_020_000).since == 1_700_000_018_000)
         #expect(tail(pending: 1_700_000_020_000).lines.values.reduce(0, +) == 43)
         // The clock was set back: nothing can be concluded from times.

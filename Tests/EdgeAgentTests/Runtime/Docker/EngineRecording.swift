@@ -191,7 +191,7 @@ final class ReplayedEngine: EngineTransport {
                 indices[event.exchange] = state.exchanges.count
                 state.exchanges.append(Exchange(key: Self.key(event.method ?? "", event.target ?? "")))
                 if let prefix = event.prefix { state.recordedPrefix = prefix }
-                if event.method != "GET" { causes += 1 }
+                if Self.isCause(event.method ?? "", event.target ?? "") { causes += 1 }
             case .head:
                 guard let index else { continue }
                 state.exchanges[index].status = event.status ?? 0
@@ -220,6 +220,11 @@ final class ReplayedEngine: EngineTransport {
         return "\(method) \(parts[0])?\(query.joined(separator: "&"))"
     }
 
+    /// Whether a request changes something; to wait for a container's end does not, though it is asked by POST.
+    private static func isCause(_ method: String, _ target: String) -> Bool {
+        method != "GET" && !target.hasSuffix("/wait")
+    }
+
     func mark() {
         state.withLock { $0.causes += 1 }
         changed.wake()
@@ -229,7 +234,7 @@ final class ReplayedEngine: EngineTransport {
         let key = Self.key(request.method, request.target)
         let index = state.withLock { state -> Int? in
             if let prefix = EngineRecording.prefix(request.body) { state.prefix = prefix }
-            if request.method != "GET" { state.causes += 1 }
+            if Self.isCause(request.method, request.target) { state.causes += 1 }
             let same = state.exchanges.indices.filter {
                 state.exchanges[$0].key == key && !state.exchanges[$0].hasFailed
             }

@@ -6,6 +6,15 @@ import { bytes, clockTime, fullTime, instant } from '../core/format.js';
 // Plain output, the usual case, needs no word.
 const sourceWords = { stderr: 'err', supervisor: 'agent', gap: 'gap', page: '' };
 
+/** Whether the next line of the source is written over this one, as a progress bar does. */
+export const isOverwritten = (line) => line.text?.endsWith('\r') ?? false;
+
+/** The lines that no later one of them was written over. */
+export function standing(lines) {
+  const newest = new Map(lines.map((line, index) => [line.source, index]));
+  return lines.filter((line, index) => !isOverwritten(line) || newest.get(line.source) === index);
+}
+
 export function lineElement(line) {
   const at = instant(line.at);
   const { text, kind } = content(line);

@@ -4,7 +4,7 @@ import { busy } from '../core/dialog.js';
 import { h, setAttribute, setText, show } from '../core/dom.js';
 import { bots } from '../core/store.js';
 import { problem } from '../parts/pieces.js';
-import { lineElement, plainText } from './log-line.js';
+import { isOverwritten, lineElement, plainText, standing } from './log-line.js';
 import { followLog } from './log-stream.js';
 
 /** More lines than these are dropped from the top; the node keeps the whole log. */
@@ -39,6 +39,8 @@ export function logPanel(container, { id, path, signal }) {
   let held = [], missed = 0;
   let queue = [], frame = null, ownScroll = false;
   let tail = firstLines, endStream = null;
+  // By source: the newest line, where the next one is written over it.
+  const overwritable = new Map();
 
   const atEnd = () => scroller.scrollHeight - scroller.scrollTop - scroller.clientHeight < 24;
   const toEnd = () => {
@@ -95,9 +97,14 @@ export function logPanel(container, { id, path, signal }) {
       queue.unshift({ source: 'page', text: `… ${missed} lines came while this was paused and are not shown` });
       missed = 0;
     }
-    const fresh = queue.slice(-maximumLines).map((line) => Object.assign(lineElement(line), { line }));
+    const fresh = standing(queue.slice(-maximumLines)).map((line) => Object.assign(lineElement(line), { line }));
     queue = [];
-    for (const element of fresh) matchLine(element);
+    for (const element of fresh) {
+      matchLine(element);
+      overwritable.get(element.line.source)?.remove();
+      if (isOverwritten(element.line)) overwritable.set(element.line.source, element);
+      else overwritable.delete(element.line.source);
+    }
     lines.append(...fresh);
     while (lines.childElementCount > maximumLines) lines.firstChild.remove();
     tellState();
@@ -159,6 +166,7 @@ export function logPanel(container, { id, path, signal }) {
     endStream?.();
     for (const list of [queue, held]) list.length = 0;
     missed = 0;
+    overwritable.clear();
     lines.replaceChildren();
     isConnected = false;
     const start = `tail=${sinceQuery() ? mostLines : tail}${sinceQuery()}`;
@@ -184,7 +192,7 @@ export function logPanel(container, { id, path, signal }) {
 
   download.addEventListener('click', () => busy(download, failure, async () => {
     const answer = await get(`${path}/logs?tail=${mostLines}${sinceQuery()}`, { signal });
-    const text = (answer.lines ?? []).map(plainText).join('\n');
+    const text = standing(answer.lines ?? []).map(plainText).join('\n');
     const url = URL.createObjectURL(new Blob([`${text}\n`], { type: 'text/plain' }));
     h('a', { href: url, download: `${bots.get(id)?.name ?? 'bot'}.log` }).click();
     setTimeout(() => URL.revokeObjectURL(url), 10000);
