@@ -143,6 +143,23 @@ struct DeploymentStore: Sendable {
         ) ?? false
     }
 
+    /// The bot, where its own node holds it under an older placement than the one on record, and nothing that is under way
+    /// changes that. What the node then says of it counts for nothing.
+    static func overtaken(_ db: Database, _ id: BotID, _ epoch: UInt64, on node: NodeID) throws -> Bot? {
+        guard epoch > 0, let bot = try BotStore.find(db, id), epoch < bot.placementEpoch, try open(db, of: id) == nil
+        else { return nil }
+        let isUnderWay =
+            try Bool.fetchOne(
+                db,
+                sql: """
+                    SELECT EXISTS (SELECT 1 FROM commands WHERE node_id = ? AND bot_id = ?
+                        AND kind IN ('start_bot', 'stop_bot', 'remove_bot') AND state IN ('queued', 'delivered', 'running'))
+                    """,
+                arguments: [node.rawValue, id.rawValue]
+            ) ?? false
+        return isUnderWay ? nil : bot
+    }
+
     /// Starts that a node was asked for and has not answered are not asked for again.
     static func withdrawStarts(_ db: Database, of bot: BotID, on node: NodeID, at date: Date) throws {
         try db.execute(
