@@ -19,6 +19,7 @@ class Ledger:
         self.dying, self.dead = set(), set()
         self.messages, self.tokens, self.files = {}, [], []
         self.started, self.node = set(), None
+        self.log, self.launches, self.read = 0, set(), set()
         self.lost = 0
         self.done = collections.Counter()
 
@@ -32,7 +33,7 @@ class Ledger:
     def plan(self):
         """What the next boot has to know."""
         # A few times over, so that what is there after one cut is there after the next as well.
-        return {"verified": max(self.kept, default=0), "tokens": self.tokens[-20:], "files": self.files[-40:]}
+        return {"verified": max(self.kept, default=0), "log": self.log, "tokens": self.tokens[-20:], "files": self.files[-40:]}
 
     def counts(self):
         return (f"{len(self.kept)} packets ({self.lost} launches cut off, told), {self.done['SENT']} messages, {self.done['LINES']} log lines, {self.done['BOT']} bots, "
@@ -65,7 +66,15 @@ class Ledger:
         for each in facts["LOG"]:
             self.fail(f"{each['where']} has line {each['comes']} of launch {each['launch']} where {each['expected']} should be")
         for each in facts["LINES"]:
-            self.done["LINES"] = each["count"]
+            is_rest = each["where"] == "the rest of the log"
+            for launch, first in each["first"].items():
+                self.require(first == 1 or (is_rest and launch in self.launches), f"{each['where']} has launch {launch} from line {first} on")
+            if not is_rest:
+                late = set(each["first"]) - self.launches - self.read
+                self.require(not late, f"who read the log by its offsets has nothing of the launches {sorted(late)}")
+                self.launches |= set(each["first"])
+                self.done["LINES"], self.log = each["count"], each["next"]
+            self.read |= set(each["first"])
         there = {each["id"]: each for each in facts["HAS"]}
         for bot, name in self.bots.items():
             if bot in self.dead:

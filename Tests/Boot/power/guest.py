@@ -174,23 +174,24 @@ def packets(api, bot, after):
         after = page[-1]["id"]
 
 
-def read_log(api, bot, where):
-    """Reads the log from its beginning: the lines of each launch come from the first one on, without a hole; the last may be missing."""
-    lines, offset, last = 0, 0, {}
+def read_log(api, bot, where, offset=0):
+    """Reads the log to its end: the lines of each launch come one after the other, only the last may be missing."""
+    lines, last, first = 0, {}, {}
     while True:
         page = api.call("GET", f"/api/bots/{bot}/logs?offset={offset}")
         for line in page["lines"]:
             words = line["text"].split()
             if len(words) == 4 and words[0] == "line":
-                expected = last.get(words[3], 0) + 1
-                if int(words[1]) != expected:
-                    tell("LOG", where=where, launch=words[3], expected=expected, comes=int(words[1]))
-                last[words[3]] = int(words[1])
+                launch, number = words[3], int(words[1])
+                if number != last.get(launch, number - 1) + 1:
+                    tell("LOG", where=where, launch=launch, expected=last[launch] + 1, comes=number)
+                first.setdefault(launch, number)
+                last[launch] = number
                 lines += 1
         if page["next_offset"] == offset or not page["lines"]:
             break
         offset = page["next_offset"]
-    tell("LINES", where=where, count=lines)
+    tell("LINES", where=where, count=lines, first=first, next=offset)
     return lines
 
 
@@ -209,6 +210,8 @@ def account(api, bot):
     for packet in packets(api, bot, 0 if PLAN["whole"] else PLAN["verified"]):
         tell("KEPT", id=packet["id"], journal=packet["journal_id"], seq=packet["sequence"], type=packet["type"], launch=packet.get("launch_id"),
              n=(packet.get("json") or {}).get("n"), gap=packet.get("gap"))
+    # First from where an operator had come who read on before the cut.
+    read_log(api, bot, "the rest of the log", PLAN["log"])
     read_log(api, bot, "the node's log")
     for each in items(api, "/api/bots"):
         tell("HAS", id=each["id"], name=each["name"], config=each["config"], phase=each["phase"], code=each.get("reason_code"))
