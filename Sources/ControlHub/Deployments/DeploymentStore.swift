@@ -99,6 +99,26 @@ struct DeploymentStore: Sendable {
         )
     }
 
+    /// The record was put back from a copy that was made in the middle of deployments. They ended since, one way or the other, and
+    /// may have been followed by others: going on with them would move and remove what nobody wants moved now.
+    static func endRestored(_ db: Database, at date: Date) throws {
+        let open = try Row.fetchAll(db, sql: "SELECT * FROM deployments WHERE state IN ('running', 'returning')").map(
+            deployment
+        )
+        for var deployment in open {
+            deployment.state = .failed
+            deployment.failedStep = deployment.step
+            deployment.failure = DeploymentFailure(
+                code: "hub_restored",
+                reason: "The hub's database was put back from a copy that was made during this; what became of it is not "
+                    + "known here.",
+                remedy: "See where the bot is, also among the strays of both nodes, and deploy again."
+            )
+            (deployment.updatedAt, deployment.finishedAt) = (date, date)
+            try update(db, deployment)
+        }
+    }
+
     static func requestCancel(_ db: Database, _ id: DeploymentID) throws {
         try db.execute(sql: "UPDATE deployments SET is_cancel_requested = 1 WHERE id = ?", arguments: [id.rawValue])
     }

@@ -1,4 +1,5 @@
 import Foundation
+import GRDB
 import Logging
 import SwiftProtobuf
 import TestSupport
@@ -148,6 +149,41 @@ struct RestoredHubTests {
         #expect(try await strays.settle([status(bot, epoch: 1, .stopped)], on: node).isEmpty)
         #expect(try await queued(node).map(\.startBot.bot.placementEpoch) == [2])
         #expect(try await strays.settle([status(bot, epoch: 2)], on: node).isEmpty)
+    }
+
+    @Test("goes on with no deployment that was under way when the copy was made")
+    func openDeployment() async throws {
+        let (node, bot) = try await hub.botOnNode()
+        let other = try await hub.parts.nodes.create(name: "other", by: .hub).id
+        let now = hub.now
+        let deployment = Deployment(
+            id: .make(at: now),
+            bot: bot,
+            actor: "ada",
+            createdAt: now,
+            source: Placement(node: node, runtimeProfile: "default"),
+            target: Placement(node: other, runtimeProfile: "default"),
+            isForced: false,
+            origin: .source,
+            wasRunning: false,
+            state: .running,
+            step: .preCopy,
+            isCancelRequested: false,
+            updatedAt: now
+        )
+        try await hub.parts.database.write { db in
+            try DeploymentStore.insert(db, deployment)
+            try HubLineage.markCopy(db, at: now)
+        }
+        let lineage = HubLineage(database: hub.parts.database, directory: hub.directory)
+        let settle: @Sendable (Database) throws -> Void = { db in try DeploymentStore.endRestored(db, at: now) }
+        #expect(try await lineage.begin(at: now, settling: settle) != nil)
+        let store = DeploymentStore(database: hub.parts.database)
+        let ended = try await store.deployment(deployment.id)
+        #expect(ended.state == .failed && ended.failure?.code == "hub_restored" && ended.failedStep == .preCopy)
+        #expect(try await store.open().isEmpty)
+        // Where nothing was put back it goes on.
+        #expect(try await lineage.begin(at: now, settling: { _ in Issue.record("nothing was put back") }) == nil)
     }
 
     @Test("has a deleted bot that comes back stopped, and says that its node holds it")
