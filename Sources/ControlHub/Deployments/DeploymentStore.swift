@@ -110,8 +110,8 @@ struct DeploymentStore: Sendable {
             deployment.failedStep = deployment.step
             deployment.failure = DeploymentFailure(
                 code: "hub_restored",
-                reason: "The hub's database was put back from a copy that was made during this; what became of it is not "
-                    + "known here.",
+                reason:
+                    "The hub's database was put back from a copy that was made during this; what became of it is not known here.",
                 remedy: "See where the bot is, also among the strays of both nodes, and deploy again."
             )
             (deployment.updatedAt, deployment.finishedAt) = (date, date)
