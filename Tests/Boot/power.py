@@ -28,7 +28,7 @@ GUEST = machine.HERE / "power"
 # From boot to load, with debug programs on a busy machine.
 LIMIT = 240
 # Seconds of load before a cut: sometimes none to speak of.
-LOAD = (0, 0.5, 2, 4, 6, 9)
+LOAD = (0, 0.5, 1, 2, 4, 6)
 
 
 def say(text):

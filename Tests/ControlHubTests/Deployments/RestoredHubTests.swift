@@ -161,7 +161,7 @@ struct RestoredHubTests {
             bot: bot,
             actor: "ada",
             createdAt: now,
-            source: Placement(node: node, runtimeProfile: "default"),
+            source: Placement(node: node, runtimeProfile: "default", config: "{}"),
             target: Placement(node: other, runtimeProfile: "default"),
             isForced: false,
             origin: .source,
