@@ -166,6 +166,14 @@ struct BotStore: Sendable {
         }
     }
 
+    /// The bot's own node has seen a higher epoch than the record has; a lower one changes nothing.
+    static func raiseEpoch(_ db: Database, _ id: BotID, to epoch: UInt64) throws {
+        try db.execute(
+            sql: "UPDATE bots SET placement_epoch = max(placement_epoch, ?) WHERE id = ? AND deleted_at IS NULL",
+            arguments: [Int64(clamping: epoch), id.rawValue]
+        )
+    }
+
     /// Whether a bot was placed on a node once, or was to be: what it wrote there may come late.
     static func wasPlaced(_ db: Database, _ id: BotID, on node: NodeID) throws -> Bool {
         try Bool.fetchOne(

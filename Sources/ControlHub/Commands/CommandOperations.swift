@@ -233,10 +233,18 @@ struct CommandOperations: Sendable {
     ) async throws -> CommandID {
         let date = clock.date()
         let (last, created) = try await database.once("\(action) \(id)") { db in
-            let bot = try BotStore.required(db, id)
+            var bot = try BotStore.required(db, id)
             if desired == .running { try NodeStore.requireTakingBots(db, bot.nodeID) }
             try DeploymentStore.requireNone(db, of: id)
-            if desired == .running { try StrayStore.requireNoNewer(db, of: id) }
+            if desired == .running {
+                try StrayStore.requireNoNewer(db, of: id)
+                // The newer one was discarded. The bot's own node knows of it, and would refuse what is older.
+                let newest = try StrayStore.newestEpoch(db, of: id)
+                if newest > bot.placementEpoch {
+                    try BotStore.raiseEpoch(db, id, to: newest + 1)
+                    bot = try BotStore.required(db, id)
+                }
+            }
             _ = try CommandStore.supersede(db, bot: id, at: date)
             let new = try bodies(bot).map { body in
                 NewCommand(
@@ -251,16 +259,17 @@ struct CommandOperations: Sendable {
                 )
             }
             for command in new { try CommandStore.insert(db, command, at: date) }
+            var elsewhere: [NewCommand] = []
             if isDeleting {
                 try CommandStore.withdrawAll(db, of: id, at: date)
-                try CommandStore.insertLogRemovals(db, bot, by: actor, at: date)
+                elsewhere = try CommandStore.insertLogRemovals(db, bot, like: new.last?.body, by: actor, at: date)
                 try BotStore.markDeleted(db, id, at: date)
             } else {
                 try BotStore.setDesired(db, id, desired)
             }
             try AuditStore.append(db, at: date, actor: actor, action: action, target: id.rawValue, detail: bot.name)
             guard let last = new.last else { throw HubError(.internalError, "No command was made.") }
-            return (last.id, new)
+            return (last.id, new + elsewhere)
         }
         guard let created else { return last }
         bots.publish(id, change: isDeleting ? "deleted" : "desired_state", at: date)

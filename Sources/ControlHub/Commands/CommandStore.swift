@@ -40,7 +40,20 @@ struct CommandStore: Sendable {
     }
 
     /// Nodes on which a deleted bot was before still have its log from there.
-    static func insertLogRemovals(_ db: Database, _ bot: Bot, by actor: Actor, at date: Date) throws {
+    ///
+    /// - Parameter body: that of the removal from the bot's own node: where the workspace is kept, so is what others hold of it.
+    /// - Returns: what has to be announced to those nodes.
+    static func insertLogRemovals(
+        _ db: Database,
+        _ bot: Bot,
+        like body: WireCommand.OneOf_Body?,
+        by actor: Actor,
+        at date: Date
+    ) throws -> [NewCommand] {
+        var removal = WireRemoveBot()
+        if case .removeBot(let own)? = body { removal.keepWorkspace = own.keepWorkspace }
+        (removal.botID, removal.placementEpoch) = (bot.id.rawValue, bot.placementEpoch)
+        var commands: [NewCommand] = []
         for node in Set(try LogPlaceStore.list(db, bot.id).map(\.node)) where node != bot.nodeID {
             guard try NodeStore.find(db, node) != nil else { continue }
             let command = NewCommand(
@@ -48,13 +61,15 @@ struct CommandStore: Sendable {
                 node: node,
                 bot: bot.id,
                 messageID: nil,
-                body: .removeBot(.with { ($0.botID, $0.placementEpoch) = (bot.id.rawValue, bot.placementEpoch) }),
+                body: .removeBot(removal),
                 isRepeatable: true,
                 timeToLive: CommandOperations.TimeToLive.remove,
                 actor: actor
             )
             try insert(db, command, at: date)
+            commands.append(command)
         }
+        return commands
     }
 
     /// Replaces waiting starts and stops of a bot, which a newer wish has made pointless.

@@ -73,7 +73,9 @@ struct HubAssembly {
             quotas: configuration.quotas
         )
         let lineage = HubLineage(database: database, directory: directory)
-        if let restoration = try await lineage.begin(at: clock.date()) { tell(restoration) }
+        let date = clock.date()
+        let restoration = try await lineage.begin(at: date) { db in try DeploymentStore.endRestored(db, at: date) }
+        if let restoration { tell(restoration) }
         try await parts.loadRegistry()
         let firstAdministrator = try await operators.firstAdministrator(withLoginToken: makesLoginLink)
 

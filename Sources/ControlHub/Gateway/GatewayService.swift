@@ -226,7 +226,7 @@ struct GatewayService: Service, AgentChannel {
         try await nodes.confirmSession(node, epoch: opened.epoch)
         try await bots.apply(hello.bots, from: node, epoch: opened.epoch)
         try await bots.reconcile(hello.bots, from: node, epoch: opened.epoch)
-        let superseded = try await strays.settle(hello.bots, on: node)
+        let superseded = try await strays.settle(hello.bots, kept: hello.keptWorkspaces, on: node)
         let cursors = try await packets.cursors(journal: hello.journalID, from: node)
         let settings = nodes.settings(try await nodes.node(node))
         try session.accept(welcome(node, opened, cursors, settings, superseded))

@@ -48,7 +48,8 @@ final class HubDatabase: Sendable {
         do {
             pool = try DatabasePool(path: path, configuration: configuration)
             // Only now: with the write-ahead log the pool sets the writer to NORMAL, which flushes at checkpoints alone.
-            try pool.writeWithoutTransaction { try $0.execute(sql: "PRAGMA synchronous = FULL") }
+            let level = Defence.flushing.isUp ? "FULL" : "NORMAL"
+            try pool.writeWithoutTransaction { try $0.execute(sql: "PRAGMA synchronous = \(level)") }
             writer = GroupCommit(pool: pool)
             try Self.check(pool, path: path)
             if isShared, try !pool.read(HubMigrations.migrator.hasCompletedMigrations) {

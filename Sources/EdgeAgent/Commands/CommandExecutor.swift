@@ -161,6 +161,8 @@ actor CommandExecutor: CommandHandler, Service {
             case .installWorkspace(let install):
                 result = await workspaces?.install(install) ?? .unknown(command)
             case .discardTransfer(let discard):
+                // Where it cannot be noted now a start of the bot says it again.
+                _ = await bots.fence(discard.botID, below: discard.placementEpoch)
                 result = await workspaces?.discard(discard) ?? .unknown(command)
             case .measureWorkspace(let measure):
                 result = await workspaces?.measure(measure) ?? .unknown(command)

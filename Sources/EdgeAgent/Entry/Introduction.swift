@@ -44,6 +44,7 @@ struct Introduction: Sendable {
         await bots.waitUntilRecovered()
         hello.runtimeProfiles = await bots.runtimeProfiles()
         hello.bots = await bots.statuses()
+        hello.keptWorkspaces = await bots.keptWorkspaces()
         hello.policy = policy
         hello.capabilities = capabilities(hello.runtimeProfiles)
         return hello

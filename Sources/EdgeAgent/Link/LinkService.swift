@@ -82,6 +82,7 @@ struct LinkService<Logs: LogSource>: Service {
         }
         if ending.cause == .cancelled { return .zero }
         if let problem = ending.credentialProblem { return refused(token, problem, ending.reason) }
+        if ending.isTurnedAway { turnedAway() }
         backoff.sessionEnded(ending)
         let delay = backoff.nextDelay(using: &random)
         waiting(delay, LinkFault(ending), reason: "\(ending)")
@@ -113,10 +114,17 @@ struct LinkService<Logs: LogSource>: Service {
         }
     }
 
+    private func turnedAway() {
+        session.bots.contact.markTurnedAway()
+        logger.warning(
+            "the hub takes this machine for a copy of the node; bots that do not run here yet are not started",
+            metadata: ["hub": "\(endpoint.authority)"]
+        )
+    }
+
     private func waiting(_ delay: Duration, _ fault: LinkFault, reason: String) {
         status.waiting(reason, fault: fault, until: .now + delay)
-        // It cannot be asked now, and bots must not wait for it.
-        session.bots.contact.markSpoken()
+        session.bots.contact.markUnreachable()
         logger.warning(
             "not connected, will try again",
             metadata: ["hub": "\(endpoint.authority)", "in": "\(delay)", "reason": "\(reason)"]
@@ -144,7 +152,7 @@ struct LinkService<Logs: LogSource>: Service {
         if !hasCredentialProblem {
             logger.error("\(line)", metadata: ["hub": "\(endpoint.authority)", "reason": "\(reason)"])
         }
-        session.bots.contact.markSpoken()
+        session.bots.contact.markUnreachable()
         status.credentialProblem(line, until: .now + Self.credentialRetryInterval)
         return Self.credentialRetryInterval
     }

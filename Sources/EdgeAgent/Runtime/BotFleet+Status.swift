@@ -7,6 +7,21 @@ extension BotFleet {
         bots.values.map(status).sorted { $0.botID < $1.botID }
     }
 
+    /// The workspaces that no bot of this node's has: carried here and never started, or kept when the bot was removed.
+    func keptWorkspaces() async -> [WireKeptWorkspace] {
+        var found: [WireKeptWorkspace] = []
+        for botID in await backends[.native]?.workspaces() ?? [] where bots[botID] == nil {
+            guard found.count < WireBounds.bots else { break }
+            // An epoch that cannot be read: that the workspace is here is worth saying all the same.
+            let epoch = try? await journal.highestEpoch(botID)
+            var kept = WireKeptWorkspace()
+            kept.botID = botID
+            kept.placementEpoch = epoch ?? 0
+            found.append(kept)
+        }
+        return found
+    }
+
     /// Every bot, and a number that grows with each change of any of them.
     func report() -> WireBotStatusReport {
         var report = WireBotStatusReport()

@@ -54,8 +54,9 @@ public enum WireBounds {
             3: id, 4: id, 5: id, 6: id, 7: word, 8: word, 9: name, 10: word, 11: name, 12: name,
             14: .map(capabilities, key: wordBytes, value: nameBytes),
             15: .list(profiles, of: .message("RuntimeProfile")), 16: id, 17: bots("BotStatus"),
-            19: .message("NodePolicy"),
+            19: .message("NodePolicy"), 20: bots("KeptWorkspace"),
         ],
+        "KeptWorkspace": [1: id],
         "NodePolicy": [1: sentence, 2: rules],
         "RuntimeProfile": [
             1: name, 2: word, 3: .text(1 << 10), 5: .text(1 << 10), 6: word, 7: word, 8: word,

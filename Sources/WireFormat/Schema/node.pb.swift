@@ -399,11 +399,33 @@ public nonisolated struct WireHello: @unchecked Sendable {
   /// Clears the value of `policy`. Subsequent reads from it will return its default value.
   public mutating func clearPolicy() {_uniqueStorage()._policy = nil}
 
+  /// Workspaces of bots of which the node has no state: carried there and never started, or kept when the bot was removed.
+  public var keptWorkspaces: [WireKeptWorkspace] {
+    get {_storage._keptWorkspaces}
+    set {_uniqueStorage()._keptWorkspaces = newValue}
+  }
+
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
   public init() {}
 
   fileprivate var _storage = _StorageClass.defaultInstance
+}
+
+/// What a node holds of a bot that it has no state of.
+public nonisolated struct WireKeptWorkspace: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  public var botID: String = String()
+
+  /// The highest placement epoch that the node has seen for the bot; 0 where it has seen none.
+  public var placementEpoch: UInt64 = 0
+
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  public init() {}
 }
 
 /// What the node's owner lets a hub do here. The node keeps to it whatever the hub says.
@@ -3096,6 +3118,9 @@ public nonisolated struct WireDiscardTransfer: Sendable {
 
   public var transferID: String = String()
 
+  /// The placement that what was installed stays for. A bot that is not started tells its node in no other way.
+  public var placementEpoch: UInt64 = 0
+
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
   public init() {}
@@ -3271,7 +3296,7 @@ nonisolated extension WireSessionMessage: SwiftProtobuf.Message, SwiftProtobuf._
 
 nonisolated extension WireHello: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".Hello"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}protocol_min\0\u{3}protocol_max\0\u{3}node_id\0\u{3}instance_id\0\u{3}boot_id\0\u{3}machine_fingerprint\0\u{3}agent_version\0\u{1}os\0\u{3}os_version\0\u{1}architecture\0\u{1}kernel\0\u{3}host_name\0\u{3}uptime_seconds\0\u{1}capabilities\0\u{3}runtime_profiles\0\u{3}journal_id\0\u{1}bots\0\u{3}sent_at_unix_ms\0\u{1}policy\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}protocol_min\0\u{3}protocol_max\0\u{3}node_id\0\u{3}instance_id\0\u{3}boot_id\0\u{3}machine_fingerprint\0\u{3}agent_version\0\u{1}os\0\u{3}os_version\0\u{1}architecture\0\u{1}kernel\0\u{3}host_name\0\u{3}uptime_seconds\0\u{1}capabilities\0\u{3}runtime_profiles\0\u{3}journal_id\0\u{1}bots\0\u{3}sent_at_unix_ms\0\u{1}policy\0\u{3}kept_workspaces\0")
 
   fileprivate class _StorageClass {
     var _protocolMin: UInt32 = 0
@@ -3293,6 +3318,7 @@ nonisolated extension WireHello: SwiftProtobuf.Message, SwiftProtobuf._MessageIm
     var _bots: [WireBotStatus] = []
     var _sentAtUnixMs: UInt64 = 0
     var _policy: WireNodePolicy? = nil
+    var _keptWorkspaces: [WireKeptWorkspace] = []
 
       // This property is used as the initial default value for new instances of the type.
       // The type itself is protecting the reference to its storage via CoW semantics.
@@ -3322,6 +3348,7 @@ nonisolated extension WireHello: SwiftProtobuf.Message, SwiftProtobuf._MessageIm
       _bots = source._bots
       _sentAtUnixMs = source._sentAtUnixMs
       _policy = source._policy
+      _keptWorkspaces = source._keptWorkspaces
     }
   }
 
@@ -3359,6 +3386,7 @@ nonisolated extension WireHello: SwiftProtobuf.Message, SwiftProtobuf._MessageIm
         case 17: try { try decoder.decodeRepeatedMessageField(value: &_storage._bots) }()
         case 18: try { try decoder.decodeSingularUInt64Field(value: &_storage._sentAtUnixMs) }()
         case 19: try { try decoder.decodeSingularMessageField(value: &_storage._policy) }()
+        case 20: try { try decoder.decodeRepeatedMessageField(value: &_storage._keptWorkspaces) }()
         default: break
         }
       }
@@ -3428,6 +3456,9 @@ nonisolated extension WireHello: SwiftProtobuf.Message, SwiftProtobuf._MessageIm
       try { if let v = _storage._policy {
         try visitor.visitSingularMessageField(value: v, fieldNumber: 19)
       } }()
+      if !_storage._keptWorkspaces.isEmpty {
+        try visitor.visitRepeatedMessageField(value: _storage._keptWorkspaces, fieldNumber: 20)
+      }
     }
     try unknownFields.traverse(visitor: &visitor)
   }
@@ -3456,10 +3487,46 @@ nonisolated extension WireHello: SwiftProtobuf.Message, SwiftProtobuf._MessageIm
         if _storage._bots != rhs_storage._bots {return false}
         if _storage._sentAtUnixMs != rhs_storage._sentAtUnixMs {return false}
         if _storage._policy != rhs_storage._policy {return false}
+        if _storage._keptWorkspaces != rhs_storage._keptWorkspaces {return false}
         return true
       }
       if !storagesAreEqual {return false}
     }
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension WireKeptWorkspace: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  public static let protoMessageName: String = _protobuf_package + ".KeptWorkspace"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}bot_id\0\u{3}placement_epoch\0")
+
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularStringField(value: &self.botID) }()
+      case 2: try { try decoder.decodeSingularUInt64Field(value: &self.placementEpoch) }()
+      default: break
+      }
+    }
+  }
+
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if !self.botID.isEmpty {
+      try visitor.visitSingularStringField(value: self.botID, fieldNumber: 1)
+    }
+    if self.placementEpoch != 0 {
+      try visitor.visitSingularUInt64Field(value: self.placementEpoch, fieldNumber: 2)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  public static func ==(lhs: WireKeptWorkspace, rhs: WireKeptWorkspace) -> Bool {
+    if lhs.botID != rhs.botID {return false}
+    if lhs.placementEpoch != rhs.placementEpoch {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
@@ -8303,7 +8370,7 @@ nonisolated extension WireInstallWorkspace: SwiftProtobuf.Message, SwiftProtobuf
 
 nonisolated extension WireDiscardTransfer: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".DiscardTransfer"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}bot_id\0\u{3}transfer_id\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}bot_id\0\u{3}transfer_id\0\u{3}placement_epoch\0")
 
   public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -8313,6 +8380,7 @@ nonisolated extension WireDiscardTransfer: SwiftProtobuf.Message, SwiftProtobuf.
       switch fieldNumber {
       case 1: try { try decoder.decodeSingularStringField(value: &self.botID) }()
       case 2: try { try decoder.decodeSingularStringField(value: &self.transferID) }()
+      case 3: try { try decoder.decodeSingularUInt64Field(value: &self.placementEpoch) }()
       default: break
       }
     }
@@ -8325,12 +8393,16 @@ nonisolated extension WireDiscardTransfer: SwiftProtobuf.Message, SwiftProtobuf.
     if !self.transferID.isEmpty {
       try visitor.visitSingularStringField(value: self.transferID, fieldNumber: 2)
     }
+    if self.placementEpoch != 0 {
+      try visitor.visitSingularUInt64Field(value: self.placementEpoch, fieldNumber: 3)
+    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
   public static func ==(lhs: WireDiscardTransfer, rhs: WireDiscardTransfer) -> Bool {
     if lhs.botID != rhs.botID {return false}
     if lhs.transferID != rhs.transferID {return false}
+    if lhs.placementEpoch != rhs.placementEpoch {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
