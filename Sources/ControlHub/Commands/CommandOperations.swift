@@ -210,8 +210,10 @@ struct CommandOperations: Sendable {
         return outcome.command
     }
 
-    /// Ends what waited too long.
+    /// Ends what waited too long. What the clock says of the time in which the machine was off is believed after a while;
+    /// until then nothing of before is sent or ended.
     func expire() async throws {
+        guard clock.isSettled() else { return }
         let date = clock.date()
         for outcome in try await store.expire(at: date) {
             publish(outcome.command, at: date)

@@ -42,8 +42,12 @@ struct HubAssembly {
         }
         let tls = configuration.insecureHTTP ? nil : try tlsMaterial()
         let key = try directory.key()
-        let clock = HubClock.system
         let database = try HubDatabase(path: directory.file(HubDatabase.fileName))
+        let times = ClockStore(database: database)
+        let test = TestSettings(environment: ProcessInfo.processInfo.environment, prefix: "HUB")
+        let judged = JudgedClock(after: try times.read(), trial: test.clockTrial)
+        let keeper = ClockKeeper(clock: judged, store: times, logger: logger)
+        let clock = judged.hubClock()
         try await compactAtStart(database)
         let operators = OperatorOperations(store: OperatorStore(database: database), clock: clock)
         let site = SiteInformation(
@@ -116,6 +120,7 @@ struct HubAssembly {
                 .init(service: ResourceHistoryService(history: parts.nodes.history, clock: clock, logger: logger)),
                 // A command is never sent after its time, and a turn stays open for a second longer than it should.
                 .init(service: periodic("expired commands", clock) { try await parts.commands.expire() }),
+                .init(service: periodic("time", clock, every: ClockKeeper.period) { try await keeper.round() }),
                 .init(service: periodic("turns", clock) { try await parts.bots.endOverdueTurns() }),
                 .init(
                     service: periodic("retention", clock, every: configuration.retention.interval) {
@@ -139,12 +144,7 @@ struct HubAssembly {
                     service: DeploymentService(
                         context: services.deployments.context,
                         queue: services.deployments.queue,
-                        gate: DeploymentGate(
-                            directory: TestSettings(
-                                environment: ProcessInfo.processInfo.environment,
-                                prefix: "HUB"
-                            ).deploymentHolds
-                        )
+                        gate: DeploymentGate(directory: test.deploymentHolds)
                     )
                 ),
                 .init(
@@ -177,6 +177,8 @@ struct HubAssembly {
         } catch is CancellationError {
             // The limit for a graceful end was reached; what was committed is on disk.
         }
+        // `try?`: the next hub goes on from the mark before.
+        try? await keeper.end()
         try database.close()
         removeTraces()
     }

@@ -27,6 +27,8 @@ struct RecoveredPacketStore: Sendable {
 
     /// What is to be looked for in the logs of a node: turns that are open, and those that ended without an answer while
     /// packets were being given up.
+    ///
+    /// - Parameter date: how long ago a turn ended is judged by it.
     func openTurns(on node: NodeID, at date: Date) async throws -> [OpenTurn] {
         try await database.read { db in
             try Row.fetchAll(

@@ -73,11 +73,11 @@ struct RetentionSweepStore: Sendable {
         ),
     ]
 
-    /// - Parameter isByAge: false while the clock is not to be believed.
-    func run(at date: Date, isByAge: Bool) async throws {
-        for rule in Self.rules where isByAge || !rule.condition.contains(":now") {
+    /// - Parameter horizon: what is old is so by this.
+    func run(_ horizon: Date) async throws {
+        for rule in Self.rules {
             let arguments: StatementArguments =
-                rule.condition.contains(":now") ? ["now": date.unixMilliseconds] : StatementArguments()
+                rule.condition.contains(":now") ? ["now": horizon.unixMilliseconds] : StatementArguments()
             // Nobody waits while it is looked for, and mostly there is nothing.
             let isAnything = try await database.read { db in
                 try Bool.fetchOne(

@@ -73,6 +73,15 @@ final class HubDatabase: Sendable {
         }
     }
 
+    /// The same, and blocks: for what is asked before anything is served.
+    func readNow<Value>(_ body: (Database) throws -> Value) throws -> Value {
+        do {
+            return try pool.read(body)
+        } catch {
+            throw Self.hubError(for: error)
+        }
+    }
+
     /// Runs `body` in one transaction, and returns when it is on disk; when it throws nothing of it remains.
     func write<Value: Sendable>(_ body: @escaping @Sendable (Database) throws -> Value) async throws -> Value {
         do {

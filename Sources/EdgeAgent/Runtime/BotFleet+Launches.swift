@@ -216,22 +216,24 @@ extension BotFleet {
                 let position = max(saved, bot.logPosition ?? 0)
                 let batch = reader.read(from: position)
                 guard batch.nextOffset != position else { return }
-                var record = bot.record
-                let before = record
-                let packets = record.ingest(batch.records, missingBytes: batch.missingBytes, at: batch.nextOffset)
-                let unsavedBytes = batch.nextOffset.clampedSubtracting(saved)
-                if !packets.isEmpty || record != before || unsavedBytes >= Self.unsavedBytes {
-                    try await journal.append(
-                        packets,
-                        bot: bot.botID,
-                        logOffset: batch.nextOffset,
-                        record: record == before ? nil : try record.encoded()
-                    )
-                    bot.savedLogPosition = batch.nextOffset
+                try await writing(bot) {
+                    var record = bot.record
+                    let before = record
+                    let packets = record.ingest(batch.records, missingBytes: batch.missingBytes, at: batch.nextOffset)
+                    let unsavedBytes = batch.nextOffset.clampedSubtracting(saved)
+                    if !packets.isEmpty || record != before || unsavedBytes >= Self.unsavedBytes {
+                        try await journal.append(
+                            packets,
+                            bot: bot.botID,
+                            logOffset: batch.nextOffset,
+                            record: record == before ? nil : try record.encoded()
+                        )
+                        bot.savedLogPosition = batch.nextOffset
+                    }
+                    bot.logPosition = batch.nextOffset
+                    tell(bot, storageProblem: nil)
+                    merge(record, into: bot, before: before)
                 }
-                bot.logPosition = batch.nextOffset
-                tell(bot, storageProblem: nil)
-                merge(record, into: bot, before: before)
                 if batch.reachedEnd { return }
             } catch {
                 logger.error(
