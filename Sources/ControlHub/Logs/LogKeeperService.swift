@@ -29,11 +29,12 @@ struct LogKeeperService: Service {
                     do {
                         let bots = try await logs.bots.store.list()
                         await archive.keepOnly(Set(bots.map(\.id)))
+                        kept.setPlaced(Set(bots.map { Placement(bot: $0.id, node: $0.nodeID) }))
                         for bot in bots {
                             let placement = Placement(bot: bot.id, node: bot.nodeID)
                             guard kept.begin(placement) else { continue }
                             group.addTask {
-                                await keep(placement, from: bot.logBegin)
+                                await keep(placement, from: bot.logBegin, in: kept)
                                 kept.end(placement)
                             }
                         }
@@ -49,14 +50,23 @@ struct LogKeeperService: Service {
     /// Follows one log until the bot has gone from its node. Waits while the node is away.
     ///
     /// - Parameter begin: what comes before lies on other nodes, and was kept from there.
-    private func keep(_ placement: Placement, from begin: UInt64) async {
+    private func keep(_ placement: Placement, from begin: UInt64, in kept: Kept) async {
         do {
             let start = max(begin, try await archive.end(placement.bot, on: placement.node))
-            let log = try await logs.follow(placement.bot, .init(start: .offset(start)), isResuming: true)
+            let query = LogOperations.Query(start: .offset(start))
+            let log = try await logs.follow(placement.bot, query, isResuming: true, as: placement.node)
             defer { log.cancel() }
             for try await chunk in log {
+                var chunk = chunk
+                // What a node writes on into a log that has gone elsewhere is no part of it.
+                let end = kept.isPlaced(placement) ? nil : try await logs.reach(of: placement.bot, on: placement.node)
+                if let end {
+                    chunk.lines.removeAll { $0.offset >= end }
+                    chunk.nextOffset = min(chunk.nextOffset, end)
+                }
                 try await archive.append(chunk, of: placement.bot, on: placement.node)
                 try await intake.charge(log: chunk, of: placement.node)
+                if let end, chunk.nextOffset >= end { return }
             }
         } catch is CancellationError {
         } catch {
@@ -68,6 +78,12 @@ struct LogKeeperService: Service {
     /// The logs that are being followed.
     private final class Kept: Sendable {
         private let placements = Mutex<Set<Placement>>([])
+        /// Where bots are by the record.
+        private let placed = Mutex<Set<Placement>>([])
+
+        func setPlaced(_ now: Set<Placement>) { placed.withLock { $0 = now } }
+
+        func isPlaced(_ placement: Placement) -> Bool { placed.withLock { $0.contains(placement) } }
 
         func begin(_ placement: Placement) -> Bool { placements.withLock { $0.insert(placement).inserted } }
 
