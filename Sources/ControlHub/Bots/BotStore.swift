@@ -82,18 +82,42 @@ struct BotStore: Sendable {
     ) async throws -> (id: BotID, isNew: Bool) {
         let (made, fresh) = try await database.once("bot.create") { db in
             try NodeStore.requireTakingBots(db, node)
-            try Self.requireFreeName(db, name, except: nil)
-            try db.execute(
-                sql: """
-                    INSERT INTO bots (id, name, node_id, runtime_profile, desired_state, config, placement_epoch, created_at)
-                    VALUES (?, ?, ?, ?, 'stopped', ?, 1, ?)
-                    """,
-                arguments: [id.rawValue, name, node.rawValue, runtimeProfile, config, date.unixMilliseconds]
+            try Self.insert(
+                db,
+                id,
+                name: name,
+                at: Placement(node: node, runtimeProfile: runtimeProfile, config: config),
+                epoch: 1,
+                desired: .stopped,
+                at: date
             )
             try AuditStore.append(db, at: date, actor: actor, action: "bot.create", target: id.rawValue, detail: name)
             return (id, true)
         }
         return (made, fresh != nil)
+    }
+
+    /// A new record. Throws `nameTaken`.
+    static func insert(
+        _ db: Database,
+        _ id: BotID,
+        name: String,
+        at placement: Placement,
+        epoch: UInt64,
+        desired: DesiredState,
+        at date: Date
+    ) throws {
+        try requireFreeName(db, name, except: nil)
+        try db.execute(
+            sql: """
+                INSERT INTO bots (id, name, node_id, runtime_profile, image, desired_state, config, placement_epoch, created_at)
+                VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+                """,
+            arguments: [
+                id.rawValue, name, placement.node.rawValue, placement.runtimeProfile, placement.image, desired.rawValue,
+                placement.config ?? "{}", Int64(clamping: epoch), date.unixMilliseconds,
+            ]
+        )
     }
 
     func update(_ id: BotID, name: String?, config: String?, at date: Date, by actor: Actor) async throws {
@@ -311,7 +335,7 @@ struct BotStore: Sendable {
             runtimeProfile: row["runtime_profile"],
             image: row["image"],
             desiredState: DesiredState(rawValue: row["desired_state"]) ?? .stopped,
-            config: try JSONDecoder().decode(JSONValue.self, from: Data(config.utf8)),
+            config: WrittenJSON(config),
             placementEpoch: UInt64(clamping: row["placement_epoch"] as Int64),
             createdAt: Date(unixMilliseconds: row["created_at"]),
             status: try status.map { try WireBotStatus(bounded: $0) },

@@ -61,6 +61,7 @@ struct NewCommand: Sendable {
         case .installWorkspace: "install_workspace"
         case .discardTransfer: "discard_transfer"
         case .measureWorkspace: "measure_workspace"
+        case .describeBot: "describe_bot"
         case .checkLaunch: "check_launch"
         }
     }

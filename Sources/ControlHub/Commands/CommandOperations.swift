@@ -318,7 +318,7 @@ struct CommandOperations: Sendable {
         specification.name = bot.name
         specification.runtimeProfile = bot.runtimeProfile
         specification.placementEpoch = bot.placementEpoch
-        specification.configJson = Data(bot.config.text)
+        specification.configJson = Data(bot.config.text.utf8)
         specification.logBeginsAt = bot.logBegin
         specification.image = bot.image ?? ""
         specification.leaseMs = lease.map { UInt32(clamping: $0.milliseconds) } ?? 0

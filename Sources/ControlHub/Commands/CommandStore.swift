@@ -362,7 +362,10 @@ struct CommandStore: Sendable {
     )
         throws
     {
-        guard command.kind == NewCommand.startKind, let bot = command.botID else { return }
+        // One that comes late says nothing about where the bot is now.
+        guard command.kind == NewCommand.startKind, let bot = command.botID,
+            try BotStore.placement(db, bot)?.node == command.nodeID
+        else { return }
         try BotStore.setStartRefusal(db, bot, StartRefusal(code: code, message: message, at: date))
     }
 
@@ -402,7 +405,7 @@ struct CommandStore: Sendable {
         let changes = try MessageStore.markDelivered(
             db,
             message,
-            launch: launch,
+            by: Speaker(command.nodeID, isHost: true, bot: bot, launch: launch),
             logOffset: offset,
             accepted: accepted,
             turnLimit: turnLimit(result),
@@ -412,7 +415,14 @@ struct CommandStore: Sendable {
         guard !changes.isEmpty else { return [] }
         let began = Date(unixMilliseconds: Int64(clamping: result.startedAtUnixMs))
         return try changes
-            + TurnStore.catchUp(db, message, launch: launch, began: began, accepted: accepted, at: date)
+            + TurnStore.catchUp(
+                db,
+                message,
+                by: Speaker(command.nodeID, isHost: true, bot: bot, launch: launch),
+                began: began,
+                accepted: accepted,
+                at: date
+            )
     }
 
     /// What a command has a node do; nil where it is known no more.

@@ -18,7 +18,7 @@ enum JSONCoding {
             var container = encoder.singleValueContainer()
             try container.encode(date.rfc3339)
         }
-        return try encoder.encode(value)
+        return try WrittenTexts.encode(value, by: encoder)
     }
 
     static func response(

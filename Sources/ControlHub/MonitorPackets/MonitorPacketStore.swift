@@ -28,7 +28,8 @@ struct MonitorPacketStore: Sendable {
 
     /// What becomes of a bot's packets that a node sends.
     private enum Verdict {
-        case kept
+        /// - Parameter isHost: the node has the bot now.
+        case kept(isHost: Bool)
         /// A bot that was deleted: what is late is dropped without a word.
         case dropped
         case refused(Refusal)
@@ -36,12 +37,17 @@ struct MonitorPacketStore: Sendable {
 
     private static func verdict(_ db: Database, _ bot: BotID, from node: NodeID) throws -> Verdict {
         guard let placement = try BotStore.placement(db, bot) else {
-            return Defence.knownBots.isUp ? .refused(Refusal(bot: bot, isKnownElsewhere: false)) : .kept
+            return Defence.knownBots.isUp ? .refused(Refusal(bot: bot, isKnownElsewhere: false)) : .kept(isHost: true)
         }
-        guard try placement.node == node || BotStore.wasPlaced(db, bot, on: node) else {
+        // Or the record was put back from a copy, and does not know yet that it was placed there.
+        guard
+            try placement.node == node || BotStore.wasPlaced(db, bot, on: node)
+                || StrayStore.isNewer(db, bot, on: node)
+        else {
             return .refused(Refusal(bot: bot, isKnownElsewhere: true))
         }
-        return placement.isDeleted ? .dropped : .kept
+        if placement.isDeleted { return .dropped }
+        return .kept(isHost: try placement.node == node || DeploymentStore.open(db, of: bot)?.names(node) == true)
     }
 
     /// Stores a batch in one transaction. A packet that is already there, and its effects, are skipped.
@@ -60,7 +66,9 @@ struct MonitorPacketStore: Sendable {
             var places: [BotID: (index: Int, verdict: Verdict)] = [:]
             var refused: [BotID: Refusal] = [:]
             for (packet, json) in packets {
+                var packet = packet
                 let bot = BotID(rawValue: packet.botID)
+                let speaker: Speaker
                 let place = try places[bot] ?? (bots.count, Self.verdict(db, bot, from: node))
                 if place.index == bots.count {
                     places[bot] = place
@@ -74,7 +82,10 @@ struct MonitorPacketStore: Sendable {
                 case .refused(let refusal):
                     refused[bot, default: refusal].count += 1
                     continue
-                case .kept: result.loads[bot, default: .init()].add(packet)
+                case .kept(let isHost):
+                    result.loads[bot, default: .init()].add(packet)
+                    speaker = Speaker(node, isHost: isHost, bot: bot, launch: packet.launchID)
+                    packet = try speaker.placed(db, packet)
                 }
                 // It was there, and its acknowledgement was lost.
                 guard try !PacketRemovals.hasRemoved(db, packet, of: journal) else { continue }
@@ -85,7 +96,7 @@ struct MonitorPacketStore: Sendable {
                 guard var stored = try Self.insert(db, packet, json, journal: journal, node: node, at: date) else {
                     continue
                 }
-                result.messages += try TurnStore.apply(db, &stored, at: date)
+                result.messages += try TurnStore.apply(db, &stored, by: speaker, at: date)
                 result.stored.append(stored)
             }
             for (bot, last) in bots {
@@ -383,6 +394,7 @@ struct MonitorPacketStore: Sendable {
             position: row["position"],
             botID: BotID(rawValue: row["bot_id"]),
             journalID: row["journal_id"],
+            nodeID: NodeID(rawValue: row["node_id"]),
             sequence: row["sequence"],
             launchID: row["launch_id"],
             botSequence: row["bot_sequence"],
@@ -394,6 +406,7 @@ struct MonitorPacketStore: Sendable {
             receivedAt: Date(unixMilliseconds: row["received_at"]),
             storedAt: Date(unixMilliseconds: row["stored_at"]),
             json: MonitorPacketOperations.parse(json),
+            written: MonitorPacketOperations.written(json),
             gap: try gap.map { try OutsideJSON.decode(PacketGap.self, from: $0) }
         )
     }

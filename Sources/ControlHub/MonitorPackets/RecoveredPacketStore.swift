@@ -36,6 +36,7 @@ struct RecoveredPacketStore: Sendable {
                 sql: """
                     SELECT m.* FROM messages m JOIN bots b ON b.id = m.bot_id
                     WHERE b.node_id = ? AND b.deleted_at IS NULL AND m.log_offset IS NOT NULL AND m.launch_id <> ''
+                        AND (m.node_id IS NULL OR m.node_id = b.node_id)
                         AND (m.state = 'delivered'
                             OR (m.state IN ('interrupted', 'failed') AND m.delivered_at IS NOT NULL AND m.ended_at > ?
                                 AND \(Self.hasLoss)))
@@ -74,7 +75,8 @@ struct RecoveredPacketStore: Sendable {
     private static let hasLoss = """
         EXISTS (SELECT 1 FROM packets g WHERE g.bot_id = m.bot_id AND g.gap IS NOT NULL
             AND (g.stored_at >= m.delivered_at OR g.log_offset > m.log_offset)
-            AND g.launch_id IN ('', m.launch_id) AND json_extract(CAST(g.gap AS TEXT), '$.reason') <> 'bot_sequence')
+            AND g.launch_id IN ('', m.launch_id) AND (m.node_id IS NULL OR g.node_id = m.node_id)
+            AND json_extract(CAST(g.gap AS TEXT), '$.reason') <> 'bot_sequence')
         """
 
     /// Whether the answer to a message that the bot has may be lost already.
@@ -116,7 +118,7 @@ struct RecoveredPacketStore: Sendable {
                 guard !own.isEmpty, try !Self.isKnown(db, packet, in: own.map(\.conversation)),
                     try !PacketRemovals.hasRemoved(db, at: packet.logOffset, of: packet.botID)
                 else { continue }
-                if packet.messageID.isEmpty, try !Self.isAwaited(db, packet, turns) { continue }
+                if packet.messageID.isEmpty, try !Self.isAwaited(db, packet, turns, on: node) { continue }
                 guard
                     var stored = try MonitorPacketStore.insert(
                         db,
@@ -127,7 +129,7 @@ struct RecoveredPacketStore: Sendable {
                         at: date
                     )
                 else { continue }
-                outcome.messages += try TurnStore.apply(db, &stored, at: date)
+                outcome.messages += try TurnStore.apply(db, &stored, by: Speaker(node, isHost: true, stored), at: date)
                 outcome.stored.append(stored)
             }
             guard let hole else { return outcome }
@@ -165,12 +167,17 @@ struct RecoveredPacketStore: Sendable {
     }
 
     /// Whether a packet that names no message can belong to a turn that was begun before it.
-    private static func isAwaited(_ db: Database, _ packet: WireMonitorPacket, _ turns: [OpenTurn]) throws -> Bool {
+    private static func isAwaited(
+        _ db: Database,
+        _ packet: WireMonitorPacket,
+        _ turns: [OpenTurn],
+        on node: NodeID
+    ) throws -> Bool {
         let conversation = packet.conversationID.isEmpty ? nil : ConversationID(rawValue: packet.conversationID)
         guard
             let open = try MessageStore.open(
                 db,
-                bot: BotID(rawValue: packet.botID),
+                for: Speaker(node, isHost: true, bot: BotID(rawValue: packet.botID), launch: packet.launchID),
                 conversation: conversation,
                 isNewest: false
             ), let turn = turns.first(where: { $0.message == open })

@@ -39,7 +39,7 @@ struct HubEvent: Sendable {
         guard case .object(let members) = data else { return .object(["shortened": .bool(true)]) }
         var kept = members.filter { _, value in
             switch value {
-            case .string(let text): text.utf8.count <= maximumTextBytes
+            case .string(let text), .literal(let text): text.utf8.count <= maximumTextBytes
             case .array, .object: false
             case .null, .bool, .integer, .number: true
             }

@@ -167,7 +167,7 @@ actor CommandExecutor: CommandHandler, Service {
             case .measureWorkspace(let measure):
                 result = await workspaces?.measure(measure) ?? .unknown(command)
             // What is asked of the node itself never comes this far.
-            case .rotateToken, .inspectNode, .checkLaunch, nil: result = .unknown(command)
+            case .rotateToken, .inspectNode, .checkLaunch, .describeBot, nil: result = .unknown(command)
             }
         } catch {
             result = .failure(command, error.code, error.message)

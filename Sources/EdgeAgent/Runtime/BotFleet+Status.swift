@@ -1,3 +1,5 @@
+import FoundationEssentials
+import SwiftProtobuf
 import WireFormat
 
 /// What the fleet tells about its bots.
@@ -33,6 +35,31 @@ extension BotFleet {
     /// The bot as it is now and the number of this state.
     func present(_ botID: String) -> (status: WireBotStatus, revision: UInt64)? {
         bots[botID].map { (status($0), changed.ticket) }
+    }
+
+    /// What a bot is, for a hub that is to take it over: how it was started last, and its configuration as it lies here. Its
+    /// environment may be secret, and stays.
+    ///
+    /// - Throws: `botNotFound`, `storageFailed` where the configuration cannot be read.
+    func specification(of botID: String) throws(RuntimeError) -> WireBotSpecification {
+        guard let record = bots[botID]?.record else {
+            throw RuntimeError(.botNotFound, "this node holds no bot \(botID)")
+        }
+        let configuration: [UInt8]?
+        do {
+            configuration = try Files.read(try botDirectory(botID) + "/config.json")
+        } catch {
+            throw .wrapping(error)
+        }
+        return .with {
+            $0.botID = botID
+            $0.name = record.name
+            $0.runtimeProfile = record.profile
+            $0.placementEpoch = record.placementEpoch
+            $0.configJson = Data(configuration ?? [])
+            $0.image = record.overrides?.image ?? ""
+            $0.restartPolicy = record.overrides?.restart?.rawValue ?? ""
+        }
     }
 
     /// What the operator calls each bot.

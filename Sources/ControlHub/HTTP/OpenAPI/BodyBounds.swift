@@ -73,7 +73,7 @@ enum BodyBounds {
         }
         func inside(_ name: String) -> String { path.isEmpty ? name : "\(path).\(name)" }
         switch value {
-        case .integer, .number: return outside(value, schema, path).map { Problem(text: $0) }
+        case .integer, .number, .literal: return outside(value, schema, path).map { Problem(text: $0) }
         case .string(let text): return tooLong(text, schema, path)
         case .array(let items):
             if let problem = tooMany(items.count, schema["maxItems"], "items", path) { return problem }

@@ -11,7 +11,11 @@ extension Request {
     func json<Document: APIDocument>(_ type: Document.Type, limit: Int = JSONCoding.smallBodyBytes) async throws
         -> Document
     {
-        let data = try await JSONCoding.body(self, limit: limit)
+        let body = try await JSONCoding.body(self, limit: limit)
+        if let (name, _) = WrittenMembers.doubled(Array(body), except: type.writtenMembers) {
+            throw HubError(.invalidRequest, "`\(name.prefix(64))` stands twice in one object. Leave one of the two.")
+        }
+        let data = try WrittenTexts.quoted(body, members: type.writtenMembers)
         let document = try JSONCoding.decode(type, from: data)
         guard !data.isEmpty, let known = try SchemaLibrary.members(of: type).memberNames else { return document }
         let sent = try JSONCoding.decode([String: Ignored].self, from: data).keys.map(JSONCoding.snakeCase)

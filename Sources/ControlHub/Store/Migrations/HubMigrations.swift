@@ -45,6 +45,7 @@ enum HubMigrations {
             try db.execute(sql: MigrationLineage.sql)
         }
         migrator.registerMigration(MigrationTurnLimits.name, migrate: MigrationTurnLimits.run)
+        migrator.registerMigration(MigrationMessageNodes.name, migrate: MigrationMessageNodes.run)
         return migrator
     }
 
