@@ -14,7 +14,7 @@ OURS := Sources Tests Benchmarks Fuzz/Package.swift Fuzz/Sources Package.swift
 ARGS ?=
 
 .PHONY: help deps build test check fmt proto demo browser-test screenshots bench-page conformance nanobot-test \
-    simulate fuzz-smoke flap kill-test bench-idle bench-link bench-memory bench-migrate bench-runtime \
+    simulate fuzz-smoke flap kill-test bench-history bench-idle bench-link bench-memory bench-migrate bench-runtime \
     bench-websocket soak docker-test api-test bench-telemetry clean deploy-faults boot-test hostile-test year
 
 help: ## Lists these targets
@@ -97,6 +97,9 @@ year: deps ## A year of a hub with 100 bots in simulated time, and its standard 
 
 flap: deps ## Hub and agent over a link that is cut every few seconds, for SECONDS=600
 	@scripts/flap.py --seconds $(or $(SECONDS),600)
+
+bench-history: build ## What a hub's history costs, empty beside full; ROWS=10000000, COUNT=200, FOLDER=/tmp, JSON=1
+	@Benchmarks/History/history.py
 
 bench-idle: build ## What an idle agent and its hub cost; SECONDS_IDLE=60, JSON=1
 	@Benchmarks/idle.sh

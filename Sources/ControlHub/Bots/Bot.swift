@@ -16,8 +16,8 @@ struct Bot: Sendable {
     /// Instead of a Docker profile's own; nil where it runs that.
     var image: String?
     var desiredState: DesiredState
-    /// The bot's config.json: a JSON object.
-    var config: JSONValue
+    /// The bot's config.json as it is kept: a JSON object.
+    var configText: String
     /// Counts placements; a node refuses to start a bot under an older one.
     var placementEpoch: UInt64
     let createdAt: Date
@@ -27,6 +27,9 @@ struct Bot: Sendable {
     var startRefusal: StartRefusal?
     /// The offset from which the bot's log lies on its node; what comes before lies where it was before.
     var logBegin: UInt64 = 0
+
+    /// The bot's config.json, read anew each time, for whoever looks into it.
+    var config: JSONValue { (try? JSONReader.value(configText.utf8)) ?? .string(configText) }
 }
 
 /// A start that the node refused, or did not fetch in time.

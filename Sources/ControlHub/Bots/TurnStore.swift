@@ -18,6 +18,8 @@ enum TurnStore {
     private static let turnsAtOnce = 500
     /// Of the newest packets, so many are looked at for what a bot said before the hub knew of the delivery.
     private static let overtakingPackets = 200
+    /// Of the packets before one, so many are looked at for what it is compared with: what is further back has ended.
+    private static let packetsLookedBack = 1000
 
     /// Lets one packet have its effect. One that belongs to a message and names no conversation is put into the message's.
     static func apply(_ db: Database, _ packet: inout StoredPacket, at date: Date) throws -> [MessageChange] {
@@ -226,12 +228,12 @@ enum TurnStore {
         let id = try String.fetchOne(
             db.cachedStatement(
                 sql: """
-                    SELECT message_id FROM packets
-                    WHERE bot_id = ? AND turn_id = ? AND message_id IS NOT NULL AND launch_id = ?
-                    ORDER BY position DESC LIMIT 1
+                    SELECT message_id FROM (SELECT message_id, launch_id FROM packets
+                        WHERE bot_id = ? AND turn_id = ? AND message_id IS NOT NULL ORDER BY position DESC LIMIT ?)
+                    WHERE launch_id = ? LIMIT 1
                     """
             ),
-            arguments: [packet.botID.rawValue, turn, packet.launchID]
+            arguments: [packet.botID.rawValue, turn, packetsLookedBack, packet.launchID]
         )
         guard let id, try isKnown(db, id, packet.botID) else { return nil }
         return MessageID(rawValue: id)
@@ -283,10 +285,13 @@ enum TurnStore {
         try Bool.fetchOne(
             db,
             sql: """
-                SELECT EXISTS (SELECT 1 FROM packets
-                    WHERE bot_id = ? AND launch_id = ? AND position < ? AND type <> 'gap' AND bot_sequence >= ?)
+                SELECT EXISTS (SELECT 1 FROM (SELECT launch_id, type, bot_sequence FROM packets
+                        WHERE bot_id = ? AND position < ? ORDER BY position DESC LIMIT ?)
+                    WHERE launch_id = ? AND type <> 'gap' AND bot_sequence >= ?)
                 """,
-            arguments: [packet.botID.rawValue, packet.launchID, packet.position, packet.botSequence]
+            arguments: [
+                packet.botID.rawValue, packet.position, packetsLookedBack, packet.launchID, packet.botSequence,
+            ]
         ) ?? false
     }
 }

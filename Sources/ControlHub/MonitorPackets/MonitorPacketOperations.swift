@@ -85,8 +85,7 @@ struct MonitorPacketOperations: Sendable {
     /// A packet's text as JSON; what is none (a bot may write anything) is kept as a string.
     static func parse(_ data: Data) -> JSONValue {
         // `try?`: the text itself is the fallback, nothing is lost.
-        (try? JSONDecoder().decode(JSONValue.self, from: Data(JSONEscapes.mended(Array(data)))))
-            ?? .string(String(decoding: data, as: UTF8.self))
+        (try? JSONReader.value(data)) ?? .string(String(decoding: data, as: UTF8.self))
     }
 
     /// Larger packets are announced without their content, so that the ring of events stays small.

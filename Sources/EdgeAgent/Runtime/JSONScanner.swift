@@ -5,8 +5,8 @@ import Glibc
 /// A packet passes through here on its way into the journal, tens of thousands a second at worst, so nothing is built
 /// that nobody asked for.
 struct JSONScanner {
-    /// Deeper nesting is refused; no packet has a use for it.
-    static let maximumDepth = 256
+    /// Deeper nesting is refused; no packet has a use for it, and the hub reads no deeper.
+    static let maximumDepth = 64
 
     /// A member's value, where it is of a kind that is looked at.
     enum Value {

@@ -311,6 +311,28 @@ struct APITests {
         }
     }
 
+    @Test("says that it is not ready while the database takes nothing, and that it is once it does")
+    func unready() async throws {
+        let hub = try TestHub()
+        func refuse(_ isRefusing: Bool) async throws {
+            try await hub.parts.database.withoutTransaction { db in
+                try db.execute(sql: "PRAGMA query_only = \(isRefusing ? 1 : 0)")
+            }
+        }
+        try await hub.api { api in
+            #expect(try await api.send(.get, "/readyz").status == 200)
+            try await refuse(true)
+            await #expect(throws: HubError.self) { try await hub.parts.nodes.create(name: "n", by: .hub) }
+            for _ in 1...2 {
+                let answer = try await api.send(.get, "/readyz")
+                #expect(answer.status == 503)
+            }
+            #expect(try await api.send(.get, "/healthz").status == 200)
+            try await refuse(false)
+            #expect(try await api.send(.get, "/readyz").status == 200)
+        }
+    }
+
     @Test("sends the page with headers that forbid everything it does not need, and answers the probes")
     func page() async throws {
         let hub = try TestHub()
