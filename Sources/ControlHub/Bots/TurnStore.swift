@@ -19,7 +19,7 @@ enum TurnStore {
     /// Of the newest packets, so many are looked at for what a bot said before the hub knew of the delivery.
     private static let overtakingPackets = 200
     /// Of the packets before one, so many are looked at for what it is compared with: what is further back has ended.
-    private static let packetsLookedBack = 1000
+    private static let packetsLookedBack = 200
 
     /// Lets one packet have its effect. One that belongs to a message and names no conversation is put into the message's.
     static func apply(_ db: Database, _ packet: inout StoredPacket, at date: Date) throws -> [MessageChange] {

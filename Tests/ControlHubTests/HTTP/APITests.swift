@@ -1,4 +1,5 @@
 import Foundation
+import GRDB
 import HTTPTypes
 import Hummingbird
 import HummingbirdTesting
@@ -314,7 +315,7 @@ struct APITests {
     @Test("says that it is not ready while the database takes nothing, and that it is once it does")
     func unready() async throws {
         let hub = try TestHub()
-        func refuse(_ isRefusing: Bool) async throws {
+        let refuse: @Sendable (Bool) async throws -> Void = { isRefusing in
             try await hub.parts.database.withoutTransaction { db in
                 try db.execute(sql: "PRAGMA query_only = \(isRefusing ? 1 : 0)")
             }
