@@ -14,7 +14,7 @@ OURS := Sources Tests Benchmarks Fuzz/Package.swift Fuzz/Sources Package.swift
 ARGS ?=
 
 .PHONY: help deps build test check fmt proto demo browser-test screenshots bench-page conformance nanobot-test \
-    simulate fuzz-smoke flap kill-test bench-idle bench-link bench-memory bench-migrate bench-runtime \
+    simulate fuzz-smoke flap kill-test bench-history bench-idle bench-link bench-memory bench-migrate bench-runtime \
     bench-websocket soak starve docker-test api-test bench-telemetry clean deploy-faults boot-test hostile-test year \
     restore-test power-test
 
@@ -111,6 +111,9 @@ starve: deps ## A node with BOTS=300 bots, stalled downloads, moves and floods a
 
 flap: deps ## Hub and agent over a link that is cut every few seconds, for SECONDS=600
 	@scripts/flap.py --seconds $(or $(SECONDS),600)
+
+bench-history: build ## What a hub's history costs, empty beside full; ROWS=10000000, COUNT=200, FOLDER=/tmp, JSON=1
+	@Benchmarks/History/history.py
 
 bench-idle: build ## What an idle agent and its hub cost; SECONDS_IDLE=60, JSON=1
 	@Benchmarks/idle.sh

@@ -59,9 +59,10 @@ struct BotStore: Sendable {
     }
 
     static func find(_ db: Database, _ id: BotID) throws -> Bot? {
-        try Row.fetchOne(db, sql: select + " WHERE b.id = ? AND b.deleted_at IS NULL", arguments: [id.rawValue]).map(
-            bot
-        )
+        try Row.fetchOne(
+            db.cachedStatement(sql: select + " WHERE b.id = ? AND b.deleted_at IS NULL"),
+            arguments: [id.rawValue]
+        ).map(bot)
     }
 
     static func required(_ db: Database, _ id: BotID) throws -> Bot {
@@ -179,8 +180,7 @@ struct BotStore: Sendable {
         _ id: BotID
     ) throws -> (node: NodeID, epoch: UInt64, isDeleted: Bool)? {
         try Row.fetchOne(
-            db,
-            sql: "SELECT node_id, placement_epoch, deleted_at FROM bots WHERE id = ?",
+            db.cachedStatement(sql: "SELECT node_id, placement_epoch, deleted_at FROM bots WHERE id = ?"),
             arguments: [id.rawValue]
         ).map { row in
             let deletedAt: Int64? = row["deleted_at"]
@@ -325,7 +325,6 @@ struct BotStore: Sendable {
     }
 
     private static func bot(_ row: Row) throws -> Bot {
-        let config: String = row["config"]
         let status: Data? = row["status"]
         return Bot(
             id: BotID(rawValue: row["id"]),
@@ -335,7 +334,7 @@ struct BotStore: Sendable {
             runtimeProfile: row["runtime_profile"],
             image: row["image"],
             desiredState: DesiredState(rawValue: row["desired_state"]) ?? .stopped,
-            config: WrittenJSON(config),
+            config: WrittenJSON(row["config"] as String),
             placementEpoch: UInt64(clamping: row["placement_epoch"] as Int64),
             createdAt: Date(unixMilliseconds: row["created_at"]),
             status: try status.map { try WireBotStatus(bounded: $0) },

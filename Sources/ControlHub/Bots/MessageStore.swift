@@ -15,9 +15,7 @@ struct MessageStore: Sendable {
             return try Row.fetchAll(
                 db,
                 sql: """
-                    SELECT c.*, (SELECT count(*) FROM messages m WHERE m.bot_id = c.bot_id AND m.conversation_id = c.id)
-                        AS message_count,
-                        (SELECT substr(text, 1, 1000) FROM messages m WHERE m.bot_id = c.bot_id AND m.conversation_id = c.id
+                    SELECT c.*, (SELECT substr(text, 1, 1000) FROM messages m WHERE m.bot_id = c.bot_id AND m.conversation_id = c.id
                             ORDER BY position DESC LIMIT 1) AS last_text
                     FROM conversations c WHERE c.bot_id = ? AND (c.updated_at < ? OR (c.updated_at = ? AND c.id > ?))
                     ORDER BY c.updated_at DESC, c.id LIMIT ?

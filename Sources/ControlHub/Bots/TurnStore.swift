@@ -18,6 +18,8 @@ enum TurnStore {
     private static let turnsAtOnce = 500
     /// Of the newest packets, so many are looked at for what a bot said before the hub knew of the delivery.
     private static let overtakingPackets = 200
+    /// Of the packets before one, so many are looked at for what it is compared with: what is further back has ended.
+    private static let packetsLookedBack = 200
 
     /// Lets one packet have its effect. One that belongs to a message and names no conversation is put into the message's.
     ///
@@ -246,12 +248,12 @@ enum TurnStore {
         let id = try String.fetchOne(
             db.cachedStatement(
                 sql: """
-                    SELECT message_id FROM packets
-                    WHERE bot_id = ? AND turn_id = ? AND message_id IS NOT NULL AND launch_id = ? AND node_id = ?
-                    ORDER BY position DESC LIMIT 1
+                    SELECT message_id FROM (SELECT message_id, launch_id, node_id FROM packets
+                        WHERE bot_id = ? AND turn_id = ? AND message_id IS NOT NULL ORDER BY position DESC LIMIT ?)
+                    WHERE launch_id = ? AND node_id = ? LIMIT 1
                     """
             ),
-            arguments: [packet.botID.rawValue, turn, packet.launchID, packet.nodeID.rawValue]
+            arguments: [packet.botID.rawValue, turn, packetsLookedBack, packet.launchID, packet.nodeID.rawValue]
         )
         guard let id, try speaker.mayName(db, id) else { return nil }
         return MessageID(rawValue: id)
@@ -297,12 +299,13 @@ enum TurnStore {
         try Bool.fetchOne(
             db,
             sql: """
-                SELECT EXISTS (SELECT 1 FROM packets
-                    WHERE bot_id = ? AND launch_id = ? AND position < ? AND type <> 'gap' AND bot_sequence >= ?
-                        AND node_id = ?)
+                SELECT EXISTS (SELECT 1 FROM (SELECT launch_id, type, bot_sequence, node_id FROM packets
+                        WHERE bot_id = ? AND position < ? ORDER BY position DESC LIMIT ?)
+                    WHERE launch_id = ? AND type <> 'gap' AND bot_sequence >= ? AND node_id = ?)
                 """,
             arguments: [
-                packet.botID.rawValue, packet.launchID, packet.position, packet.botSequence, packet.nodeID.rawValue,
+                packet.botID.rawValue, packet.position, packetsLookedBack, packet.launchID, packet.botSequence,
+                packet.nodeID.rawValue,
             ]
         ) ?? false
     }

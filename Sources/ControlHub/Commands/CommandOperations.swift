@@ -54,16 +54,16 @@ struct CommandOperations: Sendable {
         return new.id
     }
 
-    /// What the node must still carry out or answer, in the order it was asked for.
-    func outstanding(for node: NodeID) async throws -> [QueuedCommand] {
-        try await store.outstanding(node, at: clock.date())
+    /// What the node must still carry out or answer, as far as it can be its turn; see `CommandStore.next`.
+    func next(for node: NodeID, limit: Int) async throws -> [PendingCommand] {
+        try await store.next(node, limit: limit, at: clock.date())
     }
 
-    /// To be called, and awaited, before a command is sent. False: it was cancelled or has expired meanwhile and must
-    /// not be sent.
-    @discardableResult
-    func markDelivered(_ id: CommandID) async throws -> Bool {
-        try await store.markDelivered(id, at: clock.date())
+    /// To be called, and awaited, before a command is sent.
+    ///
+    /// - Returns: what is to be sent; nil where it was cancelled or has expired meanwhile and must not be.
+    func take(_ id: CommandID) async throws -> WireCommand? {
+        try await store.take(id, at: clock.date())
     }
 
     /// Takes a result. A repeated one, and one from a node the command was not for, changes nothing.
@@ -215,10 +215,14 @@ struct CommandOperations: Sendable {
     func expire() async throws {
         guard clock.isSettled() else { return }
         let date = clock.date()
-        for outcome in try await store.expire(at: date) {
-            publish(outcome.command, at: date)
-            if let bot = outcome.botRefused { bots.publish(bot, change: "start_refused", at: date) }
-            bots.publish(outcome.messages, at: date)
+        while true {
+            let ended = try await store.expire(at: date)
+            for outcome in ended {
+                publish(outcome.command, at: date)
+                if let bot = outcome.botRefused { bots.publish(bot, change: "start_refused", at: date) }
+                bots.publish(outcome.messages, at: date)
+            }
+            guard ended.count == CommandStore.expiredAtOnce else { return }
         }
     }
 

@@ -17,8 +17,8 @@ struct DeploymentStore: Sendable {
             _ = try BotStore.required(db, bot)
             return try Row.fetchAll(
                 db,
-                sql: "SELECT * FROM deployments WHERE bot_id = ? AND (? IS NULL OR id < ?) ORDER BY id DESC LIMIT ?",
-                arguments: [bot.rawValue, before?.rawValue, before?.rawValue, limit]
+                sql: "SELECT * FROM deployments WHERE bot_id = ? AND id < ? ORDER BY id DESC LIMIT ?",
+                arguments: [bot.rawValue, before?.rawValue ?? DeploymentID.afterAll, limit]
             ).map(Self.deployment)
         }
     }
@@ -144,7 +144,8 @@ struct DeploymentStore: Sendable {
         )
         try db.execute(
             sql: """
-                UPDATE commands SET node_id = ? WHERE bot_id = ? AND state = 'queued' AND message_id IS NOT NULL
+                UPDATE commands SET node_id = ?
+                WHERE bot_id = ? AND \(CommandStore.isOpen) AND state = 'queued' AND message_id IS NOT NULL
                 """,
             arguments: [placement.node.rawValue, bot.rawValue]
         )
@@ -157,7 +158,7 @@ struct DeploymentStore: Sendable {
             db,
             sql: """
                 SELECT EXISTS (SELECT 1 FROM commands WHERE node_id = ? AND bot_id = ? AND kind = 'remove_bot'
-                    AND state IN ('queued', 'delivered', 'running'))
+                    AND \(CommandStore.isOpen))
                 """,
             arguments: [node.rawValue, bot.rawValue]
         ) ?? false
@@ -199,7 +200,7 @@ struct DeploymentStore: Sendable {
             sql: """
                 SELECT (SELECT count(*) FROM messages WHERE bot_id = ?1 AND state = 'delivered')
                     + (SELECT count(*) FROM commands WHERE bot_id = ?1 AND message_id IS NOT NULL
-                        AND state IN ('delivered', 'running'))
+                        AND \(CommandStore.isOpen) AND state <> 'queued')
                 """,
             arguments: [bot.rawValue]
         ) ?? 0

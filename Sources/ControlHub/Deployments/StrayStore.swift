@@ -59,7 +59,7 @@ struct StrayStore: Sendable {
         try db.execute(
             sql: """
                 DELETE FROM strays WHERE node_id = ?1 AND bot_id = ?2
-                    AND command_id IN (SELECT id FROM commands WHERE state = 'done')
+                    AND EXISTS (SELECT 1 FROM commands c WHERE c.id = strays.command_id AND c.state = 'done')
                 """,
             arguments: [node.rawValue, bot.rawValue]
         )

@@ -101,6 +101,7 @@ struct HubAssembly {
                 serverName: nil
             ),
             onServerRunning: { channel in
+                await withoutDescriptors(channel, strangers: parts.strangers)
                 await listening(
                     on: channel,
                     site: site,
@@ -340,6 +341,18 @@ struct HubAssembly {
                 "the certificate \(material.certificateFile) or its key \(material.keyFile) cannot be used."
             )
         }
+    }
+
+    /// Has the server go on, and say so, where nothing more can be opened.
+    private func withoutDescriptors(_ channel: any Channel, strangers: Strangers) async {
+        let handler = channel.eventLoop.submit {
+            try channel.pipeline.syncOperations.addHandler(
+                ShortageHandler { strangers.connections.makeRoom() },
+                position: .first
+            )
+        }
+        // `try?`: it fails where the server has ended already.
+        try? await handler.get()
     }
 
     private func listening(

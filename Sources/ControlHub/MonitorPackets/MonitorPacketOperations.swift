@@ -84,7 +84,8 @@ struct MonitorPacketOperations: Sendable {
 
     /// What a packet's text says; one that is no JSON (a bot may write anything) says itself.
     static func parse(_ data: Data) -> JSONValue {
-        JSONValue(reading: Array(data)) ?? .string(String(decoding: data, as: UTF8.self))
+        // `try?`: the text itself is the fallback, nothing is lost.
+        (try? JSONReader.value(data)) ?? .string(String(decoding: data, as: UTF8.self))
     }
 
     /// A packet's text as it is shown: as the bot wrote it, but for halves of surrogate pairs, which few readers take.

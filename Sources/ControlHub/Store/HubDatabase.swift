@@ -1,6 +1,7 @@
 import Foundation
 import GRDB
 import ServiceReport
+import Synchronization
 import WireFormat
 
 /// The hub's SQLite database: one writer, many readers, write-ahead log.
@@ -17,6 +18,8 @@ final class HubDatabase: Sendable {
 
     private let pool: DatabasePool
     private let writer: GroupCommit
+    /// Why the last write failed, where that was the disk's or the file's fault; nil once one has succeeded.
+    private let refusal = Mutex<HubError?>(nil)
     let path: String
 
     /// Opens the file, makes it when missing, and brings its schema up to date.
@@ -85,10 +88,20 @@ final class HubDatabase: Sendable {
     /// Runs `body` in one transaction, and returns when it is on disk; when it throws nothing of it remains.
     func write<Value: Sendable>(_ body: @escaping @Sendable (Database) throws -> Value) async throws -> Value {
         do {
-            return try await writer.write(body)
+            let value = try await writer.write(body)
+            refusal.withLock { $0 = nil }
+            return value
         } catch {
-            throw Self.hubError(for: error)
+            let error = Self.hubError(for: error)
+            if let error = error as? HubError, error.code.isOfStorage { refusal.withLock { $0 = error } }
+            throw error
         }
+    }
+
+    /// Throws what keeps the database from being written to. Where nothing has failed this is known without trying.
+    func requireWritable() async throws {
+        guard refusal.withLock({ $0 }) != nil else { return }
+        try await write { db in try db.execute(sql: "UPDATE hub_state SET value = value WHERE key = 'mark'") }
     }
 
     /// Runs `body` as the only writer, with no transaction around it: for what SQLite does on the whole file.

@@ -11,6 +11,8 @@ enum JSONValue: Codable, Equatable, Sendable {
     case array([JSONValue])
     case object([String: JSONValue])
 
+    /// Only for what the hub itself has written: of a decoder that tells no kinds each has to be tried. What comes from outside is
+    /// read by `JSONReader`.
     init(from decoder: any Decoder) throws {
         let container = try decoder.singleValueContainer()
         if container.decodeNil() {

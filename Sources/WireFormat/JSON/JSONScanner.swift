@@ -3,8 +3,8 @@
 /// A packet passes through here on its way into the journal, tens of thousands a second at worst, so nothing is built
 /// that nobody asked for.
 public struct JSONScanner {
-    /// Deeper nesting is refused; no packet has a use for it.
-    public static let maximumDepth = 256
+    /// Deeper nesting is refused; no packet has a use for it, and the hub reads no deeper.
+    public static let maximumDepth = 64
 
     /// A member's value, where it is of a kind that is looked at.
     public enum Value {

@@ -110,7 +110,7 @@ struct WrittenJSONTests {
     @Test("The command line shows numbers as they came")
     func commandLine() throws {
         let text = #"{"a":1.0,"b":[0.10,1e999,12345678901234567890123],"c":1.5,"d":7}"#
-        let value = try #require(JSONValue(reading: Array(text.utf8)))
+        let value = try JSONReader.value(text.utf8)
         #expect(String(decoding: try JSONCoding.encode(value), as: UTF8.self) == text)
         #expect(value["a"]?.integerValue == 1 && value["d"] == .integer(7) && value["c"] == .number(1.5))
     }

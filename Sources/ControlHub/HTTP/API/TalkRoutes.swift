@@ -185,14 +185,9 @@ struct TalkRoutes {
             isNewestFirst: isNewestFirst,
             limit: limit + 1
         )
+        let found = Walk.Found(items: page.packets, end: page.isCut ? page.packets.last?.position : page.end)
         return try JSONCoding.response(
-            Page(
-                page.packets,
-                limit: limit,
-                hasMore: page.isCut,
-                cursor: { String($0.position) },
-                item: PacketDocument.init
-            )
+            Page(found, limit: limit, cursor: \.position, item: PacketDocument.init)
         )
     }
 }

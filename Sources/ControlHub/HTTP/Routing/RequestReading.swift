@@ -16,9 +16,12 @@ extension Request {
             throw HubError(.invalidRequest, "`\(name.prefix(64))` stands twice in one object. Leave one of the two.")
         }
         let data = try WrittenTexts.quoted(body, members: type.writtenMembers)
-        let document = try JSONCoding.decode(type, from: data)
-        guard !data.isEmpty, let known = try SchemaLibrary.members(of: type).memberNames else { return document }
-        let sent = try JSONCoding.decode([String: Ignored].self, from: data).keys.map(JSONCoding.snakeCase)
+        let value = try JSONCoding.value(data)
+        let document = try JSONCoding.decode(type, from: value)
+        guard !data.isEmpty, let known = try SchemaLibrary.members(of: type).memberNames,
+            case .object(let members) = value
+        else { return document }
+        let sent = members.keys.map(JSONCoding.snakeCase)
         if let unknown = sent.sorted().first(where: { !known.contains($0) }) {
             throw HubError(
                 .invalidRequest,
@@ -108,11 +111,6 @@ extension HubRequestContext {
 
     func nodeID() throws -> NodeID { NodeID(rawValue: try part("id")) }
     func botID() throws -> BotID { BotID(rawValue: try part("id")) }
-}
-
-/// Any JSON, not looked at.
-private struct Ignored: Decodable {
-    init(from decoder: any Decoder) {}
 }
 
 extension Date {

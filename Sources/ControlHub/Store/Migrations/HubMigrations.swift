@@ -46,6 +46,9 @@ enum HubMigrations {
         }
         migrator.registerMigration(MigrationTurnLimits.name, migrate: MigrationTurnLimits.run)
         migrator.registerMigration(MigrationMessageNodes.name, migrate: MigrationMessageNodes.run)
+        migrator.registerMigration(MigrationOpenWork.name) { db in
+            try db.execute(sql: MigrationOpenWork.sql)
+        }
         return migrator
     }
 
