@@ -14,8 +14,9 @@ OURS := Sources Tests Benchmarks Fuzz/Package.swift Fuzz/Sources Package.swift
 ARGS ?=
 
 .PHONY: help deps build test check fmt proto demo browser-test screenshots bench-page conformance nanobot-test \
-    simulate fuzz-smoke flap kill-test bench-idle bench-link bench-memory bench-migrate bench-runtime \
-    bench-websocket soak starve docker-test api-test bench-telemetry clean deploy-faults boot-test hostile-test year
+    simulate fuzz-smoke flap kill-test bench-history bench-idle bench-link bench-memory bench-migrate bench-runtime \
+    bench-websocket soak starve docker-test api-test bench-telemetry clean deploy-faults boot-test hostile-test year \
+    restore-test power-test
 
 help: ## Lists these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -72,6 +73,15 @@ fuzz-smoke: deps ## Every fuzz target under AddressSanitizer, for SECONDS=60 tog
 kill-test: deps ## kill -9 of hub, agent and supervisor, ROUNDS=300 times from SEED=1; everything counted in the end
 	@scripts/kill-test.py --rounds $(or $(ROUNDS),300) --seed $(or $(SEED),1)
 
+restore-test: deps ## Copies put back: a hub's backup, a node's state directory, a cloned disk; ROUNDS=30 from SEED=1, FORMS="hub state clone"
+	@scripts/build.sh $(BUILD_FLAGS)
+	@Tests/Restore/run.py --programs "$$(swift build $(BUILD_FLAGS) --show-bin-path)" --rounds $(or $(ROUNDS),30) --seed $(or $(SEED),1) \
+	    $(if $(FORMS),--form $(FORMS))
+
+power-test: deps ## The mains of a booted machine fail under load, CUTS=100 times from SEED=1; BROKEN=flushing shows that it would be noticed
+	@scripts/build.sh $(BUILD_FLAGS)
+	@Tests/Boot/power.py --programs "$$(swift build $(BUILD_FLAGS) --show-bin-path)" --cuts $(or $(CUTS),100) --seed $(or $(SEED),1)
+
 deploy-faults: deps ## Every step of a deployment × everything that can go wrong in it; CELLS="verify,link cut"
 	@scripts/build.sh $(BUILD_FLAGS)
 	DEPLOY_FAULTS="$(or $(CELLS),all)" swift test $(BUILD_FLAGS) --skip-build --disable-xctest --filter DeployFaultTests
@@ -101,6 +111,9 @@ starve: deps ## A node with BOTS=300 bots, stalled downloads, moves and floods a
 
 flap: deps ## Hub and agent over a link that is cut every few seconds, for SECONDS=600
 	@scripts/flap.py --seconds $(or $(SECONDS),600)
+
+bench-history: build ## What a hub's history costs, empty beside full; ROWS=10000000, COUNT=200, FOLDER=/tmp, JSON=1
+	@Benchmarks/History/history.py
 
 bench-idle: build ## What an idle agent and its hub cost; SECONDS_IDLE=60, JSON=1
 	@Benchmarks/idle.sh

@@ -168,7 +168,7 @@ let package = Package(
         .testTarget(
             name: "ControlHubTests",
             dependencies: [
-                "ControlHub", "WebSocketKitLite", "WireFormat", "TestSupport",
+                "CSQLite", "ControlHub", "WebSocketKitLite", "WireFormat", "TestSupport",
                 .product(name: "GRDB", package: "GRDB.swift"),
                 .product(name: "HummingbirdTesting", package: "hummingbird"),
             ],

@@ -57,6 +57,8 @@ step "containers" scripts/docker-test.sh --installed "$@"
 step "booted machine" Tests/Boot/run.py --quick --programs "$programs"
 # What hostile nodes, bots and strangers come to; `make hostile-test` tries more of it.
 step "hostile senders" Tests/Hostile/run.py --quick --programs "$programs"
+# A backup and a state directory that are put back after a few operations; `make restore-test` does more, and clones a disk.
+step "copies put back" Tests/Restore/run.py --quick --programs "$programs"
 # The API of a real hub, with few made-up requests; `make api-test` sends more.
 scripts/api-env.sh
 step "API" .build/api-test/bin/python Tests/API/run.py --programs "$programs" --examples 3

@@ -15,6 +15,8 @@ public enum Defence: String, CaseIterable, Sendable {
     case removedStays = "removed-stays"
     /// What belongs to a deleted bot or node goes with it.
     case purging = "purging"
+    /// A commit is on disk before anybody is told of it. Not an attack's matter: see `make power-test`.
+    case flushing = "flushing"
     /// What is deleted is written over in the database's file.
     case erasing = "erasing"
     /// Pages of the database that hold nothing are cut off its file.

@@ -199,8 +199,11 @@ class Machine:
         self.disk = folder / "disk"
         run(["cp", "--sparse=always", BOOT / "roots" / f"{name}.img", self.disk])
 
-    def boot(self, words, limit, init):
-        """Boots, and comes back when the machine is off: with what its stories printed, and whether it was in time."""
+    def boot(self, words, limit, init, fails=lambda output: False):
+        """Boots, and comes back when the machine is off: with what its stories printed, and whether it was in time.
+
+        `fails` says of what was printed so far whether the mains fail now.
+        """
         self.boots += 1
         output, console = (self.folder / f"{kind}-{self.boots}" for kind in ("output", "console"))
         command = ["linux.uml", f"mem={self.memory}", "ubd0=disk", "root=/dev/ubda", "rw", "quiet", "panic=-1",
@@ -216,8 +219,9 @@ class Machine:
         end, in_time = time.monotonic() + limit, True
         try:
             while process.poll() is None:
-                time.sleep(0.2)
-                is_cut = self.CUT in output.read_bytes()
+                time.sleep(0.05)
+                printed = output.read_bytes()
+                is_cut = self.CUT in printed or fails(printed)
                 if is_cut or time.monotonic() > end:
                     in_time = is_cut
                     break

@@ -217,6 +217,34 @@ class Story(Moves):
             page.see(selector, text)
             page.barriers(tab)
 
+    def changes_only_what_it_edits(self):
+        page, path = self.page, f"/api/bots/{self.bot}"
+        text = '{ "reply_delay_ms": 1500, "id": 1234567890123456789, "one":1.0,  "share": 0.10, "most":[1e999], "a":{"b":1,"b":2} }'
+
+        def call(method, body=None):
+            return self.hub.text(self.operator["token"], method, path, body)
+
+        call("PATCH", f'{{"config":{text}}}')
+        shown = '{\n  "reply_delay_ms": 1500,\n  "id": 1234567890123456789,\n  "one": 1.0,\n  "share": 0.10,\n  "most": [\n    1e999\n  ],'
+        page.see("[aria-label=Configuration]", shown)
+        page.press("Edit")
+        page.type("#edit-name", "mail-friend")
+        page.press("Save", "dialog")
+        page.gone("dialog")
+        page.see("h1", "mail-friend")
+        if text not in call("GET"):
+            raise Failure(f"renaming the bot has changed its configuration: {call('GET')}")
+        page.press("Edit")
+        edited = text.replace("1.0", "1.00").replace("456789", "456788")
+        page.type("#edit-config", edited)
+        page.press("Save", "dialog")
+        page.gone("dialog")
+        page.see("[aria-label=Configuration]", '"one": 1.00')
+        if f'"config":{edited},' not in call("GET"):
+            raise Failure(f"the configuration is not what was typed: {call('GET')}")
+        call("PATCH", '{"name":"mail-helper","config":{"reply_delay_ms": 1500}}')
+        page.see("h1", "mail-helper")
+
     def files(self):
         page = self.page
         page.press("Files")
@@ -386,7 +414,7 @@ class Story(Moves):
         steps = [
             self.signs_in, self.is_taught_by_an_empty_hub, self.adds_a_node, self.sees_it_online, self.looks_after_the_node,
             self.labels_and_drains_it, self.creates_and_starts_a_bot, self.talks_to_it, self.follows_the_log,
-            self.looks_at_the_rest_of_it, self.sees_why_a_node_is_gone, self.brings_it_back, self.adds_another_node,
+            self.looks_at_the_rest_of_it, self.changes_only_what_it_edits, self.sees_why_a_node_is_gone, self.brings_it_back, self.adds_another_node,
             self.decides_about_a_clone, self.decides_that_a_node_has_moved, self.moves_the_bot, self.thinks_better_of_it,
             self.rolls_it_back, self.goes_without_a_node, self.sees_who_may_do_what, self.gets_about_by_keyboard,
             self.finds_it_on_a_phone_and_in_the_dark]

@@ -111,16 +111,20 @@ class Hub:
         return self.run("operator", "add", name, "--role", role)
 
     def call(self, token, method, path, body=None):
+        text = self.text(token, method, path, json.dumps(body or {}) if body is not None or method == "POST" else None)
+        return json.loads(text) if text.strip() else {}
+
+    def text(self, token, method, path, body=None):
+        """The same with JSON as it is written."""
         request = urllib.request.Request(self.url + path, method=method)
         request.add_header("Authorization", f"Bearer {token}")
-        if body is not None or method == "POST":
-            request.data = json.dumps(body or {}).encode()
+        if body is not None:
+            request.data = body.encode()
             request.add_header("Content-Type", "application/json")
         context = ssl.create_default_context(cafile=str(self.authority))
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=context))
         with opener.open(request, timeout=30) as answer:
-            text = answer.read()
-        return json.loads(text) if text.strip() else {}
+            return answer.read().decode()
 
     @property
     def spki(self):

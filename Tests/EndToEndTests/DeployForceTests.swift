@@ -1,4 +1,5 @@
 import Foundation
+import Glibc
 import Testing
 
 /// A bot whose node is gone is moved without it. The node comes back.
@@ -8,6 +9,26 @@ struct DeployForceTests {
 
     private func strays(of node: DeployStage.Node, _ stage: DeployStage) async throws -> [JSON] {
         try await stage.api.get("/api/nodes/\(node.id)/strays").items
+    }
+
+    /// Gives a copy of the bot a message, past every agent and hub.
+    private func tell(_ process: Int32, _ body: JSON, _ stage: DeployStage) async throws -> (
+        status: Int32, text: String
+    ) {
+        let environment = try String(contentsOfFile: "/proc/\(process)/environ", encoding: .utf8)
+        func value(_ name: String) -> String {
+            let entry = environment.split(separator: "\0").first { $0.hasPrefix(name + "=") }
+            return entry.map { String($0.dropFirst(name.count + 1)) } ?? ""
+        }
+        return try await run(
+            "/usr/bin/curl",
+            [
+                "-sS", "-w", "%{http_code}", "-H", "Authorization: Bearer \(value("BOT_CHAT_TOKEN"))",
+                "-H", "Content-Type: application/json", "-d", body.description,
+                "http://127.0.0.1:\(value("BOT_CHAT_PORT"))/chat",
+            ],
+            in: stage.bench.folder
+        )
     }
 
     @Test("the old node comes back and does not start its copy; what it holds is shown, recovered, and discarded")
@@ -83,8 +104,34 @@ struct DeployForceTests {
         #expect(ended["state"] == "succeeded", "\(ended)\n\(stage.evidence)")
         // Nobody can stop it there; the preview says so.
         #expect(old.copies.count == 1)
+        // Out of reach, the old copy answers in the place of the new one, which is slow.
+        let mute = try #require(stage.source.copies.first)
+        kill(mute, SIGSTOP)
+        let asked = try await stage.api.post("/api/bots/\(stage.bot)/messages", ["text": "who is there?"])
+        let (message, place) = (asked["message_id"].string ?? "", asked["conversation_id"].string ?? "")
+        let body = JSON.object([
+            "message": "who is there?", "conversation_id": .string(place), "message_id": .string(message),
+        ])
+        let given = try await tell(try #require(old.copies.first), body, stage)
+        #expect(given.text.contains("202"), "\(given.text)")
         old.relay.mend()
         try await stage.online(old)
+        try await eventually("what the old copy said is here", or: { stage.evidence }) {
+            let path = "/api/bots/\(stage.bot)/packets?limit=500&type=assistant_message"
+            let packets = try await stage.api.get(path).items
+            return packets.contains { $0["node_id"].string == old.id && $0["conversation_id"] == .null } ? () : nil
+        }
+        func talk() async throws -> [JSON] {
+            try await stage.api.get("/api/bots/\(stage.bot)/conversations/\(place)").items
+        }
+        let before = try await talk()
+        #expect(before.count == 1 && before.first?["state"] != "answered", "\(before)\n\(stage.evidence)")
+        kill(mute, SIGCONT)
+        let after = try await eventually("the bot answers where it is", or: { stage.evidence }) {
+            let items = try await talk()
+            return items.first?["state"] == "answered" ? items : nil
+        }
+        #expect(after.count == 2, "\(after)")
         try await stage.settled()
         #expect(try await strays(of: old, stage).count == 1)
         let said = try await stage.api.post("/api/bots/\(stage.bot)/messages", ["text": "still there?"])

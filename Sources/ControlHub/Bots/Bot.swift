@@ -17,7 +17,7 @@ struct Bot: Sendable {
     var image: String?
     var desiredState: DesiredState
     /// The bot's config.json: a JSON object.
-    var config: JSONValue
+    var config: WrittenJSON
     /// Counts placements; a node refuses to start a bot under an older one.
     var placementEpoch: UInt64
     let createdAt: Date

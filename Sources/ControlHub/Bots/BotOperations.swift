@@ -23,13 +23,13 @@ struct BotOperations: Sendable {
         name: String,
         node: NodeID,
         runtimeProfile: String?,
-        config: JSONValue?,
+        config: WrittenJSON?,
         by actor: Actor
     ) async throws -> BotID {
         let name = try NamePolicy.checked(name)
         let date = clock.date()
         let profile = try await profile(runtimeProfile, on: node)
-        let text = try Self.checked(config ?? .object([:]))
+        let text = try Self.checked(config ?? .emptyObject)
         let (id, isNew) = try await store.create(
             id: .make(at: date),
             name: name,
@@ -43,7 +43,7 @@ struct BotOperations: Sendable {
         return id
     }
 
-    func update(_ id: BotID, name: String?, config: JSONValue?, by actor: Actor) async throws {
+    func update(_ id: BotID, name: String?, config: WrittenJSON?, by actor: Actor) async throws {
         let date = clock.date()
         try await store.update(
             id,
@@ -153,19 +153,16 @@ struct BotOperations: Sendable {
         return Self.defaultProfile
     }
 
-    static func checked(_ config: JSONValue) throws -> String {
-        guard case .object = config else {
+    static func checked(_ config: WrittenJSON) throws -> String {
+        guard config.isObject else {
             throw HubError(.invalidRequest, "`config` must be a JSON object: it becomes the bot's config.json.")
         }
-        let encoder = JSONEncoder()
-        encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
-        let data = try encoder.encode(config)
-        guard data.count <= maximumConfigBytes else {
+        guard config.text.utf8.count <= maximumConfigBytes else {
             throw HubError(
                 .payloadTooLarge,
-                "`config` is \(data.count) bytes; at most \(maximumConfigBytes) are possible."
+                "`config` is \(config.text.utf8.count) bytes; at most \(maximumConfigBytes) are possible."
             )
         }
-        return String(decoding: data, as: UTF8.self)
+        return config.text
     }
 }

@@ -59,9 +59,10 @@ struct BotStore: Sendable {
     }
 
     static func find(_ db: Database, _ id: BotID) throws -> Bot? {
-        try Row.fetchOne(db, sql: select + " WHERE b.id = ? AND b.deleted_at IS NULL", arguments: [id.rawValue]).map(
-            bot
-        )
+        try Row.fetchOne(
+            db.cachedStatement(sql: select + " WHERE b.id = ? AND b.deleted_at IS NULL"),
+            arguments: [id.rawValue]
+        ).map(bot)
     }
 
     static func required(_ db: Database, _ id: BotID) throws -> Bot {
@@ -82,18 +83,42 @@ struct BotStore: Sendable {
     ) async throws -> (id: BotID, isNew: Bool) {
         let (made, fresh) = try await database.once("bot.create") { db in
             try NodeStore.requireTakingBots(db, node)
-            try Self.requireFreeName(db, name, except: nil)
-            try db.execute(
-                sql: """
-                    INSERT INTO bots (id, name, node_id, runtime_profile, desired_state, config, placement_epoch, created_at)
-                    VALUES (?, ?, ?, ?, 'stopped', ?, 1, ?)
-                    """,
-                arguments: [id.rawValue, name, node.rawValue, runtimeProfile, config, date.unixMilliseconds]
+            try Self.insert(
+                db,
+                id,
+                name: name,
+                at: Placement(node: node, runtimeProfile: runtimeProfile, config: config),
+                epoch: 1,
+                desired: .stopped,
+                at: date
             )
             try AuditStore.append(db, at: date, actor: actor, action: "bot.create", target: id.rawValue, detail: name)
             return (id, true)
         }
         return (made, fresh != nil)
+    }
+
+    /// A new record. Throws `nameTaken`.
+    static func insert(
+        _ db: Database,
+        _ id: BotID,
+        name: String,
+        at placement: Placement,
+        epoch: UInt64,
+        desired: DesiredState,
+        at date: Date
+    ) throws {
+        try requireFreeName(db, name, except: nil)
+        try db.execute(
+            sql: """
+                INSERT INTO bots (id, name, node_id, runtime_profile, image, desired_state, config, placement_epoch, created_at)
+                VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+                """,
+            arguments: [
+                id.rawValue, name, placement.node.rawValue, placement.runtimeProfile, placement.image, desired.rawValue,
+                placement.config ?? "{}", Int64(clamping: epoch), date.unixMilliseconds,
+            ]
+        )
     }
 
     func update(_ id: BotID, name: String?, config: String?, at date: Date, by actor: Actor) async throws {
@@ -155,8 +180,7 @@ struct BotStore: Sendable {
         _ id: BotID
     ) throws -> (node: NodeID, epoch: UInt64, isDeleted: Bool)? {
         try Row.fetchOne(
-            db,
-            sql: "SELECT node_id, placement_epoch, deleted_at FROM bots WHERE id = ?",
+            db.cachedStatement(sql: "SELECT node_id, placement_epoch, deleted_at FROM bots WHERE id = ?"),
             arguments: [id.rawValue]
         ).map { row in
             let deletedAt: Int64? = row["deleted_at"]
@@ -164,6 +188,14 @@ struct BotStore: Sendable {
                 NodeID(rawValue: row["node_id"]), UInt64(clamping: row["placement_epoch"] as Int64), deletedAt != nil
             )
         }
+    }
+
+    /// The bot's own node has seen a higher epoch than the record has; a lower one changes nothing.
+    static func raiseEpoch(_ db: Database, _ id: BotID, to epoch: UInt64) throws {
+        try db.execute(
+            sql: "UPDATE bots SET placement_epoch = max(placement_epoch, ?) WHERE id = ? AND deleted_at IS NULL",
+            arguments: [Int64(clamping: epoch), id.rawValue]
+        )
     }
 
     /// Whether a bot was placed on a node once, or was to be: what it wrote there may come late.
@@ -293,7 +325,6 @@ struct BotStore: Sendable {
     }
 
     private static func bot(_ row: Row) throws -> Bot {
-        let config: String = row["config"]
         let status: Data? = row["status"]
         return Bot(
             id: BotID(rawValue: row["id"]),
@@ -303,7 +334,7 @@ struct BotStore: Sendable {
             runtimeProfile: row["runtime_profile"],
             image: row["image"],
             desiredState: DesiredState(rawValue: row["desired_state"]) ?? .stopped,
-            config: try JSONDecoder().decode(JSONValue.self, from: Data(config.utf8)),
+            config: WrittenJSON(row["config"] as String),
             placementEpoch: UInt64(clamping: row["placement_epoch"] as Int64),
             createdAt: Date(unixMilliseconds: row["created_at"]),
             status: try status.map { try WireBotStatus(bounded: $0) },

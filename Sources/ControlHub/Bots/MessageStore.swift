@@ -15,9 +15,7 @@ struct MessageStore: Sendable {
             return try Row.fetchAll(
                 db,
                 sql: """
-                    SELECT c.*, (SELECT count(*) FROM messages m WHERE m.bot_id = c.bot_id AND m.conversation_id = c.id)
-                        AS message_count,
-                        (SELECT substr(text, 1, 1000) FROM messages m WHERE m.bot_id = c.bot_id AND m.conversation_id = c.id
+                    SELECT c.*, (SELECT substr(text, 1, 1000) FROM messages m WHERE m.bot_id = c.bot_id AND m.conversation_id = c.id
                             ORDER BY position DESC LIMIT 1) AS last_text
                     FROM conversations c WHERE c.bot_id = ? AND (c.updated_at < ? OR (c.updated_at = ? AND c.id > ?))
                     ORDER BY c.updated_at DESC, c.id LIMIT ?
@@ -112,13 +110,14 @@ struct MessageStore: Sendable {
     /// The bot has the message. Its answer may have overtaken this, then nothing changes.
     ///
     /// - Parameters:
+    ///   - speaker: the launch that has it.
     ///   - logOffset: where the bot's log stood before; nil where the agent did not say.
     ///   - accepted: when the bot took it, by the node's clock.
     ///   - turnLimit: how long the bot may say nothing about it; nil: for ever.
     static func markDelivered(
         _ db: Database,
         _ id: MessageID,
-        launch: String,
+        by speaker: Speaker,
         logOffset: Int64?,
         accepted: Date,
         turnLimit: Duration?,
@@ -128,9 +127,11 @@ struct MessageStore: Sendable {
         try db.execute(
             sql: """
                 UPDATE messages SET log_offset = coalesce(log_offset, ?1), turn_limit_ms = ?2,
-                    silent_at = ?3 + ?2 WHERE id = ?4 AND state <> 'queued'
+                    silent_at = ?3 + ?2, node_id = coalesce(node_id, ?5) WHERE id = ?4 AND state <> 'queued'
                 """,
-            arguments: [logOffset, turnLimit?.milliseconds, date.unixMilliseconds, id.rawValue]
+            arguments: [
+                logOffset, turnLimit?.milliseconds, date.unixMilliseconds, id.rawValue, speaker.node.rawValue,
+            ]
         )
         return try change(
             db,
@@ -139,10 +140,10 @@ struct MessageStore: Sendable {
             at: date,
             setting: """
                 delivered_at = \(date.unixMilliseconds), accepted_at = \(accepted.unixMilliseconds), launch_id = ?,
-                log_offset = ?, \(limited(turnLimit, date))
+                node_id = ?, log_offset = ?, \(limited(turnLimit, date))
                 """,
             where: "id = ? AND state = 'queued'",
-            arguments: [launch, logOffset, id.rawValue]
+            arguments: [speaker.launch, speaker.node.rawValue, logOffset, id.rawValue]
         )
     }
 
@@ -173,26 +174,26 @@ struct MessageStore: Sendable {
     }
 
     /// The bot says that it has no turn open: those are in doubt that its launch had taken by a time of the node's clock.
-    static func doubt(_ db: Database, bot: BotID, launch: String, takenBy: Date, at date: Date) throws {
+    static func doubt(_ db: Database, by speaker: Speaker, takenBy: Date, at date: Date) throws {
         try db.execute(
             sql: """
-                UPDATE messages SET idle_since = ? WHERE bot_id = ? AND state = 'delivered' AND idle_since IS NULL
-                    AND launch_id IN ('', ?) AND coalesce(accepted_at, 0) <= ?
+                UPDATE messages SET idle_since = ? WHERE state = 'delivered' AND idle_since IS NULL
+                    AND \(Speaker.hasGiven) AND coalesce(accepted_at, 0) <= ?
                 """,
-            arguments: [date.unixMilliseconds, bot.rawValue, launch, takenBy.unixMilliseconds]
+            arguments: [date.unixMilliseconds] + speaker.given + [takenBy.unixMilliseconds]
         )
     }
 
     /// The bot says that it has a turn open: it may be one that it had just taken when it said that it had none.
     ///
     /// - Parameter takenSince: by the node's clock.
-    static func trust(_ db: Database, bot: BotID, launch: String, takenSince: Int64) throws {
+    static func trust(_ db: Database, by speaker: Speaker, takenSince: Int64) throws {
         try db.execute(
             sql: """
-                UPDATE messages SET idle_since = NULL WHERE bot_id = ? AND state = 'delivered'
-                    AND idle_since IS NOT NULL AND launch_id IN ('', ?) AND accepted_at >= ?
+                UPDATE messages SET idle_since = NULL WHERE state = 'delivered'
+                    AND idle_since IS NOT NULL AND \(Speaker.hasGiven) AND accepted_at >= ?
                 """,
-            arguments: [bot.rawValue, launch, takenSince]
+            arguments: speaker.given + [takenSince]
         )
     }
 
@@ -244,16 +245,18 @@ struct MessageStore: Sendable {
         )
     }
 
-    /// Every turn that waits for the bot is given up.
-    static func failDelivered(_ db: Database, bot: BotID, reason: String, at date: Date) throws -> [MessageChange] {
+    /// Every turn that waits for the bot's launch is given up.
+    static func failDelivered(_ db: Database, by speaker: Speaker, reason: String, at date: Date) throws
+        -> [MessageChange]
+    {
         try change(
             db,
             to: .failed,
             reason: reason,
             at: date,
             setting: ended(date),
-            where: "bot_id = ? AND state = 'delivered'",
-            arguments: [bot.rawValue]
+            where: "state = 'delivered' AND \(Speaker.hasGiven)",
+            arguments: speaker.given
         )
     }
 
@@ -270,22 +273,25 @@ struct MessageStore: Sendable {
         )
     }
 
-    /// The turn that has waited longest, or the one begun last, in one conversation or in any.
-    static func open(_ db: Database, bot: BotID, conversation: ConversationID?, isNewest: Bool) throws -> MessageID? {
+    /// Of the turns that a launch has, the one that has waited longest, or the one begun last, in one conversation or in any.
+    static func open(_ db: Database, for speaker: Speaker, conversation: ConversationID?, isNewest: Bool) throws
+        -> MessageID?
+    {
         try String.fetchOne(
             db,
             sql: """
-                SELECT id FROM messages WHERE bot_id = ? AND state = 'delivered' AND (? IS NULL OR conversation_id = ?)
+                SELECT id FROM messages WHERE state = 'delivered' AND \(Speaker.hasGiven)
+                    AND (? IS NULL OR conversation_id = ?)
                 ORDER BY position \(isNewest ? "DESC" : "ASC") LIMIT 1
                 """,
-            arguments: [bot.rawValue, conversation?.rawValue, conversation?.rawValue]
+            arguments: speaker.given + [conversation?.rawValue, conversation?.rawValue]
         ).map(MessageID.init(rawValue:))
     }
 
     /// A notice ends what is open in its conversation, or in any; what it does not answer gets no answer any more.
     static func interruptOpen(
         _ db: Database,
-        bot: BotID,
+        by speaker: Speaker,
         conversation: ConversationID?,
         notice: String,
         at date: Date
@@ -296,8 +302,8 @@ struct MessageStore: Sendable {
             reason: notice.isEmpty ? "The bot went on to something else." : String(notice.prefix(500)),
             at: date,
             setting: ended(date),
-            where: "bot_id = ? AND state = 'delivered' AND (? IS NULL OR conversation_id = ?)",
-            arguments: [bot.rawValue, conversation?.rawValue, conversation?.rawValue]
+            where: "state = 'delivered' AND \(Speaker.hasGiven) AND (? IS NULL OR conversation_id = ?)",
+            arguments: speaker.given + [conversation?.rawValue, conversation?.rawValue]
         )
     }
 
@@ -318,7 +324,7 @@ struct MessageStore: Sendable {
     static func markTaken(
         _ db: Database,
         _ id: MessageID,
-        launch: String,
+        by speaker: Speaker,
         accepted: Date,
         turnLimit: Duration?,
         at date: Date
@@ -330,10 +336,10 @@ struct MessageStore: Sendable {
             at: date,
             setting: """
                 delivered_at = \(date.unixMilliseconds), accepted_at = \(accepted.unixMilliseconds), launch_id = ?,
-                \(limited(turnLimit, date))
+                node_id = ?, \(limited(turnLimit, date))
                 """,
             where: "id = ? AND state = 'queued'",
-            arguments: [launch, id.rawValue]
+            arguments: [speaker.launch, speaker.node.rawValue, id.rawValue]
         )
     }
 
@@ -345,16 +351,15 @@ struct MessageStore: Sendable {
     /// Gives up the turns of a launch that the bot had taken before a time of the node's clock.
     static func interrupt(
         _ db: Database,
-        bot: BotID,
-        launch: String,
+        by speaker: Speaker,
         acceptedBefore: Date,
         reason: String,
         at date: Date
     ) throws -> [MessageChange] {
         try interrupt(
             db,
-            where: "bot_id = ? AND launch_id IN ('', ?) AND coalesce(accepted_at, 0) <= ?",
-            [bot.rawValue, launch, acceptedBefore.unixMilliseconds],
+            where: "\(Speaker.hasGiven) AND coalesce(accepted_at, 0) <= ?",
+            speaker.given + [acceptedBefore.unixMilliseconds],
             reason: reason,
             at: date
         )
@@ -384,15 +389,14 @@ struct MessageStore: Sendable {
     /// Gives up the turns of one launch that is known to have ended.
     static func interrupt(
         _ db: Database,
-        bot: BotID,
-        endedLaunch: String,
+        endedBy speaker: Speaker,
         reason: String,
         at date: Date
     ) throws -> [MessageChange] {
         try interrupt(
             db,
-            where: "bot_id = ? AND launch_id IN ('', ?)",
-            [bot.rawValue, endedLaunch],
+            where: Speaker.hasGiven,
+            speaker.given,
             reason: reason,
             at: date
         )

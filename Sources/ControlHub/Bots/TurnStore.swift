@@ -18,20 +18,36 @@ enum TurnStore {
     private static let turnsAtOnce = 500
     /// Of the newest packets, so many are looked at for what a bot said before the hub knew of the delivery.
     private static let overtakingPackets = 200
+    /// Of the packets before one, so many are looked at for what it is compared with: what is further back has ended.
+    private static let packetsLookedBack = 200
 
     /// Lets one packet have its effect. One that belongs to a message and names no conversation is put into the message's.
-    static func apply(_ db: Database, _ packet: inout StoredPacket, at date: Date) throws -> [MessageChange] {
+    ///
+    /// - Parameter speaker: whose it is; `Speaker.placed` was applied to the packet.
+    static func apply(_ db: Database, _ packet: inout StoredPacket, by speaker: Speaker, at date: Date) throws
+        -> [MessageChange]
+    {
         let effect = TurnEffect(type: packet.type, json: packet.json)
-        let named = try named(db, packet)
-        let begun = try named.map { try begin(db, $0, by: packet, at: date) } ?? []
-        let message = try named ?? unnamed(db, packet, effect)
+        let named = try named(db, packet, by: speaker)
+        let begun = try named.map { try begin(db, $0, by: packet, of: speaker, at: date) } ?? []
+        let message = try named ?? unnamed(db, packet, effect, by: speaker)
         // Of a notice: how far it reaches.
         let scope = packet.conversationID.map(ConversationID.init(rawValue:))
         if packet.conversationID == nil, let message { try place(db, &packet, message) }
         if let conversation = packet.conversationID.map(ConversationID.init(rawValue:)) {
             try MessageStore.touchConversation(db, bot: packet.botID, conversation, at: date)
         }
-        return begun + (try carryOut(db, effect, packet, message, isNamed: named != nil, noticeIn: scope, at: date))
+        return begun
+            + (try carryOut(
+                db,
+                effect,
+                packet,
+                by: speaker,
+                message,
+                isNamed: named != nil,
+                noticeIn: scope,
+                at: date
+            ))
     }
 
     /// - Parameter message: the one the packet belongs to.
@@ -39,6 +55,7 @@ enum TurnStore {
         _ db: Database,
         _ effect: TurnEffect,
         _ packet: StoredPacket,
+        by speaker: Speaker,
         _ message: MessageID?,
         isNamed: Bool,
         noticeIn scope: ConversationID?,
@@ -50,11 +67,11 @@ enum TurnStore {
             if let message { try MessageStore.goOn(db, message, at: date) }
             return []
         case .wentIdle:
-            try MessageStore.doubt(db, bot: bot, launch: packet.launchID, takenBy: packet.receivedAt, at: date)
+            try MessageStore.doubt(db, by: speaker, takenBy: packet.receivedAt, at: date)
             return []
         case .gotBusy:
             let justNow = packet.receivedAt.unixMilliseconds.clampedSubtracting(quiet.milliseconds)
-            try MessageStore.trust(db, bot: bot, launch: packet.launchID, takenSince: justNow)
+            try MessageStore.trust(db, by: speaker, takenSince: justNow)
             return []
         case .answeredInPart:
             if let message {
@@ -69,32 +86,36 @@ enum TurnStore {
             let answered = try MessageStore.answer(db, bot: bot, message, at: date)
             guard !isNamed else { return answered }
             return answered
-                + (try MessageStore.interruptOpen(db, bot: bot, conversation: scope, notice: text, at: date))
+                + (try MessageStore.interruptOpen(db, by: speaker, conversation: scope, notice: text, at: date))
         case .becameReady:
             guard try isRestart(db, packet) else { return [] }
             return try MessageStore.interrupt(
                 db,
-                bot: bot,
-                launch: packet.launchID,
+                by: speaker,
                 acceptedBefore: packet.receivedAt,
                 reason: restartReason,
                 at: date
             )
         case .failed(let reason):
-            return try MessageStore.failDelivered(db, bot: bot, reason: reason, at: date)
+            return try MessageStore.failDelivered(db, by: speaker, reason: reason, at: date)
         case .interrupted(let reason):
-            return try MessageStore.interrupt(db, bot: bot, endedLaunch: packet.launchID, reason: reason, at: date)
+            return try MessageStore.interrupt(db, endedBy: speaker, reason: reason, at: date)
         }
     }
 
     /// The open turn that a packet belongs to without naming it; a notice belongs to the newest, as `/stop` does.
-    private static func unnamed(_ db: Database, _ packet: StoredPacket, _ effect: TurnEffect) throws -> MessageID? {
+    private static func unnamed(
+        _ db: Database,
+        _ packet: StoredPacket,
+        _ effect: TurnEffect,
+        by speaker: Speaker
+    ) throws -> MessageID? {
         let conversation = packet.conversationID.map(ConversationID.init(rawValue:))
         switch effect {
         case .progressed, .answeredInPart, .answered:
-            return try MessageStore.open(db, bot: packet.botID, conversation: conversation, isNewest: false)
+            return try MessageStore.open(db, for: speaker, conversation: conversation, isNewest: false)
         case .noticed:
-            return try MessageStore.open(db, bot: packet.botID, conversation: conversation, isNewest: true)
+            return try MessageStore.open(db, for: speaker, conversation: conversation, isNewest: true)
         case .none, .wentIdle, .gotBusy, .becameReady, .failed, .interrupted:
             return nil
         }
@@ -117,21 +138,22 @@ enum TurnStore {
     /// have ended the turn already.
     ///
     /// - Parameters:
+    ///   - speaker: the launch that has it.
     ///   - began: when the agent began to hand it over.
     ///   - accepted: when the bot had taken it. Both by the node's clock.
     static func catchUp(
         _ db: Database,
         _ id: MessageID,
-        launch: String,
+        by speaker: Speaker,
         began: Date,
         accepted: Date,
         at date: Date
     ) throws -> [MessageChange] {
-        guard let message = try MessageStore.find(db, id), message.state == .delivered, !launch.isEmpty else {
+        guard let message = try MessageStore.find(db, id), message.state == .delivered, !speaker.launch.isEmpty else {
             return []
         }
         let packets = try MonitorPacketStore.newest(db, message.botID, limit: overtakingPackets).filter {
-            $0.launchID == launch
+            $0.launchID == speaker.launch && $0.nodeID == speaker.node
         }
         // The bot was not given the message before it was ready.
         let ready = packets.last { $0.type == "ready" && $0.receivedAt <= accepted }?.receivedAt ?? .distantPast
@@ -139,16 +161,16 @@ enum TurnStore {
             let isElsewhere = packet.conversationID.map { $0 != message.conversationID.rawValue } ?? false
             switch TurnEffect(type: packet.type, json: packet.json) {
             case .answered, .noticed:
-                guard !isElsewhere, try named(db, packet) == nil else { continue }
+                guard !isElsewhere, try named(db, packet, by: speaker) == nil else { continue }
                 return try MessageStore.answer(db, bot: message.botID, id, at: date)
             case .answeredInPart:
-                guard !isElsewhere, try named(db, packet) == nil else { continue }
+                guard !isElsewhere, try named(db, packet, by: speaker) == nil else { continue }
                 try MessageStore.noteAnswer(db, id, at: date)
             case .wentIdle where packet.receivedAt >= accepted:
-                try MessageStore.doubt(db, bot: message.botID, launch: launch, takenBy: packet.receivedAt, at: date)
+                try MessageStore.doubt(db, by: speaker, takenBy: packet.receivedAt, at: date)
             case .gotBusy:
                 let justNow = packet.receivedAt.unixMilliseconds.clampedSubtracting(quiet.milliseconds)
-                try MessageStore.trust(db, bot: message.botID, launch: launch, takenSince: justNow)
+                try MessageStore.trust(db, by: speaker, takenSince: justNow)
             case .becameReady where packet.receivedAt > accepted:
                 guard try isRestart(db, packet) else { continue }
                 return try MessageStore.interrupt(db, id, reason: restartReason, at: date)
@@ -220,28 +242,21 @@ enum TurnStore {
     // MARK: Parts
 
     /// The message a packet belongs to by what it names.
-    private static func named(_ db: Database, _ packet: StoredPacket) throws -> MessageID? {
-        if let id = packet.messageID, try isKnown(db, id, packet.botID) { return MessageID(rawValue: id) }
+    private static func named(_ db: Database, _ packet: StoredPacket, by speaker: Speaker) throws -> MessageID? {
+        if let id = packet.messageID, try speaker.mayName(db, id) { return MessageID(rawValue: id) }
         guard packet.messageID == nil, let turn = packet.turnID else { return nil }
         let id = try String.fetchOne(
             db.cachedStatement(
                 sql: """
-                    SELECT message_id FROM packets
-                    WHERE bot_id = ? AND turn_id = ? AND message_id IS NOT NULL AND launch_id = ?
-                    ORDER BY position DESC LIMIT 1
+                    SELECT message_id FROM (SELECT message_id, launch_id, node_id FROM packets
+                        WHERE bot_id = ? AND turn_id = ? AND message_id IS NOT NULL ORDER BY position DESC LIMIT ?)
+                    WHERE launch_id = ? AND node_id = ? LIMIT 1
                     """
             ),
-            arguments: [packet.botID.rawValue, turn, packet.launchID]
+            arguments: [packet.botID.rawValue, turn, packetsLookedBack, packet.launchID, packet.nodeID.rawValue]
         )
-        guard let id, try isKnown(db, id, packet.botID) else { return nil }
+        guard let id, try speaker.mayName(db, id) else { return nil }
         return MessageID(rawValue: id)
-    }
-
-    private static func isKnown(_ db: Database, _ id: String, _ bot: BotID) throws -> Bool {
-        try Bool.fetchOne(
-            db.cachedStatement(sql: "SELECT EXISTS (SELECT 1 FROM messages WHERE id = ? AND bot_id = ?)"),
-            arguments: [id, bot.rawValue]
-        ) ?? false
     }
 
     /// A packet about a message proves that the bot has it, though the agent's word may come later.
@@ -249,6 +264,7 @@ enum TurnStore {
         _ db: Database,
         _ id: MessageID,
         by packet: StoredPacket,
+        of speaker: Speaker,
         at date: Date
     ) throws -> [MessageChange] {
         let row = try Row.fetchOne(
@@ -261,7 +277,7 @@ enum TurnStore {
             return try MessageStore.markTaken(
                 db,
                 id,
-                launch: packet.launchID,
+                by: speaker,
                 accepted: packet.receivedAt,
                 turnLimit: standardLimit,
                 at: date
@@ -283,10 +299,14 @@ enum TurnStore {
         try Bool.fetchOne(
             db,
             sql: """
-                SELECT EXISTS (SELECT 1 FROM packets
-                    WHERE bot_id = ? AND launch_id = ? AND position < ? AND type <> 'gap' AND bot_sequence >= ?)
+                SELECT EXISTS (SELECT 1 FROM (SELECT launch_id, type, bot_sequence, node_id FROM packets
+                        WHERE bot_id = ? AND position < ? ORDER BY position DESC LIMIT ?)
+                    WHERE launch_id = ? AND type <> 'gap' AND bot_sequence >= ? AND node_id = ?)
                 """,
-            arguments: [packet.botID.rawValue, packet.launchID, packet.position, packet.botSequence]
+            arguments: [
+                packet.botID.rawValue, packet.position, packetsLookedBack, packet.launchID, packet.botSequence,
+                packet.nodeID.rawValue,
+            ]
         ) ?? false
     }
 }

@@ -1,5 +1,6 @@
 import ArgumentParser
 import Foundation
+import WireFormat
 
 /// `control-hub bots …`.
 struct BotsCommand: AsyncParsableCommand {
@@ -130,11 +131,11 @@ struct BotsCommand: AsyncParsableCommand {
         guard let data = NamedFile.read(file) else {
             throw StartFailure(.noInput, "\(file) cannot be read. Check its name and its mode.")
         }
-        do {
-            return try JSONDecoder().decode(JSONValue.self, from: data)
-        } catch {
-            throw StartFailure(.dataError, "\(file) is no JSON. A bot's configuration is one object.")
+        // As it is written there.
+        guard JSONScanner.isObject(Array(data)) else {
+            throw StartFailure(.dataError, "\(file) is no JSON object, as a bot's configuration is one.")
         }
+        return .literal(String(decoding: data, as: UTF8.self))
     }
 
     private static func control(_ verb: String, _ target: BotArgument) async throws {

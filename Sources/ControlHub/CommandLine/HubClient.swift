@@ -97,7 +97,7 @@ final class HubClient: Sendable {
         request.headers.append(name: "Accept", value: "application/json")
         if let body {
             request.headers.append(name: "Content-Type", value: "application/json")
-            request.body = Array(try JSONEncoder().encode(body))
+            request.body = Array(try WrittenTexts.encode(body, by: JSONEncoder()))
         }
         if let idempotencyKey { request.headers.append(name: "Idempotency-Key", value: idempotencyKey) }
         let response: HTTPExchange.Response
@@ -120,14 +120,13 @@ final class HubClient: Sendable {
             )
         }
         guard !response.body.isEmpty else { return .null }
-        do {
-            return try JSONDecoder().decode(JSONValue.self, from: Data(response.body))
-        } catch {
+        guard let answer = try? JSONReader.value(response.body) else {
             throw StartFailure(
                 .unavailable,
                 "\(target.url) answered \(response.status) with something that is no JSON. Check that the URL is a hub's."
             )
         }
+        return answer
     }
 
     /// Opens a stream of server-sent events and hands them over until `take` says true, or the stream ends.

@@ -115,6 +115,7 @@ extension JSONValue {
         switch self {
         case .integer(let value): Double(value)
         case .number(let value): value
+        case .literal(let text): Double(text)
         default: nil
         }
     }
@@ -127,6 +128,7 @@ extension JSONValue {
         case .integer(let value): String(value)
         case .number(let value):
             value == value.rounded() && value.magnitude < 1e15 ? String(Int64(saturating: value)) : String(value)
+        case .literal(let text): text
         case .string(let value): value
         case .array(let items): items.map(\.plain).joined(separator: ", ")
         case .object(let members):

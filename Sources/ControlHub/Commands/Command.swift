@@ -5,6 +5,9 @@ import WireFormat
 /// superseded or cancelled. The right-hand states are final.
 enum CommandState: String, Sendable, Codable, CaseIterable {
     case queued, delivered, running, done, failed, expired, superseded, cancelled
+
+    /// It has not ended.
+    var isOpen: Bool { [.queued, .delivered, .running].contains(self) }
 }
 
 /// A command as it is stored.
@@ -27,14 +30,33 @@ struct Command: Sendable {
     let message: String?
 }
 
+/// What is to be known of a command to tell whether it may be sent.
+protocol StartableCommand: Sendable {
+    var id: CommandID { get }
+    var botID: BotID? { get }
+    var isMessage: Bool { get }
+}
+
+/// A command that an agent must still carry out or answer, without what it says.
+struct PendingCommand: StartableCommand {
+    let position: Int64
+    let id: CommandID
+    let botID: BotID?
+    let isMessage: Bool
+}
+
 /// A command that an agent must still carry out or answer.
-struct QueuedCommand: Sendable {
+struct QueuedCommand: StartableCommand {
     let id: CommandID
     let botID: BotID?
     /// Whether it was sent before; the agent's receipt then decides.
     let wasDelivered: Bool
     /// Exactly what goes over the wire.
     let command: WireCommand
+
+    var isMessage: Bool {
+        if case .deliverMessage = command.body { true } else { false }
+    }
 }
 
 /// A command about to be queued.
@@ -61,6 +83,7 @@ struct NewCommand: Sendable {
         case .installWorkspace: "install_workspace"
         case .discardTransfer: "discard_transfer"
         case .measureWorkspace: "measure_workspace"
+        case .describeBot: "describe_bot"
         case .checkLaunch: "check_launch"
         }
     }

@@ -54,16 +54,16 @@ struct CommandOperations: Sendable {
         return new.id
     }
 
-    /// What the node must still carry out or answer, in the order it was asked for.
-    func outstanding(for node: NodeID) async throws -> [QueuedCommand] {
-        try await store.outstanding(node, at: clock.date())
+    /// What the node must still carry out or answer, as far as it can be its turn; see `CommandStore.next`.
+    func next(for node: NodeID, limit: Int) async throws -> [PendingCommand] {
+        try await store.next(node, limit: limit, at: clock.date())
     }
 
-    /// To be called, and awaited, before a command is sent. False: it was cancelled or has expired meanwhile and must
-    /// not be sent.
-    @discardableResult
-    func markDelivered(_ id: CommandID) async throws -> Bool {
-        try await store.markDelivered(id, at: clock.date())
+    /// To be called, and awaited, before a command is sent.
+    ///
+    /// - Returns: what is to be sent; nil where it was cancelled or has expired meanwhile and must not be.
+    func take(_ id: CommandID) async throws -> WireCommand? {
+        try await store.take(id, at: clock.date())
     }
 
     /// Takes a result. A repeated one, and one from a node the command was not for, changes nothing.
@@ -210,13 +210,19 @@ struct CommandOperations: Sendable {
         return outcome.command
     }
 
-    /// Ends what waited too long.
+    /// Ends what waited too long. What the clock says of the time in which the machine was off is believed after a while;
+    /// until then nothing of before is sent or ended.
     func expire() async throws {
+        guard clock.isSettled() else { return }
         let date = clock.date()
-        for outcome in try await store.expire(at: date) {
-            publish(outcome.command, at: date)
-            if let bot = outcome.botRefused { bots.publish(bot, change: "start_refused", at: date) }
-            bots.publish(outcome.messages, at: date)
+        while true {
+            let ended = try await store.expire(at: date)
+            for outcome in ended {
+                publish(outcome.command, at: date)
+                if let bot = outcome.botRefused { bots.publish(bot, change: "start_refused", at: date) }
+                bots.publish(outcome.messages, at: date)
+            }
+            guard ended.count == CommandStore.expiredAtOnce else { return }
         }
     }
 
@@ -233,10 +239,18 @@ struct CommandOperations: Sendable {
     ) async throws -> CommandID {
         let date = clock.date()
         let (last, created) = try await database.once("\(action) \(id)") { db in
-            let bot = try BotStore.required(db, id)
+            var bot = try BotStore.required(db, id)
             if desired == .running { try NodeStore.requireTakingBots(db, bot.nodeID) }
             try DeploymentStore.requireNone(db, of: id)
-            if desired == .running { try StrayStore.requireNoNewer(db, of: id) }
+            if desired == .running {
+                try StrayStore.requireNoNewer(db, of: id)
+                // The newer one was discarded. The bot's own node knows of it, and would refuse what is older.
+                let newest = try StrayStore.newestEpoch(db, of: id)
+                if newest > bot.placementEpoch {
+                    try BotStore.raiseEpoch(db, id, to: newest + 1)
+                    bot = try BotStore.required(db, id)
+                }
+            }
             _ = try CommandStore.supersede(db, bot: id, at: date)
             let new = try bodies(bot).map { body in
                 NewCommand(
@@ -251,16 +265,17 @@ struct CommandOperations: Sendable {
                 )
             }
             for command in new { try CommandStore.insert(db, command, at: date) }
+            var elsewhere: [NewCommand] = []
             if isDeleting {
                 try CommandStore.withdrawAll(db, of: id, at: date)
-                try CommandStore.insertLogRemovals(db, bot, by: actor, at: date)
+                elsewhere = try CommandStore.insertLogRemovals(db, bot, like: new.last?.body, by: actor, at: date)
                 try BotStore.markDeleted(db, id, at: date)
             } else {
                 try BotStore.setDesired(db, id, desired)
             }
             try AuditStore.append(db, at: date, actor: actor, action: action, target: id.rawValue, detail: bot.name)
             guard let last = new.last else { throw HubError(.internalError, "No command was made.") }
-            return (last.id, new)
+            return (last.id, new + elsewhere)
         }
         guard let created else { return last }
         bots.publish(id, change: isDeleting ? "deleted" : "desired_state", at: date)
@@ -307,7 +322,7 @@ struct CommandOperations: Sendable {
         specification.name = bot.name
         specification.runtimeProfile = bot.runtimeProfile
         specification.placementEpoch = bot.placementEpoch
-        specification.configJson = Data(bot.config.text)
+        specification.configJson = Data(bot.config.text.utf8)
         specification.logBeginsAt = bot.logBegin
         specification.image = bot.image ?? ""
         specification.leaseMs = lease.map { UInt32(clamping: $0.milliseconds) } ?? 0

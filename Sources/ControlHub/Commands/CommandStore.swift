@@ -15,7 +15,8 @@ struct CommandStore: Sendable {
         let open =
             try Int.fetchOne(
                 db,
-                sql: "SELECT count(*) FROM commands WHERE node_id = ? AND state IN ('queued', 'delivered', 'running')",
+                // Named, because SQLite takes an index of all commands for as good.
+                sql: "SELECT count(*) FROM commands INDEXED BY commands_open WHERE node_id = ? AND \(isOpen)",
                 arguments: [new.node.rawValue]
             ) ?? 0
         guard open < maximumOpenPerNode else {
@@ -40,7 +41,20 @@ struct CommandStore: Sendable {
     }
 
     /// Nodes on which a deleted bot was before still have its log from there.
-    static func insertLogRemovals(_ db: Database, _ bot: Bot, by actor: Actor, at date: Date) throws {
+    ///
+    /// - Parameter body: that of the removal from the bot's own node: where the workspace is kept, so is what others hold of it.
+    /// - Returns: what has to be announced to those nodes.
+    static func insertLogRemovals(
+        _ db: Database,
+        _ bot: Bot,
+        like body: WireCommand.OneOf_Body?,
+        by actor: Actor,
+        at date: Date
+    ) throws -> [NewCommand] {
+        var removal = WireRemoveBot()
+        if case .removeBot(let own)? = body { removal.keepWorkspace = own.keepWorkspace }
+        (removal.botID, removal.placementEpoch) = (bot.id.rawValue, bot.placementEpoch)
+        var commands: [NewCommand] = []
         for node in Set(try LogPlaceStore.list(db, bot.id).map(\.node)) where node != bot.nodeID {
             guard try NodeStore.find(db, node) != nil else { continue }
             let command = NewCommand(
@@ -48,14 +62,19 @@ struct CommandStore: Sendable {
                 node: node,
                 bot: bot.id,
                 messageID: nil,
-                body: .removeBot(.with { ($0.botID, $0.placementEpoch) = (bot.id.rawValue, bot.placementEpoch) }),
+                body: .removeBot(removal),
                 isRepeatable: true,
                 timeToLive: CommandOperations.TimeToLive.remove,
                 actor: actor
             )
             try insert(db, command, at: date)
+            commands.append(command)
         }
+        return commands
     }
+
+    /// What has not ended, in the words of the indexes that hold nothing else.
+    static let isOpen = "state IN ('queued', 'delivered', 'running')"
 
     /// Replaces waiting starts and stops of a bot, which a newer wish has made pointless.
     static func supersede(_ db: Database, bot: BotID, at date: Date) throws -> [CommandID] {
@@ -63,7 +82,7 @@ struct CommandStore: Sendable {
             db,
             sql: """
                 UPDATE commands SET state = 'superseded', finished_at = ?
-                WHERE bot_id = ? AND state = 'queued' AND kind IN ('start_bot', 'stop_bot') RETURNING id
+                WHERE bot_id = ? AND \(isOpen) AND state = 'queued' AND kind IN ('start_bot', 'stop_bot') RETURNING id
                 """,
             arguments: [date.unixMilliseconds, bot.rawValue]
         ).map(CommandID.init(rawValue:))
@@ -74,7 +93,7 @@ struct CommandStore: Sendable {
         try db.execute(
             sql: """
                 UPDATE commands SET state = 'superseded', finished_at = ?
-                WHERE bot_id = ? AND state = 'queued' AND kind <> 'remove_bot'
+                WHERE bot_id = ? AND \(isOpen) AND state = 'queued' AND kind <> 'remove_bot'
                 """,
             arguments: [date.unixMilliseconds, bot.rawValue]
         )
@@ -82,49 +101,81 @@ struct CommandStore: Sendable {
 
     /// A message that waits for a bot which is being moved stays on the hub until it is known where the bot will be.
     private static let isNotHeld = """
-        NOT (commands.message_id IS NOT NULL AND commands.state = 'queued' AND EXISTS (
-            SELECT 1 FROM deployments d WHERE d.bot_id = commands.bot_id AND d.holds_messages))
+        NOT (c.message_id IS NOT NULL AND c.state = 'queued' AND EXISTS (SELECT 1 FROM deployments d
+            WHERE d.bot_id = c.bot_id AND d.state IN ('running', 'returning') AND d.holds_messages))
         """
 
-    func outstanding(_ node: NodeID, at date: Date) async throws -> [QueuedCommand] {
-        try await database.read { db in
-            try Row.fetchAll(
-                db,
-                sql: """
-                    SELECT id, bot_id, body, state FROM commands WHERE node_id = ?
-                        AND (state IN ('delivered', 'running') OR (state = 'queued' AND expires_at > ?))
-                        AND \(Self.isNotHeld)
-                    ORDER BY position
-                    """,
-                arguments: [node.rawValue, date.unixMilliseconds]
-            ).map { row in
-                QueuedCommand(
-                    id: CommandID(rawValue: row["id"]),
-                    botID: (row["bot_id"] as String?).map(BotID.init(rawValue:)),
-                    wasDelivered: row["state"] != "queued",
-                    command: try WireCommand(bounded: row["body"] as Data)
-                )
-            }
-        }
+    /// The first of each bot's messages and the first of its other commands that are to be sent to a node or answered by it, and
+    /// all that are about no bot: as many as `limit` of those. Oldest first; what they say is not read.
+    func next(_ node: NodeID, limit: Int, at date: Date) async throws -> [PendingCommand] {
+        try await database.read { db in try Self.next(db, node, limit: limit, at: date) }
     }
 
-    /// False when the command is no longer to be sent.
-    func markDelivered(_ id: CommandID, at date: Date) async throws -> Bool {
-        try await database.write { db in
-            try db.execute(
-                sql: """
-                    UPDATE commands SET state = 'delivered', delivered_at = ?
-                    WHERE id = ? AND state = 'queued' AND expires_at > ? AND \(Self.isNotHeld)
-                    """,
-                arguments: [date.unixMilliseconds, id.rawValue, date.unixMilliseconds]
+    static func next(_ db: Database, _ node: NodeID, limit: Int, at date: Date) throws -> [PendingCommand] {
+        let about = try ["IS NULL", "IS NOT NULL"].flatMap { kind in
+            try Row.fetchAll(
+                db.cachedStatement(sql: Self.firstOfEachBot(kind)),
+                arguments: [node.rawValue, date.unixMilliseconds]
             )
-            if db.changesCount > 0 { return true }
-            return try Bool.fetchOne(
-                db,
-                sql: "SELECT EXISTS (SELECT 1 FROM commands WHERE id = ? AND state IN ('delivered', 'running'))",
-                arguments: [id.rawValue]
-            ) ?? false
         }
+        let others = try Row.fetchAll(
+            db.cachedStatement(
+                sql: """
+                    SELECT c.position, c.id, c.bot_id, 0 AS is_message FROM commands c INDEXED BY commands_open_control
+                    WHERE c.node_id = ?1 AND c.message_id IS NULL AND c.bot_id IS NULL AND c.\(Self.isOpen)
+                        AND (c.state <> 'queued' OR c.expires_at > ?2) ORDER BY c.position LIMIT ?3
+                    """
+            ),
+            arguments: [node.rawValue, date.unixMilliseconds, limit]
+        )
+        return (about + others).map { row in
+            PendingCommand(
+                position: row["position"],
+                id: CommandID(rawValue: row["id"]),
+                botID: (row["bot_id"] as String?).map(BotID.init(rawValue:)),
+                isMessage: row["is_message"]
+            )
+        }.sorted { $0.position < $1.position }
+    }
+
+    /// Goes from bot to bot along the index, and looks at nothing but where each one's line begins.
+    private static func firstOfEachBot(_ kind: String) -> String {
+        let index = kind == "IS NULL" ? "commands_open_control" : "commands_open_talk"
+        let line = "FROM commands c INDEXED BY \(index) WHERE c.node_id = ?1 AND c.message_id \(kind) AND c.\(isOpen)"
+        return """
+            WITH RECURSIVE bot (id) AS (
+                SELECT min(c.bot_id) \(line) AND c.bot_id > ''
+                UNION ALL
+                SELECT (SELECT min(c.bot_id) \(line) AND c.bot_id > bot.id) FROM bot WHERE bot.id IS NOT NULL)
+            SELECT f.position, f.id, f.bot_id, f.message_id IS NOT NULL AS is_message
+            FROM bot CROSS JOIN commands f ON f.position = (
+                SELECT c.position \(line) AND c.bot_id = bot.id AND (c.state <> 'queued' OR c.expires_at > ?2)
+                    AND \(isNotHeld) ORDER BY c.position LIMIT 1)
+            """
+    }
+
+    /// Notes that a command is about to be sent.
+    ///
+    /// - Returns: exactly what goes over the wire; nil when the command is no longer to be sent.
+    func take(_ id: CommandID, at date: Date) async throws -> WireCommand? {
+        let body = try await database.write { db -> Data? in
+            let taken = try Data.fetchOne(
+                db.cachedStatement(
+                    sql: """
+                        UPDATE commands AS c SET state = 'delivered', delivered_at = ?1
+                        WHERE id = ?2 AND state = 'queued' AND expires_at > ?1 AND \(Self.isNotHeld) RETURNING body
+                        """
+                ),
+                arguments: [date.unixMilliseconds, id.rawValue]
+            )
+            if let taken { return taken }
+            return try Data.fetchOne(
+                db,
+                sql: "SELECT body FROM commands WHERE id = ? AND state IN ('delivered', 'running')",
+                arguments: [id.rawValue]
+            )
+        }
+        return try body.map { try WireCommand(bounded: $0) }
     }
 
     /// What came of a command, and of the message it carried.
@@ -205,7 +256,10 @@ struct CommandStore: Sendable {
         }
     }
 
-    /// Ends commands that waited too long, with the messages they carried.
+    /// Commands that are given up in one transaction.
+    static let expiredAtOnce = 200
+
+    /// Ends commands that waited too long, with the messages they carried: the next of them, up to `expiredAtOnce`.
     func expire(at date: Date) async throws -> [Outcome] {
         let isAnythingDue = try await database.read { db in
             try Bool.fetchOne(
@@ -221,9 +275,10 @@ struct CommandStore: Sendable {
                 sql: """
                     UPDATE commands SET state = 'expired', finished_at = ?, error_code = 'expired',
                         message = 'The node did not fetch it in time.'
-                    WHERE state = 'queued' AND expires_at <= ? RETURNING id
+                    WHERE position IN (SELECT position FROM commands WHERE state = 'queued' AND expires_at <= ?
+                        ORDER BY expires_at LIMIT ?) RETURNING id
                     """,
-                arguments: [date.unixMilliseconds, date.unixMilliseconds]
+                arguments: [date.unixMilliseconds, date.unixMilliseconds, Self.expiredAtOnce]
             )
             return try ids.compactMap { text in
                 guard let command = try Self.find(db, CommandID(rawValue: text)) else { return nil }
@@ -292,29 +347,43 @@ struct CommandStore: Sendable {
         var since: Date?
         /// A position: only older ones.
         var before: Int64?
+
+        fileprivate func matches(_ row: Row) -> Bool {
+            if let node, row["node_id"] != node.rawValue { return false }
+            if let state, row["state"] != state.rawValue { return false }
+            if let kind, row["kind"] != kind { return false }
+            if let since, (row["created_at"] as Int64) < since.unixMilliseconds { return false }
+            return true
+        }
     }
 
     /// Commands, newest first.
-    func list(_ filter: Filter, limit: Int) async throws -> [Command] {
+    func page(_ filter: Filter, limit: Int) async throws -> Walk.Found<Command> {
         var conditions = ["position < ?"]
         var arguments: StatementArguments = [filter.before ?? Int64.max]
-        let texts = [
-            ("node_id", filter.node?.rawValue), ("bot_id", filter.bot?.rawValue), ("state", filter.state?.rawValue),
-            ("kind", filter.kind),
-        ]
-        for case (let column, let text?) in texts {
+        // What an index leads to; the rest is looked at.
+        if let (column, id) = filter.bot.map({ ("bot_id", $0.rawValue) })
+            ?? filter.node.map({ ("node_id", $0.rawValue) })
+        {
             conditions.append("\(column) = ?")
-            arguments += [text]
+            arguments += [id]
         }
-        if filter.isOpen { conditions.append("state IN ('queued', 'delivered', 'running')") }
-        if let since = filter.since {
-            conditions.append("created_at >= ?")
-            arguments += [since.unixMilliseconds]
+        var index = ""
+        if filter.isOpen || filter.state?.isOpen == true {
+            conditions.append(Self.isOpen)
+            // Named, because along another one it would have to be looked for.
+            index = filter.bot == nil ? "INDEXED BY commands_open" : "INDEXED BY commands_open_by_bot"
         }
-        arguments += [limit]
-        let sql = "SELECT * FROM commands WHERE \(conditions.joined(separator: " AND ")) ORDER BY position DESC LIMIT ?"
+        let sql = """
+            SELECT * FROM commands \(index) WHERE \(conditions.joined(separator: " AND ")) ORDER BY position DESC
+            """
         return try await database.read { [arguments] db in
-            try Row.fetchAll(db, sql: sql, arguments: arguments).map(Self.command)
+            try Walk.through(
+                Row.fetchCursor(db, sql: sql, arguments: arguments),
+                limit: limit,
+                where: filter.matches,
+                Self.command
+            )
         }
     }
 
@@ -327,8 +396,8 @@ struct CommandStore: Sendable {
                 found[command.id] = try Row.fetchOne(
                     db,
                     sql: """
-                        SELECT * FROM commands WHERE bot_id = ? AND position < ?
-                            AND state IN ('queued', 'delivered', 'running') ORDER BY position LIMIT 1
+                        SELECT * FROM commands WHERE bot_id = ? AND position < ? AND \(Self.isOpen)
+                        ORDER BY position LIMIT 1
                         """,
                     arguments: [bot.rawValue, command.position]
                 ).map(Self.command)
@@ -347,7 +416,10 @@ struct CommandStore: Sendable {
     )
         throws
     {
-        guard command.kind == NewCommand.startKind, let bot = command.botID else { return }
+        // One that comes late says nothing about where the bot is now.
+        guard command.kind == NewCommand.startKind, let bot = command.botID,
+            try BotStore.placement(db, bot)?.node == command.nodeID
+        else { return }
         try BotStore.setStartRefusal(db, bot, StartRefusal(code: code, message: message, at: date))
     }
 
@@ -387,7 +459,7 @@ struct CommandStore: Sendable {
         let changes = try MessageStore.markDelivered(
             db,
             message,
-            launch: launch,
+            by: Speaker(command.nodeID, isHost: true, bot: bot, launch: launch),
             logOffset: offset,
             accepted: accepted,
             turnLimit: turnLimit(result),
@@ -397,7 +469,14 @@ struct CommandStore: Sendable {
         guard !changes.isEmpty else { return [] }
         let began = Date(unixMilliseconds: Int64(clamping: result.startedAtUnixMs))
         return try changes
-            + TurnStore.catchUp(db, message, launch: launch, began: began, accepted: accepted, at: date)
+            + TurnStore.catchUp(
+                db,
+                message,
+                by: Speaker(command.nodeID, isHost: true, bot: bot, launch: launch),
+                began: began,
+                accepted: accepted,
+                at: date
+            )
     }
 
     /// What a command has a node do; nil where it is known no more.

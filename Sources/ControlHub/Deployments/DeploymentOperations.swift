@@ -180,7 +180,7 @@ struct DeploymentOperations: Sendable {
             node: bot.nodeID,
             runtimeProfile: bot.runtimeProfile,
             image: bot.image,
-            config: try BotOperations.checked(bot.config)
+            config: bot.config.text
         )
     }
 

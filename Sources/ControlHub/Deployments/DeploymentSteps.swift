@@ -350,7 +350,12 @@ struct DeploymentSteps: Sendable {
         try await context.database.write { db in try StrayStore.forget(db, bot, on: deployment.target.node) }
         if DeploymentPlan(deployment).copies {
             try await context.leave(
-                .discardTransfer(.with { ($0.botID, $0.transferID) = (bot.rawValue, deployment.id.rawValue) }),
+                .discardTransfer(
+                    .with {
+                        ($0.botID, $0.transferID) = (bot.rawValue, deployment.id.rawValue)
+                        $0.placementEpoch = deployment.targetEpoch ?? 0
+                    }
+                ),
                 on: deployment.target.node,
                 for: bot
             )

@@ -17,8 +17,8 @@ struct DeploymentStore: Sendable {
             _ = try BotStore.required(db, bot)
             return try Row.fetchAll(
                 db,
-                sql: "SELECT * FROM deployments WHERE bot_id = ? AND (? IS NULL OR id < ?) ORDER BY id DESC LIMIT ?",
-                arguments: [bot.rawValue, before?.rawValue, before?.rawValue, limit]
+                sql: "SELECT * FROM deployments WHERE bot_id = ? AND id < ? ORDER BY id DESC LIMIT ?",
+                arguments: [bot.rawValue, before?.rawValue ?? DeploymentID.afterAll, limit]
             ).map(Self.deployment)
         }
     }
@@ -99,6 +99,26 @@ struct DeploymentStore: Sendable {
         )
     }
 
+    /// The record was put back from a copy that was made in the middle of deployments. They ended since, one way or the other, and
+    /// may have been followed by others: going on with them would move and remove what nobody wants moved now.
+    static func endRestored(_ db: Database, at date: Date) throws {
+        let open = try Row.fetchAll(db, sql: "SELECT * FROM deployments WHERE state IN ('running', 'returning')").map(
+            deployment
+        )
+        for var deployment in open {
+            deployment.state = .failed
+            deployment.failedStep = deployment.step
+            deployment.failure = DeploymentFailure(
+                code: "hub_restored",
+                reason:
+                    "The hub's database was put back from a copy that was made during this; what became of it is not known here.",
+                remedy: "See where the bot is, also among the strays of both nodes, and deploy again."
+            )
+            (deployment.updatedAt, deployment.finishedAt) = (date, date)
+            try update(db, deployment)
+        }
+    }
+
     static func requestCancel(_ db: Database, _ id: DeploymentID) throws {
         try db.execute(sql: "UPDATE deployments SET is_cancel_requested = 1 WHERE id = ?", arguments: [id.rawValue])
     }
@@ -124,7 +144,8 @@ struct DeploymentStore: Sendable {
         )
         try db.execute(
             sql: """
-                UPDATE commands SET node_id = ? WHERE bot_id = ? AND state = 'queued' AND message_id IS NOT NULL
+                UPDATE commands SET node_id = ?
+                WHERE bot_id = ? AND \(CommandStore.isOpen) AND state = 'queued' AND message_id IS NOT NULL
                 """,
             arguments: [placement.node.rawValue, bot.rawValue]
         )
@@ -137,10 +158,27 @@ struct DeploymentStore: Sendable {
             db,
             sql: """
                 SELECT EXISTS (SELECT 1 FROM commands WHERE node_id = ? AND bot_id = ? AND kind = 'remove_bot'
-                    AND state IN ('queued', 'delivered', 'running'))
+                    AND \(CommandStore.isOpen))
                 """,
             arguments: [node.rawValue, bot.rawValue]
         ) ?? false
+    }
+
+    /// The bot, where its own node holds it under an older placement than the one on record, and nothing that is under way
+    /// changes that. What the node then says of it counts for nothing.
+    static func overtaken(_ db: Database, _ id: BotID, _ epoch: UInt64, on node: NodeID) throws -> Bot? {
+        guard epoch > 0, let bot = try BotStore.find(db, id), epoch < bot.placementEpoch, try open(db, of: id) == nil
+        else { return nil }
+        let isUnderWay =
+            try Bool.fetchOne(
+                db,
+                sql: """
+                    SELECT EXISTS (SELECT 1 FROM commands WHERE node_id = ? AND bot_id = ?
+                        AND kind IN ('start_bot', 'stop_bot', 'remove_bot') AND state IN ('queued', 'delivered', 'running'))
+                    """,
+                arguments: [node.rawValue, id.rawValue]
+            ) ?? false
+        return isUnderWay ? nil : bot
     }
 
     /// Starts that a node was asked for and has not answered are not asked for again.
@@ -162,7 +200,7 @@ struct DeploymentStore: Sendable {
             sql: """
                 SELECT (SELECT count(*) FROM messages WHERE bot_id = ?1 AND state = 'delivered')
                     + (SELECT count(*) FROM commands WHERE bot_id = ?1 AND message_id IS NOT NULL
-                        AND state IN ('delivered', 'running'))
+                        AND \(CommandStore.isOpen) AND state <> 'queued')
                 """,
             arguments: [bot.rawValue]
         ) ?? 0

@@ -6,6 +6,8 @@ struct Stray: Sendable {
     let bot: BotID
     /// Nil for a bot that was deleted since, or that this hub has never known.
     let botName: String?
+    /// This hub knows the bot, or has deleted it; otherwise it is another hub's, or newer than this database.
+    let isKnown: Bool
     /// Where the bot is placed now.
     let placement: NodeID?
     let since: Date

@@ -17,18 +17,33 @@ struct StrayBots: Sendable {
         let isRunning: Bool
     }
 
+    /// What a node says of one bot.
+    private struct Held {
+        let bot: BotID
+        let epoch: UInt64
+        /// Nil where it has a workspace and nothing else of it.
+        let phase: WireBotPhase?
+    }
+
     /// Notes what a node holds, and has it stop what runs; what that leaves stays there until the operator decides.
     ///
+    /// - Parameter kept: the workspaces of which the node has no bot.
     /// - Returns: what the node is told in its Welcome, so that it starts none of them by itself.
-    func settle(_ statuses: [WireBotStatus], on node: NodeID) async throws -> [WireSupersession] {
+    func settle(_ statuses: [WireBotStatus], kept: [WireKeptWorkspace] = [], on node: NodeID) async throws
+        -> [WireSupersession]
+    {
         let date = clock.date()
-        let (found, newer) = try await database.write { db in
+        let all =
+            statuses.map { Held(bot: BotID(rawValue: $0.botID), epoch: $0.placementEpoch, phase: $0.phase) }
+            + kept.map { Held(bot: BotID(rawValue: $0.botID), epoch: $0.placementEpoch, phase: nil) }
+        let named = all.filter { BotName.isValid($0.bot.rawValue) }
+        let (found, newer, overtaken) = try await database.write { db in
             let isBehind = try HubLineage.isBehind(db, at: date)
             var unknown: [BotID] = []
             var newer: [BotID] = []
-            let found = try statuses.compactMap { status -> Found? in
-                guard BotName.isValid(status.botID) else { return nil }
-                let bot = BotID(rawValue: status.botID)
+            var overtaken: [Bot] = []
+            let found = try named.compactMap { held -> Found? in
+                let bot = held.bot
                 guard let placement = try BotStore.placement(db, bot) else {
                     unknown.append(bot)
                     try StrayStore.note(
@@ -36,17 +51,31 @@ struct StrayBots: Sendable {
                         bot,
                         on: node,
                         reason:
-                            "The node holds this bot, which is not known here: another hub's, or made after the copy that this "
-                            + "hub's database was put back from.",
-                        epoch: status.placementEpoch,
+                            "The node holds this bot, which is not known here: another hub's, made after the copy that this "
+                            + "hub's database was put back from, or deleted with its workspace kept.",
+                        epoch: held.epoch,
                         at: date
                     )
                     return nil
                 }
-                guard placement.node != node else { return nil }
-                if isBehind, !placement.isDeleted, status.placementEpoch > placement.epoch,
-                    try DeploymentStore.open(db, of: bot) == nil
-                {
+                let isElsewhere = placement.node != node
+                guard isElsewhere || placement.isDeleted else {
+                    guard let phase = held.phase else {
+                        // Of one that it has a state of the state says so.
+                        if isBehind { try BotStore.raiseEpoch(db, bot, to: held.epoch) }
+                        return nil
+                    }
+                    guard let record = try DeploymentStore.overtaken(db, bot, held.epoch, on: node) else { return nil }
+                    if record.desiredState == .running {
+                        overtaken.append(record)
+                        return nil
+                    }
+                    return Found(bot: bot, epoch: placement.epoch, isRunning: !phase.isDown)
+                }
+                // Deleted with its workspace kept, as was wanted.
+                if !isElsewhere, held.phase == nil { return nil }
+                let isSettled = try placement.isDeleted || DeploymentStore.open(db, of: bot) == nil
+                if isBehind, isSettled, !placement.isDeleted, held.epoch > placement.epoch {
                     newer.append(bot)
                     // Where the bot itself is looked at.
                     let refusal = StartRefusal(
@@ -62,27 +91,27 @@ struct StrayBots: Sendable {
                         on: node,
                         reason:
                             "The bot was placed on this node after the copy was made that this hub's database was put back from.",
-                        epoch: status.placementEpoch,
+                        epoch: held.epoch,
                         at: date
                     )
                     return nil
                 }
-                // Of a deployment under way the record says what is to become of it; a deleted bot is removed anyway.
-                if !placement.isDeleted, try DeploymentStore.open(db, of: bot) == nil,
-                    try !DeploymentStore.isRemovalOpen(db, of: bot, on: node)
-                {
+                // Of a deployment under way the record says what is to become of it.
+                if isSettled, try !DeploymentStore.isRemovalOpen(db, of: bot, on: node) {
                     try StrayStore.note(
                         db,
                         bot,
                         on: node,
-                        reason: "The node came back with this bot, which is placed elsewhere.",
+                        reason:
+                            "The node came back with this bot, which \(placement.isDeleted ? "was deleted" : "is placed elsewhere").",
                         at: date
                     )
                 }
-                return Found(bot: bot, epoch: placement.epoch, isRunning: !status.phase.isDown)
+                guard let phase = held.phase else { return nil }
+                return Found(bot: bot, epoch: placement.epoch, isRunning: !phase.isDown)
             }
             try StrayStore.forgetUnknown(db, on: node, except: unknown)
-            return (found, newer)
+            return (found, newer, overtaken)
         }
         for bot in newer {
             logger.warning(
@@ -90,9 +119,22 @@ struct StrayBots: Sendable {
                 metadata: ["node_id": "\(node)", "bot_id": "\(bot)"]
             )
         }
+        for bot in overtaken {
+            logger.warning(
+                "a node holds a bot under an older placement, as after its state directory was put back; the present one is started",
+                metadata: ["node_id": "\(node)", "bot_id": "\(bot.id)"]
+            )
+            _ = try await commands.enqueue(
+                try CommandOperations.startBody(bot),
+                for: node,
+                bot: bot.id,
+                timeToLive: CommandOperations.TimeToLive.control,
+                repeatable: true
+            )
+        }
         for stray in found where stray.isRunning {
             logger.warning(
-                "a node runs a bot that is placed elsewhere; it is stopped there",
+                "a node runs a bot whose placement there is over; it is stopped there",
                 metadata: ["node_id": "\(node)", "bot_id": "\(stray.bot)"]
             )
             _ = try await commands.enqueue(

@@ -6,7 +6,7 @@ struct StrayStore: Sendable {
     let database: HubDatabase
 
     private static let select = """
-        SELECT s.*, b.name AS bot_name, b.node_id AS placement, b.placement_epoch AS epoch, c.state AS command_state,
+        SELECT s.*, EXISTS (SELECT 1 FROM bots k WHERE k.id = s.bot_id) AS is_known, b.name AS bot_name, b.node_id AS placement, b.placement_epoch AS epoch, c.state AS command_state,
             c.message AS command_message, c.error_code AS command_error_code, c.finished_at AS command_finished_at
         FROM strays s LEFT JOIN bots b ON b.id = s.bot_id AND b.deleted_at IS NULL
             LEFT JOIN commands c ON c.id = s.command_id
@@ -59,7 +59,7 @@ struct StrayStore: Sendable {
         try db.execute(
             sql: """
                 DELETE FROM strays WHERE node_id = ?1 AND bot_id = ?2
-                    AND command_id IN (SELECT id FROM commands WHERE state = 'done')
+                    AND EXISTS (SELECT 1 FROM commands c WHERE c.id = strays.command_id AND c.state = 'done')
                 """,
             arguments: [node.rawValue, bot.rawValue]
         )
@@ -91,6 +91,27 @@ struct StrayStore: Sendable {
         for bot in known where !kept.contains(bot) { try forget(db, BotID(rawValue: bot), on: node) }
     }
 
+    /// Throws `notFound`, and `conflict` for a bot that is known here and one that is being removed.
+    static func requireAdoptable(_ db: Database, _ bot: BotID, on node: NodeID) throws {
+        let stray = try required(db, bot, on: node)
+        guard !stray.isKnown else {
+            throw HubError(
+                .conflict,
+                "Bot \(bot) is known here\(stray.botName == nil ? " and was deleted" : "; recover it instead"). Only what this hub "
+                    + "does not know can be adopted."
+            )
+        }
+        if let state = stray.removalState, [.queued, .delivered, .running].contains(state) {
+            throw HubError(.conflict, "What node \(node) holds of the bot is being discarded.")
+        }
+        guard !stray.isPartlyRemoved else {
+            throw HubError(
+                .conflict,
+                "What node \(node) holds of the bot is no longer whole: \(stray.removalMessage?.asSentence ?? "")"
+            )
+        }
+    }
+
     /// Whether a node is known to hold something of a bot, also where the bot is placed there now.
     static func isHeld(_ db: Database, _ bot: BotID, on node: NodeID) throws -> Bool {
         try Bool.fetchOne(
@@ -98,6 +119,18 @@ struct StrayStore: Sendable {
             sql: """
                 SELECT EXISTS (SELECT 1 FROM strays s LEFT JOIN commands c ON c.id = s.command_id
                     WHERE s.bot_id = ? AND s.node_id = ? AND (c.state IS NULL OR c.state <> 'done'))
+                """,
+            arguments: [bot.rawValue, node.rawValue]
+        ) ?? false
+    }
+
+    /// Whether a node holds a bot under a newer placement than the one on record.
+    static func isNewer(_ db: Database, _ bot: BotID, on node: NodeID) throws -> Bool {
+        try Bool.fetchOne(
+            db,
+            sql: """
+                SELECT EXISTS (SELECT 1 FROM strays s JOIN bots b ON b.id = s.bot_id AND b.deleted_at IS NULL
+                    WHERE s.bot_id = ? AND s.node_id = ? AND s.placement_epoch > b.placement_epoch)
                 """,
             arguments: [bot.rawValue, node.rawValue]
         ) ?? false
@@ -187,6 +220,7 @@ struct StrayStore: Sendable {
             node: NodeID(rawValue: row["node_id"]),
             bot: BotID(rawValue: row["bot_id"]),
             botName: row["bot_name"],
+            isKnown: row["is_known"],
             placement: (row["placement"] as String?).map(NodeID.init(rawValue:)),
             since: Date(unixMilliseconds: row["since"]),
             reason: row["reason"],

@@ -42,8 +42,8 @@ struct EnrollmentStore: Sendable {
         try await database.read { db in
             let found = try Row.fetchAll(
                 db,
-                sql: "SELECT * FROM enrollments WHERE ? IS NULL OR id < ? ORDER BY id DESC LIMIT ?",
-                arguments: [before?.rawValue, before?.rawValue, limit]
+                sql: "SELECT * FROM enrollments WHERE id < ? ORDER BY id DESC LIMIT ?",
+                arguments: [before?.rawValue ?? EnrollmentID.afterAll, limit]
             ).map(Self.enrollment)
             let attempts = try EnrollmentAttemptStore.list(db, of: found.map(\.id))
             return found.map { enrollment in

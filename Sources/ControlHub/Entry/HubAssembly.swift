@@ -42,8 +42,12 @@ struct HubAssembly {
         }
         let tls = configuration.insecureHTTP ? nil : try tlsMaterial()
         let key = try directory.key()
-        let clock = HubClock.system
         let database = try HubDatabase(path: directory.file(HubDatabase.fileName))
+        let times = ClockStore(database: database)
+        let test = TestSettings(environment: ProcessInfo.processInfo.environment, prefix: "HUB")
+        let judged = JudgedClock(after: try times.read(), trial: test.clockTrial)
+        let keeper = ClockKeeper(clock: judged, store: times, logger: logger)
+        let clock = judged.hubClock()
         try await compactAtStart(database)
         let operators = OperatorOperations(store: OperatorStore(database: database), clock: clock)
         let site = SiteInformation(
@@ -73,7 +77,9 @@ struct HubAssembly {
             quotas: configuration.quotas
         )
         let lineage = HubLineage(database: database, directory: directory)
-        if let restoration = try await lineage.begin(at: clock.date()) { tell(restoration) }
+        let date = clock.date()
+        let restoration = try await lineage.begin(at: date) { db in try DeploymentStore.endRestored(db, at: date) }
+        if let restoration { tell(restoration) }
         try await parts.loadRegistry()
         let firstAdministrator = try await operators.firstAdministrator(withLoginToken: makesLoginLink)
 
@@ -95,6 +101,7 @@ struct HubAssembly {
                 serverName: nil
             ),
             onServerRunning: { channel in
+                await withoutDescriptors(channel, strangers: parts.strangers)
                 await listening(
                     on: channel,
                     site: site,
@@ -114,6 +121,7 @@ struct HubAssembly {
                 .init(service: ResourceHistoryService(history: parts.nodes.history, clock: clock, logger: logger)),
                 // A command is never sent after its time, and a turn stays open for a second longer than it should.
                 .init(service: periodic("expired commands", clock) { try await parts.commands.expire() }),
+                .init(service: periodic("time", clock, every: ClockKeeper.period) { try await keeper.round() }),
                 .init(service: periodic("turns", clock) { try await parts.bots.endOverdueTurns() }),
                 .init(
                     service: periodic("retention", clock, every: configuration.retention.interval) {
@@ -137,12 +145,7 @@ struct HubAssembly {
                     service: DeploymentService(
                         context: services.deployments.context,
                         queue: services.deployments.queue,
-                        gate: DeploymentGate(
-                            directory: TestSettings(
-                                environment: ProcessInfo.processInfo.environment,
-                                prefix: "HUB"
-                            ).deploymentHolds
-                        )
+                        gate: DeploymentGate(directory: test.deploymentHolds)
                     )
                 ),
                 .init(
@@ -175,6 +178,8 @@ struct HubAssembly {
         } catch is CancellationError {
             // The limit for a graceful end was reached; what was committed is on disk.
         }
+        // `try?`: the next hub goes on from the mark before.
+        try? await keeper.end()
         try database.close()
         removeTraces()
     }
@@ -336,6 +341,18 @@ struct HubAssembly {
                 "the certificate \(material.certificateFile) or its key \(material.keyFile) cannot be used."
             )
         }
+    }
+
+    /// Has the server go on, and say so, where nothing more can be opened.
+    private func withoutDescriptors(_ channel: any Channel, strangers: Strangers) async {
+        let handler = channel.eventLoop.submit {
+            try channel.pipeline.syncOperations.addHandler(
+                ShortageHandler { strangers.connections.makeRoom() },
+                position: .first
+            )
+        }
+        // `try?`: it fails where the server has ended already.
+        try? await handler.get()
     }
 
     private func listening(

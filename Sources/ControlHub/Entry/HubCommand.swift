@@ -33,14 +33,14 @@ struct HubCommand: AsyncParsableCommand {
         discussion: """
             Start with `control-hub serve`. It makes what it needs in its data directory and says how to sign in.
 
-            nodes, bots, logs, chat, deploy, events, commands and enrollment ask the hub: on its own machine the one that \
+            nodes, bots, logs, chat, deploy, strays, events, commands and enrollment ask the hub: on its own machine the one that \
             serves from the data directory, for who may read that; from anywhere with --url and a token. operator, node, \
             backup and compact work on the data directory itself. `--generate-completion-script bash` (zsh, fish) makes completions.
             """,
         version: HubVersion.version,
         subcommands: [
             ServeCommand.self, NodesCommand.self, BotsCommand.self, LogsCommand.self, ChatCommand.self,
-            DeployCommand.self,
+            DeployCommand.self, StraysCommand.self,
             EventsCommand.self, CommandsCommand.self, EnrollmentCommand.self, OperatorCommand.self, NodeCommand.self,
             BackupCommand.self, RestoreCommand.self, CompactCommand.self, VersionCommand.self,
         ]

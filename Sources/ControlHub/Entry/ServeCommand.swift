@@ -226,14 +226,16 @@ struct CommonOptions: ParsableArguments {
                     isTLS: true
                 )
             }
+            let database = try HubDatabase(
+                path: directory.file(HubDatabase.fileName),
+                isShared: !isAlone && directory.isServed
+            )
             return HubParts(
-                database: try HubDatabase(
-                    path: directory.file(HubDatabase.fileName),
-                    isShared: !isAlone && directory.isServed
-                ),
+                database: database,
                 key: try directory.key(),
                 thresholds: configuration.thresholds,
-                clock: .system,
+                // The time that the hub goes by, whatever the machine's clock says.
+                clock: JudgedClock(after: try ClockStore(database: database).read()).hubClock(),
                 site: SiteInformation(site),
                 logger: Logger(label: HubLogging.label)
             )

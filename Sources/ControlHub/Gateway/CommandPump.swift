@@ -7,10 +7,13 @@ import WireFormat
 ///
 /// What is still open when a session ends is sent again over the next one; the agent answers what it has done from its
 /// receipts. Commands for different bots run side by side. For one bot, starting, stopping and removing go in order,
-/// and a message waits for those before it; a message that waits for its bot does not hold up a stop.
+/// and a message waits for those before it; a message that waits for its bot does not hold up a stop. Messages have places of
+/// their own, so that however many bots are slow to take theirs, what controls bots goes at once.
 struct CommandPump: Sendable {
-    /// Commands under way at once on one node.
-    private static let concurrencyLimit = 32
+    /// Messages under way at once on one node; with the rest they leave half of a session's streams to others.
+    static let messageLimit = 96
+    /// Other commands under way at once.
+    static let controlLimit = 32
     /// Before a command is tried again that the agent or the database would not take.
     private static let retryDelay = Duration.seconds(1)
 
@@ -44,9 +47,9 @@ struct CommandPump: Sendable {
             repeat {
                 let ticket = underWay.changed.ticket
                 let busy = underWay.look()
-                let startable = Self.startable(try await commands.outstanding(for: node), busy: busy)
-                for command in startable.prefix(Self.concurrencyLimit - busy.count) {
-                    underWay.insert(command.id)
+                let pending = try await commands.next(for: node, limit: 2 * Self.controlLimit)
+                for command in Self.chosen(pending, busy: busy) {
+                    underWay.insert(command)
                     group.addTask {
                         await carry(command)
                         underWay.remove(command.id)
@@ -57,12 +60,25 @@ struct CommandPump: Sendable {
         }
     }
 
+    /// Which commands are sent now: as many as have a place, control first.
+    ///
+    /// - Parameters:
+    ///   - pending: oldest first.
+    ///   - busy: those already under way, with whether they are messages.
+    static func chosen<Pending: StartableCommand>(_ pending: [Pending], busy: [CommandID: Bool]) -> [Pending] {
+        let startable = startable(pending, busy: Set(busy.keys))
+        let busyMessages = busy.values.count { $0 }
+        let control = startable.filter { !$0.isMessage }.prefix(max(0, controlLimit - (busy.count - busyMessages)))
+        let messages = startable.filter { $0.isMessage }.prefix(max(0, messageLimit - busyMessages))
+        return Array(control) + Array(messages)
+    }
+
     /// Which commands may be sent now.
     ///
     /// - Parameters:
-    ///   - outstanding: everything unfinished, oldest first.
+    ///   - outstanding: of each bot at least its first message and its first other command, oldest first.
     ///   - busy: those already under way.
-    static func startable(_ outstanding: [QueuedCommand], busy: Set<CommandID>) -> [QueuedCommand] {
+    static func startable<Pending: StartableCommand>(_ outstanding: [Pending], busy: Set<CommandID>) -> [Pending] {
         var changing: Set<BotID> = []
         var talking: Set<BotID> = []
         return outstanding.filter { command in
@@ -75,11 +91,11 @@ struct CommandPump: Sendable {
         }
     }
 
-    private func carry(_ command: QueuedCommand) async {
+    private func carry(_ command: PendingCommand) async {
         do {
             // Cancelled or expired in the meantime: then it is not to be sent.
-            guard try await commands.markDelivered(command.id) else { return }
-            let stream = try session.openCommandStream(command.command)
+            guard let wire = try await commands.take(command.id) else { return }
+            let stream = try session.openCommandStream(wire)
             guard var result = try await stream.receive(WireCommandResult.self) else {
                 throw WireFormatError(.streamFinished, "the agent answered nothing")
             }
@@ -106,7 +122,7 @@ struct CommandPump: Sendable {
         }
     }
 
-    private func fail(_ command: QueuedCommand, _ code: String, _ message: String) async {
+    private func fail(_ command: PendingCommand, _ code: String, _ message: String) async {
         do {
             try await commands.finish(
                 WireCommandResult.with {
@@ -130,7 +146,8 @@ struct CommandPump: Sendable {
 /// The commands on their way over one session.
 private final class UnderWay: Sendable {
     private struct State {
-        var commands: Set<CommandID> = []
+        /// With whether they are messages.
+        var commands: [CommandID: Bool] = [:]
         var isRunning = false
         /// A command was noted that the running pump has not looked for yet.
         var isWoken = false
@@ -149,18 +166,18 @@ private final class UnderWay: Sendable {
     var isEmpty: Bool { state.withLock { $0.commands.isEmpty } }
 
     /// What is under way; what was noted so far is looked at from here on.
-    func look() -> Set<CommandID> {
+    func look() -> [CommandID: Bool] {
         state.withLock { state in
             state.isWoken = false
             return state.commands
         }
     }
 
-    func insert(_ id: CommandID) { state.withLock { _ = $0.commands.insert(id) } }
+    func insert(_ command: PendingCommand) { state.withLock { $0.commands[command.id] = command.isMessage } }
 
     func remove(_ id: CommandID) {
         state.withLock { state in
-            state.commands.remove(id)
+            state.commands[id] = nil
             // What waited for this one can go now.
             state.isWoken = true
         }
@@ -185,11 +202,5 @@ private final class UnderWay: Sendable {
             state.isRunning = false
             return true
         }
-    }
-}
-
-extension QueuedCommand {
-    fileprivate var isMessage: Bool {
-        if case .deliverMessage = command.body { true } else { false }
     }
 }

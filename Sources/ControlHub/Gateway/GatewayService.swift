@@ -37,7 +37,7 @@ struct GatewayService: Service, AgentChannel {
     let work = SessionWork()
     private let live = LiveSessions()
     private let connections = OpenConnections()
-    private let clock = SessionClock(unixMilliseconds: { UInt64(clamping: Date().unixMilliseconds) })
+    private let clock: SessionClock
 
     init(
         nodes: NodeOperations,
@@ -52,6 +52,8 @@ struct GatewayService: Service, AgentChannel {
         logger: Logger
     ) {
         self.nodes = nodes
+        let date = nodes.clock.date
+        clock = SessionClock(unixMilliseconds: { UInt64(clamping: date().unixMilliseconds) })
         self.bots = bots
         self.commands = commands
         self.packets = packets
@@ -190,7 +192,12 @@ struct GatewayService: Service, AgentChannel {
         async throws
     {
         let request = attendance.request
-        let opened = try await nodes.openSession(node, hello: hello, remoteAddress: request.remoteAddress, at: Date())
+        let opened = try await nodes.openSession(
+            node,
+            hello: hello,
+            remoteAddress: request.remoteAddress,
+            at: nodes.clock.date()
+        )
         if let evidence = opened.quarantineReason {
             session.refuse(.replaced, reason: "quarantined: \(evidence)")
             return
@@ -226,7 +233,7 @@ struct GatewayService: Service, AgentChannel {
         try await nodes.confirmSession(node, epoch: opened.epoch)
         try await bots.apply(hello.bots, from: node, epoch: opened.epoch)
         try await bots.reconcile(hello.bots, from: node, epoch: opened.epoch)
-        let superseded = try await strays.settle(hello.bots, on: node)
+        let superseded = try await strays.settle(hello.bots, kept: hello.keptWorkspaces, on: node)
         let cursors = try await packets.cursors(journal: hello.journalID, from: node)
         let settings = nodes.settings(try await nodes.node(node))
         try session.accept(welcome(node, opened, cursors, settings, superseded))
@@ -249,7 +256,12 @@ struct GatewayService: Service, AgentChannel {
         live.leave(attended.entry)
         let reason = attended.failure ?? session.ending?.description ?? "the hub is stopping"
         attended.logger.info("node disconnected", metadata: ["reason": "\(reason)"])
-        await nodes.closeSession(attended.entry.node, epoch: attended.entry.epoch, reason: reason, at: Date())
+        await nodes.closeSession(
+            attended.entry.node,
+            epoch: attended.entry.epoch,
+            reason: reason,
+            at: nodes.clock.date()
+        )
     }
 
     private func welcome(
@@ -285,11 +297,11 @@ struct GatewayService: Service, AgentChannel {
                 heartbeat.clearResources()
                 heartbeat.bots = []
             }
-            await nodes.heartbeat(node, epoch: epoch, heartbeat, at: Date())
+            await nodes.heartbeat(node, epoch: epoch, heartbeat, at: nodes.clock.date())
             try await packets.intake.charge(message: node) { session.ending == nil }
         case .telemetry(let telemetry):
             if packets.intake.takesFigures(of: node) {
-                await nodes.telemetry(node, epoch: epoch, telemetry, at: Date())
+                await nodes.telemetry(node, epoch: epoch, telemetry, at: nodes.clock.date())
             }
             try await packets.intake.charge(message: node) { session.ending == nil }
         case .botStatus(let report):

@@ -10,6 +10,9 @@ import WireFormat
 struct WhoAmIRoute {
     static let path = "/edge/v1/whoami"
 
+    /// More are on the node's page.
+    private static let straysTold = 20
+
     let services: HubServices
 
     private struct Document: Codable, APIDocument {
@@ -18,6 +21,7 @@ struct WhoAmIRoute {
         let token: String
         var nodeId: String?
         var nodeName: String?
+        var strays: [String]?
         let hubName: String
         let hubVersion: String
         let protocolMin: UInt32
@@ -48,11 +52,14 @@ struct WhoAmIRoute {
         }
         let address = services.address(of: request, context)
         let (status, node) = try await judge(token, from: address, on: context.connection)
+        let held = if let node { try await services.deployments.strays.list(node.id) } else { [Stray]() }
+        let strays = held.prefix(Self.straysTold).map { "\($0.botName.map { "\($0), " } ?? "")\($0.bot)" }
         return try JSONCoding.response(
             Document(
                 token: status,
                 nodeId: node?.id.rawValue,
                 nodeName: node?.name,
+                strays: strays.isEmpty ? nil : strays,
                 hubName: services.site.hubName,
                 hubVersion: HubVersion.version,
                 protocolMin: ProtocolVersion.supported.lowerBound,

@@ -25,13 +25,17 @@ struct IdempotencyStore: Sendable {
         case otherRequest
     }
 
-    func claim(_ key: String, of owner: OperatorID, requestHash: Data, at date: Date) async throws -> Claim {
+    /// - Parameter horizon: an answer is forgotten when it is old by this; by `date` unless given.
+    func claim(_ key: String, of owner: OperatorID, requestHash: Data, at date: Date, horizon: Date? = nil)
+        async throws -> Claim
+    {
         let stored = try await database.write { db -> (status: Int?, answer: Data?, isSame: Bool)? in
             let now = date.unixMilliseconds
+            let old = (horizon ?? date).unixMilliseconds
             // The others that are as old go by retention.
             try db.execute(
                 sql: "DELETE FROM idempotency_keys WHERE operator_id = ? AND key = ? AND created_at < ?",
-                arguments: [owner.rawValue, key, now - Int64(saturating: Self.lifetime * 1000)]
+                arguments: [owner.rawValue, key, old - Int64(saturating: Self.lifetime * 1000)]
             )
             try db.execute(
                 sql: """
@@ -42,7 +46,7 @@ struct IdempotencyStore: Sendable {
                         AND (run IS NOT excluded.run OR created_at < ?)
                     """,
                 arguments: [
-                    owner.rawValue, key, requestHash, now, run, now - Int64(saturating: Self.abandonedAfter * 1000),
+                    owner.rawValue, key, requestHash, now, run, old - Int64(saturating: Self.abandonedAfter * 1000),
                 ]
             )
             if db.changesCount > 0 { return nil }

@@ -18,7 +18,7 @@ enum JSONCoding {
             var container = encoder.singleValueContainer()
             try container.encode(date.rfc3339)
         }
-        return try encoder.encode(value)
+        return try WrittenTexts.encode(value, by: encoder)
     }
 
     static func response(
@@ -87,11 +87,29 @@ enum JSONCoding {
     /// Reads a body as JSON; an empty one counts as `{}`. Throws `invalidRequest` naming the member that is wrong.
     /// Numbers, texts and lists beyond the bounds that the OpenAPI document shows are refused.
     static func decode<Value: Decodable>(_ type: Value.Type, from data: Data) throws -> Value {
-        if let document = type as? any APIDocument.Type { try BodyBounds.check(document, data) }
-        let decoder = JSONDecoder()
-        decoder.keyDecodingStrategy = .convertFromSnakeCase
+        try decode(type, from: value(data))
+    }
+
+    /// Reads a body as JSON, once for all that wants to know of it; an empty one counts as `{}`.
+    static func value(_ data: Data) throws -> JSONValue {
+        guard !data.isEmpty else { return .object([:]) }
+        do throws(JSONReader.Fault) {
+            return try JSONReader.value(data)
+        } catch {
+            throw HubError(
+                .invalidRequest,
+                error.isTooDeep
+                    ? "The request's body is nested deeper than \(JSONReader.maximumDepth) levels. Make it flatter."
+                    : "The request's body is not a JSON object."
+            )
+        }
+    }
+
+    /// The same of a body that was read.
+    static func decode<Value: Decodable>(_ type: Value.Type, from value: JSONValue) throws -> Value {
+        if let document = type as? any APIDocument.Type { try BodyBounds.check(document, value) }
         do {
-            return try decoder.decode(type, from: data.isEmpty ? Data("{}".utf8) : data)
+            return try JSONValueDecoder.decode(type, from: value)
         } catch let error as DecodingError {
             throw HubError(.invalidRequest, describe(error), cause: error)
         }
@@ -148,5 +166,12 @@ struct Page<Item: Codable & Sendable>: Codable, APIDocument {
         let shown = rows.prefix(limit)
         items = shown.map(item)
         nextCursor = rows.count > limit || hasMore ? shown.last.map(cursor) : nil
+    }
+
+    /// Makes a page of what was found with one more than `limit`. It may have fewer items, or none, and others after it.
+    init<Row>(_ found: Walk.Found<Row>, limit: Int, cursor: (Row) -> Int64, item: (Row) -> Item) {
+        let shown = found.items.prefix(limit)
+        items = shown.map(item)
+        nextCursor = (found.items.count > limit ? shown.last.map(cursor) : found.end).map { String($0) }
     }
 }

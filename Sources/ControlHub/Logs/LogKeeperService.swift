@@ -34,11 +34,12 @@ struct LogKeeperService: Service {
                     do {
                         let bots = try await logs.bots.store.list()
                         await archive.keepOnly(Set(bots.map(\.id)))
+                        kept.setPlaced(Set(bots.map { Placement(bot: $0.id, node: $0.nodeID) }))
                         for bot in bots {
                             let placement = Placement(bot: bot.id, node: bot.nodeID)
                             guard kept.begin(placement) else { continue }
                             group.addTask {
-                                await keep(placement, from: bot.logBegin)
+                                await keep(placement, from: bot.logBegin, in: kept)
                                 kept.end(placement)
                             }
                         }
@@ -54,7 +55,7 @@ struct LogKeeperService: Service {
     /// Follows one log until the bot has gone from its node, or others wait for their turn. Waits while the node is away.
     ///
     /// - Parameter begin: what comes before lies on other nodes, and was kept from there.
-    private func keep(_ placement: Placement, from begin: UInt64) async {
+    private func keep(_ placement: Placement, from begin: UInt64, in kept: Kept) async {
         do {
             try await slots.enter(placement.node)
             defer { slots.leave(placement.node) }
@@ -63,17 +64,12 @@ struct LogKeeperService: Service {
                 placement.bot,
                 .init(start: .offset(start)),
                 isResuming: true,
-                staysOnNode: true
+                stayingOn: placement.node
             )
             defer { log.cancel() }
             try await withThrowingTaskGroup(of: Void.self) { group in
                 defer { group.cancelAll() }
-                group.addTask {
-                    for try await chunk in log {
-                        try await archive.append(chunk, of: placement.bot, on: placement.node)
-                        try await intake.charge(log: chunk, of: placement.node)
-                    }
-                }
+                group.addTask { try await copy(log, of: placement, in: kept) }
                 group.addTask {
                     try await clock.sleep(clock.now() + LogCopySlots.turn)
                     try await slots.waitUntilWanted(placement.node)
@@ -87,9 +83,30 @@ struct LogKeeperService: Service {
         }
     }
 
+    private func copy(_ log: LogSubscription, of placement: Placement, in kept: Kept) async throws {
+        for try await chunk in log {
+            var chunk = chunk
+            // What a node writes on into a log that has gone elsewhere is no part of it.
+            let end = kept.isPlaced(placement) ? nil : try await logs.reach(of: placement.bot, on: placement.node)
+            if let end {
+                chunk.lines.removeAll { $0.offset >= end }
+                chunk.nextOffset = min(chunk.nextOffset, end)
+            }
+            try await archive.append(chunk, of: placement.bot, on: placement.node)
+            try await intake.charge(log: chunk, of: placement.node)
+            if let end, chunk.nextOffset >= end { return }
+        }
+    }
+
     /// The logs that are being followed.
     private final class Kept: Sendable {
         private let placements = Mutex<Set<Placement>>([])
+        /// Where bots are by the record.
+        private let placed = Mutex<Set<Placement>>([])
+
+        func setPlaced(_ now: Set<Placement>) { placed.withLock { $0 = now } }
+
+        func isPlaced(_ placement: Placement) -> Bool { placed.withLock { $0.contains(placement) } }
 
         func begin(_ placement: Placement) -> Bool { placements.withLock { $0.insert(placement).inserted } }
 

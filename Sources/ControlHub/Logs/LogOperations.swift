@@ -67,20 +67,29 @@ struct LogOperations: Sendable {
     /// Opens a log that goes on, also when its node was away for a while, and on another node when the bot has moved; its readers
     /// share one stream. Throws `notFound`, and `nodeOffline` unless the reader is resuming.
     ///
-    /// - Parameter staysOnNode: ends where the bot leaves its node.
+    /// - Parameter host: only while the bot is placed there; `notFound` otherwise, and the log ends when the bot leaves.
     func follow(
         _ id: BotID,
         _ query: Query,
         isResuming: Bool = false,
-        staysOnNode: Bool = false
+        stayingOn host: NodeID? = nil
     ) async throws -> LogSubscription {
         let bot = try await bots.store.bot(id)
+        guard host == nil || host == bot.nodeID else {
+            throw HubError(.notFound, "Bot \(id) is placed elsewhere meanwhile.")
+        }
         return try await fanOut.follow(
             request(bot, query, follow: true),
             on: bot.nodeID,
             isResuming: isResuming,
-            staysOnNode: staysOnNode
+            staysOnNode: host != nil
         )
+    }
+
+    /// How far the part of a bot's log goes that a node has which the bot was on before; 0 where it has none.
+    func reach(of bot: BotID, on node: NodeID) async throws -> UInt64 {
+        let places = try await LogPlaceStore(database: bots.database).list(bot)
+        return places.last { $0.node == node }.map { $0.end ?? .max } ?? 0
     }
 
     /// Reads all that is there now, chunk by chunk, as fast as it is taken. Throws `notFound`, `nodeOffline`.

@@ -7,6 +7,8 @@ struct StoredPacket: Sendable {
     let position: Int64
     let botID: BotID
     let journalID: String
+    /// Whose it was.
+    let nodeID: NodeID
     /// The agent's number, from 1 per bot and journal.
     let sequence: Int64
     let launchID: String
@@ -21,7 +23,10 @@ struct StoredPacket: Sendable {
     /// The node's clock.
     let receivedAt: Date
     let storedAt: Date
+    /// What it says.
     let json: JSONValue
+    /// How the bot wrote it.
+    let written: WrittenJSON
     /// Set where this is the agent's word on packets that are missing.
     let gap: PacketGap?
 }

@@ -82,11 +82,18 @@ struct MonitorPacketOperations: Sendable {
         try await store.cursors(journal: journal, node: node)
     }
 
-    /// A packet's text as JSON; what is none (a bot may write anything) is kept as a string.
+    /// What a packet's text says; one that is no JSON (a bot may write anything) says itself.
     static func parse(_ data: Data) -> JSONValue {
         // `try?`: the text itself is the fallback, nothing is lost.
-        (try? JSONDecoder().decode(JSONValue.self, from: Data(JSONEscapes.mended(Array(data)))))
-            ?? .string(String(decoding: data, as: UTF8.self))
+        (try? JSONReader.value(data)) ?? .string(String(decoding: data, as: UTF8.self))
+    }
+
+    /// A packet's text as it is shown: as the bot wrote it, but for halves of surrogate pairs, which few readers take.
+    static func written(_ data: Data) -> WrittenJSON {
+        let bytes = Array(data)
+        guard JSONScanner.fault(bytes) == nil, let text = String(validating: JSONEscapes.mended(bytes), as: UTF8.self)
+        else { return WrittenJSON(.string(String(decoding: data, as: UTF8.self))) }
+        return WrittenJSON(text)
     }
 
     /// Larger packets are announced without their content, so that the ring of events stays small.

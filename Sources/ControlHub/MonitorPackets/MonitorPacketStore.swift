@@ -28,7 +28,8 @@ struct MonitorPacketStore: Sendable {
 
     /// What becomes of a bot's packets that a node sends.
     private enum Verdict {
-        case kept
+        /// - Parameter isHost: the node has the bot now.
+        case kept(isHost: Bool)
         /// A bot that was deleted: what is late is dropped without a word.
         case dropped
         case refused(Refusal)
@@ -36,12 +37,17 @@ struct MonitorPacketStore: Sendable {
 
     private static func verdict(_ db: Database, _ bot: BotID, from node: NodeID) throws -> Verdict {
         guard let placement = try BotStore.placement(db, bot) else {
-            return Defence.knownBots.isUp ? .refused(Refusal(bot: bot, isKnownElsewhere: false)) : .kept
+            return Defence.knownBots.isUp ? .refused(Refusal(bot: bot, isKnownElsewhere: false)) : .kept(isHost: true)
         }
-        guard try placement.node == node || BotStore.wasPlaced(db, bot, on: node) else {
+        // Or the record was put back from a copy, and does not know yet that it was placed there.
+        guard
+            try placement.node == node || BotStore.wasPlaced(db, bot, on: node)
+                || StrayStore.isNewer(db, bot, on: node)
+        else {
             return .refused(Refusal(bot: bot, isKnownElsewhere: true))
         }
-        return placement.isDeleted ? .dropped : .kept
+        if placement.isDeleted { return .dropped }
+        return .kept(isHost: try placement.node == node || DeploymentStore.open(db, of: bot)?.names(node) == true)
     }
 
     /// Stores a batch in one transaction. A packet that is already there, and its effects, are skipped.
@@ -59,8 +65,11 @@ struct MonitorPacketStore: Sendable {
             var bots: [(bot: BotID, last: Int64)] = []
             var places: [BotID: (index: Int, verdict: Verdict)] = [:]
             var refused: [BotID: Refusal] = [:]
+            var looks = Self.looksOfABatch
             for (packet, json) in packets {
+                var packet = packet
                 let bot = BotID(rawValue: packet.botID)
+                let speaker: Speaker
                 let place = try places[bot] ?? (bots.count, Self.verdict(db, bot, from: node))
                 if place.index == bots.count {
                     places[bot] = place
@@ -74,18 +83,37 @@ struct MonitorPacketStore: Sendable {
                 case .refused(let refusal):
                     refused[bot, default: refusal].count += 1
                     continue
-                case .kept: result.loads[bot, default: .init()].add(packet)
+                case .kept(let isHost):
+                    result.loads[bot, default: .init()].add(packet)
+                    speaker = Speaker(node, isHost: isHost, bot: bot, launch: packet.launchID)
+                    packet = try speaker.placed(db, packet)
                 }
                 // It was there, and its acknowledgement was lost.
                 guard try !PacketRemovals.hasRemoved(db, packet, of: journal) else { continue }
                 if let gap = Self.jump(to: packet, after: expected) {
-                    let told = try Self.insert(db, gap.wire, gap.json, journal: journal, node: node, at: date)
+                    let told = try Self.insert(
+                        db,
+                        gap.wire,
+                        gap.json,
+                        journal: journal,
+                        node: node,
+                        at: date,
+                        looks: &looks
+                    )
                     if let told { result.stored.append(told) }
                 }
-                guard var stored = try Self.insert(db, packet, json, journal: journal, node: node, at: date) else {
-                    continue
-                }
-                result.messages += try TurnStore.apply(db, &stored, at: date)
+                guard
+                    var stored = try Self.insert(
+                        db,
+                        packet,
+                        json,
+                        journal: journal,
+                        node: node,
+                        at: date,
+                        looks: &looks
+                    )
+                else { continue }
+                result.messages += try TurnStore.apply(db, &stored, by: speaker, at: date)
                 result.stored.append(stored)
             }
             for (bot, last) in bots {
@@ -164,6 +192,18 @@ struct MonitorPacketStore: Sendable {
         /// By the time they were stored.
         var since: Date?
         var until: Date?
+
+        /// Whether a row is wanted that is the bot's and lies where it should.
+        fileprivate func matches(_ row: Row) -> Bool {
+            for case (let column, let text?) in [
+                ("type", type), ("conversation_id", conversation), ("message_id", message), ("turn_id", turn),
+            ] where row[column] as String? != text {
+                return false
+            }
+            guard since != nil || until != nil else { return true }
+            let storedAt = Date(unixMilliseconds: row["stored_at"])
+            return storedAt >= since ?? .distantPast && storedAt < until ?? .distantFuture
+        }
     }
 
     /// Packets of a bot, oldest first unless asked otherwise.
@@ -179,45 +219,47 @@ struct MonitorPacketStore: Sendable {
     /// What of a list is read at once. Its packets have a mebibyte each at most, and may all be so large.
     static let pageBytes = 4 << 20
 
-    /// The same, with whether there are more that would be too large together.
-    func page(
-        _ bot: BotID,
-        _ filter: Filter,
-        isNewestFirst: Bool,
-        limit: Int
-    ) async throws -> (packets: [StoredPacket], isCut: Bool) {
-        var conditions = ["bot_id = ?", "position > ?", "position < ?"]
-        var arguments: StatementArguments = [bot.rawValue, filter.after, filter.before]
-        let texts = [
-            ("type", filter.type), ("conversation_id", filter.conversation), ("message_id", filter.message),
-            ("turn_id", filter.turn),
-        ]
-        for case (let column, let text?) in texts {
-            conditions.append("\(column) = ?")
-            arguments += [text]
-        }
-        for case (let condition, let date?) in [("stored_at >= ?", filter.since), ("stored_at < ?", filter.until)] {
-            conditions.append(condition)
-            arguments += [date.unixMilliseconds]
-        }
-        arguments += [limit]
+    /// What was found for a page.
+    struct PacketPage: Sendable {
+        var packets: [StoredPacket]
+        /// There are more, and together they would be too large.
+        var isCut = false
+        /// Where to go on after a page that ends before it was full.
+        var end: Int64?
+    }
+
+    /// The same, with whether there are more.
+    func page(_ bot: BotID, _ filter: Filter, isNewestFirst: Bool, limit: Int) async throws -> PacketPage {
+        let conversation = filter.conversation == nil ? "" : "AND conversation_id = ?"
         let sql = """
-            SELECT * FROM packets WHERE \(conditions.joined(separator: " AND "))
-            ORDER BY position \(isNewestFirst ? "DESC" : "ASC") LIMIT ?
+            SELECT * FROM packets WHERE bot_id = ? AND position > ? AND position < ? \(conversation)
+            ORDER BY position \(isNewestFirst ? "DESC" : "ASC")
             """
+        var arguments: StatementArguments = [bot.rawValue, filter.after, filter.before]
+        if let conversation = filter.conversation { arguments += [conversation] }
         return try await database.read { [arguments] db in
             _ = try BotStore.required(db, bot)
-            let (packets, isCut) = try Self.read(try Row.fetchCursor(db, sql: sql, arguments: arguments))
+            var (bytes, isCut) = (0, false)
+            let found = try Walk.through(
+                Row.fetchCursor(db, sql: sql, arguments: arguments),
+                limit: limit,
+                where: filter.matches
+            ) { row -> StoredPacket? in
+                let isFirst = bytes == 0
+                bytes += (row["json"] as Data).count
+                isCut = !isFirst && bytes > Self.pageBytes
+                return isCut ? nil : try Self.packet(row)
+            }
             let told = try PacketRemovals.told(
                 db,
                 bot,
-                in: packets,
+                in: found.items,
                 filter,
                 isNewestFirst: isNewestFirst,
                 // Where the page is cut there are older ones, and what was removed comes before them.
-                limit: isCut && isNewestFirst ? packets.count : limit
+                limit: (isCut || found.end != nil) && isNewestFirst ? found.items.count : limit
             )
-            return (told, isCut)
+            return PacketPage(packets: told, isCut: isCut, end: found.end)
         }
     }
 
@@ -259,23 +301,27 @@ struct MonitorPacketStore: Sendable {
         ).packets.reversed()
     }
 
+    /// - Parameter looks: how many rows may still be looked at for gaps.
     static func insert(
         _ db: Database,
         _ packet: WireMonitorPacket,
         _ json: JSONValue,
         journal: String,
         node: NodeID,
-        at date: Date
+        at date: Date,
+        looks: inout Int
     ) throws -> StoredPacket? {
         func optional(_ text: String) -> String? { text.isEmpty ? nil : text }
-        let gap = packet.hasGap ? try shortened(db, packet, journal: journal) : nil
-        let row = try Row.fetchOne(
-            db,
+        let gap = packet.hasGap ? try shortened(db, packet, journal: journal, looks: &looks) : nil
+        let insert = try db.cachedStatement(
             sql: """
                 INSERT OR IGNORE INTO packets (journal_id, bot_id, sequence, node_id, launch_id, bot_sequence, type,
                     conversation_id, message_id, turn_id, bot_time, received_at, stored_at, json, gap, log_offset)
-                VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING *
-                """,
+                VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING position
+                """
+        )
+        let position = try Int64.fetchOne(
+            insert,
             arguments: [
                 journal, packet.botID, Int64(clamping: packet.sequence), node.rawValue, packet.launchID,
                 Int64(clamping: packet.botSequence), packet.type, optional(packet.conversationID),
@@ -285,27 +331,62 @@ struct MonitorPacketStore: Sendable {
                 packet.logOffset > 0 ? Int64(clamping: packet.logOffset) : nil,
             ]
         )
-        return try row.map(Self.packet)
+        return position.map {
+            StoredPacket(
+                position: $0,
+                botID: BotID(rawValue: packet.botID),
+                journalID: journal,
+                sequence: Int64(clamping: packet.sequence),
+                launchID: packet.launchID,
+                botSequence: Int64(clamping: packet.botSequence),
+                type: packet.type,
+                conversationID: optional(packet.conversationID),
+                messageID: optional(packet.messageID),
+                turnID: optional(packet.turnID),
+                botTime: Date(unixMilliseconds: Int64(clamping: packet.botTimeUnixMs)),
+                receivedAt: Date(unixMilliseconds: Int64(clamping: packet.receivedAtUnixMs)),
+                storedAt: date,
+                json: json,
+                gap: gap
+            )
+        }
     }
 
     /// Takes away from a gap what was stored before.
-    private static func shortened(_ db: Database, _ packet: WireMonitorPacket, journal: String) throws -> PacketGap {
+    private static func shortened(
+        _ db: Database,
+        _ packet: WireMonitorPacket,
+        journal: String,
+        looks: inout Int
+    ) throws -> PacketGap {
         var gap = PacketGap(packet.gap)
         guard let first = gap.fromSequence else { return gap }
         // Also what came just before in the same batch.
         let newest = try Int64.fetchOne(
-            db,
-            sql: "SELECT max(sequence) FROM packets WHERE journal_id = ? AND bot_id = ? AND sequence < ?",
+            db.cachedStatement(
+                sql: "SELECT max(sequence) FROM packets WHERE journal_id = ? AND bot_id = ? AND sequence < ?"
+            ),
             arguments: [journal, packet.botID, Int64(clamping: packet.sequence)]
         )
         let through = max(try cursor(db, bot: packet.botID, journal: journal) ?? 0, newest ?? 0)
         guard first <= through else { return gap }
         let removed = try PacketRemovals.through(db, bot: packet.botID, journal: journal)
-        let known = try Row.fetchAll(
-            db,
-            sql: "SELECT gap FROM packets WHERE journal_id = ? AND bot_id = ? AND sequence BETWEEN ? AND ?",
-            arguments: [journal, packet.botID, max(first, removed.clampedAdding(1)), through]
-        ).reduce(into: max(0, min(removed, through).clampedSubtracting(first).clampedAdding(1))) { sum, row in
+        let begin = min(max(first, removed.clampedAdding(1)), through.clampedAdding(1))
+        let rows = try Row.fetchAll(
+            db.cachedStatement(
+                sql: """
+                    SELECT sequence, gap FROM packets WHERE journal_id = ? AND bot_id = ? AND sequence BETWEEN ? AND ?
+                    ORDER BY sequence DESC LIMIT ?
+                    """
+            ),
+            arguments: [journal, packet.botID, begin, through, looks]
+        )
+        // An agent gives up what it was not told to be stored, which is little. Of what lies before what is looked at, each number
+        // counts as one that is known.
+        let unseen = rows.count == looks ? rows.last.map { $0["sequence"] as Int64 } ?? through.clampedAdding(1) : begin
+        looks -= rows.count
+        let counted = max(0, unseen.clampedSubtracting(first))
+        let known = try rows.reduce(into: counted) { sum, row in
             guard let data: Data = row["gap"] else {
                 sum += 1
                 return
@@ -318,11 +399,13 @@ struct MonitorPacketStore: Sendable {
         return gap
     }
 
+    /// Rows that are looked at for all gaps of one batch.
+    static let looksOfABatch = 8192
+
     /// The last number of a journal; nil where nothing has come of it.
     private static func cursor(_ db: Database, bot: String, journal: String) throws -> Int64? {
         try Int64.fetchOne(
-            db,
-            sql: "SELECT through_sequence FROM packet_cursors WHERE journal_id = ? AND bot_id = ?",
+            db.cachedStatement(sql: "SELECT through_sequence FROM packet_cursors WHERE journal_id = ? AND bot_id = ?"),
             arguments: [journal, bot]
         )
     }
@@ -343,14 +426,13 @@ struct MonitorPacketStore: Sendable {
         let known = try cursor(db, bot: bot.rawValue, journal: journal)
         if known == nil { try forgetOldCursors(db, bot: bot, node: node) }
         let through = max(known ?? 0, last)
-        try db.execute(
+        try db.cachedStatement(
             sql: """
                 INSERT INTO packet_cursors (journal_id, bot_id, node_id, through_sequence, updated_at)
                 VALUES (?, ?, ?, ?, ?) ON CONFLICT (journal_id, bot_id)
                 DO UPDATE SET through_sequence = excluded.through_sequence, updated_at = excluded.updated_at
-                """,
-            arguments: [journal, bot.rawValue, node.rawValue, through, date.unixMilliseconds]
-        )
+                """
+        ).execute(arguments: [journal, bot.rawValue, node.rawValue, through, date.unixMilliseconds])
         return cursor(bot: bot.rawValue, through: through)
     }
 
@@ -359,14 +441,13 @@ struct MonitorPacketStore: Sendable {
     static let journalsPerBot = 16
 
     private static func forgetOldCursors(_ db: Database, bot: BotID, node: NodeID) throws {
-        try db.execute(
+        try db.cachedStatement(
             sql: """
                 DELETE FROM packet_cursors WHERE bot_id = ?1 AND node_id = ?2 AND journal_id NOT IN (
                     SELECT journal_id FROM packet_cursors WHERE bot_id = ?1 AND node_id = ?2
                     ORDER BY through_sequence DESC LIMIT ?3)
-                """,
-            arguments: [bot.rawValue, node.rawValue, journalsPerBot - 1]
-        )
+                """
+        ).execute(arguments: [bot.rawValue, node.rawValue, journalsPerBot - 1])
     }
 
     private static func cursor(bot: String, through: Int64) -> WirePacketCursor {
@@ -383,6 +464,7 @@ struct MonitorPacketStore: Sendable {
             position: row["position"],
             botID: BotID(rawValue: row["bot_id"]),
             journalID: row["journal_id"],
+            nodeID: NodeID(rawValue: row["node_id"]),
             sequence: row["sequence"],
             launchID: row["launch_id"],
             botSequence: row["bot_sequence"],
@@ -394,6 +476,7 @@ struct MonitorPacketStore: Sendable {
             receivedAt: Date(unixMilliseconds: row["received_at"]),
             storedAt: Date(unixMilliseconds: row["stored_at"]),
             json: MonitorPacketOperations.parse(json),
+            written: MonitorPacketOperations.written(json),
             gap: try gap.map { try OutsideJSON.decode(PacketGap.self, from: $0) }
         )
     }

@@ -75,6 +75,7 @@ enum PacketRemovals {
             position: row["through_position"],
             botID: bot,
             journalID: "hub",
+            nodeID: NodeID(rawValue: ""),
             sequence: 0,
             launchID: "",
             botSequence: 0,
@@ -85,6 +86,7 @@ enum PacketRemovals {
             receivedAt: first,
             storedAt: last,
             json: .object([:]),
+            written: .emptyObject,
             gap: PacketGap(removed: row["packets"], from: first, to: last)
         )
     }

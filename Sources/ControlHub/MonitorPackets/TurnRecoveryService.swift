@@ -40,7 +40,7 @@ struct TurnRecoveryService: Service {
     /// Looks for every turn of a node that has no answer.
     func recover(_ node: NodeID) async {
         do {
-            let turns = try await packets.recovered.openTurns(on: node, at: clock.date())
+            let turns = try await packets.recovered.openTurns(on: node, at: clock.horizon())
             for (bot, turns) in Dictionary(grouping: turns, by: \.bot) {
                 try await recover(turns, of: bot, on: node)
             }

@@ -107,7 +107,7 @@ struct ResourceHistoryService: Service {
     func step(isCondensing: Bool) async {
         do {
             try await history.flush()
-            if isCondensing { try await history.store.condense(at: clock.date()) }
+            if isCondensing { try await history.store.condense(at: clock.date(), horizon: clock.horizon()) }
         } catch {
             // A full disk heals; the next round tries again.
             logger.debug("resource history not stored yet", metadata: ["error": "\(error)"])

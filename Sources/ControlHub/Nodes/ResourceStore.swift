@@ -44,8 +44,11 @@ struct ResourceStore: Sendable {
 
     /// Makes the means of what has ended since they were last made, and drops what is too old. Doing it again changes
     /// nothing.
-    func condense(at date: Date) async throws {
+    ///
+    /// - Parameter horizon: what is too old is so by this.
+    func condense(at date: Date, horizon: Date) async throws {
         let now = date.unixMilliseconds / 1000
+        let old = horizon.unixMilliseconds / 1000
         try await database.write { db in
             for tier in ResourceTier.allCases {
                 if let source = tier.source {
@@ -55,10 +58,10 @@ struct ResourceStore: Sendable {
                     let newest =
                         try Int64.fetchOne(
                             db,
-                            sql: "SELECT max(at) / 1000 FROM resource_samples WHERE step = ?",
-                            arguments: [step]
+                            sql: "SELECT max(at) / 1000 FROM resource_samples WHERE step = ? AND at <= ?",
+                            arguments: [step, now * 1000]
                         ) ?? 0
-                    let begin = max(newest, (now - source.keptFor(hourlyAge: hourlyAge)) / step * step)
+                    let begin = max(newest, (old - source.keptFor(hourlyAge: hourlyAge)) / step * step)
                     try db.execute(
                         sql: """
                             INSERT OR REPLACE INTO resource_samples
@@ -72,7 +75,7 @@ struct ResourceStore: Sendable {
             }
         }
         for tier in ResourceTier.allCases {
-            let oldest = (now - tier.keptFor(hourlyAge: hourlyAge)) * 1000
+            let oldest = (old - tier.keptFor(hourlyAge: hourlyAge)) * 1000
             // After a long time without a hub there may be many, and others want to write.
             while try await drop(tier, before: oldest) == Self.droppedEach { await Task.yield() }
         }

@@ -35,12 +35,14 @@ extension OperatorStore {
     ) async throws -> OperatorOperations.MadeToken {
         try await database.once("token.create") { db in
             _ = try Self.required(db, owner)
-            try Self.dropExpired(db, at: new.at)
             let count =
                 try Int.fetchOne(
                     db,
-                    sql: "SELECT count(*) FROM operator_tokens WHERE operator_id = ? AND kind = 'bearer'",
-                    arguments: [owner.rawValue]
+                    sql: """
+                        SELECT count(*) FROM operator_tokens WHERE operator_id = ? AND kind = 'bearer'
+                            AND (expires_at IS NULL OR expires_at > ?)
+                        """,
+                    arguments: [owner.rawValue, new.at.unixMilliseconds]
                 ) ?? 0
             guard count < Self.maximumTokens else {
                 throw HubError(
@@ -70,7 +72,6 @@ extension OperatorStore {
     ) async throws -> OperatorOperations.MadeLogin {
         try await database.once("operator.login_link") { db in
             _ = try Self.required(db, owner)
-            try Self.dropExpired(db, at: date)
             let new = NewToken(hash: SecretBytes.digest(made.token), kind: .login, at: date, expiresAt: made.expiresAt)
             _ = try Self.insert(db, new, of: owner)
             try AuditStore.append(
@@ -152,7 +153,6 @@ extension OperatorStore {
         expiresAt: Date
     ) async throws -> (operator: Operator, expiresAt: Date)? {
         try await database.write { db in
-            try Self.dropExpired(db, at: date)
             var new = NewToken(hash: session, kind: .session, at: date, expiresAt: expiresAt)
             let found: Operator
             if let login = try Self.find(db, hash, kind: .login, at: date) {
@@ -212,11 +212,6 @@ extension OperatorStore {
             ]
         )
         return id
-    }
-
-    /// Housekeeping where it costs nothing extra: expired tokens serve nobody.
-    private static func dropExpired(_ db: Database, at date: Date) throws {
-        try db.execute(sql: "DELETE FROM operator_tokens WHERE expires_at <= ?", arguments: [date.unixMilliseconds])
     }
 
     private static func find(

@@ -59,13 +59,13 @@ struct RemovalStore: Sendable {
                 db,
                 sql: """
                     SELECT * FROM retention_removals
-                    WHERE (:kind IS NULL OR kind = :kind) AND (:owner IS NULL OR owner = :owner)
+                    WHERE day <= -:day AND (:kind IS NULL OR kind = :kind) AND (:owner IS NULL OR owner = :owner)
                         AND (-day, kind, owner, reason) > (:day, :afterKind, :afterOwner, :afterReason)
                     ORDER BY day DESC, kind, owner, reason LIMIT :limit
                     """,
                 arguments: [
                     "kind": filter.kind, "owner": filter.owner,
-                    "day": filter.after.map { Int64(0).clampedSubtracting($0.day) } ?? Int64.min,
+                    "day": filter.after.map { Int64(0).clampedSubtracting($0.day) } ?? -Int64.max,
                     "afterKind": filter.after?.kind ?? "",
                     "afterOwner": filter.after?.owner ?? "", "afterReason": filter.after?.reason ?? "",
                     "limit": limit,

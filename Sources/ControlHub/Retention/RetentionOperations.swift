@@ -57,32 +57,36 @@ struct RetentionOperations: Sendable {
 
     /// Brings everything within its limits.
     func round() async throws {
-        let date = clock.date()
-        let isClockSteady = state.observe(now: clock.now(), date: date)
+        let (date, horizon) = (clock.date(), clock.horizon())
         for kind in RetentionKind.allCases {
             let limits = settings[kind]
-            if let age = limits.age, isClockSteady {
-                let cutoff = date.unixMilliseconds.clampedSubtracting(age.milliseconds)
-                try await carryOut(kind, try await store.aged(kind, cutoff: cutoff), at: date)
+            if let age = limits.age {
+                let cutoff = horizon.unixMilliseconds.clampedSubtracting(age.milliseconds)
+                try await carryOut(kind, try await store.aged(kind, cutoff: cutoff), horizon, at: date)
             }
-            try await carryOut(kind, RetentionPlan.trims(try await store.usages(kind), limits), at: date)
+            try await carryOut(kind, RetentionPlan.trims(try await store.usages(kind), limits), horizon, at: date)
         }
-        try await RetentionSweepStore(database: database).run(at: date, isByAge: isClockSteady)
-        if isClockSteady { try await expireSnapshots(at: date) }
+        try await RetentionSweepStore(database: database).run(horizon)
+        try await expireSnapshots(horizon, at: date)
         await archive?.keep(
             totalBytes: settings.logBytes,
-            since: settings.logAge > .zero && isClockSteady ? date.addingTimeInterval(-settings.logAge.seconds) : nil
+            since: settings.logAge > .zero ? horizon.addingTimeInterval(-settings.logAge.seconds) : nil
         )
         try await shrink()
         state.note(roundEndedAt: clock.date())
     }
 
-    private func carryOut(_ kind: RetentionKind, _ trims: [RetentionTrim], at date: Date) async throws {
+    private func carryOut(
+        _ kind: RetentionKind,
+        _ trims: [RetentionTrim],
+        _ horizon: Date,
+        at date: Date
+    ) async throws {
         guard !trims.isEmpty else { return }
         var progress = RetentionStore.Progress(kind, trims)
         while !progress.isDone {
             let before = progress
-            progress = try await store.step(before, at: date, for: Self.turn)
+            progress = try await store.step(before, horizon, at: date, for: Self.turn)
             state.note(turnSince: progress.began)
             try await rest()
         }
@@ -95,9 +99,9 @@ struct RetentionOperations: Sendable {
         )
     }
 
-    private func expireSnapshots(at date: Date) async throws {
+    private func expireSnapshots(_ horizon: Date, at date: Date) async throws {
         guard settings.snapshotAge > .zero else { return }
-        let gone = try await snapshots.expire(before: date.addingTimeInterval(-settings.snapshotAge.seconds))
+        let gone = try await snapshots.expire(before: horizon.addingTimeInterval(-settings.snapshotAge.seconds))
         guard gone.count > 0 else { return }
         try await database.write { db in
             try RemovalStore.add(
@@ -229,17 +233,10 @@ struct RetentionStatus: Sendable {
 
 /// What one run of the hub remembers of its own retention.
 private final class RetentionState: Sendable {
-    /// Before so much time in which both clocks went alike nothing is called old: a machine without a clock of its own begins in
-    /// another year, and is put right when it has found a time server.
-    private static let trial = Duration.seconds(600)
-    private static let tolerance: TimeInterval = 60
-
     private struct Content {
         var longest = Duration.zero
         var lastRound: Date?
         var isErasing = false
-        var first: (now: ContinuousClock.Instant, date: Date)?
-        var isSteady = false
     }
 
     private let content = Mutex(Content())
@@ -254,24 +251,4 @@ private final class RetentionState: Sendable {
     }
     func note(roundEndedAt date: Date) { content.withLock { $0.lastRound = date } }
     func needsErasing(_ needed: Bool) { content.withLock { $0.isErasing = needed } }
-
-    /// Whether the wall clock has gone as the other one has, for long enough.
-    func observe(now: ContinuousClock.Instant, date: Date) -> Bool {
-        content.withLock { content in
-            guard let first = content.first else {
-                content.first = (now, date)
-                return false
-            }
-            let elapsed = now - first.now
-            if (date.timeIntervalSince(first.date) - elapsed.seconds).magnitude > Self.tolerance {
-                content.first = (now, date)
-                content.isSteady = false
-            } else if elapsed >= Self.trial {
-                // Clocks drift; only a jump counts.
-                content.first = (now, date)
-                content.isSteady = true
-            }
-            return content.isSteady
-        }
-    }
 }

@@ -62,14 +62,17 @@ struct RetentionStore: Sendable {
 
     /// Goes on in one transaction for about as long as it may take. Each owner's turn is short, because what many have written
     /// at one time lies together.
-    func step(_ progress: Progress, at date: Date, for time: Duration) async throws -> Progress {
+    ///
+    /// - Parameters:
+    ///   - horizon: what is older than something is so by this.
+    func step(_ progress: Progress, _ horizon: Date, at date: Date, for time: Duration) async throws -> Progress {
         try await database.write { db in
             var progress = progress
             progress.began = ContinuousClock.now
             let end = progress.began + time
             var waiting: [RetentionTrim] = []
             while let trim = progress.trims.popLast() {
-                if let rest = try Self.carryOut(db, trim, &progress, at: date) { waiting.append(rest) }
+                if let rest = try Self.carryOut(db, trim, &progress, horizon, at: date) { waiting.append(rest) }
                 if progress.trims.isEmpty {
                     progress.trims = waiting.reversed()
                     waiting = []
@@ -86,6 +89,7 @@ struct RetentionStore: Sendable {
         _ db: Database,
         _ trim: RetentionTrim,
         _ progress: inout Progress,
+        _ horizon: Date,
         at date: Date
     ) throws -> RetentionTrim? {
         let table = RetentionTable.of(progress.kind)
@@ -100,7 +104,7 @@ struct RetentionStore: Sendable {
                     ORDER BY \(table.order) LIMIT :limit
                     """
             ),
-            arguments: arguments(trim.owner, after, stepRows, table.removable.contains(":now") ? date : nil)
+            arguments: arguments(trim.owner, after, stepRows, table.removable.contains(":now") ? horizon : nil)
         )
         var gone = Array(rows.lazy.filter { $0["goes"] }.prefix(Int(clamping: wanted)))
         let isEnough = gone.count >= wanted

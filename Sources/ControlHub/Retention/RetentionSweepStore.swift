@@ -31,17 +31,17 @@ struct RetentionSweepStore: Sendable {
         // Not with the clock at zero: those of before the column have no time until they move.
         Rule(
             table: "packet_cursors",
-            key: "journal_id || ' ' || bot_id",
+            key: "journal_id, bot_id",
             condition: "updated_at > 0 AND updated_at < :now - \(longMilliseconds)"
         ),
         Rule(
             table: "strays",
-            key: "node_id || ' ' || bot_id",
+            key: "node_id, bot_id",
             condition: "command_id IN (SELECT c.id FROM commands c WHERE c.id = strays.command_id AND c.state = 'done')"
         ),
         Rule(
             table: "log_places",
-            key: "bot_id || ' ' || begins_at",
+            key: "bot_id, begins_at",
             condition: """
                 begins_at < (SELECT p.begins_at FROM log_places p WHERE p.bot_id = log_places.bot_id
                     ORDER BY p.begins_at DESC LIMIT 1 OFFSET \(logPlacesKept - 1))
@@ -57,15 +57,15 @@ struct RetentionSweepStore: Sendable {
             key: "bot_id",
             condition: "last_at < :now - \(longMilliseconds) AND NOT EXISTS (SELECT 1 FROM bots b WHERE b.id = bot_id)"
         ),
-        Rule(table: "retention_usage", key: "kind || ' ' || owner", condition: "rows <= 0"),
+        Rule(table: "retention_usage", key: "kind, owner", condition: "rows <= 0"),
         Rule(
             table: "retention_removals",
-            key: "day || ' ' || kind || ' ' || owner || ' ' || reason",
+            key: "day, kind, owner, reason",
             condition: "day < :now / 86400000 - \(RemovalStore.days)"
         ),
         Rule(
             table: "retention_removals",
-            key: "day || ' ' || kind || ' ' || owner || ' ' || reason",
+            key: "day, kind, owner, reason",
             condition: """
                 day <= (SELECT r.day FROM retention_removals r ORDER BY r.day DESC
                     LIMIT 1 OFFSET \(RemovalStore.maximumRows))
@@ -73,11 +73,11 @@ struct RetentionSweepStore: Sendable {
         ),
     ]
 
-    /// - Parameter isByAge: false while the clock is not to be believed.
-    func run(at date: Date, isByAge: Bool) async throws {
-        for rule in Self.rules where isByAge || !rule.condition.contains(":now") {
+    /// - Parameter horizon: what is old is so by this.
+    func run(_ horizon: Date) async throws {
+        for rule in Self.rules {
             let arguments: StatementArguments =
-                rule.condition.contains(":now") ? ["now": date.unixMilliseconds] : StatementArguments()
+                rule.condition.contains(":now") ? ["now": horizon.unixMilliseconds] : StatementArguments()
             // Nobody waits while it is looked for, and mostly there is nothing.
             let isAnything = try await database.read { db in
                 try Bool.fetchOne(
@@ -90,7 +90,7 @@ struct RetentionSweepStore: Sendable {
             try await database.write { db in
                 try db.execute(
                     sql: """
-                        DELETE FROM \(rule.table) WHERE \(rule.key) IN (
+                        DELETE FROM \(rule.table) WHERE (\(rule.key)) IN (
                             SELECT \(rule.key) FROM \(rule.table) WHERE \(rule.condition) LIMIT \(Self.limit))
                         """,
                     arguments: arguments

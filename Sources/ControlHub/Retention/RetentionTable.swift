@@ -9,7 +9,7 @@ struct RetentionTable: Sendable {
     let key: String
     /// When it was made, in milliseconds since 1970.
     let time: String
-    /// True of rows that nothing needs any more. `:now` is the time.
+    /// True of rows that nothing needs any more. `:now` is the horizon of the hub's clock.
     let removable: String
     /// What else is to be known of a row that goes.
     var extras: [String] = []

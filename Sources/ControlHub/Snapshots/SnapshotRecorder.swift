@@ -8,6 +8,10 @@ import WireFormat
 final class SnapshotRecorder {
     /// Files asked for in one message.
     private static let wishBatch = 1024
+    /// Of all files of a snapshot: a minute's work, about.
+    static let holeBytes: UInt64 = 64 << 30
+    /// Hashed between two looks whether anybody still wants it.
+    private static let zeros = Data(count: 1 << 20)
 
     struct Result: Sendable {
         var entries: UInt64
@@ -24,6 +28,7 @@ final class SnapshotRecorder {
     private var entries: [ManifestEntry] = []
     private var hasher = SHA256()
     private var storedBytes: UInt64 = 0
+    private var holesLeft = SnapshotRecorder.holeBytes
     private var isManifestComplete = false
     /// The digest, once all is there and proved.
     private var proved: Digest256?
@@ -61,7 +66,7 @@ final class SnapshotRecorder {
             )
         }
         try await writer.append(bytes)
-        for event in try events(try SyncMessageCoding.message(bytes)) { try take(event) }
+        for event in try events(try SyncMessageCoding.message(bytes)) { try await take(event) }
     }
 
     private func events(_ message: WireSyncMessage) throws -> [SyncTargetMachine.Event] {
@@ -72,7 +77,7 @@ final class SnapshotRecorder {
         }
     }
 
-    private func take(_ event: SyncTargetMachine.Event) throws {
+    private func take(_ event: SyncTargetMachine.Event) async throws {
         switch event {
         case .manifestComplete:
             entries = machine.entries
@@ -88,7 +93,7 @@ final class SnapshotRecorder {
             )
         case .begin: hasher = SHA256()
         case .piece(_, _, .data(let data)): hasher.update(data: data)
-        case .piece(_, _, .zeros(let count)): update(zeros: count)
+        case .piece(let file, _, .zeros(let count)): try await update(zeros: count, of: file)
         case .piece(_, _, .copy):
             throw HubError(.transferFailed, "The node copies from a file that the hub does not have.")
         case .end(let file, let length, let end): try finish(file, length, end)
@@ -127,13 +132,23 @@ final class SnapshotRecorder {
         return wishes + [wants]
     }
 
-    private func update(zeros count: UInt64) {
-        let zeros = Data(count: Int(clamping: min(count, 64 << 10)))
+    /// Holes cost the node a few bytes and the hub a hash of every zero in them.
+    private func update(zeros count: UInt64, of file: Int) async throws {
+        guard count <= holesLeft else {
+            throw HubError(
+                .payloadTooLarge,
+                "\(entries[file].path) is almost empty for its size of \(entries[file].size) bytes: a snapshot takes at most "
+                    + "\(Self.holeBytes >> 30) GiB of holes in files. Cut it (truncate), or delete it."
+            )
+        }
+        holesLeft -= count
         var left = count
         while left > 0 {
-            let step = Int(clamping: min(left, UInt64(zeros.count)))
-            hasher.update(data: zeros.prefix(step))
+            try Task.checkCancellation()
+            let step = Int(clamping: min(left, UInt64(Self.zeros.count)))
+            hasher.update(data: Self.zeros.prefix(step))
             left -= UInt64(clamping: step)
+            await Task.yield()
         }
     }
 

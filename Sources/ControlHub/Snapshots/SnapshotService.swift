@@ -48,6 +48,8 @@ struct SnapshotService: Service {
             await snapshots.channel.isConnected(bot.nodeID)
         else { return false }
         guard let last = try await snapshots.store.list(bot.id).first else { return true }
-        return snapshots.clock.date().timeIntervalSince(last.createdAt) >= snapshots.bounds.interval.seconds
+        // One that is dated after now was taken while the clock was wrong.
+        let age = snapshots.clock.date().timeIntervalSince(last.createdAt)
+        return age >= snapshots.bounds.interval.seconds || age < -JudgedClock.tolerance
     }
 }

@@ -5,12 +5,12 @@ import GRDB
 struct SnapshotStore: Sendable {
     let database: HubDatabase
 
-    /// Of a bot, newest first.
+    /// Of a bot, newest first: by the order in which they were taken, whatever the clock said.
     func list(_ bot: BotID) async throws -> [Snapshot] {
         try await database.read { db in
             try Row.fetchAll(
                 db,
-                sql: "SELECT * FROM snapshots WHERE bot_id = ? ORDER BY id DESC",
+                sql: "SELECT * FROM snapshots WHERE bot_id = ? ORDER BY rowid DESC",
                 arguments: [bot.rawValue]
             ).map(Self.snapshot)
         }

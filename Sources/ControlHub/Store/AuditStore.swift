@@ -55,30 +55,36 @@ struct AuditStore: Sendable {
         var action: String?
         var target: String?
         var since: Date?
+
+        fileprivate func matches(_ row: Row) -> Bool {
+            if let actor, row["actor"] != actor { return false }
+            if let action, row["action"] != action { return false }
+            if let since, (row["at"] as Int64) < since.unixMilliseconds { return false }
+            return true
+        }
     }
 
     /// Entries, newest first.
     func list(_ filter: Filter = Filter(), limit: Int) async throws -> [AuditEntry] {
+        try await page(filter, limit: limit).items
+    }
+
+    /// The same, with where to go on.
+    func page(_ filter: Filter, limit: Int) async throws -> Walk.Found<AuditEntry> {
         var conditions = ["position < ?"]
         var arguments: StatementArguments = [filter.before ?? Int64.max]
-        for case (let column, let text?) in [
-            ("actor", filter.actor), ("action", filter.action), ("target", filter.target),
-        ] {
+        // What an index leads to; the rest is looked at.
+        if let (column, text) = filter.target.map({ ("target", $0) }) ?? filter.actor.map({ ("actor", $0) }) {
             conditions.append("\(column) = ?")
             arguments += [text]
         }
-        if let since = filter.since {
-            conditions.append("at >= ?")
-            arguments += [since.unixMilliseconds]
-        }
-        arguments += [limit]
-        let sql = "SELECT * FROM audit WHERE \(conditions.joined(separator: " AND ")) ORDER BY position DESC LIMIT ?"
+        let sql = "SELECT * FROM audit WHERE \(conditions.joined(separator: " AND ")) ORDER BY position DESC"
         return try await database.read { [arguments] db in
-            try Row.fetchAll(
-                db,
-                sql: sql,
-                arguments: arguments
-            ).map { row in
+            try Walk.through(
+                Row.fetchCursor(db, sql: sql, arguments: arguments),
+                limit: limit,
+                where: filter.matches
+            ) { row in
                 AuditEntry(
                     position: row["position"],
                     at: Date(unixMilliseconds: row["at"]),

@@ -39,7 +39,7 @@ struct HubEvent: Sendable {
         guard case .object(let members) = data else { return .object(["shortened": .bool(true)]) }
         var kept = members.filter { _, value in
             switch value {
-            case .string(let text): text.utf8.count <= maximumTextBytes
+            case .string(let text), .literal(let text): text.utf8.count <= maximumTextBytes
             case .array, .object: false
             case .null, .bool, .integer, .number: true
             }
@@ -50,7 +50,7 @@ struct HubEvent: Sendable {
 
     var data: JSONValue {
         // It was made of a value; nothing else is ever stored.
-        (try? JSONDecoder().decode(JSONValue.self, from: Data(json))) ?? .null
+        (try? JSONReader.value(json)) ?? .null
     }
 }
 
@@ -58,7 +58,7 @@ struct HubEvent: Sendable {
 ///
 /// There is one ring and no queue per listener: a listener only remembers how far it has read. One that falls further
 /// behind than the ring is long is told how many it missed, so a slow reader costs nothing and holds up nobody. Figures
-/// of thousands of nodes do not push the rest out: only the newest of each is kept.
+/// of thousands of nodes do not push the rest out: only the newest of each is kept, and they have places of their own.
 final class EventFeed: Sendable {
     /// What a listener gets when it asks for what is new.
     struct Batch: Sendable {
@@ -69,6 +69,9 @@ final class EventFeed: Sendable {
 
     /// Enough for a browser that was away for a minute on a hub with 2,000 nodes; about half a kilobyte each.
     static let capacity = 5000
+    /// Of events that the next of their name supersedes, so many are kept besides. One that gives way to others is not missed: the
+    /// next of its name comes soon.
+    static let passingCapacity = 2500
     /// How many more gather before the oldest are dropped, all at once.
     static let slack = 500
     /// What they all may take, in bytes. When there is more the oldest are dropped until an eighth is free.
@@ -88,6 +91,8 @@ final class EventFeed: Sendable {
         /// The newest event that left the ring unread by somebody.
         var droppedThrough: UInt64 = 0
         var next: UInt64 = 1
+        /// As long as the ring may become before it is tidied.
+        var room = EventFeed.capacity + EventFeed.slack
         var nextListener = 0
         var listeners: [Int: AsyncStream<Void>.Continuation] = [:]
 
@@ -99,8 +104,10 @@ final class EventFeed: Sendable {
         /// Drops what is superseded, and then the oldest.
         mutating func tidy() {
             ring.removeAll(where: isSuperseded)
+            dropPassing()
             bytes = ring.reduce(0) { $0 + $1.bytes }
-            var excess = max(0, ring.count - EventFeed.capacity)
+            var excess = excessOfLasting
+            defer { room = max(EventFeed.capacity, ring.count) + EventFeed.slack }
             if bytes > EventFeed.capacityBytes, Defence.eventBytes.isUp {
                 var rest = bytes - ring.prefix(excess).reduce(0) { $0 + $1.bytes }
                 while rest > EventFeed.capacityBytes / 8 * 7, excess < ring.count {
@@ -116,6 +123,26 @@ final class EventFeed: Sendable {
                 if let name = event.supersedes, newestByName[name] == event.sequence { newestByName[name] = nil }
             }
             ring.removeFirst(dropped.count)
+        }
+
+        private mutating func dropPassing() {
+            var surplus = ring.count { $0.supersedes != nil } - EventFeed.passingCapacity
+            ring.removeAll { event in
+                guard surplus > 0, let name = event.supersedes else { return false }
+                surplus -= 1
+                newestByName[name] = nil
+                return true
+            }
+        }
+
+        /// How many from the ring's beginning go, so that no more than there is room for of those that stay are left.
+        private var excessOfLasting: Int {
+            var surplus = ring.count { $0.supersedes == nil } - EventFeed.capacity
+            guard surplus > 0 else { return 0 }
+            return ring.firstIndex { event in
+                surplus -= event.supersedes == nil ? 1 : 0
+                return surplus == 0
+            }.map { $0 + 1 } ?? 0
         }
 
         /// The place of the first event after a sequence.
@@ -154,7 +181,7 @@ final class EventFeed: Sendable {
             // One array that is tidied in bulk: cheaper than shifting it for each event.
             state.ring.append(event)
             state.bytes += event.bytes
-            if state.ring.count >= Self.capacity + Self.slack || state.bytes > Self.capacityBytes { state.tidy() }
+            if state.ring.count >= state.room || state.bytes > Self.capacityBytes { state.tidy() }
             return Array(state.listeners.values)
         }
         for listener in listeners {

@@ -1,16 +1,35 @@
 import Foundation
 import WireFormat
 
-/// The hub's two clocks: a monotonic one that decides, and the wall clock that is only shown and stored.
+/// The hub's two clocks: a monotonic one that decides, and the time of day, which is shown, stored and compared with what is
+/// stored.
 struct HubClock: Sendable {
     /// Never jumps; health, timeouts and rate limits are counted in it.
     let now: @Sendable () -> ContinuousClock.Instant
-    /// For people and for expiry of stored things.
+    /// The time of day. For people, and for when stored things end.
     let date: @Sendable () -> Date
     /// Suspends until the instant. Throws `CancellationError` when the task is cancelled.
     let sleep: @Sendable (ContinuousClock.Instant) async throws -> Void
+    /// What is destroyed for its age is older than this many days, hours or minutes before here. Not after `date`.
+    let horizon: @Sendable () -> Date
+    /// Whether it is sure that what has passed since the machine was off has passed.
+    let isSettled: @Sendable () -> Bool
 
-    /// The machine's clocks.
+    init(
+        now: @escaping @Sendable () -> ContinuousClock.Instant,
+        date: @escaping @Sendable () -> Date,
+        sleep: @escaping @Sendable (ContinuousClock.Instant) async throws -> Void,
+        horizon: (@Sendable () -> Date)? = nil,
+        isSettled: @escaping @Sendable () -> Bool = { true }
+    ) {
+        self.now = now
+        self.date = date
+        self.sleep = sleep
+        self.horizon = horizon ?? date
+        self.isSettled = isSettled
+    }
+
+    /// The machine's clocks as they are; a hub goes by a `JudgedClock`.
     static let system = HubClock(
         now: { ContinuousClock.now },
         date: { Date() },

@@ -1,6 +1,7 @@
 import Foundation
 import GRDB
 import ServiceReport
+import Synchronization
 import WireFormat
 
 /// The hub's SQLite database: one writer, many readers, write-ahead log.
@@ -17,6 +18,8 @@ final class HubDatabase: Sendable {
 
     private let pool: DatabasePool
     private let writer: GroupCommit
+    /// Why the last write failed, where that was the disk's or the file's fault; nil once one has succeeded.
+    private let refusal = Mutex<HubError?>(nil)
     let path: String
 
     /// Opens the file, makes it when missing, and brings its schema up to date.
@@ -48,7 +51,8 @@ final class HubDatabase: Sendable {
         do {
             pool = try DatabasePool(path: path, configuration: configuration)
             // Only now: with the write-ahead log the pool sets the writer to NORMAL, which flushes at checkpoints alone.
-            try pool.writeWithoutTransaction { try $0.execute(sql: "PRAGMA synchronous = FULL") }
+            let level = Defence.flushing.isUp ? "FULL" : "NORMAL"
+            try pool.writeWithoutTransaction { try $0.execute(sql: "PRAGMA synchronous = \(level)") }
             writer = GroupCommit(pool: pool)
             try Self.check(pool, path: path)
             if isShared, try !pool.read(HubMigrations.migrator.hasCompletedMigrations) {
@@ -72,13 +76,32 @@ final class HubDatabase: Sendable {
         }
     }
 
-    /// Runs `body` in one transaction, and returns when it is on disk; when it throws nothing of it remains.
-    func write<Value: Sendable>(_ body: @escaping @Sendable (Database) throws -> Value) async throws -> Value {
+    /// The same, and blocks: for what is asked before anything is served.
+    func readNow<Value>(_ body: (Database) throws -> Value) throws -> Value {
         do {
-            return try await writer.write(body)
+            return try pool.read(body)
         } catch {
             throw Self.hubError(for: error)
         }
+    }
+
+    /// Runs `body` in one transaction, and returns when it is on disk; when it throws nothing of it remains.
+    func write<Value: Sendable>(_ body: @escaping @Sendable (Database) throws -> Value) async throws -> Value {
+        do {
+            let value = try await writer.write(body)
+            refusal.withLock { $0 = nil }
+            return value
+        } catch {
+            let error = Self.hubError(for: error)
+            if let error = error as? HubError, error.code.isOfStorage { refusal.withLock { $0 = error } }
+            throw error
+        }
+    }
+
+    /// Throws what keeps the database from being written to. Where nothing has failed this is known without trying.
+    func requireWritable() async throws {
+        guard refusal.withLock({ $0 }) != nil else { return }
+        try await write { db in try db.execute(sql: "UPDATE hub_state SET value = value WHERE key = 'mark'") }
     }
 
     /// Runs `body` as the only writer, with no transaction around it: for what SQLite does on the whole file.

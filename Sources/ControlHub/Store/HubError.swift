@@ -70,3 +70,8 @@ struct HubError: Error, Sendable, CustomStringConvertible {
 
     var description: String { "\(code.rawValue): \(detail)" + (cause.map { " (\($0))" } ?? "") }
 }
+
+extension HubError.Code {
+    /// Whether the disk or the database's file is at fault, whatever was asked.
+    var isOfStorage: Bool { [.storageFull, .storageUnavailable, .storageCorrupt].contains(self) }
+}

@@ -31,8 +31,11 @@ struct HubLineage: Sendable {
 
     /// To be called at the start, before anything is decided by what the database says.
     ///
+    /// - Parameter settle: what has to be done in the same transaction where something was put back.
     /// - Returns: what was put back since the hub ran last; nil where nothing was.
-    func begin(at date: Date) async throws -> Restoration? {
+    func begin(at date: Date, settling settle: @escaping @Sendable (Database) throws -> Void = { _ in }) async throws
+        -> Restoration?
+    {
         let known = try marks()
         let restoration = try await database.write { db -> Restoration? in
             let copyMadeAt = try Self.date(db, Key.copyMadeAt)
@@ -49,6 +52,7 @@ struct HubLineage: Sendable {
                 target: "",
                 detail: copyMadeAt.map { "a copy of \($0.rfc3339)" } ?? "a copy of an unknown time"
             )
+            try settle(db)
             return Restoration(copyMadeAt: copyMadeAt)
         }
         try await renew(opening: Int32.random(in: 1 ... .max))

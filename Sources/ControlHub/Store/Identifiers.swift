@@ -13,6 +13,9 @@ protocol HubIdentifier: RawRepresentable<String>, Codable, Hashable, Sendable, C
 extension HubIdentifier {
     var description: String { rawValue }
 
+    /// Sorts behind every id.
+    static var afterAll: String { "~" }
+
     /// A new id for something made at `date`.
     static func make(at date: Date) -> Self {
         // Crockford's base 32, lower case: sorts like the number it writes.

@@ -6,6 +6,6 @@ extension JSONValue {
         let encoder = JSONEncoder()
         encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
         // `try?`: every value has a text, see `encode(to:)`.
-        return (try? Array(encoder.encode(self))) ?? Array("null".utf8)
+        return (try? Array(WrittenTexts.encode(self, by: encoder))) ?? Array("null".utf8)
     }
 }

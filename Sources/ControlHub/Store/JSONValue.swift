@@ -1,13 +1,18 @@
-/// Any JSON value, kept as it came: bot configurations and packets are not the hub's to interpret.
+/// Any JSON value, by what it says. What is to stay as it is written is `WrittenJSON`.
 enum JSONValue: Codable, Equatable, Sendable {
     case null
     case bool(Bool)
     case integer(Int64)
     case number(Double)
+    /// A JSON text that stays as it is written. When read, a number that is written as neither of these two would be, or is beyond
+    /// them: `1.0`, `1e999`, an integer of 25 digits.
+    case literal(String)
     case string(String)
     case array([JSONValue])
     case object([String: JSONValue])
 
+    /// Only for what the hub itself has written: of a decoder that tells no kinds each has to be tried. What comes from outside is
+    /// read by `JSONReader`.
     init(from decoder: any Decoder) throws {
         let container = try decoder.singleValueContainer()
         if container.decodeNil() {
@@ -36,6 +41,7 @@ enum JSONValue: Codable, Equatable, Sendable {
         // JSON has no word for what is not finite.
         case .number(let value) where !value.isFinite: try container.encodeNil()
         case .number(let value): try container.encode(value)
+        case .literal(let text): try container.encode(WrittenJSON(text))
         case .string(let value): try container.encode(value)
         case .array(let value): try container.encode(value)
         case .object(let value): try container.encode(value)
@@ -62,7 +68,10 @@ enum JSONValue: Codable, Equatable, Sendable {
 
     /// The whole number, or nil.
     var integerValue: Int64? {
-        guard case .integer(let value) = self else { return nil }
-        return value
+        switch self {
+        case .integer(let value): value
+        case .literal(let text): Double(text).flatMap(Int64.init(exactly:))
+        default: nil
+        }
     }
 }

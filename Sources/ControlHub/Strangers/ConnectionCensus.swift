@@ -120,6 +120,13 @@ struct ConnectionCensus: Sendable {
         return true
     }
 
+    /// Nothing more can be opened: somebody must go; nil where there are no strangers.
+    mutating func makeRoom() -> Eviction? {
+        guard let victim else { return nil }
+        leave(victim)
+        return Eviction(id: victim, reason: .noDescriptors)
+    }
+
     /// The connection has ended, or is about to.
     mutating func leave(_ id: ID) {
         guard let entry = entries.removeValue(forKey: id) else { return }

@@ -78,6 +78,19 @@ final class ConnectionLedger: Sendable {
         state.withLock { $0.census.isKnown(id) }
     }
 
+    /// Strangers' connections that go at a time where nothing more can be opened.
+    private static let roomAtOnce = 8
+
+    /// Nothing more can be opened.
+    func makeRoom() {
+        refusals.note(.noDescriptors, address: nil)
+        for _ in 0..<Self.roomAtOnce {
+            let eviction = state.withLock { state in state.census.makeRoom().map { Gone($0, &state.channels) } }
+            guard let eviction else { return }
+            eviction.channel?.cut()
+        }
+    }
+
     private struct Gone {
         let channel: (any Channel)?
         let reason: RefusalReason

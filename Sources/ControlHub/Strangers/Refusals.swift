@@ -30,6 +30,8 @@ enum RefusalReason: String, CaseIterable, Sendable {
     case evictedTotal = "evicted_total"
     /// No connection was free, and none could be freed.
     case connectionLimit = "connection_limit"
+    /// The process may open nothing more: connections wait to be accepted.
+    case noDescriptors = "no_descriptors"
     /// Connections that were too slow: to send a request's head, to send its body, to take the answer, or altogether.
     case slowHead = "slow_head"
     case slowBody = "slow_body"

@@ -161,11 +161,13 @@ actor CommandExecutor: CommandHandler, Service {
             case .installWorkspace(let install):
                 result = await workspaces?.install(install) ?? .unknown(command)
             case .discardTransfer(let discard):
+                // Where it cannot be noted now a start of the bot says it again.
+                _ = await bots.fence(discard.botID, below: discard.placementEpoch)
                 result = await workspaces?.discard(discard) ?? .unknown(command)
             case .measureWorkspace(let measure):
                 result = await workspaces?.measure(measure) ?? .unknown(command)
             // What is asked of the node itself never comes this far.
-            case .rotateToken, .inspectNode, .checkLaunch, nil: result = .unknown(command)
+            case .rotateToken, .inspectNode, .checkLaunch, .describeBot, nil: result = .unknown(command)
             }
         } catch {
             result = .failure(command, error.code, error.message)

@@ -22,6 +22,7 @@ struct NodeCommandHandler: CommandHandler {
         case .inspectNode(let inspect): result = await inspection.run(inspect)
         case .rotateToken(let rotate): result = Self.store(rotate, command, credentials)
         case .checkLaunch(let check): result = await launches.run(check, command)
+        case .describeBot(let describe): result = await launches.describe(describe, command)
         default: return try await next.handle(command)
         }
         result.commandID = command.commandID
@@ -57,12 +58,13 @@ extension WireCommand {
         case .installWorkspace(let install): install.botID
         case .discardTransfer(let discard): discard.botID
         case .measureWorkspace(let measure): measure.botID
+        case .describeBot(let describe): describe.botID
         case .rotateToken, .inspectNode, .checkLaunch, nil: nil
         }
     }
 }
 
-/// Whether a bot could be started, for the hub that asks.
+/// Whether a bot could be started, and how one was, for the hub that asks.
 struct LaunchInspection: Sendable {
     let bots: BotFleet
 
@@ -70,6 +72,20 @@ struct LaunchInspection: Sendable {
         do throws(RuntimeError) {
             try await bots.check(check)
             return .with { $0.outcome = .done }
+        } catch {
+            return .failure(command, error.code, error.message)
+        }
+    }
+
+    func describe(_ describe: WireDescribeBot, _ command: WireCommand) async -> WireCommandResult {
+        do throws(RuntimeError) {
+            let specification = try await bots.specification(of: describe.botID)
+            let present = await bots.present(describe.botID)
+            return .with {
+                $0.outcome = .done
+                $0.botSpecification = specification
+                if let present { ($0.botStatus, $0.botStatusRevision) = (present.status, present.revision) }
+            }
         } catch {
             return .failure(command, error.code, error.message)
         }

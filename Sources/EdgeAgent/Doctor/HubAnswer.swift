@@ -7,6 +7,8 @@ struct HubAnswer: Decodable, Equatable, Sendable {
     var token: String
     var nodeID: String?
     var nodeName: String?
+    /// Bots that the node holds and the hub does not have on it; from hubs of before nil.
+    var strays: [String]?
     var hubName: String
     var hubVersion: String
     var protocolMin: UInt32
@@ -18,6 +20,7 @@ struct HubAnswer: Decodable, Equatable, Sendable {
         case token
         case nodeID = "node_id"
         case nodeName = "node_name"
+        case strays
         case hubName = "hub_name"
         case hubVersion = "hub_version"
         case protocolMin = "protocol_min"
@@ -53,7 +56,7 @@ struct HubAnswer: Decodable, Equatable, Sendable {
             return DoctorCheck(
                 name: .token,
                 status: .ok,
-                detail: "accepted, this is \(nodeName ?? "") (\(nodeID ?? ""))"
+                detail: "accepted, this is \(nodeName ?? "") (\(nodeID ?? ""))\(strayWords)"
             )
         case "revoked":
             return failure("an operator has revoked it (close code 4403), bots run on; \(again)")
@@ -66,6 +69,13 @@ struct HubAnswer: Decodable, Equatable, Sendable {
         default:
             return failure("the hub says \"\(token.prefix(40))\", which this agent does not understand; upgrade it")
         }
+    }
+
+    private var strayWords: String {
+        guard let strays, !strays.isEmpty else { return "" }
+        return
+            "; it holds bots that the hub does not have on it: \(strays.joined(separator: "; ")). Adopt, recover or discard them on the "
+            + "node's page, or with `control-hub strays`"
     }
 
     private func failure(_ detail: String) -> DoctorCheck {

@@ -26,16 +26,25 @@ struct AgentAssembly: Sendable {
         let holder = HolderClient(stateDirectory: directory.path, logger: logger)
         await holder.renew()
         let source = try CredentialSource(configuration, IdentityStore(directory: directory))
-        let credential = source.initial
         let journal = try Self.openJournal(directory, configuration.packetBudget, logger)
         let loop = try Self.startLoop()
-        let hub = try HubConnection(
-            url: credential.hubURL,
-            authorityFile: credential.authorityFile,
-            pinSHA256: credential.pinSHA256,
-            configuration: configuration,
-            loop: loop
-        )
+        let connection: @Sendable (HubPlace) throws(AgentError) -> HubConnection = { place throws(AgentError) in
+            try HubConnection(
+                url: place.url,
+                authorityFile: place.authorityFile,
+                pinSHA256: place.pinSHA256,
+                configuration: configuration,
+                loop: loop
+            )
+        }
+        // One that cannot be dialed at all is told before anything is begun.
+        _ = try connection(source.place)
+        if let other = source.overruledHub {
+            logger.warning(
+                "this node is paired with another hub than the settings name; they win, and the pairing waits for them to be changed",
+                metadata: ["hub": "\(source.place.url)", "paired_with": "\(other)"]
+            )
+        }
         let profiles = try await Self.profiles(configuration, logger)
         let bots = try Self.makeFleet(
             configuration,
@@ -89,10 +98,8 @@ struct AgentAssembly: Sendable {
             logger: logger
         )
         let link = LinkService(
-            endpoint: hub.webSocket,
             credentials: source,
-            pairing: PairingAdvice(credential),
-            dialer: hub.dialer,
+            connection: connection,
             session: session,
             status: status,
             backoff: test.backoff,
@@ -107,8 +114,7 @@ struct AgentAssembly: Sendable {
                 directory: directory.path,
                 status: RunningStatus(
                     stateDirectory: directory.path,
-                    credential: credential,
-                    nodeID: { source.current.nodeID },
+                    place: { source.place },
                     link: status,
                     bots: bots,
                     journal: journal,

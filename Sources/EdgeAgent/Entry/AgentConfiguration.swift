@@ -248,6 +248,9 @@ enum ConfigurationFile {
         }
         let name = path ?? defaultPath
         let values: [String: Setting]
+        if let doubled = JSONFault.doubledName(bytes) {
+            throw AgentError(.configuration, "configuration file \(name) says something twice, \(doubled)")
+        }
         do {
             values = try OutsideJSON.decode([String: Setting].self, from: bytes)
         } catch {

@@ -24,6 +24,28 @@ struct EnrollCommand: AsyncParsableCommand {
     )
     var again = false
 
+    /// Longer than a running agent takes to look at its pairing.
+    private static let takeoverLimit = Duration.seconds(15)
+
+    /// What becomes of the agent that runs, in one line.
+    private static func takenOver(_ identity: NodeIdentity, in directory: StateDirectory) async -> String {
+        let end = ContinuousClock.now + takeoverLimit
+        var hub = ""
+        while ContinuousClock.now < end {
+            // `try?`: it may stop meanwhile.
+            guard let report = try? StatusClient.ask(directory.path) else { break }
+            hub = report.hub?.url ?? ""
+            if hub == identity.hubURL, report.node?.id == identity.nodeID {
+                return "The running agent has taken it over: \(report.link.state.rawValue)."
+            }
+            try? await Task.sleep(for: .milliseconds(250))
+        }
+        return hub.isEmpty || hub == identity.hubURL
+            ? "Identity kept in \(directory.path). Next: edge-agent run --state-dir \(directory.path)"
+            : "The running agent stays with \(hub), which its settings name (--hub, EDGE_HUB_URL or \"hub\" in its configuration "
+                + "file). Change or remove that, and start it again."
+    }
+
     func run() async throws {
         let configuration = try options.resolve()
         guard let hubURL = configuration.hubURL else {
@@ -36,6 +58,8 @@ struct EnrollCommand: AsyncParsableCommand {
         // One that cannot be read would keep the agent from starting: better known before the code is spent.
         _ = try PolicyFile.load(configuration.policyFile)
         let enrollment = Enrollment(directory: directory, hubURL: hubURL, configuration: configuration)
+        // `try?`: one that cannot be read is what pairing again mends.
+        let before = again ? try? IdentityStore(directory: directory).load() : nil
         let identity = try await enrollment.redeem(code: code, name: name, again: again)
         print("Paired as \(identity.nodeName) (\(identity.nodeID)) with \(identity.hubURL).")
         // What comes with pairing is said where it is decided.
@@ -43,6 +67,10 @@ struct EnrollCommand: AsyncParsableCommand {
         print(policy.configuration)
         if let patterns = policy.patterns { print(patterns) }
         if let openness = directory.openness { print("Note: \(openness)") }
+        // `try?`: what was done is done, whether or not an agent answers.
+        let running = try? StatusClient.ask(directory.path)
+        if let before, let left = LeftBots(directory, running, leaving: before, for: identity) { print(left.text) }
+        if running != nil { return print(await Self.takenOver(identity, in: directory)) }
         print("Identity kept in \(directory.path). Next: edge-agent run --state-dir \(directory.path)")
     }
 }

@@ -44,6 +44,7 @@ struct Introduction: Sendable {
         await bots.waitUntilRecovered()
         hello.runtimeProfiles = await bots.runtimeProfiles()
         hello.bots = await bots.statuses()
+        hello.keptWorkspaces = await bots.keptWorkspaces()
         hello.policy = policy
         hello.capabilities = capabilities(hello.runtimeProfiles)
         return hello
@@ -71,6 +72,7 @@ struct Introduction: Sendable {
             "isolation.users": features.switchesUsers ? "true" : "false",
             "runtime.native": isUsable(.native), "runtime.docker": isUsable(.docker), "logs.follow": "true",
             "workspace.files": "true", "workspace.sync": "true", "workspace.links": "true", "bots.image": "true",
+            "bots.describe": "true",
         ]
     }
 }

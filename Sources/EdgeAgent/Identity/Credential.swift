@@ -16,6 +16,15 @@ final class CredentialSource: Sendable {
     private let store: IdentityStore
     /// The token was given and does not come from the state directory, so nothing there replaces it.
     private let isGiven: Bool
+    private let configuration: AgentConfiguration
+    private let known: Mutex<Known>
+
+    /// The pairing as it was read last.
+    private struct Known {
+        var stamp: IdentityStore.Stamp?
+        var identity: NodeIdentity?
+        var place: HubPlace
+    }
     /// A next token that the hub refused, for when the disk would not let it go. Also keeps changes of the file apart.
     private let refusedNext = Mutex<Secret?>(nil)
 
@@ -23,16 +32,54 @@ final class CredentialSource: Sendable {
     init(_ configuration: AgentConfiguration, _ store: IdentityStore) throws(AgentError) {
         initial = try Credential(configuration, store)
         isGiven = configuration.token != nil
+        self.configuration = configuration
         self.store = store
+        known = Mutex(Known(place: initial.place))
+    }
+
+    /// Where to dial. Another one once the node was paired with another hub beside this agent; cheap where nothing was.
+    var place: HubPlace {
+        guard !isGiven else { return initial.place }
+        return known.withLock { known in
+            let stamp = store.stamp
+            guard stamp != known.stamp else { return known.place }
+            // `try?`: a pairing that cannot be read now changes nothing, and is read again.
+            guard let identity = try? store.load(), let new = try? Credential(configuration, identity, store) else {
+                return known.place
+            }
+            known = Known(stamp: stamp, identity: identity, place: isForeign(identity) ? known.place : new.place)
+            return known.place
+        }
+    }
+
+    /// The settings name the hub, and the node was paired with another since: its token must not come to the one that they name.
+    private func isForeign(_ identity: NodeIdentity) -> Bool {
+        configuration.hubURL != nil && identity.hubURL != initial.pairedHubURL
+    }
+
+    /// The hub with which the node was paired although the settings name another one, so that they win; nil where that is not so.
+    var overruledHub: String? {
+        guard !isGiven, let identity = try? store.load(), isForeign(identity) else { return nil }
+        return identity.hubURL
     }
 
     /// The token to dial with and the node it is of. Reads a small file; call it before dialing, not for every message.
     var current: (token: Secret, nodeID: String) {
         refusedNext.withLock { refused in
-            guard let identity = identity() else { return (initial.token, initial.nodeID) }
+            // What was read before, where it cannot be read now.
+            guard let identity = identity() ?? known.withLock(\.identity).flatMap({ isForeign($0) ? nil : $0 }) else {
+                return (initial.token, initial.nodeID)
+            }
             if let next = identity.nextToken, next != refused { return (next, identity.nodeID) }
             return (identity.token, identity.nodeID)
         }
+    }
+
+    /// The token for a hub; nil where the node was paired with another one in this moment: no hub is shown another's token.
+    func token(at place: HubPlace) -> Secret? {
+        let token = current.token
+        // Read after the token, so that a pairing in between is seen.
+        return self.place.isSame(as: place) ? token : nil
     }
 
     /// Keeps a new token beside the present one.
@@ -99,11 +146,11 @@ final class CredentialSource: Sendable {
         }
     }
 
-    /// Nil where the token was given, or the file cannot be read now, or is of another hub: nothing changes for the
-    /// running agent then.
+    /// Nil where the token was given, or the file cannot be read now, or is of a hub that is not dialed: nothing changes for
+    /// the running agent then.
     private func identity() -> NodeIdentity? {
         // `try?`: see above.
-        guard !isGiven, let identity = try? store.load(), identity.hubURL == initial.pairedHubURL else { return nil }
+        guard !isGiven, let identity = try? store.load(), !isForeign(identity) else { return nil }
         return identity
     }
 }
@@ -120,6 +167,8 @@ struct Credential: Sendable {
     let pairedHubURL: String
     let authorityFile: String?
     let pinSHA256: String?
+    /// As it was kept at pairing.
+    private(set) var authority: [UInt8] = []
 
     /// - Throws: `AgentError` where there is neither a token nor a pairing.
     init(_ configuration: AgentConfiguration, _ store: IdentityStore) throws(AgentError) {
@@ -136,6 +185,15 @@ struct Credential: Sendable {
                 "this node is not paired yet; run `edge-agent enroll --hub URL --code CODE`, or give --hub and EDGE_TOKEN"
             )
         }
+        try self.init(configuration, identity, store)
+    }
+
+    /// Of a pairing, as far as the settings say nothing else.
+    fileprivate init(
+        _ configuration: AgentConfiguration,
+        _ identity: NodeIdentity,
+        _ store: IdentityStore
+    ) throws(AgentError) {
         let stored = try store.authorityPath()
         self.init(
             configuration.hubURL ?? identity.hubURL,
@@ -143,6 +201,18 @@ struct Credential: Sendable {
             identity,
             configuration.authorityFile ?? stored,
             configuration.pinSHA256 ?? identity.pinSHA256
+        )
+        authority = configuration.authorityFile == nil ? try store.authority() ?? [] : []
+    }
+
+    var place: HubPlace {
+        HubPlace(
+            url: hubURL,
+            authorityFile: authorityFile,
+            authority: authority,
+            pinSHA256: pinSHA256,
+            nodeID: nodeID,
+            nodeName: nodeName
         )
     }
 

@@ -1,4 +1,5 @@
 import FoundationEssentials
+import Glibc
 
 /// What pairing gave this node: which hub it belongs to and the credential that proves it.
 struct NodeIdentity: Codable, Sendable, Equatable {
@@ -68,6 +69,22 @@ struct IdentityStore: Sendable {
             throw .identity("the identity cannot be encoded: \(error)")
         }
     }
+
+    /// Tells one writing of the identity from the next; nil where there is none. One `stat`.
+    struct Stamp: Equatable, Sendable {
+        let file: UInt64
+        let seconds: Int
+        let nanoseconds: Int
+    }
+
+    var stamp: Stamp? {
+        var status = Glibc.stat()
+        guard stat(directory.file(Self.identityFile), &status) == 0 else { return nil }
+        return Stamp(file: UInt64(status.st_ino), seconds: status.st_mtim.tv_sec, nanoseconds: status.st_mtim.tv_nsec)
+    }
+
+    /// The authority that was stored at pairing; nil where none was.
+    func authority() throws(AgentError) -> [UInt8]? { try directory.read(Self.authorityFile) }
 
     /// Path of the stored authority, or nil where pairing stored none.
     func authorityPath() throws(AgentError) -> String? {

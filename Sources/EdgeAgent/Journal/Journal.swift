@@ -184,7 +184,8 @@ extension Journal {
     /// A database with the present schema.
     private static func prepared(_ path: String) throws -> SQLiteDatabase {
         let database = try SQLiteDatabase(path: path)
-        try database.execute("PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA journal_size_limit=8388608")
+        let level = Defence.flushing.isUp ? "FULL" : "NORMAL"
+        try database.execute("PRAGMA journal_mode=WAL; PRAGMA synchronous=\(level); PRAGMA journal_size_limit=8388608")
         var version = 0
         try database.query("PRAGMA user_version") { row in
             version = Int(clamping: row.integer(0))

@@ -51,6 +51,11 @@ final class LinkStatus: Sendable {
         }
     }
 
+    /// The node belongs to another hub now: what is known of the one before counts no more.
+    func moved() {
+        state.withLock { $0 = Snapshot(phase: .connecting, sinceUnixMilliseconds: wallClock()) }
+    }
+
     func connected(_ welcome: WireWelcome) {
         state.withLock { snapshot in
             var welcome = welcome

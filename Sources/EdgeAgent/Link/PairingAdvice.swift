@@ -11,10 +11,6 @@ struct PairingAdvice: Sendable {
         self.nodeName = nodeName
     }
 
-    init(_ credential: Credential) {
-        self.init(hubURL: credential.hubURL, nodeName: credential.nodeName)
-    }
-
     /// What is wrong, that the bots run on, and how to become the same node again. One line, no secret.
     func line(for problem: CredentialProblem) -> String {
         let what =

@@ -13,7 +13,8 @@ struct LogSegmentWriter: ~Copyable {
         var segmentBytes = 16 << 20
         /// Segments kept; the oldest is removed when another is begun.
         var segmentCount = 8
-        /// Segments last written longer ago than this are removed; 0 keeps them. By the files' own times.
+        /// Segments last written longer ago than this are removed; 0 keeps them. By the files' own times, and a clock that
+        /// was set ahead makes none older than the time that has passed since.
         var maximumAgeSeconds = 0
     }
 
@@ -26,7 +27,10 @@ struct LogSegmentWriter: ~Copyable {
     private var descriptor: Int32 = -1
     private var segmentStart: UInt64 = 0
     private var segmentBytes: UInt64 = 0
-    private var segmentBegan = time_t(0)
+    /// Milliseconds since boot.
+    private var segmentBegan = BootTime.milliseconds()
+    /// By what segments are old; nil before it is asked for.
+    private var age: AgeHorizon?
     private var droppedRecords = 0
     private var droppedBytes = 0
     private var droppedSince = timespec()
@@ -108,19 +112,40 @@ struct LogSegmentWriter: ~Copyable {
     }
 
     /// Closes and removes what is too old; to be called now and then where `maximumAgeSeconds` is set.
-    mutating func expire() {
+    ///
+    /// - Parameters:
+    ///   - sinceBoot: milliseconds.
+    ///   - wall: milliseconds since 1970, by a clock that may be wrong.
+    mutating func expire(
+        sinceBoot: UInt64 = BootTime.milliseconds(),
+        wall: UInt64 = SystemClock.milliseconds(CLOCK_REALTIME)
+    ) {
         guard limits.maximumAgeSeconds > 0 else { return }
-        let now = time(nil)
         let closeAfter = max(1, limits.maximumAgeSeconds / max(2, limits.segmentCount))
         // A segment goes as a whole, so it may not be open for long.
-        if segmentBytes > 0, now - segmentBegan >= closeAfter { _ = beginSegment() }
-        for segment in LogSegments.list(directory).dropLast() {
-            var status = stat()
-            guard stat(segment.path, &status) == 0, now - status.st_mtim.tv_sec > limits.maximumAgeSeconds else {
-                break
-            }
+        if segmentBytes > 0, sinceBoot.clampedSubtracting(segmentBegan) >= UInt64(clamping: closeAfter) * 1000 {
+            _ = beginSegment()
+            segmentBegan = sinceBoot
+        }
+        let segments = LogSegments.list(directory)
+        let (uptime, now) = (Int64(clamping: sinceBoot), Int64(clamping: wall))
+        // What was written last says what time it was then.
+        let newest = segments.compactMap { Self.writtenAt($0) }.max() ?? now
+        var horizon = age ?? AgeHorizon(min(now, newest), sinceBoot: uptime)
+        horizon.advance(to: now, sinceBoot: uptime)
+        age = horizon
+        let old = min(now, horizon.time).clampedSubtracting(Int64(clamping: limits.maximumAgeSeconds) * 1000)
+        for segment in segments.dropLast() {
+            guard let writtenAt = Self.writtenAt(segment), writtenAt < old else { break }
             unlink(segment.path)
         }
+    }
+
+    /// Milliseconds since 1970.
+    private static func writtenAt(_ segment: LogSegments.Segment) -> Int64? {
+        var status = stat()
+        guard stat(segment.path, &status) == 0 else { return nil }
+        return Int64(clamping: status.st_mtim.tv_sec).clampedMultiplied(by: 1000)
     }
 
     private mutating func resume(_ segment: LogSegments.Segment) {
@@ -143,7 +168,7 @@ struct LogSegmentWriter: ~Copyable {
         if end < length { ftruncate(descriptor, end) }
         lseek(descriptor, end, SEEK_SET)
         segmentBytes = UInt64(clamping: end)
-        segmentBegan = time(nil)
+        segmentBegan = BootTime.milliseconds()
     }
 
     /// Writes as many whole records as the disk takes.
@@ -180,7 +205,7 @@ struct LogSegmentWriter: ~Copyable {
         descriptor = next
         segmentStart = start
         segmentBytes = 0
-        segmentBegan = time(nil)
+        segmentBegan = BootTime.milliseconds()
         guard Defence.logSegments.isUp else { return true }
         for old in LogSegments.list(directory).dropLast(max(1, limits.segmentCount)) { unlink(old.path) }
         return true

@@ -55,6 +55,9 @@ struct PolicyRules: Sendable, Equatable {
     /// - Throws: `PolicyRefusal` that names the key. A key that is not known is an error: a rule that is passed over would
     ///   be a rule that does not hold.
     init(json: [UInt8]) throws(PolicyRefusal) {
+        if let doubled = JSONFault.doubledName(json) {
+            throw PolicyRefusal(rule: "policy", message: "the policy says something twice, \(doubled)")
+        }
         do {
             self = try OutsideJSON.decode(Document.self, from: json).rules
         } catch let refusal as PolicyRefusal {

@@ -216,22 +216,24 @@ extension BotFleet {
                 let position = max(saved, bot.logPosition ?? 0)
                 let batch = reader.read(from: position)
                 guard batch.nextOffset != position else { return }
-                var record = bot.record
-                let before = record
-                let packets = record.ingest(batch.records, missingBytes: batch.missingBytes, at: batch.nextOffset)
-                let unsavedBytes = batch.nextOffset.clampedSubtracting(saved)
-                if !packets.isEmpty || record != before || unsavedBytes >= Self.unsavedBytes {
-                    try await journal.append(
-                        packets,
-                        bot: bot.botID,
-                        logOffset: batch.nextOffset,
-                        record: record == before ? nil : try record.encoded()
-                    )
-                    bot.savedLogPosition = batch.nextOffset
+                try await writing(bot) {
+                    var record = bot.record
+                    let before = record
+                    let packets = record.ingest(batch.records, missingBytes: batch.missingBytes, at: batch.nextOffset)
+                    let unsavedBytes = batch.nextOffset.clampedSubtracting(saved)
+                    if !packets.isEmpty || record != before || unsavedBytes >= Self.unsavedBytes {
+                        try await journal.append(
+                            packets,
+                            bot: bot.botID,
+                            logOffset: batch.nextOffset,
+                            record: record == before ? nil : try record.encoded()
+                        )
+                        bot.savedLogPosition = batch.nextOffset
+                    }
+                    bot.logPosition = batch.nextOffset
+                    tell(bot, storageProblem: nil)
+                    merge(record, into: bot, before: before)
                 }
-                bot.logPosition = batch.nextOffset
-                tell(bot, storageProblem: nil)
-                merge(record, into: bot, before: before)
                 if batch.reachedEnd { return }
             } catch {
                 logger.error(
@@ -251,15 +253,24 @@ extension BotFleet {
         changed.wake()
     }
 
-    /// Where the journal says that reading goes on. A log that is shorter than what was read of it is another one:
-    /// somebody removed the files, or the journal has lost its place.
+    /// Where the journal says that reading goes on.
+    ///
+    /// A log can be shorter than what was read of it: the machine lost its power before the end was on the disk, or somebody
+    /// removed the files. Who has read that end knows it by its offsets, so the log goes on behind them, unless something
+    /// still writes where it was.
     private func savedPosition(_ bot: Bot, _ directory: String) async throws -> UInt64 {
         if let known = bot.savedLogPosition { return known }
         var cursor = try await journal.logCursor(bot.botID)
         let end = LogSegments.endOffset(directory)
         if cursor > end {
-            cursor = end
-            try await journal.resetLogCursor(bot.botID, to: end)
+            // Readers may be further than the journal by what it has not noted yet.
+            let behind = cursor + 2 * Self.unsavedBytes
+            if bot.handle == nil, (try? await continueLog(bot, from: behind)) != nil {
+                cursor = behind
+            } else {
+                cursor = end
+                try await journal.resetLogCursor(bot.botID, to: end)
+            }
         }
         bot.savedLogPosition = cursor
         return cursor

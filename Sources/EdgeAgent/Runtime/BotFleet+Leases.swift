@@ -122,7 +122,6 @@ extension BotFleet {
                 )
             }
         }
-        contact.markSpoken()
         await withDiscardingTaskGroup { group in
             for item in list {
                 group.addTask {
@@ -131,6 +130,8 @@ extension BotFleet {
                 }
             }
         }
+        // Only now: of two nodes with one epoch, as after a copied disk was paired anew, the epoch tells none apart.
+        contact.markSpoken()
     }
 
     /// Whether the bot may be started without the hub asking; where not, its record says why.

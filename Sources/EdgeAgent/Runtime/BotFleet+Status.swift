@@ -1,3 +1,5 @@
+import FoundationEssentials
+import SwiftProtobuf
 import WireFormat
 
 /// What the fleet tells about its bots.
@@ -5,6 +7,21 @@ extension BotFleet {
     /// Every bot this node holds.
     func statuses() -> [WireBotStatus] {
         bots.values.map(status).sorted { $0.botID < $1.botID }
+    }
+
+    /// The workspaces that no bot of this node's has: carried here and never started, or kept when the bot was removed.
+    func keptWorkspaces() async -> [WireKeptWorkspace] {
+        var found: [WireKeptWorkspace] = []
+        for botID in await backends[.native]?.workspaces() ?? [] where bots[botID] == nil {
+            guard found.count < WireBounds.bots else { break }
+            // An epoch that cannot be read: that the workspace is here is worth saying all the same.
+            let epoch = try? await journal.highestEpoch(botID)
+            var kept = WireKeptWorkspace()
+            kept.botID = botID
+            kept.placementEpoch = epoch ?? 0
+            found.append(kept)
+        }
+        return found
     }
 
     /// Every bot, and a number that grows with each change of any of them.
@@ -18,6 +35,31 @@ extension BotFleet {
     /// The bot as it is now and the number of this state.
     func present(_ botID: String) -> (status: WireBotStatus, revision: UInt64)? {
         bots[botID].map { (status($0), changed.ticket) }
+    }
+
+    /// What a bot is, for a hub that is to take it over: how it was started last, and its configuration as it lies here. Its
+    /// environment may be secret, and stays.
+    ///
+    /// - Throws: `botNotFound`, `storageFailed` where the configuration cannot be read.
+    func specification(of botID: String) throws(RuntimeError) -> WireBotSpecification {
+        guard let record = bots[botID]?.record else {
+            throw RuntimeError(.botNotFound, "this node holds no bot \(botID)")
+        }
+        let configuration: [UInt8]?
+        do {
+            configuration = try Files.read(try botDirectory(botID) + "/config.json")
+        } catch {
+            throw .wrapping(error)
+        }
+        return .with {
+            $0.botID = botID
+            $0.name = record.name
+            $0.runtimeProfile = record.profile
+            $0.placementEpoch = record.placementEpoch
+            $0.configJson = Data(configuration ?? [])
+            $0.image = record.overrides?.image ?? ""
+            $0.restartPolicy = record.overrides?.restart?.rawValue ?? ""
+        }
     }
 
     /// What the operator calls each bot.

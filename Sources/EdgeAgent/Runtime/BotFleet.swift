@@ -93,6 +93,9 @@ actor BotFleet {
         var passingFailures = 0
         /// Grows with each decision, so that a waiting restart knows it has been overtaken.
         var generation: UInt64 = 0
+        /// Somebody writes its record into the journal, and what the record becomes by that is not here yet.
+        var isBeingWritten = false
+        let written = Signal()
 
         init(botID: String, record: BotRecord) {
             self.botID = botID
@@ -378,11 +381,29 @@ actor BotFleet {
     }
 
     func save(_ bot: Bot) async throws {
-        try await journal.saveBot(
-            bot.botID,
-            placementEpoch: bot.record.placementEpoch,
-            record: try bot.record.encoded()
-        )
+        try await writing(bot) {
+            try await journal.saveBot(
+                bot.botID,
+                placementEpoch: bot.record.placementEpoch,
+                record: try bot.record.encoded()
+            )
+        }
+    }
+
+    /// Has one write the bot's record at a time: otherwise a record from before what the log told comes into the journal behind
+    /// it, and nobody reads that part of the log again.
+    func writing<Value>(_ bot: Bot, _ body: () async throws -> Value) async rethrows -> Value {
+        while bot.isBeingWritten {
+            let ticket = bot.written.ticket
+            // Cancelled: looked at again after the others.
+            if bot.isBeingWritten, (try? await bot.written.wait(after: ticket)) == nil { await Task.yield() }
+        }
+        bot.isBeingWritten = true
+        defer {
+            bot.isBeingWritten = false
+            bot.written.wake()
+        }
+        return try await body()
     }
 
     func profile(_ name: String) throws(RuntimeError) -> RuntimeProfile {

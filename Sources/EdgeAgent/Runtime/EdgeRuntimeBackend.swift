@@ -37,6 +37,9 @@ protocol EdgeRuntimeBackend: Sendable {
     /// The bots this machine holds by the files of their last launch, whether or not anybody knows of them.
     func leftovers() async -> [LaunchRemains]
 
+    /// The bots that have a workspace on this machine with something in it.
+    func workspaces() async -> [String]
+
     /// The launches whose files may be gone, by what carries them out itself.
     ///
     /// - Throws: where that cannot be told just now.
@@ -96,6 +99,8 @@ extension EdgeRuntimeBackend {
     var notes: LaunchNotes? { nil }
 
     func strays() async throws(RuntimeError) -> [LaunchRemains] { [] }
+
+    func workspaces() -> [String] { [] }
 
     func provision(botID: String, profile: RuntimeProfile) async throws(RuntimeError) {}
 

@@ -80,8 +80,5 @@ struct PacketFields: Sendable, Equatable {
     }
 
     /// Whether the bytes are one JSON object.
-    static func isObject(_ json: [UInt8]) -> Bool {
-        String(validating: json, as: UTF8.self) != nil
-            && JSONScanner.scanObject(json, isWanted: { _ in false }, member: { _, _ in })
-    }
+    static func isObject(_ json: [UInt8]) -> Bool { JSONScanner.isObject(json) }
 }

@@ -4,9 +4,7 @@ import WireFormat
 /// Gathers the status inside the running agent.
 struct RunningStatus: Sendable {
     let stateDirectory: String
-    let hubURL: String
-    let nodeName: String
-    let nodeID: @Sendable () -> String
+    let place: @Sendable () -> HubPlace
     let link: LinkStatus
     let bots: BotFleet
     let journal: Journal
@@ -16,8 +14,7 @@ struct RunningStatus: Sendable {
 
     init(
         stateDirectory: String,
-        credential: Credential,
-        nodeID: @escaping @Sendable () -> String,
+        place: @escaping @Sendable () -> HubPlace,
         link: LinkStatus,
         bots: BotFleet,
         journal: Journal,
@@ -25,9 +22,7 @@ struct RunningStatus: Sendable {
         holder: HolderClient
     ) {
         self.stateDirectory = stateDirectory
-        hubURL = credential.hubURL
-        nodeName = credential.nodeName
-        self.nodeID = nodeID
+        self.place = place
         self.link = link
         self.bots = bots
         self.journal = journal
@@ -37,6 +32,7 @@ struct RunningStatus: Sendable {
 
     func report() async -> StatusReport {
         let link = link.snapshot
+        let place = place()
         let names = await bots.names()
         let statuses = await bots.statuses()
         var report = StatusReport(
@@ -48,8 +44,8 @@ struct RunningStatus: Sendable {
                 stateDirectory: stateDirectory
             ),
             link: Self.link(link),
-            hub: .init(url: hubURL, version: link.welcome?.hubVersion),
-            node: .init(id: link.welcome?.nodeID ?? nodeID(), name: link.welcome?.nodeName ?? nodeName),
+            hub: .init(url: place.url, version: link.welcome?.hubVersion),
+            node: .init(id: link.welcome?.nodeID ?? place.nodeID, name: link.welcome?.nodeName ?? place.nodeName),
             bots: statuses.map { Self.bot($0, name: names[$0.botID] ?? "") },
             disk: DiskStatus.read(stateDirectory),
             problems: await bots.problems(stateDirectory: stateDirectory).map(StatusReport.Problem.init),

@@ -1,10 +1,24 @@
+import WireFormat
+
 /// Where a file that a person writes is no JSON, and what to do there.
 enum JSONFault {
     /// - Returns: one clause that begins with the line; nil where the text is JSON.
     static func describe(_ json: [UInt8]) -> String? {
         guard let place = JSONScanner.fault(json) else { return nil }
-        let line = json[..<place].reduce(1) { $0 + ($1 == UInt8(ascii: "\n") ? 1 : 0) }
-        return "line \(line): \(words(json, place))"
+        return "line \(line(of: place, in: json)): \(words(json, place))"
+    }
+
+    /// What is wrong with a file in which one name stands twice: only one of the two could count, and who wrote it means both.
+    ///
+    /// - Returns: one clause that begins with the line; nil where there is no such name.
+    static func doubledName(_ json: [UInt8]) -> String? {
+        guard let (name, place) = WrittenMembers.doubled(json) else { return nil }
+        return
+            "line \(line(of: place, in: json)): \"\(name.prefix(80))\" stands twice in one object; leave one of the two"
+    }
+
+    private static func line(of place: Int, in json: [UInt8]) -> Int {
+        json[..<place].reduce(1) { $0 + ($1 == UInt8(ascii: "\n") ? 1 : 0) }
     }
 
     private static func words(_ json: [UInt8], _ place: Int) -> String {

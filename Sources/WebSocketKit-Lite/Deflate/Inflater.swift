@@ -115,10 +115,9 @@ final class Inflater: @unchecked Sendable {
             switch result {
             case Z_STREAM_END:
                 isAtStreamEnd = true
-                // Another stream may follow in the same message, and refer to this one (RFC 7692 §7.2.3.5).
-                let window = Self.window(of: stream)
-                stream.reset()
-                if !window.isEmpty { inflateSetDictionary(zlib, window, UInt32(clamping: window.count)) }
+                // Another stream may follow in the same message, and refer to this one (RFC 7692 §7.2.3.5). The window stays
+                // where it is: copied each time, an empty stream of two bytes would cost 64 KiB.
+                inflateResetKeep(zlib)
             case Z_OK:
                 isAtStreamEnd = false
             case Z_BUF_ERROR:

@@ -54,8 +54,9 @@ public enum WireBounds {
             3: id, 4: id, 5: id, 6: id, 7: word, 8: word, 9: name, 10: word, 11: name, 12: name,
             14: .map(capabilities, key: wordBytes, value: nameBytes),
             15: .list(profiles, of: .message("RuntimeProfile")), 16: id, 17: bots("BotStatus"),
-            19: .message("NodePolicy"),
+            19: .message("NodePolicy"), 20: bots("KeptWorkspace"),
         ],
+        "KeptWorkspace": [1: id],
         "NodePolicy": [1: sentence, 2: rules],
         "RuntimeProfile": [
             1: name, 2: word, 3: .text(1 << 10), 5: .text(1 << 10), 6: word, 7: word, 8: word,
@@ -109,8 +110,10 @@ public enum WireBounds {
             6: .message("RemoveBot"),
             7: .message("InstallWorkspace"), 8: .message("DiscardTransfer"), 11: .message("RotateToken"),
             12: .message("InspectNode"), 15: .message("MeasureWorkspace"), 16: .message("CheckLaunch"),
+            17: .message("DescribeBot"),
         ],
         "CheckLaunch": [1: name, 2: .text(512)],
+        "DescribeBot": [1: id],
         "MeasureWorkspace": [1: id],
         "WorkspaceSize": [:],
         "RotateToken": [1: .text(512)],
@@ -125,7 +128,7 @@ public enum WireBounds {
         "DeliverMessage": [1: id, 2: id, 3: id, 4: name, 5: .text(packetBytes)],
         "CommandResult": [
             1: id, 3: word, 4: sentence, 8: .message("BotStatus"), 9: id, 13: .message("NodeReport"),
-            20: .message("WorkspaceSize"),
+            14: .message("BotSpecification"), 20: .message("WorkspaceSize"),
         ],
         "PacketStream": [1: id],
         // At most 2048 are under way.

@@ -399,11 +399,33 @@ public nonisolated struct WireHello: @unchecked Sendable {
   /// Clears the value of `policy`. Subsequent reads from it will return its default value.
   public mutating func clearPolicy() {_uniqueStorage()._policy = nil}
 
+  /// Workspaces of bots of which the node has no state: carried there and never started, or kept when the bot was removed.
+  public var keptWorkspaces: [WireKeptWorkspace] {
+    get {_storage._keptWorkspaces}
+    set {_uniqueStorage()._keptWorkspaces = newValue}
+  }
+
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
   public init() {}
 
   fileprivate var _storage = _StorageClass.defaultInstance
+}
+
+/// What a node holds of a bot that it has no state of.
+public nonisolated struct WireKeptWorkspace: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  public var botID: String = String()
+
+  /// The highest placement epoch that the node has seen for the bot; 0 where it has seen none.
+  public var placementEpoch: UInt64 = 0
+
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  public init() {}
 }
 
 /// What the node's owner lets a hub do here. The node keeps to it whatever the hub says.
@@ -1481,6 +1503,14 @@ public nonisolated struct WireCommand: Sendable {
     set {body = .checkLaunch(newValue)}
   }
 
+  public var describeBot: WireDescribeBot {
+    get {
+      if case .describeBot(let v)? = body {return v}
+      return WireDescribeBot()
+    }
+    set {body = .describeBot(newValue)}
+  }
+
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
   public nonisolated enum OneOf_Body: Equatable, Sendable {
@@ -1494,6 +1524,7 @@ public nonisolated struct WireCommand: Sendable {
     case discardTransfer(WireDiscardTransfer)
     case measureWorkspace(WireMeasureWorkspace)
     case checkLaunch(WireCheckLaunch)
+    case describeBot(WireDescribeBot)
 
   }
 
@@ -1512,6 +1543,20 @@ public nonisolated struct WireCheckLaunch: Sendable {
 
   /// As in BotSpecification.
   public var image: String = String()
+
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  public init() {}
+}
+
+/// Asks what a bot is on the node that holds it, for a hub that does not know it. Answered with
+/// CommandResult.bot_specification, without the environment, and with bot_status; never queued. Capability "bots.describe".
+public nonisolated struct WireDescribeBot: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  public var botID: String = String()
 
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
@@ -1829,6 +1874,16 @@ public nonisolated struct WireCommandResult: @unchecked Sendable {
   public var hasWorkspaceSize: Bool {_storage._workspaceSize != nil}
   /// Clears the value of `workspaceSize`. Subsequent reads from it will return its default value.
   public mutating func clearWorkspaceSize() {_uniqueStorage()._workspaceSize = nil}
+
+  /// Of DescribeBot: as the bot was started last, its configuration as it lies on the node.
+  public var botSpecification: WireBotSpecification {
+    get {_storage._botSpecification ?? WireBotSpecification()}
+    set {_uniqueStorage()._botSpecification = newValue}
+  }
+  /// Returns true if `botSpecification` has been explicitly set.
+  public var hasBotSpecification: Bool {_storage._botSpecification != nil}
+  /// Clears the value of `botSpecification`. Subsequent reads from it will return its default value.
+  public mutating func clearBotSpecification() {_uniqueStorage()._botSpecification = nil}
 
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
@@ -3096,6 +3151,9 @@ public nonisolated struct WireDiscardTransfer: Sendable {
 
   public var transferID: String = String()
 
+  /// The placement that what was installed stays for. A bot that is not started tells its node in no other way.
+  public var placementEpoch: UInt64 = 0
+
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
   public init() {}
@@ -3271,7 +3329,7 @@ nonisolated extension WireSessionMessage: SwiftProtobuf.Message, SwiftProtobuf._
 
 nonisolated extension WireHello: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".Hello"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}protocol_min\0\u{3}protocol_max\0\u{3}node_id\0\u{3}instance_id\0\u{3}boot_id\0\u{3}machine_fingerprint\0\u{3}agent_version\0\u{1}os\0\u{3}os_version\0\u{1}architecture\0\u{1}kernel\0\u{3}host_name\0\u{3}uptime_seconds\0\u{1}capabilities\0\u{3}runtime_profiles\0\u{3}journal_id\0\u{1}bots\0\u{3}sent_at_unix_ms\0\u{1}policy\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}protocol_min\0\u{3}protocol_max\0\u{3}node_id\0\u{3}instance_id\0\u{3}boot_id\0\u{3}machine_fingerprint\0\u{3}agent_version\0\u{1}os\0\u{3}os_version\0\u{1}architecture\0\u{1}kernel\0\u{3}host_name\0\u{3}uptime_seconds\0\u{1}capabilities\0\u{3}runtime_profiles\0\u{3}journal_id\0\u{1}bots\0\u{3}sent_at_unix_ms\0\u{1}policy\0\u{3}kept_workspaces\0")
 
   fileprivate class _StorageClass {
     var _protocolMin: UInt32 = 0
@@ -3293,6 +3351,7 @@ nonisolated extension WireHello: SwiftProtobuf.Message, SwiftProtobuf._MessageIm
     var _bots: [WireBotStatus] = []
     var _sentAtUnixMs: UInt64 = 0
     var _policy: WireNodePolicy? = nil
+    var _keptWorkspaces: [WireKeptWorkspace] = []
 
       // This property is used as the initial default value for new instances of the type.
       // The type itself is protecting the reference to its storage via CoW semantics.
@@ -3322,6 +3381,7 @@ nonisolated extension WireHello: SwiftProtobuf.Message, SwiftProtobuf._MessageIm
       _bots = source._bots
       _sentAtUnixMs = source._sentAtUnixMs
       _policy = source._policy
+      _keptWorkspaces = source._keptWorkspaces
     }
   }
 
@@ -3359,6 +3419,7 @@ nonisolated extension WireHello: SwiftProtobuf.Message, SwiftProtobuf._MessageIm
         case 17: try { try decoder.decodeRepeatedMessageField(value: &_storage._bots) }()
         case 18: try { try decoder.decodeSingularUInt64Field(value: &_storage._sentAtUnixMs) }()
         case 19: try { try decoder.decodeSingularMessageField(value: &_storage._policy) }()
+        case 20: try { try decoder.decodeRepeatedMessageField(value: &_storage._keptWorkspaces) }()
         default: break
         }
       }
@@ -3428,6 +3489,9 @@ nonisolated extension WireHello: SwiftProtobuf.Message, SwiftProtobuf._MessageIm
       try { if let v = _storage._policy {
         try visitor.visitSingularMessageField(value: v, fieldNumber: 19)
       } }()
+      if !_storage._keptWorkspaces.isEmpty {
+        try visitor.visitRepeatedMessageField(value: _storage._keptWorkspaces, fieldNumber: 20)
+      }
     }
     try unknownFields.traverse(visitor: &visitor)
   }
@@ -3456,10 +3520,46 @@ nonisolated extension WireHello: SwiftProtobuf.Message, SwiftProtobuf._MessageIm
         if _storage._bots != rhs_storage._bots {return false}
         if _storage._sentAtUnixMs != rhs_storage._sentAtUnixMs {return false}
         if _storage._policy != rhs_storage._policy {return false}
+        if _storage._keptWorkspaces != rhs_storage._keptWorkspaces {return false}
         return true
       }
       if !storagesAreEqual {return false}
     }
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension WireKeptWorkspace: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  public static let protoMessageName: String = _protobuf_package + ".KeptWorkspace"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}bot_id\0\u{3}placement_epoch\0")
+
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularStringField(value: &self.botID) }()
+      case 2: try { try decoder.decodeSingularUInt64Field(value: &self.placementEpoch) }()
+      default: break
+      }
+    }
+  }
+
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if !self.botID.isEmpty {
+      try visitor.visitSingularStringField(value: self.botID, fieldNumber: 1)
+    }
+    if self.placementEpoch != 0 {
+      try visitor.visitSingularUInt64Field(value: self.placementEpoch, fieldNumber: 2)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  public static func ==(lhs: WireKeptWorkspace, rhs: WireKeptWorkspace) -> Bool {
+    if lhs.botID != rhs.botID {return false}
+    if lhs.placementEpoch != rhs.placementEpoch {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
@@ -5226,7 +5326,7 @@ nonisolated extension WireStreamHeader: SwiftProtobuf.Message, SwiftProtobuf._Me
 
 nonisolated extension WireCommand: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".Command"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}command_id\0\u{1}repeatable\0\u{3}start_bot\0\u{3}stop_bot\0\u{3}deliver_message\0\u{3}remove_bot\0\u{3}install_workspace\0\u{3}discard_transfer\0\u{4}\u{3}rotate_token\0\u{3}inspect_node\0\u{4}\u{3}measure_workspace\0\u{3}check_launch\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}command_id\0\u{1}repeatable\0\u{3}start_bot\0\u{3}stop_bot\0\u{3}deliver_message\0\u{3}remove_bot\0\u{3}install_workspace\0\u{3}discard_transfer\0\u{4}\u{3}rotate_token\0\u{3}inspect_node\0\u{4}\u{3}measure_workspace\0\u{3}check_launch\0\u{3}describe_bot\0")
 
   public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -5366,6 +5466,19 @@ nonisolated extension WireCommand: SwiftProtobuf.Message, SwiftProtobuf._Message
           self.body = .checkLaunch(v)
         }
       }()
+      case 17: try {
+        var v: WireDescribeBot?
+        var hadOneofValue = false
+        if let current = self.body {
+          hadOneofValue = true
+          if case .describeBot(let m) = current {v = m}
+        }
+        try decoder.decodeSingularMessageField(value: &v)
+        if let v = v {
+          if hadOneofValue {try decoder.handleConflictingOneOf()}
+          self.body = .describeBot(v)
+        }
+      }()
       default: break
       }
     }
@@ -5423,6 +5536,10 @@ nonisolated extension WireCommand: SwiftProtobuf.Message, SwiftProtobuf._Message
       guard case .checkLaunch(let v)? = self.body else { preconditionFailure() }
       try visitor.visitSingularMessageField(value: v, fieldNumber: 16)
     }()
+    case .describeBot?: try {
+      guard case .describeBot(let v)? = self.body else { preconditionFailure() }
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 17)
+    }()
     case nil: break
     }
     try unknownFields.traverse(visitor: &visitor)
@@ -5467,6 +5584,36 @@ nonisolated extension WireCheckLaunch: SwiftProtobuf.Message, SwiftProtobuf._Mes
   public static func ==(lhs: WireCheckLaunch, rhs: WireCheckLaunch) -> Bool {
     if lhs.runtimeProfile != rhs.runtimeProfile {return false}
     if lhs.image != rhs.image {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension WireDescribeBot: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  public static let protoMessageName: String = _protobuf_package + ".DescribeBot"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}bot_id\0")
+
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularStringField(value: &self.botID) }()
+      default: break
+      }
+    }
+  }
+
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if !self.botID.isEmpty {
+      try visitor.visitSingularStringField(value: self.botID, fieldNumber: 1)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  public static func ==(lhs: WireDescribeBot, rhs: WireDescribeBot) -> Bool {
+    if lhs.botID != rhs.botID {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
@@ -5898,7 +6045,7 @@ nonisolated extension WireDeliverMessage: SwiftProtobuf.Message, SwiftProtobuf._
 
 nonisolated extension WireCommandResult: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".CommandResult"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}command_id\0\u{1}outcome\0\u{3}error_code\0\u{1}message\0\u{3}started_at_unix_ms\0\u{3}finished_at_unix_ms\0\u{3}from_receipt\0\u{3}bot_status\0\u{3}delivered_launch_id\0\u{3}delivered_log_offset\0\u{3}bot_status_revision\0\u{3}turn_limit_ms\0\u{3}node_report\0\u{4}\u{7}workspace_size\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}command_id\0\u{1}outcome\0\u{3}error_code\0\u{1}message\0\u{3}started_at_unix_ms\0\u{3}finished_at_unix_ms\0\u{3}from_receipt\0\u{3}bot_status\0\u{3}delivered_launch_id\0\u{3}delivered_log_offset\0\u{3}bot_status_revision\0\u{3}turn_limit_ms\0\u{3}node_report\0\u{3}bot_specification\0\u{4}\u{6}workspace_size\0")
 
   fileprivate class _StorageClass {
     var _commandID: String = String()
@@ -5915,6 +6062,7 @@ nonisolated extension WireCommandResult: SwiftProtobuf.Message, SwiftProtobuf._M
     var _turnLimitMs: UInt64? = nil
     var _botStatusRevision: UInt64 = 0
     var _workspaceSize: WireWorkspaceSize? = nil
+    var _botSpecification: WireBotSpecification? = nil
 
       // This property is used as the initial default value for new instances of the type.
       // The type itself is protecting the reference to its storage via CoW semantics.
@@ -5939,6 +6087,7 @@ nonisolated extension WireCommandResult: SwiftProtobuf.Message, SwiftProtobuf._M
       _turnLimitMs = source._turnLimitMs
       _botStatusRevision = source._botStatusRevision
       _workspaceSize = source._workspaceSize
+      _botSpecification = source._botSpecification
     }
   }
 
@@ -5970,6 +6119,7 @@ nonisolated extension WireCommandResult: SwiftProtobuf.Message, SwiftProtobuf._M
         case 11: try { try decoder.decodeSingularUInt64Field(value: &_storage._botStatusRevision) }()
         case 12: try { try decoder.decodeSingularUInt64Field(value: &_storage._turnLimitMs) }()
         case 13: try { try decoder.decodeSingularMessageField(value: &_storage._nodeReport) }()
+        case 14: try { try decoder.decodeSingularMessageField(value: &_storage._botSpecification) }()
         case 20: try { try decoder.decodeSingularMessageField(value: &_storage._workspaceSize) }()
         default: break
         }
@@ -6022,6 +6172,9 @@ nonisolated extension WireCommandResult: SwiftProtobuf.Message, SwiftProtobuf._M
       try { if let v = _storage._nodeReport {
         try visitor.visitSingularMessageField(value: v, fieldNumber: 13)
       } }()
+      try { if let v = _storage._botSpecification {
+        try visitor.visitSingularMessageField(value: v, fieldNumber: 14)
+      } }()
       try { if let v = _storage._workspaceSize {
         try visitor.visitSingularMessageField(value: v, fieldNumber: 20)
       } }()
@@ -6048,6 +6201,7 @@ nonisolated extension WireCommandResult: SwiftProtobuf.Message, SwiftProtobuf._M
         if _storage._turnLimitMs != rhs_storage._turnLimitMs {return false}
         if _storage._botStatusRevision != rhs_storage._botStatusRevision {return false}
         if _storage._workspaceSize != rhs_storage._workspaceSize {return false}
+        if _storage._botSpecification != rhs_storage._botSpecification {return false}
         return true
       }
       if !storagesAreEqual {return false}
@@ -8303,7 +8457,7 @@ nonisolated extension WireInstallWorkspace: SwiftProtobuf.Message, SwiftProtobuf
 
 nonisolated extension WireDiscardTransfer: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".DiscardTransfer"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}bot_id\0\u{3}transfer_id\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}bot_id\0\u{3}transfer_id\0\u{3}placement_epoch\0")
 
   public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -8313,6 +8467,7 @@ nonisolated extension WireDiscardTransfer: SwiftProtobuf.Message, SwiftProtobuf.
       switch fieldNumber {
       case 1: try { try decoder.decodeSingularStringField(value: &self.botID) }()
       case 2: try { try decoder.decodeSingularStringField(value: &self.transferID) }()
+      case 3: try { try decoder.decodeSingularUInt64Field(value: &self.placementEpoch) }()
       default: break
       }
     }
@@ -8325,12 +8480,16 @@ nonisolated extension WireDiscardTransfer: SwiftProtobuf.Message, SwiftProtobuf.
     if !self.transferID.isEmpty {
       try visitor.visitSingularStringField(value: self.transferID, fieldNumber: 2)
     }
+    if self.placementEpoch != 0 {
+      try visitor.visitSingularUInt64Field(value: self.placementEpoch, fieldNumber: 3)
+    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
   public static func ==(lhs: WireDiscardTransfer, rhs: WireDiscardTransfer) -> Bool {
     if lhs.botID != rhs.botID {return false}
     if lhs.transferID != rhs.transferID {return false}
+    if lhs.placementEpoch != rhs.placementEpoch {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }

@@ -38,6 +38,9 @@ public struct SessionEnding: Sendable, Equatable, CustomStringConvertible {
         self.livedFor = livedFor
     }
 
+    /// The hub did not let the node in because another machine is the node.
+    public var isTurnedAway: Bool { cause == .closedByPeer && closeCode == .replaced && livedFor == nil }
+
     /// The credential problem this ending tells an agent about; only the hub can tell one.
     public var credentialProblem: CredentialProblem? {
         guard cause == .closedByPeer, let closeCode else { return nil }

@@ -13,6 +13,8 @@ public struct TestSettings: Sendable, Equatable {
     public var deploymentHolds: String?
     /// `HUB_TEST_IMPATIENCE`: HTTP connections may be slow for so many times shorter.
     public var impatience = 1
+    /// `HUB_TEST_CLOCK_TRIAL_MS`: a wall clock that jumped is followed after so long.
+    public var clockTrial = JudgedTime.trial
 
     /// - Parameters:
     ///   - environment: all variables of the process.
@@ -20,6 +22,7 @@ public struct TestSettings: Sendable, Equatable {
     public init(environment: [String: String], prefix: String) {
         deploymentHolds = environment["\(prefix)_TEST_HOLD_DEPLOYMENTS"]
         impatience = environment["\(prefix)_TEST_IMPATIENCE"].flatMap { Int(decimal: $0) }.map { max(1, $0) } ?? 1
+        clockTrial = environment["\(prefix)_TEST_CLOCK_TRIAL_MS"].flatMap { Int64(decimal: $0) } ?? JudgedTime.trial
         if environment["\(prefix)_TEST_SENDING_ORDER"] == "first-come" {
             sendingOrder = .firstComeFirstServed
         }

@@ -35,6 +35,25 @@ struct CommandOperationsTests {
         #expect(try await commands.outstanding(for: node).map(\.id) == [sent.command])
     }
 
+    @Test("that delete a bot wake every node with a part of its log, and keep there what is to be kept")
+    func deletionElsewhere() async throws {
+        let hub = try TestHub()
+        let (node, bot) = try await hub.botOnNode()
+        let other = try await hub.parts.nodes.create(name: "other", by: .hub).id
+        try await hub.parts.database.write { db in
+            _ = try DeploymentStore.place(db, bot, Placement(node: other, runtimeProfile: "default"))
+            try LogPlaceStore.move(db, bot, from: node, to: other, at: 100)
+        }
+        let commands = hub.parts.commands
+        let told = Atomic(0)
+        let listener = commands.listen(for: node) { told.add(1, ordering: .relaxed) }
+        defer { listener.end() }
+        _ = try await commands.delete(bot, keepWorkspace: true, by: .hub)
+        let removal = try #require(try await commands.outstanding(for: node).first?.command.removeBot)
+        #expect(removal.botID == bot.rawValue && removal.keepWorkspace)
+        #expect(told.load(ordering: .relaxed) == 1)
+    }
+
     @Test("a start that did not happen is told on its bot, until another start or stop is asked for")
     func refusedStart() async throws {
         let hub = try TestHub()

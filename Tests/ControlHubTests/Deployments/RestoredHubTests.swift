@@ -1,4 +1,5 @@
 import Foundation
+import GRDB
 import Logging
 import SwiftProtobuf
 import TestSupport
@@ -80,6 +81,47 @@ struct RestoredHubTests {
         _ = try await hub.parts.commands.start(bot, by: .hub)
     }
 
+    private func kept(_ bot: BotID, epoch: UInt64) -> WireKeptWorkspace {
+        .with { ($0.botID, $0.placementEpoch) = (bot.rawValue, epoch) }
+    }
+
+    @Test("learns of a workspace that was carried since to where its bot was never started")
+    func keptWorkspace() async throws {
+        try await putBack()
+        let (node, bot) = try await hub.botOnNode()
+        let other = try await hub.parts.nodes.create(name: "other", by: .hub).id
+        let unknown = BotID(rawValue: "bot_made_since")
+        let held = [kept(bot, epoch: 2), kept(unknown, epoch: 1)]
+        #expect(try await strays.settle([], kept: held, on: other).isEmpty)
+        let listed = try await operations.strays.list(other)
+        #expect(Set(listed.map(\.bot)) == [bot, unknown])
+        #expect(listed.first { $0.bot == bot }?.isNewer == true)
+        await #expect(throws: HubError.self) { try await hub.parts.commands.start(bot, by: .hub) }
+        // Discarded, it is the node on record that has it, under an epoch that no node has seen.
+        _ = try await operations.discard(bot, on: other, by: .hub)
+        let removal = try #require(try await queued(other).first)
+        try await hub.parts.commands.finish(
+            .with { ($0.commandID, $0.outcome) = (removal.commandID, .done) },
+            from: other
+        )
+        _ = try await hub.parts.commands.start(bot, by: .hub)
+        #expect(try await queued(node).map(\.startBot.bot.placementEpoch) == [3])
+        // What the node does not name any more is forgotten.
+        _ = try await strays.settle([], on: other)
+        #expect(try await operations.strays.list(other).isEmpty)
+    }
+
+    @Test("takes over the epoch under which a workspace came back to the bot's node")
+    func keptOnItsNode() async throws {
+        let (node, bot) = try await hub.botOnNode()
+        _ = try await strays.settle([], kept: [kept(bot, epoch: 5)], on: node)
+        #expect(try await hub.parts.bots.store.bot(bot).placementEpoch == 1)
+        try await putBack()
+        _ = try await strays.settle([], kept: [kept(bot, epoch: 5)], on: node)
+        #expect(try await hub.parts.bots.store.bot(bot).placementEpoch == 5)
+        #expect(try await operations.strays.list(node).isEmpty)
+    }
+
     @Test("takes over the epoch under which a bot came back to its node")
     func sameNode() async throws {
         let (node, bot) = try await hub.botOnNode()
@@ -87,6 +129,80 @@ struct RestoredHubTests {
         #expect(try await hub.parts.bots.store.bot(bot).placementEpoch == 3)
         _ = try await hub.parts.commands.start(bot, by: .hub)
         #expect(try await queued(node).map(\.startBot.bot.placementEpoch) == [3])
+    }
+
+    @Test("has a node whose directory was put back run its bots under the placement on record, or not at all")
+    func overtaken() async throws {
+        let (node, bot) = try await hub.botOnNode()
+        _ = try await hub.parts.database.write { db in
+            try DeploymentStore.place(db, bot, Placement(node: node, runtimeProfile: "default"))
+        }
+        // Stopped here, and running there.
+        #expect(try await strays.settle([status(bot, epoch: 1)], on: node).map(\.placementEpoch) == [2])
+        let stop = try #require(try await queued(node).first)
+        #expect(stop.stopBot.placementEpoch == 2)
+        // What is under way is not asked for again.
+        #expect(try await strays.settle([status(bot, epoch: 1)], on: node).isEmpty)
+        try await hub.parts.commands.finish(.with { ($0.commandID, $0.outcome) = (stop.commandID, .done) }, from: node)
+        let start = try await hub.parts.commands.start(bot, by: .hub)
+        try await hub.parts.commands.finish(.with { ($0.commandID, $0.outcome) = (start.rawValue, .done) }, from: node)
+        #expect(try await strays.settle([status(bot, epoch: 1, .stopped)], on: node).isEmpty)
+        #expect(try await queued(node).map(\.startBot.bot.placementEpoch) == [2])
+        #expect(try await strays.settle([status(bot, epoch: 2)], on: node).isEmpty)
+    }
+
+    @Test("goes on with no deployment that was under way when the copy was made")
+    func openDeployment() async throws {
+        let (node, bot) = try await hub.botOnNode()
+        let other = try await hub.parts.nodes.create(name: "other", by: .hub).id
+        let now = hub.now
+        let deployment = Deployment(
+            id: .make(at: now),
+            bot: bot,
+            actor: "ada",
+            createdAt: now,
+            source: Placement(node: node, runtimeProfile: "default", config: "{}"),
+            target: Placement(node: other, runtimeProfile: "default"),
+            isForced: false,
+            origin: .source,
+            wasRunning: false,
+            state: .running,
+            step: .preCopy,
+            isCancelRequested: false,
+            updatedAt: now
+        )
+        try await hub.parts.database.write { db in
+            try DeploymentStore.insert(db, deployment)
+            try HubLineage.markCopy(db, at: now)
+        }
+        let lineage = HubLineage(database: hub.parts.database, directory: hub.directory)
+        let settle: @Sendable (Database) throws -> Void = { db in try DeploymentStore.endRestored(db, at: now) }
+        #expect(try await lineage.begin(at: now, settling: settle) != nil)
+        let store = DeploymentStore(database: hub.parts.database)
+        let ended = try await store.deployment(deployment.id)
+        #expect(ended.state == .failed && ended.failure?.code == "hub_restored" && ended.failedStep == .preCopy)
+        #expect(try await store.open().isEmpty)
+        // Where nothing was put back it goes on.
+        #expect(try await lineage.begin(at: now, settling: { _ in Issue.record("nothing was put back") }) == nil)
+    }
+
+    @Test("has a deleted bot that comes back stopped, and says that its node holds it")
+    func deleted() async throws {
+        let (node, bot) = try await hub.botOnNode()
+        let other = try await hub.parts.nodes.create(name: "other", by: .hub).id
+        let deletion = try await hub.parts.commands.delete(bot, keepWorkspace: false, by: .hub)
+        // About to be removed.
+        #expect(try await strays.settle([status(bot, epoch: 1)], on: node).count == 1)
+        #expect(try await operations.strays.list(node).isEmpty)
+        try await hub.parts.commands.finish(
+            .with { ($0.commandID, $0.outcome) = (deletion.rawValue, .done) },
+            from: node
+        )
+        for place in [node, other] {
+            #expect(try await strays.settle([status(bot, epoch: 1)], on: place).map(\.placementEpoch) == [1])
+            #expect(try await operations.strays.list(place).map(\.bot) == [bot])
+            #expect(try await queued(place).contains { $0.stopBot.botID == bot.rawValue })
+        }
     }
 
     @Test("shows bots that it does not know, as long as their node names them")

@@ -43,6 +43,17 @@ struct CommandPumpTests {
         #expect(startable(Array(commands.dropFirst()), busy: ["2"]) == [])
     }
 
+    @Test("what controls bots goes at once, however many messages wait for theirs")
+    func controlHasPlaces() {
+        let messages = (0..<200).map { command("m\($0)", "bot\($0)", message: true) }
+        let all = messages + (0..<40).map { command("c\($0)", "bot\($0 + 300)") }
+        let chosen = CommandPump.chosen(all, busy: [:]).map(\.id.rawValue)
+        #expect(chosen.prefix { $0.hasPrefix("c") }.count == CommandPump.controlLimit)
+        #expect(chosen.count == CommandPump.controlLimit + CommandPump.messageLimit)
+        let busy = Dictionary(uniqueKeysWithValues: messages.prefix(CommandPump.messageLimit).map { ($0.id, true) })
+        #expect(CommandPump.chosen(messages + [command("stop", "bot150")], busy: busy).map(\.id.rawValue) == ["stop"])
+    }
+
     @Test("a stop does not wait for a message that waits for its bot")
     func stopOvertakes() {
         let commands = [command("1", "a", message: true), command("2", "a")]

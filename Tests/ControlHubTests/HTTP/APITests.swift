@@ -1,4 +1,5 @@
 import Foundation
+import GRDB
 import HTTPTypes
 import Hummingbird
 import HummingbirdTesting
@@ -308,6 +309,28 @@ struct APITests {
             let wrong = #"{"code":"ABCD-EFGH-JKMN","request_id":"request-3","name":"k"}"#
             for _ in 0..<12 { last = try await api.send(.post, "/edge/v1/enroll", body: wrong) }
             #expect(last.status == 429 && last.code == "rate_limited" && last.headers[.retryAfter] != nil)
+        }
+    }
+
+    @Test("says that it is not ready while the database takes nothing, and that it is once it does")
+    func unready() async throws {
+        let hub = try TestHub()
+        let refuse: @Sendable (Bool) async throws -> Void = { isRefusing in
+            try await hub.parts.database.withoutTransaction { db in
+                try db.execute(sql: "PRAGMA query_only = \(isRefusing ? 1 : 0)")
+            }
+        }
+        try await hub.api { api in
+            #expect(try await api.send(.get, "/readyz").status == 200)
+            try await refuse(true)
+            await #expect(throws: HubError.self) { try await hub.parts.nodes.create(name: "n", by: .hub) }
+            for _ in 1...2 {
+                let answer = try await api.send(.get, "/readyz")
+                #expect(answer.status == 503)
+            }
+            #expect(try await api.send(.get, "/healthz").status == 200)
+            try await refuse(false)
+            #expect(try await api.send(.get, "/readyz").status == 200)
         }
     }
 

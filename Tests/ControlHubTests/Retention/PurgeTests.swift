@@ -18,7 +18,7 @@ struct PurgeTests {
             name: "bot",
             node: node,
             runtimeProfile: "default",
-            config: .object(["key": .string(Self.mark)]),
+            config: WrittenJSON(.object(["key": .string(Self.mark)])),
             by: .hub
         )
         try await hub.send(1...700, of: bot, on: node, conversation: "c-\(Self.mark)", text: Self.mark)

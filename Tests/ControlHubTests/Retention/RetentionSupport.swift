@@ -27,19 +27,11 @@ extension TestHub {
                 sleep: { _ in
                     guard isResting else { return await Task.yield() }
                     try await HubClock.system.sleep(ContinuousClock.now + RetentionOperations.pause)
-                }
+                },
+                horizon: clock.horizon
             ),
             logger: parts.logger
         )
-    }
-
-    /// The same after it has come to trust the clock.
-    func steadyRetention(_ settings: RetentionSettings = RetentionSettings()) async throws -> RetentionOperations {
-        let retention = retention(settings)
-        try await retention.round()
-        clock.advance(by: .seconds(601))
-        try await retention.round()
-        return retention
     }
 
     /// Packets that a bot's node sends, numbered from `first`.

@@ -72,7 +72,7 @@ final class YearOfAHub: Sendable {
                 }
             }
             if round.isMultiple(of: 4) { try await administer(round) }
-            try await hub.parts.nodes.history.store.condense(at: hub.now)
+            try await hub.parts.nodes.history.store.condense(at: hub.now, horizon: hub.now)
             try await retention.round()
         }
     }

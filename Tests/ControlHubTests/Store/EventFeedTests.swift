@@ -51,6 +51,25 @@ struct EventFeedTests {
         #expect(history.map(\.sequence) == [feed.newest, feed.newest - 1])
     }
 
+    @Test("keeps what happened, however many nodes say how they are")
+    func manyNodes() {
+        let feed = EventFeed(run: "run")
+        for number in 0..<1000 { feed.publish("happened", at: TestHub.start, .integer(Int64(number))) }
+        for round in 0..<3 {
+            for node in 0..<10_000 {
+                feed.publish("figure", at: TestHub.start, .integer(Int64(round)), supersedes: "node-\(node)")
+            }
+        }
+        var cursor: UInt64 = 0
+        var batches: [EventFeed.Batch] = []
+        repeat { batches.append(feed.read(after: &cursor)) } while cursor < feed.newest
+        #expect(batches.allSatisfy { $0.missed == 0 })
+        let types = batches.flatMap(\.events).map(\.type)
+        #expect(types.count { $0 == "happened" } == 1000)
+        #expect(types.count { $0 == "figure" } <= EventFeed.passingCapacity + EventFeed.slack)
+        #expect(types.count { $0 == "figure" } >= EventFeed.passingCapacity)
+    }
+
     @Test("hands out what was published, whatever it holds, with the time beside it")
     func texts() async throws {
         let values: [JSONValue] = [

@@ -24,17 +24,20 @@ final class TestHub: Sendable {
     init(
         thresholds: HealthThresholds = HealthThresholds(),
         directory: DataDirectory? = nil,
-        snapshots: SnapshotBounds = SnapshotBounds()
+        snapshots: SnapshotBounds = SnapshotBounds(),
+        judged: JudgedClock? = nil
     ) throws {
         let path = FileManager.default.temporaryDirectory.path + "/hub-test-\(UInt64.random(in: 0 ... .max))"
         self.directory = try directory ?? DataDirectory(path: path)
         let clock = ManualClock()
         let began = clock.now
-        let hubClock = HubClock(
-            now: { clock.now },
-            date: { Self.start.addingTimeInterval((clock.now - began).seconds) },
-            sleep: { try await clock.sleep(until: $0) }
-        )
+        let hubClock =
+            judged?.hubClock(now: { clock.now }, sleep: { try await clock.sleep(until: $0) })
+            ?? HubClock(
+                now: { clock.now },
+                date: { Self.start.addingTimeInterval((clock.now - began).seconds) },
+                sleep: { try await clock.sleep(until: $0) }
+            )
         let site = HubServices.Site(
             hubName: "test",
             publicURL: "https://hub.example",

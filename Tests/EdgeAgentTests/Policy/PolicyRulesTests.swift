@@ -21,6 +21,8 @@ struct PolicyRulesTests {
             (#"{"workspace_links": "out"}"#, "workspace_links"), ("[]", "policy"),
             ("", "policy"),
             (#"{"exec": true"#, "policy"),
+            // One of the two would hold, and nobody could tell which.
+            (#"{"exec": false, "exec": true}"#, "policy"), (#"{"caps": {"bots": 1, "b\u006fts": 9}}"#, "policy"),
         ]
     )
     func errors(json: String, rule: String) {

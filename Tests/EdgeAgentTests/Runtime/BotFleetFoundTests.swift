@@ -46,6 +46,37 @@ struct BotFleetFoundTests {
         #expect(packets.contains { $0.type == "assistant_message" })
     }
 
+    @Test("A log whose end was lost with the power goes on behind what was read of it, and no packet is lost by that")
+    func logIsShorter() async throws {
+        let bench = try BotWorkbench()
+        defer { bench.cleanUp() }
+        let journal = try bench.journal()
+        let first = try bench.fleet([bench.sample()], journal: journal)
+        _ = try await running(first) {
+            _ = try await first.start(BotWorkbench.specification())
+            return try await eventually(first) { $0.phase == .ready }
+        }
+        let state = try #require(try BotDirectory(root: bench.bots, botID: "a").readSupervisorState())
+        state.supervisor.signal(SIGKILL)
+        await (try bench.backend()).waitUntilEnded(
+            LaunchHandle(botID: "a", launchID: "", carrier: .process(state.supervisor))
+        )
+        let read = try await journal.logCursor("a")
+        let log = try #require(LogSegments.list(bench.logs("a")).last)
+        #expect(read > 100 && truncate(log.path, 100) == 0)
+        let second = try bench.fleet([bench.sample()], journal: journal)
+        let again = try await running(second) {
+            let again = try await eventually(second) { $0.phase == .ready && $0.launchID != state.launchID }
+            _ = try await second.stop("a", graceMilliseconds: 0)
+            return again
+        }
+        #expect(try #require(LogSegments.list(bench.logs("a")).last).start > read)
+        let packets = try await journal.unacknowledged(after: [:], maxBytes: 1 << 20)
+        let launches = packets.filter { $0.type == "ready" }.map(\.launchID)
+        #expect(launches == [state.launchID, again.launchID])
+        #expect(packets.allSatisfy { ["", "supervisor_lost"].contains($0.gap.reason) }, "\(packets.map(\.gap.reason))")
+    }
+
     @Test("One that ends later, or did before, is told and not started again by itself")
     func leavesTheRest() async throws {
         let bench = try BotWorkbench()

@@ -181,4 +181,89 @@ struct RuntimeLeaseTests {
             #expect(status.pid == 0 && status.launchID == state.launchID, "no new launch: \(status)")
         }
     }
+
+    @Test("A machine that the hub takes for a copy of the node starts no bot after its reboot, until it is let in")
+    func turnedAway() async throws {
+        let bench = try BotWorkbench()
+        defer { bench.cleanUp() }
+        let journal = try bench.journal()
+        let first = try bench.fleet([bench.shell("exec sleep 600")], journal: journal)
+        try await running(first) {
+            _ = try await first.start(BotWorkbench.specification())
+        }
+        let directory = try BotDirectory(root: bench.bots, botID: "a")
+        let state = try #require(directory.readSupervisorState())
+        state.supervisor.signal(SIGKILL)
+        await (try bench.backend()).waitUntilEnded(
+            LaunchHandle(botID: "a", launchID: "", carrier: .process(state.supervisor))
+        )
+        let contact = HubContact(isLinked: true)
+        contact.markTurnedAway()
+        // As when the hub is restarted meanwhile.
+        contact.markUnreachable()
+        var timing = BotFleet.Timing()
+        timing.hubSayLimit = .zero
+        let next = try bench.fleet(
+            [bench.shell("exec sleep 600")],
+            journal: journal,
+            timing: timing,
+            contact: contact
+        )
+        try await running(next) {
+            // Paired anew: under the epoch that it has, the bot is the other machine's.
+            await next.supersede([filled(WireSupersession()) { ($0.botID, $0.placementEpoch) = ("a", 1) }])
+            _ = try await eventually(next) { $0.phase == .stopped && $0.lastExit.lost }
+            await next.exclusively("a") {}
+            let status = try #require(await next.statuses().first)
+            #expect(status.pid == 0 && status.launchID == state.launchID, "no new launch: \(status)")
+        }
+    }
+
+    @Test("The hub's say is waited for without limit only by a machine that was turned away before it had any")
+    func waits() async throws {
+        func isWaiting(_ contact: HubContact) async -> Bool {
+            await withTaskGroup(of: Bool.self) { group in
+                group.addTask {
+                    await contact.waitUntilSpoken(atMost: .zero, clock: ContinuousClock())
+                    return Task.isCancelled
+                }
+                // Only one that waits is ended by this.
+                for _ in 0..<1000 { await Task.yield() }
+                group.cancelAll()
+                return await group.next() ?? false
+            }
+        }
+        let contact = HubContact(isLinked: true)
+        #expect(await !isWaiting(contact))
+        contact.markTurnedAway()
+        contact.markUnreachable()
+        #expect(await isWaiting(contact))
+        contact.markSpoken()
+        contact.markTurnedAway()
+        #expect(await !isWaiting(contact))
+    }
+
+    @Test("A workspace of which the agent has no bot is told, with the epoch that it lies there under")
+    func keptWorkspaces() async throws {
+        let bench = try BotWorkbench()
+        defer { bench.cleanUp() }
+        let journal = try bench.journal()
+        let fleet = try bench.fleet([bench.shell("exec sleep 600")], journal: journal)
+        try await running(fleet) {
+            for (bot, file) in [("a", "x"), ("carried", "x"), ("empty", nil)] as [(String, String?)] {
+                let workspace = bench.bots + "/\(bot)/workspace"
+                try FileManager.default.createDirectory(atPath: workspace, withIntermediateDirectories: true)
+                guard let file else { continue }
+                _ = FileManager.default.createFile(atPath: workspace + "/" + file, contents: nil)
+            }
+            _ = try await fleet.start(BotWorkbench.specification())
+            #expect(await fleet.fence("carried", below: 7))
+            #expect(await fleet.keptWorkspaces().map { "\($0.botID) \($0.placementEpoch)" } == ["carried 7"])
+            // One that was removed and whose workspace was kept.
+            _ = try await fleet.remove("a", keeping: .workspace)
+            #expect(await fleet.keptWorkspaces().map { "\($0.botID) \($0.placementEpoch)" } == ["a 1", "carried 7"])
+            _ = try await fleet.remove("carried", keeping: [], through: 7)
+            #expect(await fleet.keptWorkspaces().map(\.botID) == ["a"])
+        }
+    }
 }

@@ -105,8 +105,16 @@ class Owners(Stage):
 
     def code(self):
         """A script that leaves a mark, and the mark."""
-        mark = self.folder / f"mark-{os.urandom(6).hex()}"
-        return f"open({str(mark)!r}, 'w').close()\nimport time\ntime.sleep(600)\n", mark
+        mark = f"mark-{os.urandom(6).hex()}"
+        # In its own directory: isolation lets it leave one nowhere else.
+        return f"import os, time\nopen(os.environ['HOME'] + '/{mark}', 'w').close()\ntime.sleep(600)\n", mark
+
+    def has_run(self, mark):
+        """Whether the script has left its mark, for which it has a moment after the deployment is over."""
+        end = time.monotonic() + 2
+        while not (found := any(self.folder.rglob(mark))) and time.monotonic() < end:
+            time.sleep(0.1)
+        return found
 
     def deploy(self, bot, **wish):
         """The deployment when it is over; the refusal where there was none."""
@@ -124,10 +132,10 @@ part = Part("policy", Owners)
 SCRIPT = [sys.executable, "{workspace}/app/main.py"]
 
 
-def outcome(mark, deployment):
-    words = json.dumps(deployment)
-    return judge(not mark.exists(), f"the script {'ran' if mark.exists() else 'did not run'}; "
-                                    f"{'workspace_code' if 'workspace_code' in words else words[:200]}")
+def outcome(stage, mark, deployment):
+    words, has_run = json.dumps(deployment), stage.has_run(mark)
+    return judge(not has_run, f"the script {'ran' if has_run else 'did not run'}; "
+                              f"{'workspace_code' if 'workspace_code' in words else words[:200]}")
 
 
 @part.attack("write what another profile would run, overwrite it, and take it away", "code-writes")
@@ -152,7 +160,7 @@ def profile_comes_later(stage):
     code, mark = stage.code()
     status = stage.put(bot, "app/main.py", code)
     stage.here.run(script=SCRIPT)
-    return outcome(mark, stage.deploy(bot, runtime_profile="script") | {"write": status})
+    return outcome(stage, mark, stage.deploy(bot, runtime_profile="script") | {"write": status})
 
 
 @part.attack("move a bot with code to a node that allows none", LAYERS)
@@ -164,7 +172,7 @@ def move(stage):
     stage.there.run({"workspace_code": False}, script=SCRIPT)
     preview = stage.ask("POST", f"/api/bots/{bot}/deploy",
                         {"node_id": stage.there.node, "runtime_profile": "script", "dry_run": True}).json
-    found = outcome(mark, stage.deploy(bot, node_id=stage.there.node, runtime_profile="script"))
+    found = outcome(stage, mark, stage.deploy(bot, node_id=stage.there.node, runtime_profile="script"))
     stage.there.end()
     return judge(found.held and "workspace_code" in json.dumps(preview), f"{found.seen}; the preview said so before")
 

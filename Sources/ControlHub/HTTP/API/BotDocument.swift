@@ -69,7 +69,7 @@ struct BotDocument: Codable, APIDocument {
     let isolation: [Isolation]
     let problems: [Problem]
     let lastExit: Exit?
-    let config: JSONValue
+    let config: WrittenJSON
     let createdAt: Date
     let placementEpoch: UInt64
     let usage: BotUsageDocument?
@@ -157,5 +157,16 @@ struct BotDocument: Codable, APIDocument {
 
     fileprivate static func date(_ milliseconds: UInt64) -> Date? {
         milliseconds > 0 ? Date(unixMilliseconds: Int64(clamping: milliseconds)) : nil
+    }
+}
+
+extension BotDocument {
+    init(_ bot: Bot, of services: HubServices) {
+        let registry = services.nodes.registry
+        self.init(
+            bot,
+            usage: registry.usage(of: bot.id, on: bot.nodeID),
+            marks: registry.marks.marks(of: .bot(bot.id), at: services.clock.date())
+        )
     }
 }

@@ -9,29 +9,34 @@ struct BotRoutes {
         let name: String
         let nodeId: String
         let runtimeProfile: String?
-        let config: JSONValue?
+        let config: WrittenJSON?
+
+        static let writtenMembers: Set<String> = ["config"]
 
         static var memberDetails: [String: Schema] {
             [
                 "name": .name, "node_id": .text, "runtime_profile": .name,
-                "config": Schema.anyObject.described("Becomes the bot's config.json."),
+                "config": Schema.anyObject.described("Becomes the bot's config.json, as it is written here."),
             ]
         }
     }
 
     private struct PatchBody: APIDocument {
         let name: String?
-        let config: JSONValue?
+        let config: WrittenJSON?
         let nodeId: JSONValue?
         let runtimeProfile: JSONValue?
         let image: JSONValue?
+
+        static let writtenMembers: Set<String> = ["config"]
 
         static var memberDetails: [String: Schema] {
             let deploy = Schema(["deprecated": .bool(true)]).described(
                 "Refused: what a bot is placed on is changed by `POST /api/bots/{id}/deploy`."
             )
             return [
-                "name": .name, "config": Schema.anyObject.described("Replaces the bot's config.json."),
+                "name": .name,
+                "config": Schema.anyObject.described("Replaces the bot's config.json, as it is written here."),
                 "node_id": deploy, "runtime_profile": deploy, "image": deploy,
             ]
         }
@@ -184,14 +189,7 @@ struct BotRoutes {
         ]
     }
 
-    private func document(_ bot: Bot) -> BotDocument {
-        let registry = services.nodes.registry
-        return BotDocument(
-            bot,
-            usage: registry.usage(of: bot.id, on: bot.nodeID),
-            marks: registry.marks.marks(of: .bot(bot.id), at: services.clock.date())
-        )
-    }
+    private func document(_ bot: Bot) -> BotDocument { BotDocument(bot, of: services) }
 
     private func control(
         _ verb: String,

@@ -107,10 +107,10 @@ struct CommandRoutes {
         filter.kind = try request.text("kind")
         filter.since = try request.time("since")
         filter.before = try request.positionCursor()
-        let rows = try await services.commands.store.list(filter, limit: limit + 1)
-        let reasons = try await CommandWaiting(services: services).reasons(for: rows)
+        let found = try await services.commands.store.page(filter, limit: limit + 1)
+        let reasons = try await CommandWaiting(services: services).reasons(for: found.items)
         return try JSONCoding.response(
-            Page(rows, limit: limit, cursor: { String($0.position) }) {
+            Page(found, limit: limit, cursor: \.position) {
                 Document($0, waitingReason: reasons[$0.id])
             }
         )

@@ -177,7 +177,10 @@ struct DeploymentPreviewDocument: Codable, APIDocument {
         }
         source = PlacementDocument(preview.source)
         target = PlacementDocument(preview.target)
-        configChanges = preview.target.config.map { $0 != preview.source.config } ?? false
+        configChanges =
+            preview.target.config.map {
+                WrittenJSON($0) != WrittenJSON(preview.source.config ?? "{}")
+            } ?? false
         workspaceFrom = preview.origin
         snapshotId = preview.snapshot?.rawValue
         workspace = preview.report.map { report in

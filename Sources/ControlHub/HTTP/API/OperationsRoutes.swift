@@ -76,9 +76,9 @@ struct OperationsRoutes {
                 filter.action = try request.text("action")
                 filter.target = try request.text("target")
                 filter.since = try request.time("since")
-                let rows = try await services.audit.list(filter, limit: limit + 1)
+                let found = try await services.audit.page(filter, limit: limit + 1)
                 return try JSONCoding.response(
-                    Page(rows, limit: limit, cursor: { String($0.position) }, item: AuditDocument.init)
+                    Page(found, limit: limit, cursor: \.position, item: AuditDocument.init)
                 )
             },
             APIRoute(
@@ -132,6 +132,7 @@ struct OperationsRoutes {
             ) { _, _ in
                 do {
                     _ = try await services.operators.store.isEmpty()
+                    try await services.operators.store.database.requireWritable()
                     return try JSONCoding.response(Probe(status: "ok", checks: ["database": "ok"]))
                 } catch {
                     return try JSONCoding.response(

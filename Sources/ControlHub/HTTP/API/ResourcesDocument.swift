@@ -223,9 +223,9 @@ struct PolicyDocument: Codable, APIDocument {
     init(_ policy: WireNodePolicy, narrowing: String?) {
         file = policy.file.isEmpty ? nil : policy.file
         // `try?`: what a node says of itself may be anything; what is no JSON is shown as nothing.
-        let decoded = try? JSONDecoder().decode(JSONValue.self, from: policy.rulesJson)
+        let decoded = try? JSONReader.value(policy.rulesJson)
         if case .object? = decoded, let decoded { rules = decoded } else { rules = .object([:]) }
         // `try?`: checked when it was stored.
-        self.narrowing = narrowing.flatMap { try? JSONDecoder().decode(JSONValue.self, from: Data($0.utf8)) }
+        self.narrowing = narrowing.flatMap { try? JSONReader.value($0.utf8) }
     }
 }

@@ -12,6 +12,7 @@ struct StrayDocument: Codable, APIDocument {
 
     let botId: String
     let botName: String?
+    let isKnown: Bool
     let nodeId: String
     let placedOn: String?
     let isNewer: Bool
@@ -33,6 +34,9 @@ struct StrayDocument: Codable, APIDocument {
     static var memberDetails: [String: Schema] {
         [
             "bot_name": Schema().described("Missing for a bot that was deleted, or that this hub does not know."),
+            "is_known": Schema().described(
+                "`false`: a bot that this hub has never known. It can be adopted: `POST /api/nodes/{id}/strays/{bot_id}/adopt`."
+            ),
             "is_newer": Schema().described(
                 "The node's placement is newer than the one on record here, which was put back from a copy: recover it, or it stays "
                     + "where nobody here talks to it."
@@ -53,6 +57,7 @@ struct StrayDocument: Codable, APIDocument {
     init(_ stray: Stray, size: WireWorkspaceSize? = nil) {
         botId = stray.bot.rawValue
         botName = stray.botName
+        isKnown = stray.isKnown
         nodeId = stray.node.rawValue
         placedOn = stray.placement?.rawValue
         isNewer = stray.isNewer
@@ -97,8 +102,44 @@ struct StrayRoutes {
         }
     }
 
+    private struct AdoptBody: APIDocument {
+        let name: String?
+        let runtimeProfile: String?
+
+        static var memberDetails: [String: Schema] {
+            [
+                "name": .name.described("What to call it here; the name it had unless given."),
+                "runtime_profile": .name.described("Where the node does not know by which one it ran the bot."),
+            ]
+        }
+    }
+
     var routes: [APIRoute] {
         [
+            APIRoute(
+                .post,
+                "/api/nodes/{id}/strays/{bot_id}/adopt",
+                .operator,
+                .deployments,
+                "Make a record of a bot that the node holds and this hub does not know.",
+                details:
+                    "The node is asked what the bot is: name, runtime profile, image, configuration. The bot goes on as it is, running or "
+                    + "not, under its id and placement. A node that was paired with another hub before brings such bots.",
+                body: .json(AdoptBody.self),
+                answers: [.created(BotDocument.self)],
+                errors: [.notFound, .conflict, .nameTaken, .nodeOffline, .agentTimeout, .agentRefused]
+            ) { request, context in
+                let body = try await request.json(AdoptBody.self)
+                let bot = try await services.deployments.adopt(
+                    BotID(rawValue: try context.part("bot_id")),
+                    on: try context.nodeID(),
+                    name: body.name,
+                    runtimeProfile: body.runtimeProfile,
+                    by: try context.actor()
+                )
+                let adopted = try await services.bots.store.bot(bot)
+                return try JSONCoding.response(BotDocument(adopted, of: services), status: .created)
+            },
             APIRoute(
                 .get,
                 "/api/nodes/{id}/strays",

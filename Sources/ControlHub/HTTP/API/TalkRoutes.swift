@@ -185,14 +185,9 @@ struct TalkRoutes {
             isNewestFirst: isNewestFirst,
             limit: limit + 1
         )
+        let found = Walk.Found(items: page.packets, end: page.isCut ? page.packets.last?.position : page.end)
         return try JSONCoding.response(
-            Page(
-                page.packets,
-                limit: limit,
-                hasMore: page.isCut,
-                cursor: { String($0.position) },
-                item: PacketDocument.init
-            )
+            Page(found, limit: limit, cursor: \.position, item: PacketDocument.init)
         )
     }
 }
@@ -206,6 +201,7 @@ struct PacketDocument: Codable, APIDocument {
     let id: Int64
     let botId: String
     let journalId: String
+    let nodeId: String?
     let sequence: Int64
     let launchId: String
     let botSequence: Int64
@@ -216,7 +212,7 @@ struct PacketDocument: Codable, APIDocument {
     let botAt: Date?
     let receivedAt: Date
     let storedAt: Date
-    let json: JSONValue
+    let json: WrittenJSON
     let gap: PacketGap?
 
     static var memberDetails: [String: Schema] {
@@ -225,13 +221,19 @@ struct PacketDocument: Codable, APIDocument {
             "journal_id": Schema().described(
                 "The agent's journal; `log` for a packet that never came as one and was found in the bot's log."
             ),
+            "node_id": Schema().described("The node it came from; missing where the hub tells what it has removed."),
             "sequence": Schema().described(
                 "The agent's number, from 1 for each bot and journal; in the journal `log` the place in the bot's log."
             ),
             "bot_at": Schema().described("By the bot's clock."),
             "received_at": Schema().described("By the node's clock."),
             "stored_at": Schema().described("By the hub's clock."),
-            "json": Schema().described("The packet as the bot wrote it."),
+            "conversation_id": Schema().described(
+                "Missing, as are `message_id` and `turn_id`, where a node that had the bot before names what it was not given."
+            ),
+            "json": Schema().described(
+                "The packet as the bot wrote it, digit for digit; half a surrogate pair is U+FFFD."
+            ),
             "gap": Schema().described(
                 "Where this is no packet of the bot: what is missing in front of it. A bot cannot make one."
             ),
@@ -253,6 +255,7 @@ struct PacketDocument: Codable, APIDocument {
         id = packet.position
         botId = packet.botID.rawValue
         journalId = packet.journalID
+        nodeId = packet.nodeID.rawValue.isEmpty ? nil : packet.nodeID.rawValue
         sequence = packet.sequence
         launchId = packet.launchID
         botSequence = packet.botSequence
@@ -263,7 +266,7 @@ struct PacketDocument: Codable, APIDocument {
         botAt = packet.botTime.unixMilliseconds > 0 ? packet.botTime : nil
         receivedAt = packet.receivedAt
         storedAt = packet.storedAt
-        json = packet.json
+        json = packet.written
         gap = packet.gap
     }
 }

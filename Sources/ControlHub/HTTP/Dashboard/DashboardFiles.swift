@@ -28,6 +28,7 @@ enum DashboardFiles {
         "core/live.js": PackageResources.live_js,
         "core/store.js": PackageResources.store_js,
         "core/theme.js": PackageResources.theme_js,
+        "core/written.js": PackageResources.written_js,
         "deploy/banner.js": PackageResources.banner_js,
         "deploy/change-tree.js": PackageResources.change_tree_js,
         "deploy/choose.js": PackageResources.choose_js,

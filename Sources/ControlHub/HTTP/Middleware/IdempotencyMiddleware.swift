@@ -26,7 +26,13 @@ struct IdempotencyMiddleware: RouterMiddleware {
         let owner = try context.requireOperator().id
         let body = try await JSONCoding.body(request, limit: JSONCoding.largeBodyBytes)
         let digest = Data(SHA256.hash(data: Data(request.uri.path.utf8) + [0] + body))
-        switch try await store.claim(key, of: owner, requestHash: digest, at: clock.date()) {
+        switch try await store.claim(
+            key,
+            of: owner,
+            requestHash: digest,
+            at: clock.date(),
+            horizon: clock.horizon()
+        ) {
         case .answered(let status, let answer):
             var headers: HTTPFields = [:]
             if let replayed = HTTPField.Name("Idempotency-Replayed") { headers[replayed] = "true" }

@@ -7,11 +7,14 @@ protocol APIDocument: Decodable, Sendable {
     static var schemaName: String? { get }
     /// What the types of members do not tell, by the member's name in JSON: limits, possible words, meanings.
     static var memberDetails: [String: Schema] { get }
+    /// Members that are `WrittenJSON`.
+    static var writtenMembers: Set<String> { get }
 }
 
 extension APIDocument {
     static var schemaName: String? { nil }
     static var memberDetails: [String: Schema] { [:] }
+    static var writtenMembers: Set<String> { [] }
 }
 
 /// The schemas of types, and those among them that have names.
@@ -136,6 +139,10 @@ extension Date: KnownShape {
 
 extension JSONValue: KnownShape {
     static func readShape(_: SchemaReader) -> (value: Any, schema: Schema) { (JSONValue.null, .any) }
+}
+
+extension WrittenJSON: KnownShape {
+    static func readShape(_: SchemaReader) -> (value: Any, schema: Schema) { (WrittenJSON.emptyObject, .any) }
 }
 
 extension Array: KnownShape where Element: Decodable {

@@ -11,10 +11,17 @@ extension Request {
     func json<Document: APIDocument>(_ type: Document.Type, limit: Int = JSONCoding.smallBodyBytes) async throws
         -> Document
     {
-        let data = try await JSONCoding.body(self, limit: limit)
-        let document = try JSONCoding.decode(type, from: data)
-        guard !data.isEmpty, let known = try SchemaLibrary.members(of: type).memberNames else { return document }
-        let sent = try JSONCoding.decode([String: Ignored].self, from: data).keys.map(JSONCoding.snakeCase)
+        let body = try await JSONCoding.body(self, limit: limit)
+        if let (name, _) = WrittenMembers.doubled(Array(body), except: type.writtenMembers) {
+            throw HubError(.invalidRequest, "`\(name.prefix(64))` stands twice in one object. Leave one of the two.")
+        }
+        let data = try WrittenTexts.quoted(body, members: type.writtenMembers)
+        let value = try JSONCoding.value(data)
+        let document = try JSONCoding.decode(type, from: value)
+        guard !data.isEmpty, let known = try SchemaLibrary.members(of: type).memberNames,
+            case .object(let members) = value
+        else { return document }
+        let sent = members.keys.map(JSONCoding.snakeCase)
         if let unknown = sent.sorted().first(where: { !known.contains($0) }) {
             throw HubError(
                 .invalidRequest,
@@ -104,11 +111,6 @@ extension HubRequestContext {
 
     func nodeID() throws -> NodeID { NodeID(rawValue: try part("id")) }
     func botID() throws -> BotID { BotID(rawValue: try part("id")) }
-}
-
-/// Any JSON, not looked at.
-private struct Ignored: Decodable {
-    init(from decoder: any Decoder) {}
 }
 
 extension Date {

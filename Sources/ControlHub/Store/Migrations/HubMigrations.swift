@@ -45,6 +45,10 @@ enum HubMigrations {
             try db.execute(sql: MigrationLineage.sql)
         }
         migrator.registerMigration(MigrationTurnLimits.name, migrate: MigrationTurnLimits.run)
+        migrator.registerMigration(MigrationMessageNodes.name, migrate: MigrationMessageNodes.run)
+        migrator.registerMigration(MigrationOpenWork.name) { db in
+            try db.execute(sql: MigrationOpenWork.sql)
+        }
         return migrator
     }
 

@@ -256,6 +256,15 @@ actor NativeRuntimeBackend: EdgeRuntimeBackend {
 
     func leftovers() -> [LaunchRemains] { LaunchRemains.written(beneath: root, by: kind) }
 
+    func workspaces() -> [String] {
+        DirectoryNames.list(root).filter { name in
+            guard let directory = try? BotDirectory(root: root, botID: name) else { return false }
+            let workspace = directory.path + "/workspace"
+            guard access(workspace, R_OK | X_OK) == 0 else { return errno != ENOENT }
+            return !DirectoryNames.list(workspace, atMost: 1, isWhole: true).isEmpty
+        }
+    }
+
     func adopt(botID: String) async -> LaunchHandle? {
         for _ in 0..<Self.adoptionAttempts {
             guard let directory = try? BotDirectory(root: root, botID: botID), directory.isSupervised else {

@@ -12,6 +12,9 @@ enum ProfileFile {
     /// - Throws: `AgentError.configuration`.
     static func profiles(_ json: some Sequence<UInt8>, source: String) throws(AgentError) -> [RuntimeProfile] {
         let node: ProfileNode
+        if let doubled = JSONFault.doubledName(Array(json)) {
+            throw AgentError(.configuration, "\(source) says something twice, \(doubled)")
+        }
         do {
             node = try OutsideJSON.decode(ProfileNode.self, from: Array(json))
         } catch {

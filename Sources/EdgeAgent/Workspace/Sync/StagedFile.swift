@@ -45,7 +45,7 @@ final class StagedFile {
     }
 
     func zeros(_ count: UInt64, at offset: UInt64) throws(WorkspaceFailure) {
-        hasher.update(zeros: count)
+        try hasher.update(zeros: count)
         if isInPlace {
             let zeros = [UInt8](repeating: 0, count: Int(clamping: min(count, 256 << 10)))
             var done: UInt64 = 0

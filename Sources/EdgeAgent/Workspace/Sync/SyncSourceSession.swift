@@ -172,7 +172,7 @@ final class SyncSourceSession {
         while let extent = extents.next(atMost: UInt64(clamping: SyncSender.messageBytes)) {
             switch extent {
             case .hole(let count):
-                hasher.update(zeros: count)
+                try hasher.update(zeros: count)
                 part.zeros = count
                 length += count
             case .data(let count):

@@ -45,6 +45,7 @@ struct ProfileFileTests {
     @Test(
         "a mistake names profile and key",
         arguments: [
+            ("{\n\"default\": {\"command\": \"a\"},\n\"default\": {}}", ["line 3", "default", "twice"]),
             ("[]", ["JSON object"]), ("{", ["not JSON"]), (#"{"a b": {}}"#, ["a b", "name"]),
             (#"{"x": 1}"#, ["x", "object"]), (#"{"x": {}}"#, ["x", "command", "missing"]),
             (#"{"x": {"command": "echo 'a"}}"#, ["x", "command", "quote"]),

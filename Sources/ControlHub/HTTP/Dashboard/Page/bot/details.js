@@ -1,9 +1,11 @@
 // What a bot is made of, and editing what may be edited.
-import { allowed, patch } from '../core/api.js';
-import { ask } from '../core/dialog.js';
+import { allowed, getText, patch } from '../core/api.js';
+import { ask, toast } from '../core/dialog.js';
 import { h, keyed, setText, show } from '../core/dom.js';
 import { limitText, timeElement } from '../core/format.js';
+import { on } from '../core/live.js';
 import { bots, put, subscribe } from '../core/store.js';
+import { laidOut, withWritten, written } from '../core/written.js';
 import { facts } from '../parts/pieces.js';
 import { sentence, word } from '../parts/state.js';
 
@@ -56,8 +58,22 @@ export function detailsPanel(container, { id, signal }) {
     show(isolationCard, bot.isolation?.length > 0);
     created.set(bot.created_at);
     list.set('Created', bot.created_at ? created : '');
-    setText(config, JSON.stringify(bot.config ?? {}, null, 2));
   }));
+  const showConfig = async () => {
+    try {
+      setText(config, laidOut(await writtenConfig(id, signal)));
+    } catch (error) {
+      if (!signal.aborted) setText(config, error.message);
+    }
+  };
+  const undo = [on('bot.updated', (data) => { if (data.bot_id === id && data.change !== 'status') showConfig(); }), on('missed', showConfig)];
+  signal.addEventListener('abort', () => undo.forEach((each) => each()));
+  showConfig();
+}
+
+/** The configuration as somebody wrote it. */
+async function writtenConfig(id, signal) {
+  return written(await getText(`/api/bots/${encodeURIComponent(id)}`, { signal }), 'config')[0] ?? '{}';
 }
 
 function problemRow() {
@@ -104,10 +120,15 @@ function exitWords(exit) {
 }
 
 /** Name and configuration; where a bot runs is changed by deploying it. */
-export function editBot(id, { signal }) {
+export async function editBot(id, { signal }) {
   const bot = bots.get(id);
+  let shown;
+  try { shown = laidOut(await writtenConfig(id, signal)); } catch (error) {
+    if (!signal.aborted) toast(error.message);
+    return false;
+  }
   const name = h('input', { id: 'edit-name', value: bot.name, required: true, maxlength: '100', autocomplete: 'off', spellcheck: 'false' });
-  const config = h('textarea', { id: 'edit-config', class: 'mono', rows: '12', spellcheck: 'false', autocapitalize: 'off', text: JSON.stringify(bot.config ?? {}, null, 2) });
+  const config = h('textarea', { id: 'edit-config', class: 'mono', rows: '12', spellcheck: 'false', autocapitalize: 'off', text: shown });
   return ask({
     title: `Edit ${bot.name}`, confirm: 'Save', large: true,
     content: [
@@ -116,9 +137,12 @@ export function editBot(id, { signal }) {
         h('p', { class: 'help', text: 'Takes effect at the next start. Node, runtime profile and image are changed together, by deploying.' })),
     ],
     action: async () => {
-      let value;
-      try { value = JSON.parse(config.value || '{}'); } catch (error) { throw new Error(`This is not valid JSON. ${error.message}`); }
-      put(bots, await patch(`/api/bots/${encodeURIComponent(id)}`, { name: name.value.trim(), config: value }, { signal }));
+      const text = config.value.trim() || '{}';
+      try { JSON.parse(text); } catch (error) { throw new Error(`This is not valid JSON. ${error.message}`); }
+      // Only what was changed: somebody else may have changed the rest meanwhile.
+      const members = name.value.trim() === bot.name ? {} : { name: name.value.trim() };
+      const body = text === shown ? members : withWritten(members, 'config', text);
+      if (body !== members || members.name) put(bots, await patch(`/api/bots/${encodeURIComponent(id)}`, body, { signal }));
     },
   });
 }

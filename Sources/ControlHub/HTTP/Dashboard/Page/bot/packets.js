@@ -1,8 +1,9 @@
 // The monitor packets of a bot, newest first.
-import { get } from '../core/api.js';
+import { getText } from '../core/api.js';
 import { h, keyed, setAttribute, setText, show } from '../core/dom.js';
 import { bytes, clockTime, fullTime, instant, plural } from '../core/format.js';
 import { on } from '../core/live.js';
+import { laidOut, written } from '../core/written.js';
 import { continuation, problem } from '../parts/pieces.js';
 
 const pageSize = 100, mostPackets = 2000;
@@ -33,7 +34,7 @@ export function packetsPanel(container, { id, path, signal }) {
   more.addEventListener('click', loadMore);
   async function loadMore() {
     try {
-      const page = await get(`${query()}&cursor=${encodeURIComponent(cursor)}`, { signal });
+      const page = readPage(await getText(`${query()}&cursor=${encodeURIComponent(cursor)}`, { signal }));
       items = [...items, ...page.items];
       cursor = page.next_cursor;
       draw();
@@ -45,7 +46,7 @@ export function packetsPanel(container, { id, path, signal }) {
 
   async function load() {
     try {
-      const page = await get(query(), { signal });
+      const page = readPage(await getText(query(), { signal }));
       const older = continuation(items, page.items, sequence);
       if (older.length === 0) cursor = page.next_cursor;
       items = [...page.items, ...older];
@@ -69,6 +70,13 @@ export function packetsPanel(container, { id, path, signal }) {
   load();
 }
 
+/** A page with the packets as their bot wrote them. */
+function readPage(text) {
+  const page = JSON.parse(text), texts = written(text, 'json');
+  page.items.forEach((packet, index) => { packet.written = texts[index]; });
+  return page;
+}
+
 const sequence = (packet) => packet.id ?? packet.sequence ?? 0;
 
 function packetElement() {
@@ -82,7 +90,7 @@ function packetElement() {
     setAttribute(element, 'data-type', packet.type);
     setAttribute(element, 'data-tone', packet.gap || packet.type === 'fatal' ? 'bad' : null);
     const content = packet.gap ?? packet.json ?? packet;
-    setText(body, typeof content === 'string' ? content : JSON.stringify(content, null, 2));
+    setText(body, typeof content === 'string' ? content : !packet.gap && packet.written ? laidOut(packet.written) : JSON.stringify(content, null, 2));
     setText(digest, packet.gap ? gapText(packet.gap) : digestOf(content));
     show(digest, Boolean(digest.textContent));
     const at = instant(packet.bot_at ?? packet.received_at);

@@ -3,6 +3,7 @@ import { post } from '../core/api.js';
 import { toast } from '../core/dialog.js';
 import { h, setAttribute, setText, show } from '../core/dom.js';
 import { bots, nodes, put, status, subscribe } from '../core/store.js';
+import { withWritten } from '../core/written.js';
 import { isDraining } from '../fleet/filter.js';
 import { botLink, byName, crumbs, empty, link, pageHead, problem, waiting } from '../parts/pieces.js';
 import { word } from '../parts/state.js';
@@ -85,7 +86,7 @@ export function addBotView(container, { signal, setTitle, query }) {
     try {
       const value = JSON.parse(text);
       if (value === null || typeof value !== 'object' || Array.isArray(value)) return { error: 'The configuration must be a JSON object: { … }.' };
-      return { value };
+      return { value, text };
     } catch (error) {
       return { error: `This is not valid JSON. ${error.message}` };
     }
@@ -110,11 +111,9 @@ export function addBotView(container, { signal, setTitle, query }) {
     submit.disabled = true;
     submit.setAttribute('aria-busy', 'true');
     try {
-      const bot = await post('/api/bots', {
-        name: name.value.trim(), node_id: node.value,
-        ...(profile.value ? { runtime_profile: profile.value } : {}),
-        ...(parsed().value ? { config: parsed().value } : {}),
-      }, { signal });
+      const members = { name: name.value.trim(), node_id: node.value, ...(profile.value ? { runtime_profile: profile.value } : {}) };
+      const { text } = parsed();
+      const bot = await post('/api/bots', text ? withWritten(members, 'config', text) : members, { signal });
       put(bots, bot);
       // The bot exists now whatever comes of its start; its own page tells that.
       if (startNow.checked) await post(`/api/bots/${encodeURIComponent(bot.id)}/start`, {}, { signal }).catch((error) => toast(`Created, but not started: ${error.message}`));

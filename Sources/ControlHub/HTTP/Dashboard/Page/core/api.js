@@ -31,6 +31,8 @@ export async function session() {
 }
 
 export const get = (path, options) => request('GET', path, undefined, options);
+/** The answer as the hub wrote it: see written.js. */
+export const getText = (path, options) => requestText('GET', path, undefined, options);
 export const post = (path, body = {}, options) => request('POST', path, body, options);
 export const put = (path, body, options) => request('PUT', path, body, options);
 export const patch = (path, body, options) => request('PATCH', path, body, options);
@@ -66,13 +68,19 @@ function toSignIn() {
   location.assign('/login');
 }
 
-async function request(method, path, body, { idempotencyKey, ...options } = {}) {
+async function request(method, path, body, options) {
+  const text = await requestText(method, path, body, options);
+  try { return text ? JSON.parse(text) : null; } catch { return null; }
+}
+
+/** A body that is a text is sent as it is. */
+async function requestText(method, path, body, { idempotencyKey, ...options } = {}) {
   const headers = { Accept: 'application/json' };
   if (method === 'POST') headers['Idempotency-Key'] = idempotencyKey ?? randomKey();
   if (body !== undefined) headers['Content-Type'] = 'application/json';
-  const response = await send(method, path, { headers, body: body === undefined ? undefined : JSON.stringify(body), ...options });
-  const text = await response.text();
-  try { return text ? JSON.parse(text) : null; } catch { return null; }
+  const sent = body === undefined || typeof body === 'string' ? body : JSON.stringify(body);
+  const response = await send(method, path, { headers, body: sent, ...options });
+  return response.text();
 }
 
 /**

@@ -4,7 +4,7 @@ import { ask, toast } from '../core/dialog.js';
 import { h, keyed, setAttribute, setText, show } from '../core/dom.js';
 import { bytes, fullTime, instant, plural, timeElement } from '../core/format.js';
 import { on } from '../core/live.js';
-import { nodes, refreshNode } from '../core/store.js';
+import { bots, nodes, put, refreshNode } from '../core/store.js';
 import { openDeploy } from '../deploy/deploy.js';
 import { nodeName } from '../deploy/words.js';
 import { botLink, problem } from '../parts/pieces.js';
@@ -18,7 +18,7 @@ export function straysSection(id, { signal }) {
   const failure = problem();
   const rows = h('ul', { class: 'rows' });
   const element = h('section', { class: 'card', 'aria-label': 'Old copies of bots' }, h('h2', { text: 'Old copies' }),
-    h('p', { class: 'small quiet', text: 'Bots that run elsewhere now and of which this node still holds files. None of them is started here by itself.' }), failure, rows);
+    h('p', { class: 'small quiet', text: 'Bots that run elsewhere now, or that this hub does not know, and of which this node holds files. None of them is started here by itself.' }), failure, rows);
   element.hidden = true;
   let known = '', timer = null;
 
@@ -62,12 +62,13 @@ function strayRow({ path, reload }) {
   const reason = h('p', { class: 'small wrap' }), holds = h('p', { class: 'small' }), trouble = h('p', { class: 'problem small' });
   const recover = h('button', { type: 'button', class: 'slim', text: 'Recover it here…' });
   const discard = h('button', { type: 'button', class: 'slim danger', text: 'Discard…' });
-  const actions = h('div', { class: 'actions' }, recover, discard);
+  const adopt = h('button', { type: 'button', class: 'slim', text: 'Adopt…' });
+  const actions = h('div', { class: 'actions' }, adopt, recover, discard);
   const row = h('li', { class: 'stack tight' }, h('div', { class: 'row-head' }, name, h('span', { class: 'caption' }, 'found ', since), state), reason, holds, trouble, allowed('operator') && actions);
   let item = null;
   row.update = (value) => {
     item = { ...value, workspace: value.workspace ?? (item?.bot_id === value.bot_id ? item?.workspace : undefined) };
-    setText(name, item.bot_name ?? `${item.bot_id} (deleted)`);
+    setText(name, item.bot_name ?? `${item.bot_id}${item.is_known === false ? '' : ' (deleted)'}`);
     setAttribute(name, 'href', item.bot_name ? botLink(item.bot_id) : null);
     state.set(item.state === 'discarding' ? 'stopping' : 'warning', item.state === 'discarding' ? 'Being discarded' : 'Held');
     since.set(item.since);
@@ -77,8 +78,10 @@ function strayRow({ path, reload }) {
     show(trouble, Boolean(item.problem));
     const isHeld = item.state !== 'discarding';
     show(recover, isHeld && Boolean(item.bot_name));
+    show(adopt, isHeld && item.is_known === false);
     show(discard, isHeld);
   };
+  adopt.addEventListener('click', () => adoptStray(item, path));
   recover.addEventListener('click', () => recoverStray(item, path));
   discard.addEventListener('click', () => discardStray(item, path, reload));
   return row;
@@ -90,6 +93,24 @@ function holdsText({ workspace, node_id: node }) {
   if (!workspace.exists) return 'It holds no workspace of the bot, only its log and settings.';
   const at = instant(workspace.modified_at);
   return `It holds ${plural(workspace.files, 'file')}, ${bytes(workspace.bytes)}${Number.isNaN(at) ? '' : `, last changed ${fullTime(at)}`}.`;
+}
+
+/** A bot of another hub, or of after the copy that this hub's database was put back from. */
+async function adoptStray(item, path) {
+  const name = h('input', { id: 'adopt-name', maxlength: '100', autocomplete: 'off', spellcheck: 'false', placeholder: 'as it was called' });
+  let bot = null;
+  const done = await ask({
+    title: 'Adopt this bot?', confirm: 'Adopt',
+    content: [
+      h('p', { text: `${nodeName(item.node_id)} tells what the bot is, and it becomes a bot of this hub, with its files, its configuration and its log. It goes on as it is: one that runs is not stopped.` }),
+      h('div', { class: 'field' }, h('label', { for: 'adopt-name', text: 'Name (optional)' }), name),
+    ],
+    action: async () => {
+      bot = await post(`${path}/${encodeURIComponent(item.bot_id)}/adopt`, name.value.trim() ? { name: name.value.trim() } : {});
+      put(bots, bot);
+    },
+  });
+  if (done) location.hash = botLink(bot.id);
 }
 
 async function recoverStray(item, path) {
@@ -114,7 +135,7 @@ function discardStray(item, path, reload) {
     title: `Discard the old copy of ${item.bot_name ?? item.bot_id}?`, confirm: 'Discard', danger: true,
     content: [
       h('p', { text: `${nodeName(item.node_id)} deletes its workspace and its log of the bot, for good. ${holdsText(item)}` }),
-      h('p', { class: 'quiet small', text: item.bot_name ? `The bot itself, on ${nodeName(item.placed_on)}, is not touched.` : 'The bot itself was deleted.' }),
+      h('p', { class: 'quiet small', text: item.bot_name ? `The bot itself, on ${nodeName(item.placed_on)}, is not touched.` : item.is_known === false ? 'This hub does not know the bot: what lies there may be all there is of it.' : 'The bot itself was deleted.' }),
     ],
     action: async () => {
       await post(`${path}/${encodeURIComponent(item.bot_id)}/discard`);

@@ -1,19 +1,17 @@
-import WireFormat
-
 /// JSON by what it says: the same for two texts that differ only in spaces, the order of members, escapes, or how a number is
 /// written. A member that comes twice counts as it came last.
 ///
 /// In the manner of RFC 8785, but numbers stay exact: whoever put another digit into an identifier of 19 digits has changed it.
-enum CanonicalJSON {
+public enum CanonicalJSON {
     /// Whether two texts say the same. Text that is no JSON is only the same as itself.
-    static func isSame(_ one: [UInt8], _ other: [UInt8]) -> Bool {
+    public static func isSame(_ one: [UInt8], _ other: [UInt8]) -> Bool {
         guard one != other else { return true }
         guard let first = text(one), let second = text(other) else { return false }
         return first == second
     }
 
     /// - Returns: nil for what is not one JSON object.
-    static func text(_ json: [UInt8]) -> [UInt8]? {
+    public static func text(_ json: [UInt8]) -> [UInt8]? {
         var result: [UInt8]?
         json.withUnsafeBufferPointer { bytes in
             var scanner = JSONScanner(bytes: bytes)

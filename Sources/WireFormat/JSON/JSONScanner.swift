@@ -1,22 +1,20 @@
-import Glibc
-
 /// Goes over one JSON text (RFC 8259) once, checks that it is one, and stops at the members of the outermost object.
 ///
 /// A packet passes through here on its way into the journal, tens of thousands a second at worst, so nothing is built
 /// that nobody asked for.
-struct JSONScanner {
-    /// Deeper nesting is refused; no packet has a use for it.
-    static let maximumDepth = 256
+public struct JSONScanner {
+    /// Deeper nesting is refused; no packet has a use for it, and the hub reads no deeper.
+    public static let maximumDepth = 64
 
     /// A member's value, where it is of a kind that is looked at.
-    enum Value {
+    public enum Value {
         case text(String)
         case number(String)
         case other
     }
 
     private let bytes: UnsafeBufferPointer<UInt8>
-    private var at = 0
+    private(set) var at = 0
 
     /// Hands over every member of the object that `json` is.
     ///
@@ -24,7 +22,7 @@ struct JSONScanner {
     ///   - isWanted: whether a member's value is worth decoding.
     ///   - member: called for each wanted member, in order; a name that comes twice comes twice.
     /// - Returns: whether the text is one JSON object. Where it is not, `member` may have been called all the same.
-    static func scanObject(
+    public static func scanObject(
         _ json: [UInt8],
         isWanted: (String) -> Bool,
         member: (String, Value) -> Void
@@ -39,7 +37,7 @@ struct JSONScanner {
     }
 
     /// Where a text ceases to be JSON; nil where it is.
-    static func fault(_ json: [UInt8]) -> Int? {
+    public static func fault(_ json: [UInt8]) -> Int? {
         json.withUnsafeBufferPointer { bytes in
             var scanner = JSONScanner(bytes: bytes)
             scanner.skipSpace()
@@ -47,6 +45,12 @@ struct JSONScanner {
             scanner.skipSpace()
             return scanner.isAtEnd ? nil : scanner.at
         }
+    }
+
+    /// Whether a text in UTF-8 is one JSON object.
+    public static func isObject(_ json: [UInt8]) -> Bool {
+        String(validating: json, as: UTF8.self) != nil
+            && scanObject(json, isWanted: { _ in false }, member: { _, _ in })
     }
 
     init(bytes: UnsafeBufferPointer<UInt8>) {
@@ -106,6 +110,14 @@ struct JSONScanner {
         }
     }
 
+    /// Passes over the value that comes next.
+    ///
+    /// - Returns: where it lies; nil where none does.
+    mutating func span(depth: Int) -> Range<Int>? {
+        let start = at
+        return value(depth: depth, isDecoded: false) == nil ? nil : start..<at
+    }
+
     private mutating func value(depth: Int, isDecoded: Bool) -> Value? {
         switch next {
         case UInt8(ascii: "\""):
@@ -125,8 +137,9 @@ struct JSONScanner {
 
     mutating func word(_ text: StaticString) -> Bool {
         let count = text.utf8CodeUnitCount
-        guard bytes.count - at >= count, let base = bytes.baseAddress, memcmp(base + at, text.utf8Start, count) == 0
-        else { return false }
+        guard bytes.count - at >= count else { return false }
+        let letters = UnsafeBufferPointer(start: text.utf8Start, count: count)
+        guard bytes[at..<(at + count)].elementsEqual(letters) else { return false }
         at += count
         return true
     }

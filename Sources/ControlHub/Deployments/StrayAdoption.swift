@@ -1,0 +1,95 @@
+import Foundation
+import SwiftProtobuf
+import WireFormat
+
+/// Takes up bots that this hub does not know, with what their node says of them.
+extension DeploymentOperations {
+    private static let answerLimit = Duration.seconds(20)
+
+    /// Makes a record of a bot that the node holds, under its id and placement. It goes on as it is, running or not.
+    ///
+    /// - Parameters:
+    ///   - name: nil for the one it had.
+    ///   - profile: nil for the one it was started by.
+    /// Throws `notFound`, `conflict` for a bot that is known or being discarded, `nameTaken`, `nodeOffline`, `agentRefused`.
+    func adopt(
+        _ id: BotID,
+        on node: NodeID,
+        name: String?,
+        runtimeProfile profile: String?,
+        by actor: Actor
+    ) async throws -> BotID {
+        let action = "stray.adopt \(id)"
+        if let done = try await context.database.past(BotID.self, named: action) { return done }
+        try await context.database.read { db in try StrayStore.requireAdoptable(db, id, on: node) }
+        let (specification, status) = try await describe(id, on: node)
+        let wanted = try NamePolicy.checked(name ?? (specification.name.isEmpty ? id.rawValue : specification.name))
+        let runtime = profile ?? specification.runtimeProfile
+        guard !runtime.isEmpty else {
+            throw HubError(
+                .invalidRequest,
+                "The node does not know by which runtime profile it ran the bot, because its record was lost. Give `runtime_profile`."
+            )
+        }
+        let written = String(decoding: specification.configJson, as: UTF8.self)
+        let config = try BotOperations.checked(written.isEmpty ? .emptyObject : WrittenJSON(written))
+        let date = context.clock.date()
+        let (adopted, fresh) = try await context.database.once(action) { db in
+            try StrayStore.requireAdoptable(db, id, on: node)
+            try BotStore.insert(
+                db,
+                id,
+                name: wanted,
+                at: Placement(
+                    node: node,
+                    runtimeProfile: try NamePolicy.checked(runtime, field: "runtime_profile"),
+                    image: specification.image.isEmpty ? nil : specification.image,
+                    config: config
+                ),
+                epoch: max(1, specification.placementEpoch),
+                desired: Self.isWantedRunning(status) ? .running : .stopped,
+                at: date
+            )
+            try StrayStore.forget(db, id, on: node)
+            _ = try BotStore.apply(db, status, from: node, at: date)
+            try AuditStore.append(
+                db,
+                at: date,
+                actor: actor,
+                action: "stray.adopt",
+                target: id.rawValue,
+                detail: "\(wanted) on \(node)"
+            )
+            return (id, true)
+        }
+        if fresh != nil { context.bots.publish(id, change: "created", at: date) }
+        return adopted
+    }
+
+    /// As its node says.
+    private func describe(
+        _ bot: BotID,
+        on node: NodeID
+    ) async throws -> (specification: WireBotSpecification, status: WireBotStatus) {
+        var command = WireCommand()
+        command.commandID = CommandID.make(at: context.clock.date()).rawValue
+        command.repeatable = true
+        command.describeBot.botID = bot.rawValue
+        let result = try await context.channel.ask(command, on: node, within: Self.answerLimit)
+        guard result.outcome == .done, result.hasBotSpecification, result.botSpecification.botID == bot.rawValue else {
+            throw HubError(
+                .agentRefused,
+                result.errorCode == "command_unknown"
+                    ? "The node's agent cannot tell what the bot is; upgrade it, and adopt the bot then."
+                    : "The node does not tell what the bot is: \(result.message)"
+            )
+        }
+        var status = result.botStatus
+        status.botID = bot.rawValue
+        return (result.botSpecification, status)
+    }
+
+    private static func isWantedRunning(_ status: WireBotStatus) -> Bool {
+        !status.phase.isDown || status.phase == .backoff
+    }
+}
