@@ -16,7 +16,7 @@ ARGS ?=
 .PHONY: help deps build test check fmt proto demo browser-test screenshots bench-page conformance nanobot-test \
     simulate fuzz-smoke flap kill-test bench-history bench-idle bench-link bench-memory bench-migrate bench-runtime \
     bench-websocket soak starve docker-test api-test bench-telemetry clean deploy-faults boot-test hostile-test year \
-    restore-test power-test
+    restore-test power-test deploy-many
 
 help: ## Lists these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -85,6 +85,10 @@ power-test: deps ## The mains of a booted machine fail under load, CUTS=100 time
 deploy-faults: deps ## Every step of a deployment × everything that can go wrong in it; CELLS="verify,link cut"
 	@scripts/build.sh $(BUILD_FLAGS)
 	DEPLOY_FAULTS="$(or $(CELLS),all)" swift test $(BUILD_FLAGS) --skip-build --disable-xctest --filter DeployFaultTests
+
+deploy-many: deps ## A bot with many nested keys and entries of every kind from node to node, COUNT=50 times, spoken to meanwhile
+	@scripts/build.sh $(BUILD_FLAGS)
+	@scripts/deploy-many.py --programs "$$(swift build $(BUILD_FLAGS) --show-bin-path)" --count $(or $(COUNT),50)
 
 hostile-test: deps ## Attacks on real programs by nodes, bots and strangers; ARGS=--prove shows that each would be noticed
 	@scripts/build.sh $(BUILD_FLAGS)

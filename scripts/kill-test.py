@@ -32,6 +32,11 @@ VICTIMS = ("hub", "agent", "both", "exit")
 SHARES = (40, 40, 14, 6)
 
 
+def nested_configuration():
+    """Twenty keys and more, one inside another: a start that takes it for another one would restart the bot."""
+    return {f"setting-{number}": {"y": None, "x": {"name": "Zoë", "value": number}} for number in reversed(range(10))}
+
+
 def is_alive(pid):
     """Whether a process runs; one that has ended and that nobody has asked about yet does not."""
     status = demo.read(pathlib.Path(f"/proc/{pid}/stat"))
@@ -114,7 +119,8 @@ class KillTest(Checks):
                     authority, "--state-dir", str(self.folder / "agent")])
         self.start_agent()
         node = self.wait("the node to be online", 60, self.online)
-        self.bot = self.api.call("POST", "/api/bots", {"name": "counter", "node_id": node["id"]})["id"]
+        self.bot = self.api.call("POST", "/api/bots", {"name": "counter", "node_id": node["id"],
+                                                  "config": nested_configuration()})["id"]
         self.api.call("POST", f"/api/bots/{self.bot}/start")
         self.wait("the bot to be ready", 60, self.ready)
 
