@@ -19,7 +19,7 @@ class Ledger:
         self.dying, self.dead = set(), set()
         self.messages, self.tokens, self.files = {}, [], []
         self.started, self.node = set(), None
-        self.log, self.launches, self.read = 0, set(), set()
+        self.log, self.launches = 0, set()
         self.lost = 0
         self.done = collections.Counter()
 
@@ -70,11 +70,11 @@ class Ledger:
             for launch, first in each["first"].items():
                 self.require(first == 1 or (is_rest and launch in self.launches), f"{each['where']} has launch {launch} from line {first} on")
             if not is_rest:
-                late = set(each["first"]) - self.launches - self.read
+                late = set(each["first"]) - self.launches
                 self.require(not late, f"who read the log by its offsets has nothing of the launches {sorted(late)}")
-                self.launches |= set(each["first"])
-                self.done["LINES"], self.log = each["count"], each["next"]
-            self.read |= set(each["first"])
+            self.launches |= set(each["first"])
+            self.done["LINES"] = each["count"] if not is_rest else self.done["LINES"] + each["count"]
+            self.log = each["next"]
         there = {each["id"]: each for each in facts["HAS"]}
         for bot, name in self.bots.items():
             if bot in self.dead:

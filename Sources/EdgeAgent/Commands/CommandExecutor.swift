@@ -162,7 +162,7 @@ actor CommandExecutor: CommandHandler, Service {
                 result = await workspaces?.install(install) ?? .unknown(command)
             case .discardTransfer(let discard):
                 // Where it cannot be noted now a start of the bot says it again.
-                _ = await bots.fence(discard.botID, below: discard.placementEpoch)
+                await bots.notePlacement(discard.botID, discard.placementEpoch)
                 result = await workspaces?.discard(discard) ?? .unknown(command)
             case .measureWorkspace(let measure):
                 result = await workspaces?.measure(measure) ?? .unknown(command)

@@ -95,6 +95,18 @@ extension BotFleet {
         }
     }
 
+    /// The hub has placed the bot here under this epoch without starting it.
+    func notePlacement(_ botID: String, _ epoch: UInt64) async {
+        await exclusively(botID) {
+            _ = await fence(botID, below: epoch)
+            guard let bot = bots[botID], bot.record.placementEpoch < epoch else { return }
+            bot.record.placementEpoch = epoch
+            // `try?`: a start says it again.
+            try? await save(bot)
+            changed.wake()
+        }
+    }
+
     /// Lets a log that has become longer on another node go on from there.
     func continueLog(_ bot: Bot, from begin: UInt64) async throws {
         let directory = try logDirectory(bot.botID)

@@ -23,7 +23,7 @@ PLAN = json.loads((SHARE / "plan.json").read_text())
 HOME = pathlib.Path("/var/lib/power-test")
 HUB, AGENT = HOME / "hub", HOME / "agent"
 PROGRAMS = HOME / "bin"
-ENVIRONMENT = {"PATH": os.environ["PATH"], "HOME": str(HOME), "HUB_HEARTBEAT_INTERVAL": "1s", "HUB_SESSION_BURST": "100000",
+ENVIRONMENT = {"PATH": os.environ["PATH"], "HOME": str(HOME), "HUB_HEARTBEAT_INTERVAL": "5s", "HUB_SESSION_BURST": "100000",
                "HUB_ADMISSION_BURST": "100000", "HUB_TELEMETRY_INTERVAL": "5s", "HUB_KEEP_LOGS": "64M", **PLAN["environment"]}
 AGENT_PROCESS = []
 lock = threading.Lock()
@@ -178,7 +178,8 @@ def read_log(api, bot, where, offset=0):
     """Reads the log to its end: the lines of each launch come one after the other, only the last may be missing."""
     lines, last, first = 0, {}, {}
     while True:
-        page = api.call("GET", f"/api/bots/{bot}/logs?offset={offset}")
+        # The node may have to dial again: such a machine is slow.
+        page = wait("the log", lambda: api.call("GET", f"/api/bots/{bot}/logs?offset={offset}"))
         for line in page["lines"]:
             words = line["text"].split()
             if len(words) == 4 and words[0] == "line":
@@ -212,7 +213,8 @@ def account(api, bot):
              n=(packet.get("json") or {}).get("n"), gap=packet.get("gap"))
     # First from where an operator had come who read on before the cut.
     read_log(api, bot, "the rest of the log", PLAN["log"])
-    read_log(api, bot, "the node's log")
+    if PLAN["whole"]:
+        read_log(api, bot, "the node's log")
     for each in items(api, "/api/bots"):
         tell("HAS", id=each["id"], name=each["name"], config=each["config"], phase=each["phase"], code=each.get("reason_code"))
     # Of this boot and the one before: what is older was compared then.
@@ -231,11 +233,15 @@ def account(api, bot):
         except Refused as refused:
             tell("NOTOKEN", token=token, why=str(refused))
     for file in PLAN["files"]:
-        try:
-            api.call("GET", f"/api/bots/{bot}/workspace/{file}")
-            tell("FILE", path=file)
-        except Refused as refused:
-            tell("NOFILE", path=file, why=str(refused))
+        def look_up():
+            try:
+                api.call("GET", f"/api/bots/{bot}/workspace/{file}")
+                return "FILE"
+            except Refused as refused:
+                if refused.status != 404:
+                    raise
+                return "NOFILE"
+        tell(wait(f"the file {file}", look_up), path=file, why="it is not there")
 
 
 def look(api, bot):

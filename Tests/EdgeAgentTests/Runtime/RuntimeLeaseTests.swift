@@ -257,11 +257,14 @@ struct RuntimeLeaseTests {
                 _ = FileManager.default.createFile(atPath: workspace + "/" + file, contents: nil)
             }
             _ = try await fleet.start(BotWorkbench.specification())
-            #expect(await fleet.fence("carried", below: 7))
+            await fleet.notePlacement("carried", 7)
             #expect(await fleet.keptWorkspaces().map { "\($0.botID) \($0.placementEpoch)" } == ["carried 7"])
+            // Of one that it has a state of the state says so.
+            await fleet.notePlacement("a", 3)
+            #expect(await fleet.statuses().map(\.placementEpoch) == [3])
             // One that was removed and whose workspace was kept.
             _ = try await fleet.remove("a", keeping: .workspace)
-            #expect(await fleet.keptWorkspaces().map { "\($0.botID) \($0.placementEpoch)" } == ["a 1", "carried 7"])
+            #expect(await fleet.keptWorkspaces().map { "\($0.botID) \($0.placementEpoch)" } == ["a 3", "carried 7"])
             _ = try await fleet.remove("carried", keeping: [], through: 7)
             #expect(await fleet.keptWorkspaces().map(\.botID) == ["a"])
         }
