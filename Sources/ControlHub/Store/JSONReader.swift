@@ -145,7 +145,7 @@ struct JSONReader {
         if isWhole, let value = Int64(text) { return .integer(value) }  // fits: text, nil beyond
         guard let value = Double(text) else { throw Fault(place: start) }
         // As whole numbers are written by some encoders.
-        if let whole = Int64(exactly: value), abs(value) <= 0x1p53 { return .integer(whole) }
+        if let whole = Int64(exactly: value), value.magnitude <= 0x1p53 { return .integer(whole) }
         return .number(value)
     }
 
