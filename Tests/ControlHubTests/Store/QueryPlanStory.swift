@@ -81,6 +81,8 @@ struct QueryPlanStory {
     /// Every list, with everything that can be asked of it.
     private func lists(_ node: NodeID, _ bot: BotID) async throws {
         _ = try await MetricsStore(database: hub.parts.database).counts()
+        // One that waits is told what for.
+        _ = try await hub.parts.commands.send("hello", to: bot, in: nil, by: .hub)
         let token = try await hub.token(.admin)
         let since = "since=2026-01-01T00:00:00Z"
         try await hub.api { client in
