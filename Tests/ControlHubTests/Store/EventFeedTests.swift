@@ -66,7 +66,7 @@ struct EventFeedTests {
         #expect(batches.allSatisfy { $0.missed == 0 })
         let types = batches.flatMap(\.events).map(\.type)
         #expect(types.count { $0 == "happened" } == 1000)
-        #expect(types.count { $0 == "figure" } <= EventFeed.passingCapacity + EventFeed.slack)
+        #expect(types.count { $0 == "figure" } <= EventFeed.capacity + EventFeed.slack)
         #expect(types.count { $0 == "figure" } >= EventFeed.passingCapacity)
     }
 

@@ -80,6 +80,9 @@ struct QueryPlanStory {
 
     /// Every list, with everything that can be asked of it.
     private func lists(_ node: NodeID, _ bot: BotID) async throws {
+        _ = try await MetricsStore(database: hub.parts.database).counts()
+        // One that waits is told what for.
+        _ = try await hub.parts.commands.send("hello", to: bot, in: nil, by: .hub)
         let token = try await hub.token(.admin)
         let since = "since=2026-01-01T00:00:00Z"
         try await hub.api { client in
@@ -97,7 +100,6 @@ struct QueryPlanStory {
                 let answer = try await client.send(.get, "/api/\(path)", token: token)
                 guard answer.status == 200 else { throw HubError(.internalError, "\(path): \(answer.status)") }
             }
-            _ = try await client.send(.get, "/metrics", token: token)
             _ = try await client.send(.delete, "/api/tokens/tok_none", token: token)
         }
     }

@@ -7,7 +7,7 @@ import WireFormat
 
 @testable import ControlHub
 
-@Suite("What a statement costs does not grow with history", .timeLimit(.minutes(2)))
+@Suite("What a statement costs does not grow with history", .timeLimit(.minutes(5)))
 struct QueryPlanTests {
     private static let judge = QueryPlanJudge(excuses: [
         // Pages: what is asked for is what the index goes along, and the page ends it.

@@ -58,7 +58,6 @@ struct DeflateTests {
         "The worst that can be compressed costs what its bytes do",
         arguments: [
             ("empty streams behind a full window", "03 00"), ("empty stored blocks", "00 00 00 ff ff"),
-            ("empty blocks of fixed codes", "02 08 20 80 00 02 08 20 80 00"),
         ]
     )
     func worst(name: String, unit: String) throws {
@@ -68,7 +67,8 @@ struct DeflateTests {
         let window: [UInt8] = [0x00, 0xFF, 0x7F, 0x00, 0x80] + content.dropLast()
         func cost(_ bytes: Int) throws -> Double {
             let repeated = Array(repeatElement(hex(unit), count: bytes / hex(unit).count).joined())
-            let message = (unit == "03 00" ? window : []) + repeated
+            // Without the mark that the sender cuts off.
+            let message = unit == "03 00" ? window + repeated : repeated + [0x00]
             return try WorkMeter.seconds {
                 _ = try inflate(Inflater(windowBits: 15, takesOver: false), [message])
             } * 1e9
