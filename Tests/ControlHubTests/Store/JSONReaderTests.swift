@@ -30,8 +30,8 @@ struct JSONReaderTests {
             json
                 == .object([
                     "a": .array([
-                        .integer(1), .integer(-2), .number(1.5), .integer(1000), .integer(1),
-                        .number(12_345_678_901_234_567_890), .null, .bool(true), .bool(false), .string(""),
+                        .integer(1), .integer(-2), .number(1.5), .literal("1e3"), .literal("1.0"),
+                        .literal("12345678901234567890"), .null, .bool(true), .bool(false), .string(""),
                         .object([:]), .array([]),
                     ])
                 ])
