@@ -336,6 +336,7 @@ struct MonitorPacketStore: Sendable {
                 position: $0,
                 botID: BotID(rawValue: packet.botID),
                 journalID: journal,
+                nodeID: node,
                 sequence: Int64(clamping: packet.sequence),
                 launchID: packet.launchID,
                 botSequence: Int64(clamping: packet.botSequence),
@@ -347,6 +348,7 @@ struct MonitorPacketStore: Sendable {
                 receivedAt: Date(unixMilliseconds: Int64(clamping: packet.receivedAtUnixMs)),
                 storedAt: date,
                 json: json,
+                written: MonitorPacketOperations.written(packet.json),
                 gap: gap
             )
         }
