@@ -14,7 +14,7 @@ OURS := Sources Tests Benchmarks Fuzz/Package.swift Fuzz/Sources Package.swift
 ARGS ?=
 
 .PHONY: help deps build test check fmt proto demo browser-test screenshots bench-page conformance nanobot-test \
-    simulate fuzz-smoke flap kill-test bench-history bench-idle bench-link bench-memory bench-migrate bench-runtime \
+    simulate clock-test fuzz-smoke flap kill-test bench-history bench-idle bench-link bench-memory bench-migrate bench-runtime \
     bench-websocket soak starve docker-test api-test bench-telemetry clean deploy-faults boot-test hostile-test year \
     restore-test power-test deploy-many
 
@@ -66,6 +66,10 @@ simulate: deps ## Hub and agents on simulated networks: SEEDS=1000 FROM=1, or th
 	swift build $(BUILD_FLAGS) --product control-hubPackageTests
 	SIMULATE_SEEDS=$(or $(SEEDS),1000) SIMULATE_FROM=$(or $(FROM),1) $(if $(SEED),SIMULATE_SEED=$(SEED)) \
 	    swift test $(BUILD_FLAGS) --skip-build --disable-xctest --filter 'SimulationTests/seeds'
+
+clock-test: deps ## The clock of a real hub is set wrong by years and right again; needs Debian's faketime
+	@scripts/build.sh $(BUILD_FLAGS)
+	@scripts/clock-test.py --programs "$$(swift build $(BUILD_FLAGS) --show-bin-path)"
 
 fuzz-smoke: deps ## Every fuzz target under AddressSanitizer, for SECONDS=60 together
 	@Fuzz/fuzz.py --seconds $(or $(SECONDS),60)

@@ -1,4 +1,5 @@
 import Foundation
+import ServiceReport
 import Synchronization
 import WireFormat
 

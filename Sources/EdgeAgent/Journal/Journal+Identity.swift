@@ -59,9 +59,12 @@ extension Journal {
             do {
                 if isNew {
                     try database.transaction {
-                        if case .behind(let bots) = standing {
-                            // What the hub has under the old name; what was given since is new to it.
-                            for bot in bots { try delete(bot.botID, through: min(bot.through, bot.toldThrough)) }
+                        if case .behind = standing {
+                            // What the hub has under the old name, of every bot; what was given since is new to it.
+                            for cursor in committed {
+                                let through = min(cursor.throughSequence, try told(cursor.botID))
+                                try delete(cursor.botID, through: through)
+                            }
                         }
                         if standing != .same { try rename() }
                         try setMeta("met", "1")
@@ -82,14 +85,32 @@ extension Journal {
     }
 
     private func standing(_ node: String, _ committed: [WirePacketCursor]) throws -> Standing {
-        if let owner = try Self.meta(database, "node_id"), !node.isEmpty, owner != node { return .other(node: owner) }
-        let hasMet = try hasMet
+        try Self.standing(owner: Self.meta(database, "node_id"), node: node, committed) { try told($0) }
+    }
+
+    /// Whether a journal is the one that the hub takes it for.
+    ///
+    /// - Parameters:
+    ///   - owner: the node that it was last used for; nil for none.
+    ///   - told: the last number of a bot that the hub can have been told from here.
+    static func standing(
+        owner: String?,
+        node: String,
+        _ committed: [WirePacketCursor],
+        told: (String) throws -> UInt64
+    ) rethrows -> Standing {
+        if let owner, !node.isEmpty, owner != node { return .other(node: owner) }
         let surplus = try committed.compactMap { cursor -> Surplus? in
-            let told = hasMet ? try lastSequence(cursor.botID) : try lastToldSequence(cursor.botID)
+            let told = try told(cursor.botID)
             guard cursor.throughSequence > told else { return nil }
             return Surplus(botID: cursor.botID, through: cursor.throughSequence, toldThrough: told)
         }
         return surplus.isEmpty ? .same : .behind(surplus)
+    }
+
+    /// The last number of a bot that the hub can have been told from here.
+    private func told(_ botID: String) throws -> UInt64 {
+        try hasMet ? lastSequence(botID) : lastToldSequence(botID)
     }
 
     /// Whether the agent has spoken with the hub since it began.

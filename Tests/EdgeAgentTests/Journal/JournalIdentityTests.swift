@@ -104,7 +104,22 @@ import WireFormat
         let copy = try journal(name)
         let meeting = try await copy.meet(node: Self.node, [cursor(4), cursor(2, of: "b")])
         #expect(meeting.standing == .behind([.init(botID: "b", through: 2, toldThrough: 0)]))
-        #expect(try await waiting(copy) == ["old", "old"])
+        // The hub has the fourth of the first one and lacks the fifth.
+        #expect(try await waiting(copy) == ["old"])
+    }
+
+    @Test("Where one bot gives the copy away, what the hub has of the others is not sent again, either")
+    func otherBots() async throws {
+        let original = try journal()
+        _ = try await original.meet(node: Self.node, [])
+        for bot in ["a", "b"] { try await original.append(packets(3, "old"), bot: bot, logOffset: 30) }
+        try copy(to: "copy.sqlite")
+        try await original.append(packets(1, "old"), bot: "a", logOffset: 40)
+        let copy = try journal("copy.sqlite")
+        try await copy.append(packets(1, "new"), bot: "b", logOffset: 40)
+        let meeting = try await copy.meet(node: Self.node, [cursor(4), cursor(3, of: "b")])
+        #expect(meeting.standing == .behind([.init(botID: "a", through: 4, toldThrough: 3)]))
+        #expect(try await waiting(copy) == ["new"])
     }
 
     @Test("A machine that is taken back while its agent runs is noticed at the next session")

@@ -66,6 +66,32 @@ import Testing
         #expect(bench.records().last?.string == "next" && bench.records().last?.endOffset == writer.endOffset)
     }
 
+    @Test("A clock that is set ahead makes no segment older than the time that has passed since")
+    func clockAhead() throws {
+        let bench = try BotWorkbench()
+        defer { bench.cleanUp() }
+        try Files.makeDirectory(bench.logs("a"), mode: 0o700)
+        let limits = LogSegmentWriter.Limits(segmentBytes: 100, segmentCount: 100, maximumAgeSeconds: 86_400)
+        var writer = LogSegmentWriter(directory: bench.logs("a"), limits: limits)
+        for number in 0..<20 { writer.append(PacketIngestModelTests.record(.stdout, "line \(number)"), count: 1) }
+        let before = LogSegments.list(bench.logs("a")).count
+        let (uptime, now) = (BootTime.milliseconds(), UInt64(clamping: time(nil)) * 1000)
+        writer.expire(sinceBoot: uptime, wall: now)
+        let wrong = now + 400 * 86_400_000
+        for minute in 1...600 as ClosedRange<UInt64> {
+            writer.expire(sinceBoot: uptime + minute * 60_000, wall: wrong + minute * 60_000)
+        }
+        // The supervisor of the next launch begins with that clock.
+        writer = LogSegmentWriter(directory: bench.logs("a"), limits: limits)
+        writer.expire(sinceBoot: uptime + 36_060_000, wall: wrong + 36_060_000)
+        #expect(LogSegments.list(bench.logs("a")).count >= before)
+        // What is old by a clock that is right goes.
+        for hour in 1...30 as ClosedRange<UInt64> {
+            writer.expire(sinceBoot: uptime + hour * 3_600_000, wall: now + hour * 3_600_000)
+        }
+        #expect(LogSegments.list(bench.logs("a")).count == 1)
+    }
+
     @Test(
         "A timestamp is read as it was written",
         arguments: [0, 951_782_399, 951_868_800, 1_769_860_800, 4_102_444_799]
