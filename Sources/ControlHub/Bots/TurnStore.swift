@@ -5,7 +5,8 @@ import WireFormat
 /// How turns go on and end by what bots say: the mapping from packets to messages, in the caller's transaction.
 ///
 /// A turn is open while its message is `delivered`. A packet belongs to the message it names, else to the one whose
-/// turn it names, else to the oldest open one of its conversation, or of the bot where it names none.
+/// turn it names, else to the oldest open one of its launch in its conversation, or in any where it names none. Who may do what to
+/// which turn says `Speaker`.
 enum TurnStore {
     /// A turn that has an answer is over after this much quiet, and so is one that an idle bot says it does not have; the
     /// bot contract says so. An idle bot may have taken a message just before it said so, and tells by a packet.

@@ -21,7 +21,7 @@ export function detailsPanel(container, { id, signal }) {
   const exit = h('span', {}, exitText, ', ', exited);
   const errors = h('pre', { class: 'output', tabindex: '0', 'aria-label': 'Last error output' });
   const errorPart = h('div', { class: 'stack tight' }, h('h2', { class: 'small', text: 'Last lines of its error output' }), errors);
-  const config = h('pre', { class: 'output', tabindex: '0', 'aria-label': 'Configuration' });
+  const config = h('pre', { class: 'output', tabindex: '0', 'aria-label': 'Configuration', text: '…' });
   const edit = h('button', { type: 'button', class: 'slim', text: 'Edit', on: { click: () => editBot(id, { signal }) } });
   container.append(
     h('section', { class: 'card stack', 'aria-label': 'Facts' }, list, errorPart), problemCard, limitCard, isolationCard,
