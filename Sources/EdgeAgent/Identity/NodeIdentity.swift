@@ -80,7 +80,11 @@ struct IdentityStore: Sendable {
     var stamp: Stamp? {
         var status = Glibc.stat()
         guard stat(directory.file(Self.identityFile), &status) == 0 else { return nil }
-        return Stamp(file: UInt64(clamping: status.st_ino), seconds: status.st_mtim.tv_sec, nanoseconds: status.st_mtim.tv_nsec)
+        return Stamp(
+            file: UInt64(clamping: status.st_ino),
+            seconds: status.st_mtim.tv_sec,
+            nanoseconds: status.st_mtim.tv_nsec
+        )
     }
 
     /// The authority that was stored at pairing; nil where none was.
