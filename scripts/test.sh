@@ -57,7 +57,7 @@ step "containers" scripts/docker-test.sh --installed "$@"
 step "booted machine" Tests/Boot/run.py --quick --programs "$programs"
 # What hostile nodes, bots and strangers come to; `make hostile-test` tries more of it.
 step "hostile senders" Tests/Hostile/run.py --quick --programs "$programs"
-# A backup and a state directory that are put back after a few operations; `make restore-test` does more, and clones a disk.
+# A backup that is put back after a few operations; `make restore-test` does more, also with a state directory and a cloned disk.
 step "copies put back" Tests/Restore/run.py --quick --programs "$programs"
 # The API of a real hub, with few made-up requests; `make api-test` sends more.
 scripts/api-env.sh
