@@ -129,7 +129,7 @@ struct QueryPlanStory {
     private func figures(_ node: NodeID) async throws {
         let store = ResourceStore(database: hub.parts.database)
         try await store.add([(node, ResourceSample(at: hub.now))])
-        try await store.condense(at: hub.now)
+        try await store.condense(at: hub.now, horizon: hub.now)
         for step in [nil, Int64(300)] {
             _ = try await store.list(node, ResourceQuery(since: nil, until: nil, step: step, now: hub.now))
         }
@@ -143,7 +143,7 @@ struct QueryPlanStory {
             for owner in try await store.usages(kind).map(\.owner) + [bot.rawValue] {
                 let trim = RetentionTrim(owner: owner, rows: 1, bytes: 0, cutoff: nil, reason: .age)
                 var progress = RetentionStore.Progress(kind, [trim])
-                while !progress.isDone { progress = try await store.step(progress, at: hub.now, for: .seconds(1)) }
+                while !progress.isDone { progress = try await store.step(progress, hub.now, at: hub.now, for: .seconds(1)) }
             }
         }
         let sweep = RetentionSweepStore(database: hub.parts.database)
@@ -154,6 +154,6 @@ struct QueryPlanStory {
                 Removal(day: 0, kind: "k", owner: "o", reason: "r", rows: 1, bytes: 1, firstAt: past, lastAt: past)
             )
         }
-        try await sweep.run(at: hub.now, isByAge: true)
+        try await sweep.run(hub.now)
     }
 }
