@@ -19,7 +19,8 @@ public struct SQLLiteral: Sendable, CustomStringConvertible {
     public func matches(_ statement: String) -> Bool {
         var rest = Self.normal(statement)[...]
         for (index, piece) in pieces.enumerated() {
-            let piece = index == pieces.count - 1 ? Self.trimmed(piece) : piece
+            // What is put in may be nothing, and then two blanks are one.
+            let piece = Self.trimmed(piece)
             if index == 0, !isTail {
                 guard rest.hasPrefix(piece) else { return false }
                 rest = rest.dropFirst(piece.count)

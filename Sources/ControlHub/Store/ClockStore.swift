@@ -84,22 +84,24 @@ struct ClockStore: Sendable {
         """,
     ]
 
-    private static let tiers = ResourceTier.allCases.map { "\($0.rawValue)" }.joined(separator: ", ")
-
     private func removeReadings(from time: Int64) async throws -> Int {
         try await database.write { db in try Self.removeReadings(db, from: time, limit: Self.removedEach) }
     }
 
+    /// Also the mean of the stretch in which the time lies: its own time is that of its beginning.
     @discardableResult
     private static func removeReadings(_ db: Database, from time: Int64, limit: Int) throws -> Int {
-        try db.execute(
-            sql: """
-                DELETE FROM resource_samples WHERE (node_id, step, at) IN (
-                    SELECT node_id, step, at FROM resource_samples
-                    WHERE step IN (\(tiers)) AND at >= ? LIMIT ?)
-                """,
-            arguments: [time, limit]
-        )
-        return db.changesCount
+        var removed = 0
+        for tier in ResourceTier.allCases where removed < limit {
+            try db.execute(
+                sql: """
+                    DELETE FROM resource_samples WHERE (node_id, step, at) IN (
+                        SELECT node_id, step, at FROM resource_samples WHERE step = ? AND at > ? LIMIT ?)
+                    """,
+                arguments: [tier.rawValue, time - 1 - max(0, tier.rawValue * 1000 - 1), limit - removed]
+            )
+            removed += db.changesCount
+        }
+        return removed
     }
 }

@@ -2,9 +2,9 @@ import Foundation
 import GRDB
 import HTTPTypes
 import SwiftProtobuf
-import WireFormat
 
 @testable import ControlHub
+@testable import WireFormat
 
 /// Does once whatever puts a statement together, so that all of them can be looked at.
 struct QueryPlanStory {
@@ -17,6 +17,8 @@ struct QueryPlanStory {
         try await lists(node, bot)
         try await deploy(node, bot)
         try await figures(node)
+        try await speak(node, bot)
+        try await setClock()
         try await keep(bot)
         try await hub.parts.commands.expire()
         _ = try await hub.parts.commands.delete(otherBot, keepWorkspace: false, by: .hub)
@@ -126,6 +128,27 @@ struct QueryPlanStory {
         }
     }
 
+    /// What a node that had a bot before may say of it.
+    private func speak(_ node: NodeID, _ bot: BotID) async throws {
+        let speaker = Speaker(node, isHost: false, bot: bot, launch: "launch")
+        try await hub.parts.database.write { db in
+            _ = try speaker.mayName(db, "msg_x")
+            _ = try speaker.mayTalk(db, in: "c")
+            for isNewest in [true, false] {
+                _ = try MessageStore.open(db, for: speaker, conversation: nil, isNewest: isNewest)
+            }
+        }
+    }
+
+    /// The hub's clock was ahead and comes back.
+    private func setClock() async throws {
+        let now = hub.now.unixMilliseconds
+        let leap = JudgedTime.Leap(from: now, to: now + 86_400_000, isStep: false)
+        let mark = JudgedTime.Mark(time: now, horizon: now, sinceBoot: 0, bootID: "boot")
+        let step = JudgedTime.Step(by: -86_400_000, undoes: leap)
+        try await ClockStore(database: hub.parts.database).carry(step, mark, at: hub.now)
+    }
+
     private func figures(_ node: NodeID) async throws {
         let store = ResourceStore(database: hub.parts.database)
         try await store.add([(node, ResourceSample(at: hub.now))])
@@ -143,7 +166,9 @@ struct QueryPlanStory {
             for owner in try await store.usages(kind).map(\.owner) + [bot.rawValue] {
                 let trim = RetentionTrim(owner: owner, rows: 1, bytes: 0, cutoff: nil, reason: .age)
                 var progress = RetentionStore.Progress(kind, [trim])
-                while !progress.isDone { progress = try await store.step(progress, hub.now, at: hub.now, for: .seconds(1)) }
+                while !progress.isDone {
+                    progress = try await store.step(progress, hub.now, at: hub.now, for: .seconds(1))
+                }
             }
         }
         let sweep = RetentionSweepStore(database: hub.parts.database)

@@ -39,6 +39,19 @@ struct QueryPlanTests {
             "SELECT node_id, step, at FROM resource_samples WHERE step = ? AND at < ? LIMIT ?",
             "a step of what is dropped"
         ),
+        ("SELECT at FROM audit ORDER BY position DESC LIMIT 1", "the last along its key"),
+        ("DELETE FROM enrollments WHERE id = ?", "its attempts go with it, 20 of a code"),
+        ("INSERT INTO enrollments", "its attempts, where it replaces one"),
+        ("DELETE FROM nodes WHERE id = ?", "what it has is deleted before, in steps"),
+        ("UPDATE idempotency_keys SET created_at = created_at + :by", "once, when the hub's clock is set"),
+        (
+            "SELECT bot_id, node_id, launch_id FROM messages WHERE bot_id = ? AND conversation_id = ?",
+            "looks at so many of the newest"
+        ),
+        (
+            "SELECT node_id, step, at FROM resource_samples WHERE step = ? AND at > ? LIMIT ?",
+            "a step of what is dropped"
+        ),
         ("FROM retention_removals r ORDER BY r.day DESC", "swept down to 100,000 rows"),
         ("FROM retention_removals WHERE day", "what is too old, which goes"),
         ("FROM bots WHERE deleted_at IS NOT NULL AND purged_at IS NOT NULL", "what is too old, which goes"),

@@ -17,7 +17,7 @@ extension BotFleet {
         if let bot = bots[botID] { try await save(bot) }
     }
 
-    fileprivate func encoded(_ botID: String) throws -> [UInt8]? { try bots[botID]?.record.encoded() }
+    fileprivate func record(_ botID: String) -> BotRecord? { bots[botID]?.record }
 }
 
 /// What of a bot is in the journal goes with how far its log was read.
@@ -44,7 +44,8 @@ struct BotRecordWritesTests {
             }
             #expect(try await journal.logCursor("a") == writer.endOffset)
             // What another agent would begin with, were this one killed now.
-            try #require(try await journal.bots()["a"] == fleet.encoded("a"), "round \(round)")
+            let written = try #require(try await journal.bots()["a"])
+            try #require(await BotRecord(written) == fleet.record("a"), "round \(round)")
         }
     }
 }
