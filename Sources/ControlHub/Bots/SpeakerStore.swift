@@ -41,8 +41,8 @@ struct Speaker: Sendable {
             db.cachedStatement(
                 sql: """
                     SELECT EXISTS (SELECT 1 FROM messages WHERE id = ? AND state <> 'queued' AND \(Self.hasGiven))
-                        OR EXISTS (SELECT 1 FROM commands WHERE bot_id = ? AND message_id = ? AND node_id = ?
-                            AND state IN ('delivered', 'running'))
+                        OR EXISTS (SELECT 1 FROM commands WHERE bot_id = ? AND message_id = ? AND +node_id = ?
+                            AND \(CommandStore.isOpen) AND state <> 'queued')
                     """
             ),
             arguments: [message] + given + [bot.rawValue, message, node.rawValue]

@@ -16,13 +16,15 @@ struct JSONReader {
     }
 
     private let bytes: UnsafeBufferPointer<UInt8>
+    private let deepest: Int
     private var at = 0
 
-    static func value(_ json: some Sequence<UInt8>) throws(Fault) -> JSONValue {
+    /// - Parameter answers: reads what a hub answers, in which what somebody else wrote lies some levels down.
+    static func value(_ json: some Sequence<UInt8>, answers: Bool = false) throws(Fault) -> JSONValue {
         let json = Array(json)
         guard String(validating: json, as: UTF8.self) != nil else { throw Fault(place: 0) }
         let result = json.withUnsafeBufferPointer { bytes -> Result<JSONValue, Fault> in
-            var reader = JSONReader(bytes: bytes)
+            var reader = JSONReader(bytes, deepest: maximumDepth + (answers ? 16 : 0))
             do throws(Fault) {
                 return .success(try reader.whole())
             } catch {
@@ -32,8 +34,8 @@ struct JSONReader {
         return try result.get()
     }
 
-    private init(bytes: UnsafeBufferPointer<UInt8>) {
-        self.bytes = bytes
+    private init(_ bytes: UnsafeBufferPointer<UInt8>, deepest: Int) {
+        (self.bytes, self.deepest) = (bytes, deepest)
     }
 
     private mutating func whole() throws(Fault) -> JSONValue {
@@ -86,7 +88,7 @@ struct JSONReader {
     }
 
     private mutating func object(depth: Int) throws(Fault) -> JSONValue {
-        guard depth <= Self.maximumDepth else { throw Fault(place: at, isTooDeep: true) }
+        guard depth <= deepest else { throw Fault(place: at, isTooDeep: true) }
         at += 1
         var members: [String: JSONValue] = [:]
         skipSpace()
@@ -105,7 +107,7 @@ struct JSONReader {
     }
 
     private mutating func array(depth: Int) throws(Fault) -> JSONValue {
-        guard depth <= Self.maximumDepth else { throw Fault(place: at, isTooDeep: true) }
+        guard depth <= deepest else { throw Fault(place: at, isTooDeep: true) }
         at += 1
         var items: [JSONValue] = []
         skipSpace()
@@ -143,7 +145,9 @@ struct JSONReader {
         // fits: text, nil beyond; what would be written otherwise is kept as it is.
         if let whole = Int64(text), String(whole) == text { return .integer(whole) }
         // A whole one would be written without its point, and large or small ones otherwise by every encoder.
-        if let real = Double(text), real.isFinite, real != real.rounded(), real.magnitude > 1e-4, real.description == text {
+        if let real = Double(text), real.isFinite, real != real.rounded(), real.magnitude > 1e-4,
+            real.description == text
+        {
             return .number(real)
         }
         return .literal(text)

@@ -43,6 +43,7 @@ struct QueryPlanTests {
         ("DELETE FROM enrollments WHERE id = ?", "its attempts go with it, 20 of a code"),
         ("INSERT INTO enrollments", "its attempts, where it replaces one"),
         ("DELETE FROM nodes WHERE id = ?", "what it has is deleted before, in steps"),
+        ("SET expires_at = expires_at + ? WHERE created_at >= ?", "once, when the hub's clock is set"),
         ("UPDATE idempotency_keys SET created_at = created_at + :by", "once, when the hub's clock is set"),
         (
             "SELECT bot_id, node_id, launch_id FROM messages WHERE bot_id = ? AND conversation_id = ?",
