@@ -120,7 +120,7 @@ final class HubClient: Sendable {
             )
         }
         guard !response.body.isEmpty else { return .null }
-        guard let answer = try? JSONReader.value(response.body, answers: true) else {
+        guard let answer = try? JSONReader.value(response.body, of: .answer) else {
             throw StartFailure(
                 .unavailable,
                 "\(target.url) answered \(response.status) with something that is no JSON. Check that the URL is a hub's."

@@ -94,7 +94,7 @@ enum JSONCoding {
     static func value(_ data: Data) throws -> JSONValue {
         guard !data.isEmpty else { return .object([:]) }
         do throws(JSONReader.Fault) {
-            return try JSONReader.value(data)
+            return try JSONReader.value(data, of: .request)
         } catch {
             throw HubError(
                 .invalidRequest,

@@ -16,15 +16,26 @@ struct JSONReader {
     }
 
     private let bytes: UnsafeBufferPointer<UInt8>
-    private let deepest: Int
+    private let source: Source
     private var at = 0
 
-    /// - Parameter answers: reads what a hub answers, in which what somebody else wrote lies some levels down.
-    static func value(_ json: some Sequence<UInt8>, answers: Bool = false) throws(Fault) -> JSONValue {
+    /// Whose text it is.
+    enum Source {
+        /// A bot's or a node's, of which as much is understood as can be.
+        case node
+        /// An operator's, who is told what is wrong with it: half a surrogate pair is.
+        case request
+        /// A hub's, in which what somebody else wrote lies some levels down.
+        case answer
+
+        var deepest: Int { self == .answer ? JSONReader.maximumDepth + 16 : JSONReader.maximumDepth }
+    }
+
+    static func value(_ json: some Sequence<UInt8>, of source: Source = .node) throws(Fault) -> JSONValue {
         let json = Array(json)
         guard String(validating: json, as: UTF8.self) != nil else { throw Fault(place: 0) }
         let result = json.withUnsafeBufferPointer { bytes -> Result<JSONValue, Fault> in
-            var reader = JSONReader(bytes, deepest: maximumDepth + (answers ? 16 : 0))
+            var reader = JSONReader(bytes, source)
             do throws(Fault) {
                 return .success(try reader.whole())
             } catch {
@@ -34,8 +45,8 @@ struct JSONReader {
         return try result.get()
     }
 
-    private init(_ bytes: UnsafeBufferPointer<UInt8>, deepest: Int) {
-        (self.bytes, self.deepest) = (bytes, deepest)
+    private init(_ bytes: UnsafeBufferPointer<UInt8>, _ source: Source) {
+        (self.bytes, self.source) = (bytes, source)
     }
 
     private mutating func whole() throws(Fault) -> JSONValue {
@@ -88,7 +99,7 @@ struct JSONReader {
     }
 
     private mutating func object(depth: Int) throws(Fault) -> JSONValue {
-        guard depth <= deepest else { throw Fault(place: at, isTooDeep: true) }
+        guard depth <= source.deepest else { throw Fault(place: at, isTooDeep: true) }
         at += 1
         var members: [String: JSONValue] = [:]
         skipSpace()
@@ -107,7 +118,7 @@ struct JSONReader {
     }
 
     private mutating func array(depth: Int) throws(Fault) -> JSONValue {
-        guard depth <= deepest else { throw Fault(place: at, isTooDeep: true) }
+        guard depth <= source.deepest else { throw Fault(place: at, isTooDeep: true) }
         at += 1
         var items: [JSONValue] = []
         skipSpace()
@@ -203,7 +214,10 @@ struct JSONReader {
     /// What follows `\u`, with the other half of a pair.
     private mutating func scalar() throws(Fault) -> Unicode.Scalar {
         let first = try codeUnit()
-        guard first & 0xFC00 == 0xD800 else { return Unicode.Scalar(first) ?? "\u{FFFD}" }
+        guard first & 0xFC00 == 0xD800 else {
+            if let scalar = Unicode.Scalar(first) { return scalar }
+            return try half()
+        }
         let place = at
         if take("\\"), take("u") {
             let second = try codeUnit()
@@ -212,6 +226,12 @@ struct JSONReader {
             }
         }
         at = place
+        return try half()
+    }
+
+    /// What stands for half a surrogate pair.
+    private func half() throws(Fault) -> Unicode.Scalar {
+        guard source != .request else { throw Fault(place: at) }
         return "\u{FFFD}"
     }
 

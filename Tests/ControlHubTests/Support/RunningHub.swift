@@ -91,7 +91,7 @@ struct RunningHub: Sendable {
             ),
             dialer: Dialer(loop: loop)
         )
-        let json = try JSONReader.value(response.body, answers: true)
+        let json = try JSONReader.value(response.body, of: .answer)
         guard case .array(let items)? = json["items"] else { throw Missing(what: "items") }
         return try #require(items.first { $0["id"] == .string(node.rawValue) })
     }

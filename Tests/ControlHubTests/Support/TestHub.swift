@@ -147,7 +147,7 @@ struct APIClient: Sendable {
             body: body.map { ByteBuffer(string: $0) }
         ) { response in
             let data = Data(response.body.readableBytesView)
-            let json = data.isEmpty ? JSONValue.null : try JSONReader.value(data, answers: true)
+            let json = data.isEmpty ? JSONValue.null : try JSONReader.value(data, of: .answer)
             return Answer(status: response.status.code, headers: response.headers, json: json)
         }
     }
