@@ -25,6 +25,26 @@ struct RepositoryTests {
         try check("Sources", "Tests", "Benchmarks", "Fuzz/Sources/Fuzzer", by: TextRules.length)
     }
 
+    @Test("No link in the repository leads nowhere")
+    func links() throws {
+        let files = FileManager.default
+        var found = 0
+        for folder in ["Sources", "Tests", "Benchmarks", "Fuzz/Sources", "deploy", "samples", "scripts"] {
+            let root = Repository.root.appending(path: folder)
+            let names = try #require(files.enumerator(atPath: root.path)?.allObjects as? [String])
+            for name in names {
+                let path = root.appending(path: name).path
+                guard try files.attributesOfItem(atPath: path)[.type] as? FileAttributeType == .typeSymbolicLink else {
+                    continue
+                }
+                found += 1
+                if !files.fileExists(atPath: path) { Issue.record("\(folder)/\(name) leads nowhere") }
+            }
+        }
+        // Those of the package for fuzzing at least: a rule that looks at nothing passes.
+        #expect(found > 3)
+    }
+
     @Test("Nothing ends the process because the outside world misbehaved")
     func crashes() throws {
         try check("Sources", by: TextRules.crashes)

@@ -1,1 +1,0 @@
-../../../Sources/EdgeAgent/Runtime/JSONScanner.swift
