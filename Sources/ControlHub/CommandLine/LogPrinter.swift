@@ -4,10 +4,12 @@ import Foundation
 /// until then, in a pipe only the last of them is.
 final class LogPrinter {
     private let isJSON: Bool
+    /// Of a search each line that was found counts, whatever was written over it.
+    private let isSearch: Bool
     /// The line that may still be written over, by its source.
     private var open: (source: String, text: String)?
 
-    init(isJSON: Bool) { self.isJSON = isJSON }
+    init(isJSON: Bool, isSearch: Bool) { (self.isJSON, self.isSearch) = (isJSON, isSearch) }
 
     /// Prints what one answer of the hub holds.
     func show(_ page: JSONValue) throws {
@@ -37,7 +39,7 @@ final class LogPrinter {
             }
             open = nil
         }
-        guard isOverwritten else { return Output.line(text) }
+        guard isOverwritten, !isSearch else { return Output.line(text) }
         open = (source, text)
         if Output.isTerminal { Output.write(text) }
     }

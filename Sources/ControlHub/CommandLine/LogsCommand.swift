@@ -35,7 +35,7 @@ struct LogsCommand: AsyncParsableCommand {
 
     func run() async throws {
         let since = try since.map(Self.time)
-        let printer = LogPrinter(isJSON: target.access.json)
+        let printer = LogPrinter(isJSON: target.access.json, isSearch: search != nil)
         defer { printer.end() }
         try await target.withBot { client, bot in
             let isWhole = tail == nil && (since != nil || search != nil)

@@ -191,13 +191,20 @@ struct DeploymentSteps: Sendable {
         }
         let source = deployment.source.node
         // Without force the source is asked however long it is away; with it only where it is there.
-        if deployment.isForced, context.nodes.registry.live(source)?.isConnected != true { return deployment }
+        let registry = context.nodes.registry
+        let isGivenUp = { @Sendable [isForced = deployment.isForced] in
+            isForced && registry.live(source)?.isConnected != true
+        }
+        if isGivenUp() { return deployment }
         let stop = try await context.perform(
             CommandOperations.stopBody(deployment.bot),
             on: source,
             for: deployment.bot,
-            atMost: Limit.stop
+            atMost: Limit.stop,
+            unless: isGivenUp
         )
+        // It fell silent before and was only now found to be gone.
+        if stop == nil, isGivenUp() { return deployment }
         // After a restore the record may name a node that the bot has left. Nothing is to be had from there then.
         if stop?.errorCode == "bot_not_found", deployment.origin != .source { return deployment }
         try Self.require(stop, code: "stop_failed", doing: "stopping the bot", within: Limit.stop)

@@ -19,15 +19,15 @@ struct CredentialWatch: Sendable {
         repeat { try await Task.sleep(for: Self.interval) } while try await isGood()
     }
 
-    /// Writes an answer, whose connection is closed in the middle where the credential ends.
-    func guarding(_ write: () async throws -> Void) async throws {
+    /// Writes an answer, or reads a body, whose connection is closed in the middle where the credential ends.
+    func guarding<Value>(_ body: () async throws -> Value) async throws -> Value {
         try await withThrowingTaskGroup(of: Void.self) { group in
             defer { group.cancelAll() }
             group.addTask {
                 try await waitForEnd()
                 context.channel.close(promise: nil)
             }
-            try await write()
+            return try await body()
         }
     }
 

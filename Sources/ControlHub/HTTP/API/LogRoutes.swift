@@ -122,7 +122,9 @@ struct LogRoutes {
             try await CredentialWatch(context, services).guarding {
                 var overwritten = OverwrittenLines()
                 for try await chunk in subscription {
-                    let text = Self.text(overwritten.take(chunk.lines.filter(query.isWanted)))
+                    // Of a search each line that was found counts, whatever was written over it.
+                    let wanted = chunk.lines.filter(query.isWanted)
+                    let text = Self.text(query.text == nil ? overwritten.take(wanted) : wanted)
                     if !text.isEmpty { try await writer.write(ByteBuffer(string: text)) }
                 }
                 try await writer.write(ByteBuffer(string: Self.text(overwritten.rest())))

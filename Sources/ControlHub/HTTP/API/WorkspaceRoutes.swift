@@ -279,14 +279,16 @@ struct WorkspaceRoutes {
             return try JSONCoding.response(Entry(entry, in: parent), status: .created)
         }
         let condition = try await changeCondition(request, bot, path)
-        let entry = try await services.workspaces.write(
-            bot,
-            path,
-            size: request.headers[.contentLength].flatMap { UInt64(decimal: $0) },
-            condition,
-            body: request.body,
-            by: actor
-        )
+        let entry = try await CredentialWatch(context, services).guarding {
+            try await services.workspaces.write(
+                bot,
+                path,
+                size: request.headers[.contentLength].flatMap { UInt64(decimal: $0) },
+                condition,
+                body: request.body,
+                by: actor
+            )
+        }
         return try JSONCoding.response(
             Entry(entry, in: parent),
             status: condition.isAbsent ? .created : .ok,
