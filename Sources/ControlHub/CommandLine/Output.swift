@@ -1,5 +1,6 @@
 import Foundation
 import Glibc
+import ServiceReport
 import WireFormat
 
 /// What commands print. Lines are written at once, so that who reads a pipe has them, and who has gone is noticed.
@@ -32,7 +33,7 @@ enum Output {
         while !rest.isEmpty {
             let count = rest.withUnsafeBytes { Glibc.write(STDOUT_FILENO, $0.baseAddress, $0.count) }
             if count < 0, errno == EINTR { continue }
-            guard count > 0 else { exit(errno == EPIPE ? 0 : HubExitCode.ioError.rawValue) }
+            guard count > 0 else { ProcessEnd.now(errno == EPIPE ? 0 : HubExitCode.ioError.rawValue) }
             rest = rest.dropFirst(count)
         }
     }

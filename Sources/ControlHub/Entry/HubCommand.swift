@@ -19,8 +19,7 @@ enum ControlHubMain {
         // would begin with threads, beside which the environment must not be changed. What the main thread starts would
         // count as urgent, and where that is allowed the whole hub would run before others.
         Task(priority: .medium) {
-            // At once: what the library of C takes down at an ordinary end is in use by threads that still run.
-            Glibc._exit(await HubCommand.runToExitCode(arguments))
+            ProcessEnd.now(await HubCommand.runToExitCode(arguments))
         }
         dispatchMain()
     }

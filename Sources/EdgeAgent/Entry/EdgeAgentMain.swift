@@ -30,8 +30,7 @@ enum EdgeAgentMain {
         CLinux_limit_heaps(2)
         // The one bridge from this synchronous start to the concurrent program; it ends the process.
         Task(priority: .medium) {
-            // At once: what the library of C takes down at an ordinary end is in use by threads that still run.
-            Glibc._exit(await EdgeAgentCommand.runToExitCode(Array(arguments)))
+            ProcessEnd.now(await EdgeAgentCommand.runToExitCode(Array(arguments)))
         }
         dispatchMain()
     }
