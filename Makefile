@@ -90,9 +90,9 @@ deploy-faults: deps ## Every step of a deployment × everything that can go wron
 	@scripts/build.sh $(BUILD_FLAGS)
 	DEPLOY_FAULTS="$(or $(CELLS),all)" swift test $(BUILD_FLAGS) --skip-build --disable-xctest --filter DeployFaultTests
 
-deploy-many: deps ## A bot with many nested keys and entries of every kind from node to node, COUNT=50 times, spoken to meanwhile
+deploy-many: deps ## A bot with many nested keys and entries of every kind from node to node, COUNT=50 times, spoken to; ENGINE=1 as a container
 	@scripts/build.sh $(BUILD_FLAGS)
-	@scripts/deploy-many.py --programs "$$(swift build $(BUILD_FLAGS) --show-bin-path)" --count $(or $(COUNT),50)
+	@$(if $(ENGINE),scripts/with-engine.sh )scripts/deploy-many.py --programs "$$(swift build $(BUILD_FLAGS) --show-bin-path)" --count $(or $(COUNT),50)
 
 hostile-test: deps ## Attacks on real programs by nodes, bots and strangers; ARGS=--prove shows that each would be noticed
 	@scripts/build.sh $(BUILD_FLAGS)

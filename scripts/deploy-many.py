@@ -4,7 +4,7 @@ somebody speaks to it.
 
 Each deployment must start it once on its target and nowhere else, no turn may end as interrupted, every message must be answered once, the
 workspace must come along whole, and the downtime that the hub tells must be the time in which no copy ran. Prints a line for each deployment and
-ends with 1 where something was otherwise. Run it by `make deploy-many`.
+ends with 1 where something was otherwise. Run it by `make deploy-many`; with --engine SOCKET the bot is a container of that engine on both nodes.
 """
 
 import argparse
@@ -35,10 +35,15 @@ def nested_configuration():
 
 
 class Carried(Stage):
-    def __init__(self, programs, folder):
+    def __init__(self, programs, folder, engine=None):
         super().__init__(programs, folder)
         self.environment |= {"HUB_SESSION_BURST": "10000"}
         self.nodes, self.states = [], []
+        self.profile = {"EDGE_NATIVE_COMMAND": SAMPLE}
+        if engine:
+            box = {"backend": "docker", "image": "sample-bot:test", "limits": {"memory": "256M", "pids": 50},
+                   "command": "/usr/bin/python3 /opt/bot/sample-bot --config {config} --workspace {workspace}"}
+            self.profile = {"EDGE_PROFILES": json.dumps({"default": box}), "EDGE_DOCKER_SOCKET": engine}
 
     def begin(self):
         self.raise_hub()
@@ -48,7 +53,7 @@ class Carried(Stage):
             state = self.folder / name
             self.run(self.agent_program, "enroll", "--hub", self.url, "--code", code, "--name", name, "--state-dir", str(state))
             node = json.loads((state / "identity.json").read_text())["node_id"]
-            self.start([self.agent_program, "run", "--state-dir", str(state)], self.folder / f"{name}.log", EDGE_NATIVE_COMMAND=SAMPLE)
+            self.start([self.agent_program, "run", "--state-dir", str(state)], self.folder / f"{name}.log", **self.profile)
             wait(f"{name} to be online", lambda: self.get(f"/api/nodes/{node}")["health"] == "online")
             self.nodes.append(node)
             self.states.append(state)
@@ -104,7 +109,9 @@ class Carried(Stage):
 
     def launches(self, place):
         """Of the bot's own log on a node, how many launches began."""
-        logs = sorted((self.states[place]).rglob(f"{self.bot}/**/*.log"))
+        # A walk takes it well that folders of transfers go meanwhile.
+        logs = [pathlib.Path(folder, name) for folder, _, names in os.walk(self.states[place]) if self.bot in folder
+                for name in names if name.endswith(".log")]
         return sum(log.read_bytes().count(b'"event":"started"') for log in logs)
 
     def copies(self):
@@ -113,10 +120,12 @@ class Carried(Stage):
         for entry in pathlib.Path("/proc").iterdir():
             try:
                 line = (entry / "cmdline").read_bytes() if entry.name.isdigit() else b""
+                # An init in front of it, and supervisors, name it as well.
+                is_copy = b"python3" in line.split(b"\0")[0] and any(part.endswith(b"/sample-bot") for part in line.split(b"\0")[:2])
+                if is_copy and self.bot.encode() in (entry / "environ").read_bytes():
+                    found.append(int(entry.name))
             except OSError:
                 continue
-            if b"sample-bot" in line and str(self.folder).encode() in line and b"supervise" not in line:
-                found.append(int(entry.name))
         return found
 
 
@@ -213,9 +222,11 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--programs", type=pathlib.Path, default=ROOT / ".build" / "debug")
     parser.add_argument("--count", type=int, default=50)
+    parser.add_argument("--engine", metavar="SOCKET", default=os.environ.get("EDGE_TEST_DOCKER_SOCKET"),
+                        help="of a container engine that has the image sample-bot:test, as scripts/with-engine.sh gives it")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="deploy-many-") as folder:
-        stage = Carried(options.programs.resolve(), pathlib.Path(folder))
+        stage = Carried(options.programs.resolve(), pathlib.Path(folder), options.engine)
         try:
             return carry_out(stage, options.count)
         finally:

@@ -98,8 +98,9 @@ class Starved(Stage):
         return self.ask("GET", f"/api/bots/{bot}").json["phase"]
 
     def ready(self, bot):
+        # Bots take turns starting; the last of hundreds waits for all before it.
         try:
-            wait(f"{bot} to be ready", lambda: self.phase(bot) == "ready", 120)
+            wait(f"{bot} to be ready", lambda: self.phase(bot) == "ready", 900)
         except Failure as fault:
             raise Failure(f"{fault}; it is {self.ask('GET', f'/api/bots/{bot}').body.decode()}") from None
 

@@ -190,7 +190,15 @@ class Story:
             if not bot["wanted"]:
                 continue
             path = f"/api/bots/{bot['id']}"
+
+            def settled():
+                seen = self.fleet.get(path)
+                return seen["phase"] == "ready" or (seen.get("start_refused") or {}).get("code") == "placement_epoch_too_old"
             try:
+                wait("ready, or refused", settled, 60)
+                if self.fleet.get(path)["phase"] != "ready":
+                    # All nodes are here and none runs it: the operator's word, as docs/operations.md has it.
+                    self.fleet.call("POST", f"{path}/start")
                 wait("ready", lambda: self.fleet.get(path)["phase"] == "ready", 60)
             except Failure:
                 seen = self.fleet.get(path)

@@ -198,6 +198,27 @@ struct BotStore: Sendable {
         )
     }
 
+    /// A node has seen this epoch of the bot; a lower one than is known changes nothing.
+    static func noteSeenEpoch(_ db: Database, _ id: BotID, _ epoch: UInt64) throws {
+        try db.execute(
+            sql: "UPDATE bots SET seen_epoch = max(seen_epoch, ?) WHERE id = ?",
+            arguments: [Int64(clamping: epoch), id.rawValue]
+        )
+    }
+
+    /// The highest epoch of the bot that is known, whoever gave it; the next placement has a higher one.
+    static func highestEpoch(_ db: Database, of id: BotID) throws -> UInt64 {
+        let epoch = try Int64.fetchOne(
+            db,
+            sql: """
+                SELECT max(ifnull((SELECT max(placement_epoch, seen_epoch) FROM bots WHERE id = ?1), 0),
+                    ifnull((SELECT max(placement_epoch) FROM strays WHERE bot_id = ?1), 0))
+                """,
+            arguments: [id.rawValue]
+        )
+        return UInt64(clamping: epoch ?? 0)
+    }
+
     /// Whether a bot was placed on a node once, or was to be: what it wrote there may come late.
     static func wasPlaced(_ db: Database, _ id: BotID, on node: NodeID) throws -> Bool {
         try Bool.fetchOne(

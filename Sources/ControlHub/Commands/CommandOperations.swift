@@ -244,10 +244,10 @@ struct CommandOperations: Sendable {
             try DeploymentStore.requireNone(db, of: id)
             if desired == .running {
                 try StrayStore.requireNoNewer(db, of: id)
-                // The newer one was discarded. The bot's own node knows of it, and would refuse what is older.
-                let newest = try StrayStore.newestEpoch(db, of: id)
-                if newest > bot.placementEpoch {
-                    try BotStore.raiseEpoch(db, id, to: newest + 1)
+                // A newer one was discarded, or its node has refused the start for it and the operator wants it all the same.
+                let highest = try BotStore.highestEpoch(db, of: id)
+                if highest > bot.placementEpoch {
+                    try BotStore.raiseEpoch(db, id, to: highest.clampedAdding(1))
                     bot = try BotStore.required(db, id)
                 }
             }

@@ -197,7 +197,7 @@ struct CommandStore: Sendable {
                         : "The agent gave no reason."
                 }
                 try Self.end(db, id, .failed, result, at: date)
-                try Self.noteRefusal(db, command, result.errorCode, result.message, at: date)
+                try Self.noteRefusal(db, command, result, at: date)
                 try StrayStore.noteRemains(
                     db,
                     after: command,
@@ -249,7 +249,8 @@ struct CommandStore: Sendable {
             )
             return try ids.compactMap { text in
                 guard let command = try Self.find(db, CommandID(rawValue: text)) else { return nil }
-                try Self.noteRefusal(db, command, "expired", command.message ?? "", at: date)
+                let expired = WireCommandResult.with { ($0.errorCode, $0.message) = ("expired", command.message ?? "") }
+                try Self.noteRefusal(db, command, expired, at: date)
                 try StrayStore.noteRemains(
                     db,
                     after: command,
@@ -377,17 +378,23 @@ struct CommandStore: Sendable {
     private static func noteRefusal(
         _ db: Database,
         _ command: Command,
-        _ code: String,
-        _ message: String,
+        _ result: WireCommandResult,
         at date: Date
-    )
-        throws
-    {
+    ) throws {
         // One that comes late says nothing about where the bot is now.
         guard command.kind == NewCommand.startKind, let bot = command.botID,
-            try BotStore.placement(db, bot)?.node == command.nodeID
+            let placement = try BotStore.placement(db, bot), placement.node == command.nodeID
         else { return }
-        try BotStore.setStartRefusal(db, bot, StartRefusal(code: code, message: message, at: date))
+        var message = result.message
+        if result.highestPlacementEpoch > placement.epoch {
+            try BotStore.noteSeenEpoch(db, bot, result.highestPlacementEpoch)
+            message = """
+                The node has seen placement \(result.highestPlacementEpoch) of this bot, which is \(placement.epoch) here: it was placed \
+                anew by another hub, or since the copy that this hub's database was put back from, and moved or deleted. Where no \
+                other node runs it, start it once more: it is then placed anew, with what lies on its node.
+                """
+        }
+        try BotStore.setStartRefusal(db, bot, StartRefusal(code: result.errorCode, message: message, at: date))
     }
 
     private static func end(

@@ -355,7 +355,13 @@ struct DeploymentSteps: Sendable {
         let (bot, source) = (deployment.bot, deployment.source.node)
         // What the target had before is replaced for good only now that the bot stays there.
         try await context.database.write { db in try StrayStore.forget(db, bot, on: deployment.target.node) }
-        if DeploymentPlan(deployment).copies {
+        let isRecovery = deployment.origin == .target
+        if isRecovery, !deployment.wasRunning, let epoch = deployment.targetEpoch {
+            // It may run there: what another hub has started, nobody has stopped.
+            try await context.leave(CommandOperations.stopBody(bot, below: epoch), on: deployment.target.node, for: bot)
+        }
+        // Also tells the node of the placement, where nothing is started under it.
+        if DeploymentPlan(deployment).copies || isRecovery {
             try await context.leave(
                 .discardTransfer(
                     .with {

@@ -1,5 +1,6 @@
 import Foundation
 import GRDB
+import WireFormat
 
 /// The deployments' table.
 struct DeploymentStore: Sendable {
@@ -129,8 +130,7 @@ struct DeploymentStore: Sendable {
     ///
     /// - Returns: the new epoch.
     static func place(_ db: Database, _ bot: BotID, _ placement: Placement) throws -> UInt64 {
-        // After a restore a node may hold it under a newer one.
-        let epoch = max(try BotStore.required(db, bot).placementEpoch, try StrayStore.newestEpoch(db, of: bot)) + 1
+        let epoch = try BotStore.highestEpoch(db, of: bot).clampedAdding(1)
         try db.execute(
             sql: """
                 UPDATE bots SET node_id = ?, runtime_profile = ?, image = ?, placement_epoch = ?, status = NULL,
@@ -167,8 +167,13 @@ struct DeploymentStore: Sendable {
     /// The bot, where its own node holds it under an older placement than the one on record, and nothing that is under way
     /// changes that. What the node then says of it counts for nothing.
     static func overtaken(_ db: Database, _ id: BotID, _ epoch: UInt64, on node: NodeID) throws -> Bot? {
-        guard epoch > 0, let bot = try BotStore.find(db, id), epoch < bot.placementEpoch, try open(db, of: id) == nil
-        else { return nil }
+        guard epoch > 0, let bot = try undisturbed(db, id, on: node), epoch < bot.placementEpoch else { return nil }
+        return bot
+    }
+
+    /// The bot, unless something is under way that decides what becomes of it.
+    static func undisturbed(_ db: Database, _ id: BotID, on node: NodeID) throws -> Bot? {
+        guard let bot = try BotStore.find(db, id), try open(db, of: id) == nil else { return nil }
         let isUnderWay =
             try Bool.fetchOne(
                 db,

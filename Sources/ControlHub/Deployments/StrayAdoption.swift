@@ -22,7 +22,8 @@ extension DeploymentOperations {
         let action = "stray.adopt \(id)"
         if let done = try await context.database.past(BotID.self, named: action) { return done }
         try await context.database.read { db in try StrayStore.requireAdoptable(db, id, on: node) }
-        let (specification, status) = try await describe(id, on: node)
+        let answer = try await describe(id, on: node)
+        let specification = answer.botSpecification
         let wanted = try NamePolicy.checked(name ?? (specification.name.isEmpty ? id.rawValue : specification.name))
         let runtime = profile ?? specification.runtimeProfile
         guard !runtime.isEmpty else {
@@ -34,8 +35,15 @@ extension DeploymentOperations {
         let written = String(decoding: specification.configJson, as: UTF8.self)
         let config = try BotOperations.checked(written.isEmpty ? .emptyObject : WrittenJSON(written))
         let date = context.clock.date()
-        let (adopted, fresh) = try await context.database.once(action) { db in
+        let isWanted = Self.isWantedRunning(answer.botStatus)
+        let (adopted, commands) = try await context.database.once(action) { db in
             try StrayStore.requireAdoptable(db, id, on: node)
+            let others = try StrayStore.list(db, of: id).filter { $0.node != node }
+            let highest = max(answer.highestPlacementEpoch, try BotStore.highestEpoch(db, of: id))
+            // Under an epoch that another copy has, or that its node takes for over, it could not be told apart or started.
+            let own = specification.placementEpoch
+            let isCurrent = own > 0 && own >= highest && !others.contains { $0.epoch >= own }
+            let epoch = isCurrent ? own : highest.clampedAdding(1)
             try BotStore.insert(
                 db,
                 id,
@@ -46,12 +54,31 @@ extension DeploymentOperations {
                     image: specification.image.isEmpty ? nil : specification.image,
                     config: config
                 ),
-                epoch: max(1, specification.placementEpoch),
-                desired: Self.isWantedRunning(status) ? .running : .stopped,
+                epoch: epoch,
+                desired: isWanted ? .running : .stopped,
                 at: date
             )
             try StrayStore.forget(db, id, on: node)
+            var status = answer.botStatus
+            (status.botID, status.placementEpoch) = (id.rawValue, epoch)
             _ = try BotStore.apply(db, status, from: node, at: date)
+            let bot = try BotStore.required(db, id)
+            var commands: [NewCommand] = []
+            if isWanted, !isCurrent {
+                // It runs on as it is, under the new placement.
+                commands.append(Self.command(try CommandOperations.startBody(bot), bot, on: node, by: actor, at: date))
+            }
+            for other in others {
+                try StrayStore.setReason(
+                    db,
+                    id,
+                    on: other.node,
+                    "The bot was adopted from another node; this is another copy of it."
+                )
+                let stop = CommandOperations.stopBody(id, below: epoch)
+                commands.append(Self.command(stop, bot, on: other.node, by: actor, at: date))
+            }
+            for command in commands { try CommandStore.insert(db, command, at: date) }
             try AuditStore.append(
                 db,
                 at: date,
@@ -60,17 +87,36 @@ extension DeploymentOperations {
                 target: id.rawValue,
                 detail: "\(wanted) on \(node)"
             )
-            return (id, true)
+            return (id, commands)
         }
-        if fresh != nil { context.bots.publish(id, change: "created", at: date) }
+        if let commands {
+            context.bots.publish(id, change: "created", at: date)
+            for command in commands { context.commands.announce(command, at: date) }
+        }
         return adopted
     }
 
+    private static func command(
+        _ body: WireCommand.OneOf_Body,
+        _ bot: Bot,
+        on node: NodeID,
+        by actor: Actor,
+        at date: Date
+    ) -> NewCommand {
+        NewCommand(
+            id: .make(at: date),
+            node: node,
+            bot: bot.id,
+            messageID: nil,
+            body: body,
+            isRepeatable: true,
+            timeToLive: CommandOperations.TimeToLive.control,
+            actor: actor
+        )
+    }
+
     /// As its node says.
-    private func describe(
-        _ bot: BotID,
-        on node: NodeID
-    ) async throws -> (specification: WireBotSpecification, status: WireBotStatus) {
+    private func describe(_ bot: BotID, on node: NodeID) async throws -> WireCommandResult {
         var command = WireCommand()
         command.commandID = CommandID.make(at: context.clock.date()).rawValue
         command.repeatable = true
@@ -84,9 +130,7 @@ extension DeploymentOperations {
                     : "The node does not tell what the bot is: \(result.message)"
             )
         }
-        var status = result.botStatus
-        status.botID = bot.rawValue
-        return (result.botSpecification, status)
+        return result
     }
 
     private static func isWantedRunning(_ status: WireBotStatus) -> Bool {

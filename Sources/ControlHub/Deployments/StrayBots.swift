@@ -23,25 +23,43 @@ struct StrayBots: Sendable {
         let epoch: UInt64
         /// Nil where it has a workspace and nothing else of it.
         let phase: WireBotPhase?
+        /// It is down because somebody wanted that, and not by itself.
+        let wasStopped: Bool
     }
 
     /// Notes what a node holds, and has it stop what runs; what that leaves stays there until the operator decides.
     ///
-    /// - Parameter kept: the workspaces of which the node has no bot.
+    /// - Parameters:
+    ///   - kept: the workspaces of which the node has no bot.
+    ///   - wasAnothers: its state directory was last another hub's, or another node's: its own bots are brought to what the record
+    ///     says of them.
     /// - Returns: what the node is told in its Welcome, so that it starts none of them by itself.
-    func settle(_ statuses: [WireBotStatus], kept: [WireKeptWorkspace] = [], on node: NodeID) async throws
-        -> [WireSupersession]
-    {
+    func settle(
+        _ statuses: [WireBotStatus],
+        kept: [WireKeptWorkspace] = [],
+        on node: NodeID,
+        wasAnothers: Bool = false
+    ) async throws -> [WireSupersession] {
         let date = clock.date()
         let all =
-            statuses.map { Held(bot: BotID(rawValue: $0.botID), epoch: $0.placementEpoch, phase: $0.phase) }
-            + kept.map { Held(bot: BotID(rawValue: $0.botID), epoch: $0.placementEpoch, phase: nil) }
+            statuses.map {
+                Held(
+                    bot: BotID(rawValue: $0.botID),
+                    epoch: $0.placementEpoch,
+                    phase: $0.phase,
+                    wasStopped: $0.phase == .stopped && $0.reasonCode.isEmpty
+                )
+            }
+            + kept.map {
+                Held(bot: BotID(rawValue: $0.botID), epoch: $0.placementEpoch, phase: nil, wasStopped: false)
+            }
         let named = all.filter { BotName.isValid($0.bot.rawValue) }
-        let (found, newer, overtaken) = try await database.write { db in
+        let (found, newer, overtaken, returned) = try await database.write { db in
             let isBehind = try HubLineage.isBehind(db, at: date)
             var unknown: [BotID] = []
             var newer: [BotID] = []
             var overtaken: [Bot] = []
+            var returned: [Bot] = []
             let found = try named.compactMap { held -> Found? in
                 let bot = held.bot
                 guard let placement = try BotStore.placement(db, bot) else {
@@ -65,7 +83,14 @@ struct StrayBots: Sendable {
                         if isBehind { try BotStore.raiseEpoch(db, bot, to: held.epoch) }
                         return nil
                     }
-                    guard let record = try DeploymentStore.overtaken(db, bot, held.epoch, on: node) else { return nil }
+                    guard let record = try DeploymentStore.overtaken(db, bot, held.epoch, on: node) else {
+                        if wasAnothers, let record = try DeploymentStore.undisturbed(db, bot, on: node),
+                            record.desiredState == .running ? !phase.isDown || held.wasStopped : !phase.isDown
+                        {
+                            returned.append(record)
+                        }
+                        return nil
+                    }
                     if record.desiredState == .running {
                         overtaken.append(record)
                         return nil
@@ -111,7 +136,7 @@ struct StrayBots: Sendable {
                 return Found(bot: bot, epoch: placement.epoch, isRunning: !phase.isDown)
             }
             try StrayStore.forgetUnknown(db, on: node, except: unknown)
-            return (found, newer, overtaken)
+            return (found, newer, overtaken, returned)
         }
         for bot in newer {
             logger.warning(
@@ -124,29 +149,39 @@ struct StrayBots: Sendable {
                 "a node holds a bot under an older placement, as after its state directory was put back; the present one is started",
                 metadata: ["node_id": "\(node)", "bot_id": "\(bot.id)"]
             )
-            _ = try await commands.enqueue(
-                try CommandOperations.startBody(bot),
-                for: node,
-                bot: bot.id,
-                timeToLive: CommandOperations.TimeToLive.control,
-                repeatable: true
+            try await leave(CommandOperations.startBody(bot), to: node, bot.id)
+        }
+        for bot in returned {
+            logger.notice(
+                "a node that was another hub's is back with its bot, which is brought to what this hub wants of it",
+                metadata: [
+                    "node_id": "\(node)", "bot_id": "\(bot.id)", "desired_state": "\(bot.desiredState.rawValue)",
+                ]
             )
+            // A start of a bot that runs as it should changes nothing.
+            let isWanted = bot.desiredState == .running
+            let body = isWanted ? try CommandOperations.startBody(bot) : CommandOperations.stopBody(bot.id)
+            try await leave(body, to: node, bot.id)
         }
         for stray in found where stray.isRunning {
             logger.warning(
                 "a node runs a bot whose placement there is over; it is stopped there",
                 metadata: ["node_id": "\(node)", "bot_id": "\(stray.bot)"]
             )
-            _ = try await commands.enqueue(
-                CommandOperations.stopBody(stray.bot, below: stray.epoch),
-                for: node,
-                bot: stray.bot,
-                timeToLive: CommandOperations.TimeToLive.control,
-                repeatable: true
-            )
+            try await leave(CommandOperations.stopBody(stray.bot, below: stray.epoch), to: node, stray.bot)
         }
         return found.map { stray in
             WireSupersession.with { ($0.botID, $0.placementEpoch) = (stray.bot.rawValue, stray.epoch) }
         }
+    }
+
+    private func leave(_ body: WireCommand.OneOf_Body, to node: NodeID, _ bot: BotID) async throws {
+        _ = try await commands.enqueue(
+            body,
+            for: node,
+            bot: bot,
+            timeToLive: CommandOperations.TimeToLive.control,
+            repeatable: true
+        )
     }
 }

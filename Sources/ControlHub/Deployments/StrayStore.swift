@@ -136,14 +136,17 @@ struct StrayStore: Sendable {
         ) ?? false
     }
 
-    /// The highest epoch under which any node holds the bot; 0 where none said.
-    static func newestEpoch(_ db: Database, of bot: BotID) throws -> UInt64 {
-        let epoch = try Int64.fetchOne(
-            db,
-            sql: "SELECT max(placement_epoch) FROM strays WHERE bot_id = ?",
-            arguments: [bot.rawValue]
+    /// Of a bot, on all nodes where it is not placed.
+    static func list(_ db: Database, of bot: BotID) throws -> [Stray] {
+        try Row.fetchAll(db, sql: select + " AND s.bot_id = ? ORDER BY s.node_id", arguments: [bot.rawValue]).map(stray)
+    }
+
+    /// The way it came to be has become another.
+    static func setReason(_ db: Database, _ bot: BotID, on node: NodeID, _ reason: String) throws {
+        try db.execute(
+            sql: "UPDATE strays SET reason = ? WHERE node_id = ? AND bot_id = ?",
+            arguments: [reason, node.rawValue, bot.rawValue]
         )
-        return UInt64(clamping: epoch ?? 0)
     }
 
     /// Throws `conflict` where a node holds the bot under a newer placement than the one on record: a start by the record would

@@ -233,7 +233,12 @@ struct GatewayService: Service, AgentChannel {
         try await nodes.confirmSession(node, epoch: opened.epoch)
         try await bots.apply(hello.bots, from: node, epoch: opened.epoch)
         try await bots.reconcile(hello.bots, from: node, epoch: opened.epoch)
-        let superseded = try await strays.settle(hello.bots, kept: hello.keptWorkspaces, on: node)
+        let superseded = try await strays.settle(
+            hello.bots,
+            kept: hello.keptWorkspaces,
+            on: node,
+            wasAnothers: !hello.journalNodeID.isEmpty && hello.journalNodeID != node.rawValue
+        )
         let cursors = try await packets.cursors(journal: hello.journalID, from: node)
         let settings = nodes.settings(try await nodes.node(node))
         try session.accept(welcome(node, opened, cursors, settings, superseded))
@@ -317,10 +322,17 @@ struct GatewayService: Service, AgentChannel {
             }
             let intake = PacketIntake(stream)
             attendance.update { $0.intake = intake }
+            let beginnings = PacketBeginnings(header)
             intake.begin { intake in
                 run(attendance, session) {
                     try await intake.run {
-                        try await packets.take($0, journal: header.journalID, from: node, epoch: epoch)
+                        try await packets.take(
+                            $0,
+                            journal: header.journalID,
+                            beginnings: beginnings,
+                            from: node,
+                            epoch: epoch
+                        )
                     } charge: {
                         try await packets.intake.charge(packets: $0, of: node) { session.ending == nil }
                     }

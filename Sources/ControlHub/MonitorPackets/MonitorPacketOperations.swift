@@ -32,13 +32,21 @@ struct MonitorPacketOperations: Sendable {
     func take(
         _ packets: [WireMonitorPacket],
         journal: String,
+        beginnings: PacketBeginnings? = nil,
         from node: NodeID,
         epoch: UInt64?
     ) async throws -> MonitorPacketStore.Ingested {
         guard !packets.isEmpty else { return MonitorPacketStore.Ingested() }
         let date = clock.date()
         let parsed = packets.map { ($0, Self.parse($0.json)) }
-        let result = try await store.ingest(parsed, journal: journal, from: node, epoch: epoch, at: date)
+        let result = try await store.ingest(
+            parsed,
+            journal: journal,
+            beginnings: beginnings,
+            from: node,
+            epoch: epoch,
+            at: date
+        )
         publish(result.stored, result.messages, at: date)
         if result.stored.contains(where: { $0.gap.map { $0.reason != "bot_sequence" } ?? false }) {
             recoveries.add(node, .gap, now: clock.now())

@@ -54,6 +54,7 @@ struct MonitorPacketStore: Sendable {
     func ingest(
         _ packets: [(wire: WireMonitorPacket, json: JSONValue)],
         journal: String,
+        beginnings: PacketBeginnings? = nil,
         from node: NodeID,
         epoch: UInt64?,
         at date: Date
@@ -62,7 +63,7 @@ struct MonitorPacketStore: Sendable {
             if let epoch { try NodeStore.requireCurrent(db, node, epoch: epoch) }
             let journal = try Self.keptName(db, journal, of: node)
             var result = Ingested()
-            var bots: [(bot: BotID, last: Int64)] = []
+            var bots: [(bot: BotID, last: Int64, follows: Int64?)] = []
             var places: [BotID: (index: Int, verdict: Verdict)] = [:]
             var refused: [BotID: Refusal] = [:]
             var looks = Self.looksOfABatch
@@ -73,10 +74,13 @@ struct MonitorPacketStore: Sendable {
                 let place = try places[bot] ?? (bots.count, Self.verdict(db, bot, from: node))
                 if place.index == bots.count {
                     places[bot] = place
-                    bots.append((bot, try Self.cursor(db, bot: packet.botID, journal: journal) ?? 0))
+                    let cursor = try Self.cursor(db, bot: packet.botID, journal: journal)
+                    let follows = try cursor ?? beginnings?.lost(db, bot, at: date)
+                    bots.append((bot, cursor ?? 0, follows))
                 }
-                let expected = bots[place.index].last
+                let last = bots[place.index].follows
                 bots[place.index].last = max(bots[place.index].last, Int64(clamping: packet.sequence))
+                bots[place.index].follows = bots[place.index].last
                 result.load.add(packet)
                 switch place.verdict {
                 case .dropped: continue
@@ -90,7 +94,7 @@ struct MonitorPacketStore: Sendable {
                 }
                 // It was there, and its acknowledgement was lost.
                 guard try !PacketRemovals.hasRemoved(db, packet, of: journal) else { continue }
-                if let gap = Self.jump(to: packet, after: expected) {
+                if let last, let gap = Self.jump(to: packet, after: last) {
                     let told = try Self.insert(
                         db,
                         gap.wire,
@@ -116,7 +120,7 @@ struct MonitorPacketStore: Sendable {
                 result.messages += try TurnStore.apply(db, &stored, by: speaker, at: date)
                 result.stored.append(stored)
             }
-            for (bot, last) in bots {
+            for (bot, last, _) in bots {
                 if case .kept? = places[bot]?.verdict {
                     result.cursors.append(
                         try Self.advance(db, bot: bot, journal: journal, node: node, last: last, at: date)
@@ -161,7 +165,7 @@ struct MonitorPacketStore: Sendable {
         let isToldFrom = packet.hasGap && packet.gap.fromSequence > 0
         let next = Int64(clamping: isToldFrom ? packet.gap.fromSequence : packet.sequence)
         let (first, through) = (last.clampedAdding(1), next.clampedSubtracting(1))
-        guard last > 0, first <= through else { return nil }
+        guard first <= through else { return nil }
         let wire = WireMonitorPacket.with {
             $0.botID = packet.botID
             $0.sequence = UInt64(clamping: through)

@@ -171,6 +171,9 @@ actor CommandExecutor: CommandHandler, Service {
             }
         } catch {
             result = .failure(command, error.code, error.message)
+            if error.code == RuntimeError.Code.olderEpoch.rawValue, let botID = command.namedBot {
+                result.highestPlacementEpoch = await bots.highestEpoch(botID)
+            }
         }
         result.startedAtUnixMs = startedAt
         result.finishedAtUnixMs = Journal.wallClock()

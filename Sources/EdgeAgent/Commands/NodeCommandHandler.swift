@@ -81,8 +81,10 @@ struct LaunchInspection: Sendable {
         do throws(RuntimeError) {
             let specification = try await bots.specification(of: describe.botID)
             let present = await bots.present(describe.botID)
+            let highest = await bots.highestEpoch(describe.botID)
             return .with {
                 $0.outcome = .done
+                $0.highestPlacementEpoch = highest
                 $0.botSpecification = specification
                 if let present { ($0.botStatus, $0.botStatusRevision) = (present.status, present.revision) }
             }

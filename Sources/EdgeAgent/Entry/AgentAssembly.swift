@@ -71,7 +71,7 @@ struct AgentAssembly: Sendable {
         )
         let commands = CommandExecutor(journal: journal, bots: bots, workspaces: workspaces, logger: logger)
         let introduction = Introduction(
-            journalID: { journal.journalID },
+            journal: journal,
             nodeID: { source.current.nodeID },
             bots: bots,
             policy: policy

@@ -8,7 +8,7 @@ struct Introduction: Sendable {
     /// Makes the fingerprint useless to anybody who has the machine id for another purpose (machine-id(5)).
     private static let fingerprintKey = Array("edge-agent machine fingerprint 1".utf8)
 
-    private let journalID: @Sendable () -> String
+    private let journal: Journal
     private let nodeID: @Sendable () -> String
     private let bots: BotFleet
     private let rules: PolicyRegistry
@@ -16,12 +16,12 @@ struct Introduction: Sendable {
     private let facts: NodeFacts
 
     init(
-        journalID: @escaping @Sendable () -> String,
+        journal: Journal,
         nodeID: @escaping @Sendable () -> String,
         bots: BotFleet,
         policy: PolicyRegistry
     ) {
-        self.journalID = journalID
+        self.journal = journal
         self.nodeID = nodeID
         self.bots = bots
         rules = policy
@@ -40,7 +40,9 @@ struct Introduction: Sendable {
         hello.nodeID = nodeID()
         hello.instanceID = instanceID
         hello.agentVersion = AgentVersion.current
-        hello.journalID = journalID()
+        hello.journalID = journal.journalID
+        // `try?`: a journal that cannot be read now has said nothing; the node is then taken for the one it was.
+        hello.journalNodeID = (try? await journal.owner()) ?? ""
         await bots.waitUntilRecovered()
         hello.runtimeProfiles = await bots.runtimeProfiles()
         hello.bots = await bots.statuses()

@@ -1,3 +1,4 @@
+import SwiftProtobuf
 import Synchronization
 import WireFormat
 
@@ -137,10 +138,45 @@ extension Journal {
         return try lastSequence(botID)
     }
 
+    /// The node that the journal was last used as; nil where it has met no hub.
+    func owner() throws -> String? {
+        try guarded { try Self.meta(database, "node_id") }
+    }
+
+    /// In `meta` once the table of this name says all there is to say.
+    private static let beginningsKey = "beginnings"
+
+    /// To be called, within a transaction, where the journal gets a name: its numbers go on from where they are.
+    static func noteBeginnings(_ database: SQLiteDatabase) throws {
+        try database.run("DELETE FROM beginnings")
+        try database.run(
+            """
+            INSERT INTO beginnings(bot_id, sequence) SELECT bot_id,
+                coalesce((SELECT min(sequence) - 1 FROM packets WHERE packets.bot_id = log_cursors.bot_id), last_sequence)
+            FROM log_cursors
+            """
+        )
+        try database.run("INSERT OR REPLACE INTO meta(key, value) VALUES(?, '1')", [.text(beginningsKey)])
+    }
+
+    /// Of each bot the number before the first under the journal's present name; nil where that is not known.
+    func beginnings() throws -> [WirePacketCursor]? {
+        try guarded {
+            guard try Self.meta(database, Self.beginningsKey) != nil else { return nil }
+            var found: [WirePacketCursor] = []
+            try database.query("SELECT bot_id, sequence FROM beginnings WHERE sequence > 0") { row in
+                found.append(.with { ($0.botID, $0.throughSequence) = (row.text(0), row.number(1)) })
+                return true
+            }
+            return found
+        }
+    }
+
     /// Within a transaction.
     private func rename() throws {
         let name = RandomText.hex(bytes: 16)
         try setMeta("journal_id", name)
+        try Self.noteBeginnings(database)
         self.name.withLock { $0 = name }
     }
 

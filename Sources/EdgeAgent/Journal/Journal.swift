@@ -215,7 +215,10 @@ extension Journal {
         var known = try id ?? meta(database, "journal_id")
         if known == nil {
             known = RandomText.hex(bytes: 16)
-            try database.run("INSERT INTO meta(key, value) VALUES('journal_id', ?)", [.text(known ?? "")])
+            try database.transaction {
+                try database.run("INSERT INTO meta(key, value) VALUES('journal_id', ?)", [.text(known ?? "")])
+                try noteBeginnings(database)
+            }
         }
         return Opened(database: database, id: known ?? "", mark: mark, backlogs: backlogs, report: report)
     }

@@ -56,6 +56,7 @@ enum JournalSalvage {
         Table(name: "meta", key: "key", columns: 2),
         Table(name: "log_cursors", key: "bot_id", columns: 3),
         Table(name: "told", key: "bot_id", columns: 2),
+        Table(name: "beginnings", key: "bot_id", columns: 2),
         Table(name: "bots", key: "bot_id", columns: 3),
         Table(name: "receipts", key: "command_id", columns: 5),
         Table(name: "deliveries", key: "bot_id DESC, message_id", columns: 6),

@@ -55,5 +55,10 @@ enum JournalSchema {
         -- One that comes from before has been told all it gave.
         INSERT INTO told(bot_id, last_sequence) SELECT bot_id, last_sequence FROM log_cursors;
         """,
+        """
+        -- The number before the first that was given under the journal's present name; 0 for a bot that is not named. Not
+        -- known where `meta` does not say so: of a journal from before.
+        CREATE TABLE beginnings (bot_id TEXT PRIMARY KEY, sequence INTEGER NOT NULL) WITHOUT ROWID;
+        """,
     ]
 }

@@ -117,7 +117,7 @@ struct LinkSession<Logs: LogSource>: Sendable {
         do {
             let meeting = try await packets.meet(welcome)
             try await packets.run(
-                try session.openPacketStream(journalID: meeting.journalID),
+                try session.openPacketStream(try await packets.header(meeting)),
                 limits: welcome.limits,
                 committed: meeting.committed
             )

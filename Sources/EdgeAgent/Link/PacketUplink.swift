@@ -45,6 +45,17 @@ struct PacketUplink: Sendable {
         return meeting
     }
 
+    /// What the stream is opened with.
+    func header(_ meeting: Journal.Meeting) async throws -> WirePacketStream {
+        let beginnings = try await journal.beginnings()
+        return .with {
+            $0.journalID = meeting.journalID
+            // More than a hub takes would be cut, and one that is missing looks like one that began at 1.
+            guard let beginnings, beginnings.count <= WireBounds.cursors else { return }
+            ($0.beginnings, $0.beginningsKnown) = (beginnings, true)
+        }
+    }
+
     /// Runs until the session ends or the task is cancelled.
     ///
     /// - Parameter committed: what the hub has under the name that the stream was opened with.

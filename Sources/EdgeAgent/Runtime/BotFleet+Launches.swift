@@ -16,7 +16,7 @@ extension BotFleet {
             throw RuntimeError(
                 .olderEpoch,
                 "bot \(botID) was placed here or elsewhere under epoch \(highest) since; epoch "
-                    + "\(specification.placementEpoch) is refused; a deployment of the bot gives it a higher one"
+                    + "\(specification.placementEpoch) is refused"
             )
         }
         guard bots[botID] != nil || bots.count < Self.maximumBots else {

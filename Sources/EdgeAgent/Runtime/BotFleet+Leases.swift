@@ -95,6 +95,9 @@ extension BotFleet {
         }
     }
 
+    /// The highest epoch that was seen of the bot, placed here or elsewhere; 0 where there was none, or it cannot be read.
+    func highestEpoch(_ botID: String) async -> UInt64 { (try? await journal.highestEpoch(botID)) ?? 0 }
+
     /// The hub has placed the bot here under this epoch without starting it.
     func notePlacement(_ botID: String, _ epoch: UInt64) async {
         await exclusively(botID) {

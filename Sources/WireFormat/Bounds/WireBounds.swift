@@ -26,6 +26,8 @@ public enum WireBounds {
 
     /// Bots a node may hold, or say something of in one message.
     public static let bots = 1024
+    /// Bots that ever were on a node, in one message.
+    public static let cursors = 65_536
     /// Capabilities a node may tell.
     public static let capabilities = 128
     /// Runtime profiles a node may offer.
@@ -54,7 +56,7 @@ public enum WireBounds {
             3: id, 4: id, 5: id, 6: id, 7: word, 8: word, 9: name, 10: word, 11: name, 12: name,
             14: .map(capabilities, key: wordBytes, value: nameBytes),
             15: .list(profiles, of: .message("RuntimeProfile")), 16: id, 17: bots("BotStatus"),
-            19: .message("NodePolicy"), 20: bots("KeptWorkspace"),
+            19: .message("NodePolicy"), 20: bots("KeptWorkspace"), 21: id,
         ],
         "KeptWorkspace": [1: id],
         "NodePolicy": [1: sentence, 2: rules],
@@ -67,8 +69,7 @@ public enum WireBounds {
         "ResourceLimits": [:],
         "Welcome": [
             2: id, 3: name, 9: word, 10: .message("Limits"),
-            // Of every bot that ever was on the node.
-            11: .list(65_536, of: .message("PacketCursor")), 12: .message("SessionSettings"), 20: bots("Supersession"),
+            11: .list(cursors, of: .message("PacketCursor")), 12: .message("SessionSettings"), 20: bots("Supersession"),
         ],
         "Supersession": [1: id],
         "SessionSettings": [2: rules],
@@ -130,7 +131,7 @@ public enum WireBounds {
             1: id, 3: word, 4: sentence, 8: .message("BotStatus"), 9: id, 13: .message("NodeReport"),
             14: .message("BotSpecification"), 20: .message("WorkspaceSize"),
         ],
-        "PacketStream": [1: id],
+        "PacketStream": [1: id, 2: .list(cursors, of: .message("PacketCursor"))],
         // At most 2048 are under way.
         "PacketBatch": [1: .list(4096, of: .message("MonitorPacket"))],
         "MonitorPacket": [

@@ -405,6 +405,13 @@ public nonisolated struct WireHello: @unchecked Sendable {
     set {_uniqueStorage()._keptWorkspaces = newValue}
   }
 
+  /// The node that the journal was last used as, also with another hub; empty where it has met none. Where it is not `node_id`,
+  /// others have had a say in what is here.
+  public var journalNodeID: String {
+    get {_storage._journalNodeID}
+    set {_uniqueStorage()._journalNodeID = newValue}
+  }
+
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
   public init() {}
@@ -1885,6 +1892,13 @@ public nonisolated struct WireCommandResult: @unchecked Sendable {
   /// Clears the value of `botSpecification`. Subsequent reads from it will return its default value.
   public mutating func clearBotSpecification() {_uniqueStorage()._botSpecification = nil}
 
+  /// Of DescribeBot, and of a start that failed with "placement_epoch_too_old": the highest placement epoch that the node has seen
+  /// for the bot, whoever placed it.
+  public var highestPlacementEpoch: UInt64 {
+    get {_storage._highestPlacementEpoch}
+    set {_uniqueStorage()._highestPlacementEpoch = newValue}
+  }
+
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
   public nonisolated enum Outcome: SwiftProtobuf.Enum, Swift.CaseIterable {
@@ -1943,6 +1957,12 @@ public nonisolated struct WirePacketStream: Sendable {
   // methods supported on all messages.
 
   public var journalID: String = String()
+
+  /// For each bot the number before the first that was given under this name of the journal; 0 for one that is not named.
+  public var beginnings: [WirePacketCursor] = []
+
+  /// They are not of a journal that agents of before the field have made.
+  public var beginningsKnown: Bool = false
 
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
@@ -3329,7 +3349,7 @@ nonisolated extension WireSessionMessage: SwiftProtobuf.Message, SwiftProtobuf._
 
 nonisolated extension WireHello: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".Hello"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}protocol_min\0\u{3}protocol_max\0\u{3}node_id\0\u{3}instance_id\0\u{3}boot_id\0\u{3}machine_fingerprint\0\u{3}agent_version\0\u{1}os\0\u{3}os_version\0\u{1}architecture\0\u{1}kernel\0\u{3}host_name\0\u{3}uptime_seconds\0\u{1}capabilities\0\u{3}runtime_profiles\0\u{3}journal_id\0\u{1}bots\0\u{3}sent_at_unix_ms\0\u{1}policy\0\u{3}kept_workspaces\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}protocol_min\0\u{3}protocol_max\0\u{3}node_id\0\u{3}instance_id\0\u{3}boot_id\0\u{3}machine_fingerprint\0\u{3}agent_version\0\u{1}os\0\u{3}os_version\0\u{1}architecture\0\u{1}kernel\0\u{3}host_name\0\u{3}uptime_seconds\0\u{1}capabilities\0\u{3}runtime_profiles\0\u{3}journal_id\0\u{1}bots\0\u{3}sent_at_unix_ms\0\u{1}policy\0\u{3}kept_workspaces\0\u{3}journal_node_id\0")
 
   fileprivate class _StorageClass {
     var _protocolMin: UInt32 = 0
@@ -3352,6 +3372,7 @@ nonisolated extension WireHello: SwiftProtobuf.Message, SwiftProtobuf._MessageIm
     var _sentAtUnixMs: UInt64 = 0
     var _policy: WireNodePolicy? = nil
     var _keptWorkspaces: [WireKeptWorkspace] = []
+    var _journalNodeID: String = String()
 
       // This property is used as the initial default value for new instances of the type.
       // The type itself is protecting the reference to its storage via CoW semantics.
@@ -3382,6 +3403,7 @@ nonisolated extension WireHello: SwiftProtobuf.Message, SwiftProtobuf._MessageIm
       _sentAtUnixMs = source._sentAtUnixMs
       _policy = source._policy
       _keptWorkspaces = source._keptWorkspaces
+      _journalNodeID = source._journalNodeID
     }
   }
 
@@ -3420,6 +3442,7 @@ nonisolated extension WireHello: SwiftProtobuf.Message, SwiftProtobuf._MessageIm
         case 18: try { try decoder.decodeSingularUInt64Field(value: &_storage._sentAtUnixMs) }()
         case 19: try { try decoder.decodeSingularMessageField(value: &_storage._policy) }()
         case 20: try { try decoder.decodeRepeatedMessageField(value: &_storage._keptWorkspaces) }()
+        case 21: try { try decoder.decodeSingularStringField(value: &_storage._journalNodeID) }()
         default: break
         }
       }
@@ -3492,6 +3515,9 @@ nonisolated extension WireHello: SwiftProtobuf.Message, SwiftProtobuf._MessageIm
       if !_storage._keptWorkspaces.isEmpty {
         try visitor.visitRepeatedMessageField(value: _storage._keptWorkspaces, fieldNumber: 20)
       }
+      if !_storage._journalNodeID.isEmpty {
+        try visitor.visitSingularStringField(value: _storage._journalNodeID, fieldNumber: 21)
+      }
     }
     try unknownFields.traverse(visitor: &visitor)
   }
@@ -3521,6 +3547,7 @@ nonisolated extension WireHello: SwiftProtobuf.Message, SwiftProtobuf._MessageIm
         if _storage._sentAtUnixMs != rhs_storage._sentAtUnixMs {return false}
         if _storage._policy != rhs_storage._policy {return false}
         if _storage._keptWorkspaces != rhs_storage._keptWorkspaces {return false}
+        if _storage._journalNodeID != rhs_storage._journalNodeID {return false}
         return true
       }
       if !storagesAreEqual {return false}
@@ -6045,7 +6072,7 @@ nonisolated extension WireDeliverMessage: SwiftProtobuf.Message, SwiftProtobuf._
 
 nonisolated extension WireCommandResult: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".CommandResult"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}command_id\0\u{1}outcome\0\u{3}error_code\0\u{1}message\0\u{3}started_at_unix_ms\0\u{3}finished_at_unix_ms\0\u{3}from_receipt\0\u{3}bot_status\0\u{3}delivered_launch_id\0\u{3}delivered_log_offset\0\u{3}bot_status_revision\0\u{3}turn_limit_ms\0\u{3}node_report\0\u{3}bot_specification\0\u{4}\u{6}workspace_size\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}command_id\0\u{1}outcome\0\u{3}error_code\0\u{1}message\0\u{3}started_at_unix_ms\0\u{3}finished_at_unix_ms\0\u{3}from_receipt\0\u{3}bot_status\0\u{3}delivered_launch_id\0\u{3}delivered_log_offset\0\u{3}bot_status_revision\0\u{3}turn_limit_ms\0\u{3}node_report\0\u{3}bot_specification\0\u{3}highest_placement_epoch\0\u{4}\u{5}workspace_size\0")
 
   fileprivate class _StorageClass {
     var _commandID: String = String()
@@ -6063,6 +6090,7 @@ nonisolated extension WireCommandResult: SwiftProtobuf.Message, SwiftProtobuf._M
     var _botStatusRevision: UInt64 = 0
     var _workspaceSize: WireWorkspaceSize? = nil
     var _botSpecification: WireBotSpecification? = nil
+    var _highestPlacementEpoch: UInt64 = 0
 
       // This property is used as the initial default value for new instances of the type.
       // The type itself is protecting the reference to its storage via CoW semantics.
@@ -6088,6 +6116,7 @@ nonisolated extension WireCommandResult: SwiftProtobuf.Message, SwiftProtobuf._M
       _botStatusRevision = source._botStatusRevision
       _workspaceSize = source._workspaceSize
       _botSpecification = source._botSpecification
+      _highestPlacementEpoch = source._highestPlacementEpoch
     }
   }
 
@@ -6120,6 +6149,7 @@ nonisolated extension WireCommandResult: SwiftProtobuf.Message, SwiftProtobuf._M
         case 12: try { try decoder.decodeSingularUInt64Field(value: &_storage._turnLimitMs) }()
         case 13: try { try decoder.decodeSingularMessageField(value: &_storage._nodeReport) }()
         case 14: try { try decoder.decodeSingularMessageField(value: &_storage._botSpecification) }()
+        case 15: try { try decoder.decodeSingularUInt64Field(value: &_storage._highestPlacementEpoch) }()
         case 20: try { try decoder.decodeSingularMessageField(value: &_storage._workspaceSize) }()
         default: break
         }
@@ -6175,6 +6205,9 @@ nonisolated extension WireCommandResult: SwiftProtobuf.Message, SwiftProtobuf._M
       try { if let v = _storage._botSpecification {
         try visitor.visitSingularMessageField(value: v, fieldNumber: 14)
       } }()
+      if _storage._highestPlacementEpoch != 0 {
+        try visitor.visitSingularUInt64Field(value: _storage._highestPlacementEpoch, fieldNumber: 15)
+      }
       try { if let v = _storage._workspaceSize {
         try visitor.visitSingularMessageField(value: v, fieldNumber: 20)
       } }()
@@ -6202,6 +6235,7 @@ nonisolated extension WireCommandResult: SwiftProtobuf.Message, SwiftProtobuf._M
         if _storage._botStatusRevision != rhs_storage._botStatusRevision {return false}
         if _storage._workspaceSize != rhs_storage._workspaceSize {return false}
         if _storage._botSpecification != rhs_storage._botSpecification {return false}
+        if _storage._highestPlacementEpoch != rhs_storage._highestPlacementEpoch {return false}
         return true
       }
       if !storagesAreEqual {return false}
@@ -6217,7 +6251,7 @@ nonisolated extension WireCommandResult.Outcome: SwiftProtobuf._ProtoNameProvidi
 
 nonisolated extension WirePacketStream: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".PacketStream"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}journal_id\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}journal_id\0\u{1}beginnings\0\u{3}beginnings_known\0")
 
   public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -6226,6 +6260,8 @@ nonisolated extension WirePacketStream: SwiftProtobuf.Message, SwiftProtobuf._Me
       // enabled. https://github.com/apple/swift-protobuf/issues/1034
       switch fieldNumber {
       case 1: try { try decoder.decodeSingularStringField(value: &self.journalID) }()
+      case 2: try { try decoder.decodeRepeatedMessageField(value: &self.beginnings) }()
+      case 3: try { try decoder.decodeSingularBoolField(value: &self.beginningsKnown) }()
       default: break
       }
     }
@@ -6235,11 +6271,19 @@ nonisolated extension WirePacketStream: SwiftProtobuf.Message, SwiftProtobuf._Me
     if !self.journalID.isEmpty {
       try visitor.visitSingularStringField(value: self.journalID, fieldNumber: 1)
     }
+    if !self.beginnings.isEmpty {
+      try visitor.visitRepeatedMessageField(value: self.beginnings, fieldNumber: 2)
+    }
+    if self.beginningsKnown != false {
+      try visitor.visitSingularBoolField(value: self.beginningsKnown, fieldNumber: 3)
+    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
   public static func ==(lhs: WirePacketStream, rhs: WirePacketStream) -> Bool {
     if lhs.journalID != rhs.journalID {return false}
+    if lhs.beginnings != rhs.beginnings {return false}
+    if lhs.beginningsKnown != rhs.beginningsKnown {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }

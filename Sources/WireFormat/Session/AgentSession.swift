@@ -86,9 +86,9 @@ public final class AgentSession: Sendable {
     /// Opens the stream that carries packets up and acknowledgements down.
     ///
     /// Throws `notEstablished`, `goingAway`, `tooManyStreams`, `sessionClosed`.
-    public func openPacketStream(journalID: String) throws -> SessionStream {
+    public func openPacketStream(_ packets: WirePacketStream) throws -> SessionStream {
         var header = WireStreamHeader()
-        header.packets.journalID = journalID
+        header.packets = packets
         return try channel.openStream(header, priority: .packets)
     }
 

@@ -151,6 +151,62 @@ struct RestoredHubTests {
         #expect(try await strays.settle([status(bot, epoch: 2)], on: node).isEmpty)
     }
 
+    @Test("learns of a placement by a refusal, and takes a second start for the word that nobody holds it")
+    func refused() async throws {
+        let (node, bot) = try await hub.botOnNode()
+        func refuse(_ highest: UInt64) async throws {
+            let start = try #require(try await queued(node).first)
+            let refusal = WireCommandResult.with {
+                ($0.commandID, $0.outcome) = (start.commandID, .failed)
+                ($0.errorCode, $0.message) = ("placement_epoch_too_old", "too old")
+                $0.highestPlacementEpoch = highest
+            }
+            try await hub.parts.commands.finish(refusal, from: node)
+        }
+        _ = try await hub.parts.commands.start(bot, by: .hub)
+        try await refuse(5)
+        let record = try await hub.parts.bots.store.bot(bot)
+        #expect(record.placementEpoch == 1 && record.startRefusal?.code == "placement_epoch_too_old")
+        #expect(record.startRefusal?.message.contains("placement 5") == true)
+        _ = try await hub.parts.commands.start(bot, by: .hub)
+        #expect(try await queued(node).map(\.startBot.bot.placementEpoch) == [6])
+        // So does a deployment.
+        try await refuse(9)
+        let epoch = try await hub.parts.database.write { db in
+            try DeploymentStore.place(db, bot, Placement(node: node, runtimeProfile: "default"))
+        }
+        #expect(epoch == 10)
+    }
+
+    @Test("brings the bots of a node that was another hub's to what it wants of them, but for what ended by itself")
+    func returned() async throws {
+        let (node, running) = try await hub.botOnNode()
+        let database = hub.parts.database
+        try await database.write { db in try BotStore.setDesired(db, running, .running) }
+        func settle(_ status: WireBotStatus, wasAnothers: Bool = true) async throws -> [WireCommand] {
+            _ = try await strays.settle([status], on: node, wasAnothers: wasAnothers)
+            let commands = try await queued(node)
+            for command in commands {
+                try await hub.parts.commands.finish(
+                    .with { ($0.commandID, $0.outcome) = (command.commandID, .done) },
+                    from: node
+                )
+            }
+            return commands
+        }
+        #expect(try await settle(status(running, epoch: 1, .stopped), wasAnothers: false).isEmpty)
+        for phase in [WireBotPhase.stopped, .ready] {
+            #expect(try await settle(status(running, epoch: 1, phase)).map(\.startBot.bot.botID) == [running.rawValue])
+        }
+        var ended = status(running, epoch: 1, .stopped)
+        ended.reasonCode = "completed"
+        #expect(try await settle(ended).isEmpty)
+        #expect(try await settle(status(running, epoch: 1, .failed)).isEmpty)
+        try await database.write { db in try BotStore.setDesired(db, running, .stopped) }
+        #expect(try await settle(status(running, epoch: 1, .stopped)).isEmpty)
+        #expect(try await settle(status(running, epoch: 1)).map(\.stopBot.botID) == [running.rawValue])
+    }
+
     @Test("goes on with no deployment that was under way when the copy was made")
     func openDeployment() async throws {
         let (node, bot) = try await hub.botOnNode()

@@ -110,6 +110,29 @@ struct StrayAdoptionTests {
         #expect(adopted.name == "other" && adopted.desiredState == .stopped && adopted.id != taken)
     }
 
+    @Test("has its other copies stopped, and goes on under an epoch that is nobody else's", arguments: [true, false])
+    func copies(isRunning: Bool) async throws {
+        let other = try await hub.parts.nodes.create(name: "other", by: .hub).id
+        let (bot, now) = (bot, hub.now)
+        try await hub.parts.database.write { db in
+            try StrayStore.note(db, bot, on: other, reason: "The node holds it.", epoch: 4, at: now)
+        }
+        tell {
+            $0.highestPlacementEpoch = 6
+            if !isRunning { $0.botStatus.phase = .stopped }
+        }
+        let adopted = try await adopt()
+        #expect(adopted.placementEpoch == 7 && adopted.status?.phase == (isRunning ? .ready : .stopped))
+        let here = try await hub.parts.commands.outstanding(for: node).map(\.command.startBot.bot.placementEpoch)
+        #expect(here == (isRunning ? [7] : []))
+        let there = try await hub.parts.commands.outstanding(for: other).map(\.command.stopBot)
+        #expect(there.map(\.botID) == [bot.rawValue] && there.map(\.placementEpoch) == [7])
+        let stray = try #require(try await hub.services.deployments.strays.list(other).first)
+        #expect(stray.isKnown && stray.reason.contains("adopted from another node"))
+        _ = try await hub.parts.commands.start(bot, by: .hub)
+        #expect(try await hub.parts.bots.store.bot(bot).placementEpoch == 7)
+    }
+
     @Test("is none where the node does not tell, and where the hub knows it")
     func refused() async throws {
         await expectHubError(.nodeOffline) { _ = try await adopt() }

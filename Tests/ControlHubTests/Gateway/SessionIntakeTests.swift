@@ -12,11 +12,11 @@ struct SessionIntakeTests {
             let node = try await hub.node()
             _ = try await hub.session(node.token) { event, session in
                 guard case .welcomed = event else { return true }
-                let first = try session.openPacketStream(journalID: "j")
+                let first = try session.openPacketStream(.with { $0.journalID = "j" })
                 let packet = WireMonitorPacket.with { ($0.botID, $0.sequence) = ("nobody", 3) }
                 try await first.send(message: WirePacketBatch.with { $0.packets = [packet] })
                 #expect(try await first.receive(WirePacketAck.self)?.cursors.map(\.throughSequence) == [3])
-                let second = try session.openPacketStream(journalID: "k")
+                let second = try session.openPacketStream(.with { $0.journalID = "k" })
                 let error = await #expect(throws: WireFormatError.self) { try await second.receive() }
                 #expect(error?.resetCode == .limitExceeded)
                 first.finish()
@@ -35,7 +35,7 @@ struct SessionIntakeTests {
             let node = try await hub.node()
             let ending = try await hub.session(node.token) { event, session in
                 guard case .welcomed = event else { return true }
-                let stream = try session.openPacketStream(journalID: "j")
+                let stream = try session.openPacketStream(.with { $0.journalID = "j" })
                 try await stream.send([0xFF])
                 _ = try? await stream.receive()  // throws: the session ends
                 return true

@@ -81,6 +81,39 @@ struct PacketGapTests {
         #expect(try await stored(hub, bot).count == 8)
     }
 
+    @Test("Of a journal it has never heard of, a hub that was put back knows what it lost; others have lost nothing")
+    func beginnings() async throws {
+        let hub = try TestHub()
+        let (node, bot) = try await hub.botOnNode()
+        let now = hub.now
+        func take(_ journal: String, _ begin: UInt64?, _ numbers: UInt64...) async throws {
+            let header = WirePacketStream.with {
+                $0.beginningsKnown = begin != nil
+                if let begin, begin > 0 {
+                    $0.beginnings = [.with { ($0.botID, $0.throughSequence) = (bot.rawValue, begin) }]
+                }
+            }
+            _ = try await hub.parts.packets.take(
+                numbers.map { packet(bot, $0) },
+                journal: journal,
+                beginnings: PacketBeginnings(header),
+                from: node,
+                epoch: nil
+            )
+        }
+        try await take("before", 0, 7)
+        #expect(try await stored(hub, bot).map(\.sequence) == [7])
+        try await hub.parts.database.write { db in try HubLineage.markCopy(db, at: now) }
+        _ = try await HubLineage(database: hub.parts.database, directory: hub.directory).begin(at: now)
+        try await take("since", 0, 7, 8)
+        try await take("renamed", 6, 7)
+        try await take("renamed and lost", 3, 7)
+        try await take("of an older agent", nil, 7)
+        let lost = try await stored(hub, bot).compactMap(\.gap)
+        #expect(lost.map(\.fromSequence) == [1, 4] && lost.map(\.toSequence) == [6, 6])
+        #expect(lost.allSatisfy { $0.reason == "hub_lost" })
+    }
+
     @Test("A node that counts on under the name of another's journal repeats nothing of that one")
     func cloned() async throws {
         let hub = try TestHub()

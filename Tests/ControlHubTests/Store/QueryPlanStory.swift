@@ -117,6 +117,7 @@ struct QueryPlanStory {
             try StrayStore.requireNoNewer(db, of: bot)
             try StrayStore.note(db, BotID(rawValue: "bot_x"), on: node, reason: "a test", at: now)
             _ = try StrayStore.list(db, on: node)
+            _ = try StrayStore.list(db, of: bot)
             let stray = try StrayStore.required(db, BotID(rawValue: "bot_x"), on: node)
             _ = try StrayStore.removeAgain(db, stray, as: .make(at: now), at: now)
             _ = try BotStore.missing(db, on: node, among: [], at: now)

@@ -158,8 +158,28 @@ import WireFormat
         let before = try journal()
         try await before.append(packets(5, "p"), bot: "a", logOffset: 50)
         let database = try SQLiteDatabase(path: bench.path + "/journal.sqlite")
-        try database.execute("DROP TABLE told; PRAGMA user_version=3")
+        try database.execute(
+            "DROP TABLE told; DROP TABLE beginnings; DELETE FROM meta WHERE key='beginnings'; PRAGMA user_version=3"
+        )
         let after = try journal()
         #expect(try await after.meet(node: Self.node, [cursor(5)]).standing == .same)
+        // It may have had another name, and nobody knows since when.
+        #expect(try await after.beginnings() == nil)
+    }
+
+    @Test("It knows where the numbers begin under each of its names, and whose it was last")
+    func beginnings() async throws {
+        let first = try journal()
+        #expect(try await first.owner() == nil)
+        _ = try await first.meet(node: Self.node, [])
+        try await first.append(packets(5, "p"), bot: "a", logOffset: 50)
+        try await first.append(packets(2, "p"), bot: "b", logOffset: 20)
+        try await first.acknowledge([cursor(3), cursor(2, of: "b")])
+        #expect(try await first.beginnings() == [])
+        #expect(try await first.owner() == Self.node)
+        _ = try await first.meet(node: "node-2", [])
+        #expect(try await first.beginnings() == [cursor(3), cursor(2, of: "b")])
+        #expect(try await journal().beginnings() == [cursor(3), cursor(2, of: "b")])
+        #expect(try await first.owner() == "node-2")
     }
 }

@@ -211,7 +211,7 @@ struct WireBoundsTests {
     func overTheLink() async throws {
         let link = Link()
         try await link.run { link in
-            let stream = try link.agent.openPacketStream(journalID: "journal")
+            let stream = try link.agent.openPacketStream(.with { $0.journalID = "journal" })
             // As bytes: an agent of ours would cut it before it sends.
             let batch = WirePacketBatch.with {
                 $0.packets = [.with { ($0.botID, $0.type) = ("bot", String(repeating: "t", count: 900_000)) }]

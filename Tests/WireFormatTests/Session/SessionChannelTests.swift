@@ -30,7 +30,7 @@ import WireFormat
         async throws
     {
         try await Link(carrier).run { link in
-            let up = try link.agent.openPacketStream(journalID: "j-1")
+            let up = try link.agent.openPacketStream(.with { $0.journalID = "j-1" })
             var down: SessionStream?
             while down == nil, let event = await link.hub.next() {
                 if case .packets(let header, let stream) = event {
@@ -195,7 +195,7 @@ import WireFormat
                     break
                 }
             }
-            #expect { try link.agent.openPacketStream(journalID: "j") } throws: {
+            #expect { try link.agent.openPacketStream(.with { $0.journalID = "j" }) } throws: {
                 ($0 as? WireFormatError)?.code == .goingAway
             }
             try await agentStream.send([1])
@@ -401,7 +401,7 @@ import WireFormat
             return await group.next()
         }
         #expect(ending?.cause == .cancelled)
-        #expect(throws: WireFormatError.self) { try link.agent.openPacketStream(journalID: "j") }
+        #expect(throws: WireFormatError.self) { try link.agent.openPacketStream(.with { $0.journalID = "j" }) }
     }
 
     @Test(arguments: HubCarrier.allCases) func aStreamThatIsLetGoIsResetAtTheOtherEnd(_ carrier: HubCarrier)
@@ -444,7 +444,7 @@ import WireFormat
             transport = link.hubTransport
             try await link.run { link in
                 // A stream that the hub never takes from its events.
-                let up = try link.agent.openPacketStream(journalID: "j")
+                let up = try link.agent.openPacketStream(.with { $0.journalID = "j" })
                 try await up.send([1])
                 _ = try await link.hub.nextHeartbeat()
             }

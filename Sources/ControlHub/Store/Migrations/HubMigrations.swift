@@ -49,6 +49,9 @@ enum HubMigrations {
         migrator.registerMigration(MigrationOpenWork.name) { db in
             try db.execute(sql: MigrationOpenWork.sql)
         }
+        migrator.registerMigration(MigrationSeenEpochs.name) { db in
+            try db.execute(sql: MigrationSeenEpochs.sql)
+        }
         return migrator
     }
 
