@@ -31,6 +31,7 @@ struct StrayBots: Sendable {
     ///
     /// - Parameters:
     ///   - kept: the workspaces of which the node has no bot.
+    ///   - namesWorkspaces: it says of those; agents of before do not.
     ///   - wasAnothers: its state directory was last another hub's, or another node's: its own bots are brought to what the record
     ///     says of them.
     /// - Returns: what the node is told in its Welcome, so that it starts none of them by itself.
@@ -38,6 +39,7 @@ struct StrayBots: Sendable {
         _ statuses: [WireBotStatus],
         kept: [WireKeptWorkspace] = [],
         on node: NodeID,
+        namesWorkspaces: Bool = true,
         wasAnothers: Bool = false
     ) async throws -> [WireSupersession] {
         let date = clock.date()
@@ -56,14 +58,12 @@ struct StrayBots: Sendable {
         let named = all.filter { BotName.isValid($0.bot.rawValue) }
         let (found, newer, overtaken, returned) = try await database.write { db in
             let isBehind = try HubLineage.isBehind(db, at: date)
-            var unknown: [BotID] = []
             var newer: [BotID] = []
             var overtaken: [Bot] = []
             var returned: [Bot] = []
             let found = try named.compactMap { held -> Found? in
                 let bot = held.bot
                 guard let placement = try BotStore.placement(db, bot) else {
-                    unknown.append(bot)
                     try StrayStore.note(
                         db,
                         bot,
@@ -135,7 +135,12 @@ struct StrayBots: Sendable {
                 guard let phase = held.phase else { return nil }
                 return Found(bot: bot, epoch: placement.epoch, isRunning: !phase.isDown)
             }
-            try StrayStore.forgetUnknown(db, on: node, except: unknown)
+            try StrayStore.forgetUnheld(
+                db,
+                on: node,
+                named: Set(all.map(\.bot.rawValue)),
+                namesWorkspaces: namesWorkspaces && all.count < WireBounds.bots
+            )
             return (found, newer, overtaken, returned)
         }
         for bot in newer {

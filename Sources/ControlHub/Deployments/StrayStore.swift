@@ -78,17 +78,31 @@ struct StrayStore: Sendable {
         )
     }
 
-    /// Forgets bots that are not known here and that the node does not name any more.
-    static func forgetUnknown(_ db: Database, on node: NodeID, except named: [BotID]) throws {
-        let kept = Set(named.map(\.rawValue))
-        let known = try String.fetchAll(
+    /// Forgets what a node does not name any more: it holds nothing of those bots.
+    ///
+    /// - Parameters:
+    ///   - named: all that the node holds something of.
+    ///   - namesWorkspaces: also where that is a workspace alone; where it does not, bots that are known here stay.
+    static func forgetUnheld(_ db: Database, on node: NodeID, named: Set<String>, namesWorkspaces: Bool) throws {
+        let rows = try Row.fetchAll(
             db,
             sql: """
-                SELECT bot_id FROM strays WHERE node_id = ? AND NOT EXISTS (SELECT 1 FROM bots b WHERE b.id = strays.bot_id)
+                SELECT s.bot_id, s.placement_epoch, EXISTS (SELECT 1 FROM bots b WHERE b.id = s.bot_id) AS is_known
+                FROM strays s WHERE s.node_id = ?
                 """,
             arguments: [node.rawValue]
         )
-        for bot in known where !kept.contains(bot) { try forget(db, BotID(rawValue: bot), on: node) }
+        for row in rows where !named.contains(row["bot_id"]) {
+            let bot = BotID(rawValue: row["bot_id"])
+            if row["is_known"] {
+                guard namesWorkspaces, try DeploymentStore.open(db, of: bot) == nil,
+                    try !DeploymentStore.isRemovalOpen(db, of: bot, on: node)
+                else { continue }
+                // The epoch is not given again.
+                try BotStore.noteSeenEpoch(db, bot, UInt64(clamping: row["placement_epoch"] as Int64))
+            }
+            try forget(db, bot, on: node)
+        }
     }
 
     /// Throws `notFound`, and `conflict` for a bot that is known here and one that is being removed.

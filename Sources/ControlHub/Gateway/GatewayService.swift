@@ -237,6 +237,7 @@ struct GatewayService: Service, AgentChannel {
             hello.bots,
             kept: hello.keptWorkspaces,
             on: node,
+            namesWorkspaces: hello.capabilities["workspace.kept"] == "true",
             wasAnothers: !hello.journalNodeID.isEmpty && hello.journalNodeID != node.rawValue
         )
         let cursors = try await packets.cursors(journal: hello.journalID, from: node)

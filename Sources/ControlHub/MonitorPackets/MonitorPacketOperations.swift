@@ -11,6 +11,7 @@ struct MonitorPacketOperations: Sendable {
     let intake: Intake
 
     var store: MonitorPacketStore { MonitorPacketStore(database: database) }
+    var ofConversations: ConversationPacketsStore { ConversationPacketsStore(database: database) }
     var recovered: RecoveredPacketStore { RecoveredPacketStore(database: database) }
 
     /// Stores a batch in one transaction and returns, for each bot in it, how far its packets are committed. Only then

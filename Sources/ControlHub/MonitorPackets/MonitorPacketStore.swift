@@ -267,23 +267,8 @@ struct MonitorPacketStore: Sendable {
         }
     }
 
-    /// The newest packets of one conversation, oldest first; as many as are read at once.
-    func list(_ bot: BotID, conversation: ConversationID, limit: Int) async throws -> [StoredPacket] {
-        try await database.read { db in
-            try Self.read(
-                try Row.fetchCursor(
-                    db,
-                    sql: """
-                        SELECT * FROM packets WHERE bot_id = ? AND conversation_id = ? ORDER BY position DESC LIMIT ?
-                        """,
-                    arguments: [bot.rawValue, conversation.rawValue, limit]
-                )
-            ).packets.reversed()
-        }
-    }
-
     /// Rows until they are too large together, at least one.
-    private static func read(_ rows: RowCursor) throws -> (packets: [StoredPacket], isCut: Bool) {
+    static func read(_ rows: RowCursor) throws -> (packets: [StoredPacket], isCut: Bool) {
         var packets: [StoredPacket] = []
         var bytes = 0
         while let row = try rows.next() {

@@ -74,7 +74,7 @@ struct Introduction: Sendable {
             "isolation.users": features.switchesUsers ? "true" : "false",
             "runtime.native": isUsable(.native), "runtime.docker": isUsable(.docker), "logs.follow": "true",
             "workspace.files": "true", "workspace.sync": "true", "workspace.links": "true", "bots.image": "true",
-            "bots.describe": "true",
+            "bots.describe": "true", "workspace.kept": "true",
         ]
     }
 }

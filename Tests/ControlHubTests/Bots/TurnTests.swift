@@ -265,11 +265,9 @@ struct TurnTests {
         try await talk.say("user_message", message: message, turn: "t")
         try await talk.say("progress", #"{"text":"hm"}"#, turn: "t")
         try await talk.say("notice", #"{"text":"never mind"}"#)
-        let packets = try await talk.hub.parts.packets.store.list(
-            talk.bot,
-            conversation: ConversationID(rawValue: "c"),
-            limit: 10
-        )
+        var filter = MonitorPacketStore.Filter()
+        filter.conversation = "c"
+        let packets = try await talk.hub.parts.packets.store.list(talk.bot, filter, limit: 10)
         #expect(packets.map(\.type) == ["user_message", "progress", "notice"])
         #expect(packets.last?.json == .object(["text": .string("never mind")]))
         #expect(packets.last?.messageID == nil)

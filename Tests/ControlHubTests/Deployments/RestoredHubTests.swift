@@ -282,6 +282,25 @@ struct RestoredHubTests {
         #expect(try await operations.strays.list(node).isEmpty)
     }
 
+    @Test("forgets what a node held once that says that it holds nothing of it, and gives its epoch to nobody")
+    func unheld() async throws {
+        let (node, bot) = try await hub.botOnNode()
+        let other = try await hub.parts.nodes.create(name: "other", by: .hub).id
+        let now = hub.now
+        try await hub.parts.database.write { db in
+            try StrayStore.note(db, bot, on: other, reason: "It was moved away by force.", epoch: 6, at: now)
+        }
+        _ = try await strays.settle([], kept: [kept(bot, epoch: 6)], on: other)
+        #expect(try await operations.strays.list(other).count == 1)
+        // An agent of before does not speak of workspaces.
+        _ = try await strays.settle([], on: other, namesWorkspaces: false)
+        #expect(try await operations.strays.list(other).count == 1)
+        _ = try await strays.settle([], on: other)
+        #expect(try await operations.strays.list(other).isEmpty)
+        _ = try await hub.parts.commands.start(bot, by: .hub)
+        #expect(try await queued(node).map(\.startBot.bot.placementEpoch) == [7])
+    }
+
     @Test("says of a bot that its node does not hold that it runs nowhere, and ends its turns")
     func missing() async throws {
         let (node, bot) = try await hub.botOnNode()

@@ -142,23 +142,19 @@ struct TalkRoutes {
         let before = try request.positionCursor()
         let messages = try await services.messages.messages(bot, conversation, before: before, limit: limit + 1)
         let shown = Array(messages.suffix(limit))
-        // Only the newest page may hold packets that belong to no message yet.
-        let packets = try await services.packets.store.list(
+        let packets = try await services.packets.ofConversations.packets(
             bot,
-            conversation: conversation,
+            conversation,
+            of: shown,
+            isFirst: messages.count <= limit,
+            isLast: before == nil,
             limit: (limit + 1) * Self.packetsPerMessage
         )
-        let relevant =
-            before == nil
-            ? packets
-            : packets.filter { packet in
-                shown.contains { $0.id.rawValue == packet.messageID }
-            }
         return try JSONCoding.response(
             ConversationPage(
                 conversationId: conversation.rawValue,
                 botId: bot.rawValue,
-                items: ConversationEntry.fold(messages: shown, packets: relevant),
+                items: ConversationEntry.fold(messages: shown, packets: packets),
                 nextCursor: messages.count > limit ? shown.first.map { String($0.position) } : nil
             )
         )
