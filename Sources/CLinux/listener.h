@@ -3,6 +3,7 @@
 #define CLINUX_LISTENER_H
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdint.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -107,11 +108,13 @@ static inline struct CLinux_asked_call CLinux_asked_call(int call) {
     }
 }
 
-// Opens a path from a directory only to name what is there, through no link of /proc that leads elsewhere.
+// Opens a path from a directory only to name what is there, where it can be through no link of /proc that leads elsewhere. A
+// kernel before 5.6 cannot, nor can a process under systemd's RestrictSUIDSGID: who calls has to look at what was opened.
 static inline int CLinux_open_named(int directory, const char *path, int follows_links) {
     // O_PATH | O_CLOEXEC, O_NOFOLLOW; RESOLVE_NO_MAGICLINKS.
     struct { uint64_t flags, mode, resolve; } how = { 010000000 | O_CLOEXEC | (follows_links ? 0 : O_NOFOLLOW), 0, 0x02 };
-    return (int)syscall(437 /* openat2 */, directory, path, &how, sizeof how);
+    int file = (int)syscall(437 /* openat2 */, directory, path, &how, sizeof how);
+    return file >= 0 || (errno != ENOSYS && errno != EPERM) ? file : openat(directory, path, (int)how.flags);
 }
 
 // Sets or removes an attribute of the file at the path.
