@@ -49,6 +49,13 @@ MACHINES = {
     "debian13": Root("trixie", BASE + NEEDED + ["libssl3t64"]),
     "docker12": Root("bookworm", BASE + NEEDED + ["libssl3"] + ENGINE, size="4000M"),
 }
+# On this machine's own kernel: see `here.py`.
+MACHINES["here"] = MACHINES["debian12"]
+
+
+def root_of(name):
+    """Whose root a machine has."""
+    return "debian12" if name == "here" else name
 
 
 def run(arguments, **more):
@@ -82,6 +89,7 @@ def build(name, say):
 
 
 def build_alone(name, say):
+    name = root_of(name)
     root = MACHINES[name]
     tree, image, stamp = (BOOT / "roots" / f"{name}{suffix}" for suffix in ("", ".img", ".stamp"))
     packages = hashlib.sha256(" ".join([root.suite, *root.packages]).encode()).hexdigest()
@@ -167,7 +175,7 @@ class Programs:
         extra = checkout.parent / "libraries"
         extra.mkdir()
         if MACHINES[machine].runs_programs:
-            tree = BOOT / "roots" / machine
+            tree = BOOT / "roots" / root_of(machine)
             for library in libraries:
                 if not (tree / library.lstrip("/")).exists():
                     self.copy(library, extra / library.lstrip("/"))

@@ -1,5 +1,5 @@
 # What a bot under the shipped units can get at, by what its kernel has, and that the units leave supervisors what they need
-# machines: debian12 debian13 debian11
+# machines: debian12 debian13 debian11 here
 # limit: 240
 
 install_all
