@@ -23,7 +23,9 @@ extension DeploymentOperations {
         if let done = try await context.database.past(BotID.self, named: action) { return done }
         try await context.database.read { db in try StrayStore.requireAdoptable(db, id, on: node) }
         let (specification, status) = try await describe(id, on: node)
-        let wanted = try NamePolicy.checked(name ?? (specification.name.isEmpty ? id.rawValue : specification.name))
+        let wanted = try NamePolicy.checked(
+            name ?? (specification.name.isEmpty ? Self.name(for: id) : specification.name)
+        )
         let runtime = profile ?? specification.runtimeProfile
         guard !runtime.isEmpty else {
             throw HubError(
@@ -67,6 +69,9 @@ extension DeploymentOperations {
     }
 
     /// As its node says.
+    /// Of a bot whose name is not known: told apart from its id, which is no name.
+    private static func name(for id: BotID) -> String { "bot \(id.rawValue.suffix(8))" }
+
     private func describe(
         _ bot: BotID,
         on node: NodeID
