@@ -88,6 +88,32 @@ struct CommandLineTests {
         }
         #expect(try json(try await here(story, "bots", "start", story.bot, "--json"))["state"] == "done")
         _ = try await here(story, "bots", "create", "second", "--node", "kitchen", "--start")
+        _ = try await here(story, "bots", "create", "third", "--node", "kitchen")
+        for more in [[], ["-f"]] {
+            let never = try await run(
+                "control-hub",
+                ["logs", "third", "--data-dir", story.hub.data.path] + more,
+                in: story.bench.folder
+            )
+            #expect(never.status == 68 && never.text.contains("has not been started yet"), "\(never.text)")
+            #expect(never.text.contains("control-hub bots start") && !never.text.contains("/api/"), "\(never.text)")
+        }
+        _ = try await here(story, "bots", "delete", "third", "--yes")
+        let deep = story.bench.folder.appending(path: "deep.json")
+        let nested = String(repeating: #"{"a":"#, count: 70) + "1" + String(repeating: "}", count: 70)
+        try nested.write(to: deep, atomically: true, encoding: .utf8)
+        let tooDeep = try await here(
+            story,
+            "bots",
+            "create",
+            "fourth",
+            "--node",
+            "kitchen",
+            "--bot-config",
+            deep.path,
+            expecting: 65
+        )
+        #expect(tooDeep.contains("deeper than 63 levels"), "\(tooDeep)")
         _ = try await here(story, "bots", "delete", "second", expecting: 64)
         _ = try await here(story, "bots", "delete", "second", "--yes")
 

@@ -94,6 +94,31 @@ struct DeployForceTests {
         #expect(twice.count == 1, "\(twice.sight)")
     }
 
+    @Test("a node that has fallen silent is named in time, with the way without it, on the command line")
+    func silent() async throws {
+        // The hub takes long to notice by itself.
+        let stage = try await DeployStage(settings: ["HUB_HEARTBEAT_INTERVAL": "60s"])
+        func deploy(_ more: String...) async throws -> (status: Int32, text: String) {
+            try await run(
+                "control-hub",
+                ["deploy", "echo", "--node", "barn", "--dry-run", "--data-dir", stage.hub.data.path] + more,
+                in: stage.bench.folder
+            )
+        }
+        stage.source.agent.signal(SIGSTOP)
+        defer { stage.source.agent.signal(SIGCONT) }
+        let refused = try await deploy()
+        #expect(refused.status == 1 && refused.text.contains("does not answer"), "\(refused.text)")
+        #expect(refused.text.contains("`--force`") && !refused.text.contains("`force`"), "\(refused.text)")
+        let forced = try await deploy("--force")
+        #expect(forced.status == 0, "\(forced.text)")
+        // What was given up leaves nothing behind that would be in the way.
+        stage.source.agent.signal(SIGCONT)
+        try await eventually("a preview is whole again", or: { stage.evidence }) {
+            try await deploy().status == 0 ? () : nil
+        }
+    }
+
     @Test("a node that was only out of reach has its copy stopped when it is back")
     func outOfReach() async throws {
         let stage = try await DeployStage()

@@ -54,7 +54,8 @@ struct DoctorTests {
         #expect(
             names
                 == [
-                    "isolation", "settings", "policy", "dns", "tcp", "proxy", "tls", "http", "token", "hub", "clock",
+                    "isolation", "profiles", "settings", "policy", "dns", "tcp", "proxy", "tls", "http", "token", "hub",
+                    "clock",
                 ],
             "\(lines.text)"
         )
@@ -63,6 +64,23 @@ struct DoctorTests {
         let revoked = try await visit(bench, state)
         #expect(revoked.status == 1 && revoked.failed == "token", "\(revoked.text)")
         #expect(revoked.detail("token").contains("revoked"))
+    }
+
+    @Test("says which runtime profiles can be used, and why others cannot")
+    func profiles() async throws {
+        let bench = try Workbench()
+        let state = ["--state-dir", bench.folder.appending(path: "none").path]
+        let profiles = #"{"good": {"command": "/bin/sh -c true"}, "gone": {"command": "/no/such/program"}}"#
+        let visit = try await visit(bench, state, environment: ["EDGE_PROFILES": profiles])
+        #expect(visit.status == 1 && visit.checks["profiles"]?["status"] == "FAIL", "\(visit.text)")
+        let detail = visit.detail("profiles")
+        #expect(detail.contains("good can be used (native: /bin/sh"), "\(detail)")
+        #expect(detail.contains("gone cannot be used: ") && detail.contains("/no/such/program"), "\(detail)")
+        #expect(!FileManager.default.fileExists(atPath: state[1]), "nothing is made by looking")
+        // One that is only looked for need not be there.
+        let searched = try await self.visit(bench, state, environment: ["EDGE_LAUNCHER_ROOTS": "/no/such/root"])
+        #expect(searched.checks["profiles"]?["status"] == "ok", "\(searched.text)")
+        #expect(searched.detail("profiles").hasPrefix("default "), "\(searched.text)")
     }
 
     @Test("says which step is wrong, and what to do")

@@ -13,6 +13,8 @@ struct BotOperations: Sendable {
     static let defaultProfile = "default"
     /// A config.json larger than this does not belong there.
     static let maximumConfigBytes = 256 << 10
+    /// It stands one level down in what carries it.
+    static let maximumConfigDepth = JSONScanner.maximumDepth - 1
 
     var store: BotStore { BotStore(database: database) }
 
@@ -154,8 +156,11 @@ struct BotOperations: Sendable {
     }
 
     static func checked(_ config: WrittenJSON) throws -> String {
-        guard config.isObject else {
-            throw HubError(.invalidRequest, "`config` must be a JSON object: it becomes the bot's config.json.")
+        if let fault = JSONFault.ofObject(Array(config.text.utf8), deepest: maximumConfigDepth) {
+            throw HubError(
+                .invalidRequest,
+                "`config` must be a JSON object, because it becomes the bot's config.json: \(fault)."
+            )
         }
         guard config.text.utf8.count <= maximumConfigBytes else {
             throw HubError(

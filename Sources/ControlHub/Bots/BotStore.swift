@@ -262,7 +262,14 @@ struct BotStore: Sendable {
     static func missing(_ db: Database, on node: NodeID, among held: Set<String>, at date: Date) throws
         -> [WireBotStatus]
     {
-        try Row.fetchAll(
+        let cause =
+            try HubLineage.isBehind(db, at: date)
+            ? "The node does not hold this bot. This hub's database was put back from a copy: since that was made the bot may have "
+                + "been moved elsewhere or removed there; or the agent's state directory was replaced. See first whether another "
+                + "node holds it: it is listed among that node's strays."
+            : "The node knows nothing of this bot any more: its agent's state directory was replaced, or put back from a copy of "
+                + "before it."
+        return try Row.fetchAll(
             db,
             sql: select + """
                  WHERE b.node_id = ? AND b.deleted_at IS NULL AND b.status IS NOT NULL AND NOT EXISTS (
@@ -280,8 +287,7 @@ struct BotStore: Sendable {
                 $0.phase = .failed
                 $0.reasonCode = absentCode
                 $0.reason =
-                    "The node knows nothing of this bot any more: its agent's state directory was replaced, or put back from a copy of "
-                    + "before it. Start the bot: it takes up what lies in its directory there, and begins empty where that is gone."
+                    "\(cause) Start the bot here: it takes up what lies in its directory there, and begins empty where that is gone."
                 $0.sinceUnixMs = UInt64(clamping: date.unixMilliseconds)
                 $0.placementEpoch = bot.placementEpoch
             }
@@ -318,14 +324,11 @@ struct BotStore: Sendable {
         _ status: WireBotStatus,
         at date: Date
     ) throws -> [MessageChange] {
-        let reason =
-            status.reason.isEmpty
-            ? "The bot stopped before it answered." : "The bot stopped before it answered: \(status.reason)"
-        return try MessageStore.interrupt(
+        try MessageStore.interrupt(
             db,
             bot: id,
             survivingLaunch: status.phase.isDown ? nil : status.launchID,
-            reason: reason,
+            reason: { LaunchEnd.reason(ofLaunch: $0, after: status) },
             at: date
         )
     }
@@ -338,6 +341,13 @@ struct BotStore: Sendable {
                 arguments: [name, except?.rawValue ?? ""]
             ) ?? false
         guard !isTaken else { throw HubError(.nameTaken, "Another bot is called \(name). Choose another name.") }
+        // One that was adopted may have any id.
+        guard try except?.rawValue == name || find(db, BotID(rawValue: name)) == nil else {
+            throw HubError(
+                .nameTaken,
+                "\(name) is the id of another bot: nobody could tell which of both is meant. Choose another name."
+            )
+        }
     }
 
     private static func startRefusal(_ row: Row) -> StartRefusal? {

@@ -366,24 +366,33 @@ struct MessageStore: Sendable {
     }
 
     /// Gives up turns whose launch has ended: all, or those of other launches than the one that lives.
+    ///
+    /// - Parameter reason: of the turns of one launch.
     static func interrupt(
         _ db: Database,
         bot: BotID,
         survivingLaunch: String?,
-        reason: String,
+        reason: (String) -> String,
         at date: Date
     ) throws -> [MessageChange] {
-        guard let survivingLaunch else {
-            return try interrupt(db, where: "bot_id = ?", [bot.rawValue], reason: reason, at: date)
-        }
-        guard !survivingLaunch.isEmpty else { return [] }
-        return try interrupt(
-            db,
-            where: "bot_id = ? AND launch_id <> '' AND launch_id <> ?",
-            [bot.rawValue, survivingLaunch],
-            reason: reason,
-            at: date
+        if survivingLaunch?.isEmpty == true { return [] }
+        let launches = try String.fetchAll(
+            db.cachedStatement(
+                sql: "SELECT DISTINCT coalesce(launch_id, '') FROM messages WHERE bot_id = ? AND state = 'delivered'"
+            ),
+            arguments: [bot.rawValue]
         )
+        // With one that lives: where an agent did not say which one took a message, that may have.
+        let ended = launches.filter { survivingLaunch == nil || !$0.isEmpty && $0 != survivingLaunch }
+        return try ended.flatMap { launch in
+            try interrupt(
+                db,
+                where: "bot_id = ? AND coalesce(launch_id, '') = ?",
+                [bot.rawValue, launch],
+                reason: reason(launch),
+                at: date
+            )
+        }
     }
 
     /// Gives up the turns of one launch that is known to have ended.

@@ -131,10 +131,16 @@ struct BotsCommand: AsyncParsableCommand {
         guard let data = NamedFile.read(file) else {
             throw StartFailure(.noInput, "\(file) cannot be read. Check its name and its mode.")
         }
-        // As it is written there.
-        guard JSONScanner.isObject(Array(data)) else {
-            throw StartFailure(.dataError, "\(file) is no JSON object, as a bot's configuration is one.")
+        guard data.count <= BotOperations.maximumConfigBytes else {
+            throw StartFailure(
+                .dataError,
+                "\(file) has \(data.count) bytes; a bot's configuration may have \(BotOperations.maximumConfigBytes)."
+            )
         }
+        if let fault = JSONFault.ofObject(Array(data), deepest: BotOperations.maximumConfigDepth) {
+            throw StartFailure(.dataError, "\(file) cannot be a bot's configuration, which is a JSON object: \(fault).")
+        }
+        // As it is written there.
         return .literal(String(decoding: data, as: UTF8.self))
     }
 
@@ -157,6 +163,9 @@ struct BotsCommand: AsyncParsableCommand {
         if access.json { try Output.json(command) }
         let state = command["state"]?.stringValue ?? ""
         let name = Printable.line(name)
+        func said(_ key: String) -> String {
+            CommandLineAdvice.translated(command[key]?.plain ?? "no reason given.")
+        }
         switch state {
         case "done":
             guard !access.json else { return }
@@ -165,13 +174,13 @@ struct BotsCommand: AsyncParsableCommand {
         case "queued", "delivered", "running":
             throw StartFailure(
                 .temporaryFailure,
-                "\(verb) \(name) waits: \(command["waiting_reason"]?.plain ?? "no reason given.") "
+                "\(verb) \(name) waits: \(said("waiting_reason")) "
                     + "`control-hub commands show \(command["id"]?.plain ?? "")` tells how it goes on."
             )
         default:
             throw StartFailure(
                 .refused,
-                "\(verb) \(name) ended as \(state): \(command["message"]?.plain ?? "no reason given.")"
+                "\(verb) \(name) ended as \(state): \(said("message"))"
             )
         }
     }
@@ -180,12 +189,13 @@ struct BotsCommand: AsyncParsableCommand {
         if access.json { return try Output.json(bot) }
         var properties = Properties()
         for key in [
-            "id", "name", "phase", "reason", "reason_code", "since", "desired_state", "node_name", "runtime_profile",
+            "id", "name", "phase", "reason_code", "since", "desired_state", "node_name", "runtime_profile",
             "image", "pid", "restart_count", "restart_policy", "next_start_at", "created_at",
         ] {
             properties.add(key.replacing("_", with: " "), bot[key])
         }
-        properties.add("start refused", bot["start_refused"]?["message"])
+        properties.add("reason", advice: bot["reason"])
+        properties.add("start refused", advice: bot["start_refused"]?["message"])
         if let exit = bot["last_exit"], exit != .null {
             let end =
                 exit["lost"]?.boolValue == true

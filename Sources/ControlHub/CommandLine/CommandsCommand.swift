@@ -89,7 +89,9 @@ struct CommandsCommand: AsyncParsableCommand {
             "actor",
             "repeatable", "created_at", "expires_at", "delivered_at", "running_at", "finished_at",
         ] {
-            properties.add(key.replacing("_", with: " "), command[key])
+            let isAdvice = ["waiting_reason", "message"].contains(key)
+            let name = key.replacing("_", with: " ")
+            if isAdvice { properties.add(name, advice: command[key]) } else { properties.add(name, command[key]) }
         }
         properties.print()
     }

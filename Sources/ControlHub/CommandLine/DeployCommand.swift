@@ -153,7 +153,7 @@ final class DeploymentPrinter {
 
     /// One after the other, each with its full stop.
     private static func sentences(_ parts: JSONValue?...) -> String {
-        parts.compactMap { $0?.plain }.filter { !$0.isEmpty }
+        parts.compactMap { $0?.plain }.filter { !$0.isEmpty }.map(CommandLineAdvice.translated)
             .map { $0.last.map { ".!?:".contains($0) } == true ? $0 : $0 + "." }.joined(separator: " ")
     }
 
@@ -241,7 +241,7 @@ final class DeploymentPrinter {
             if let downtime = last["downtime_ms"]?.doubleValue {
                 properties.add("bot was away", Self.seconds(downtime))
             }
-            properties.add("note", last["note"])
+            properties.add("note", advice: last["note"])
             properties.print()
         }
         guard state != "succeeded" else { return }

@@ -20,7 +20,8 @@ struct HubAccess: ParsableArguments {
 
     @Option(
         name: .customLong("pin-sha256"),
-        help: "Ask for this key: the SHA-256 of the certificate's SPKI. (environment: HUB_PIN_SHA256)"
+        help:
+            "Ask for this key: the SHA-256 of the certificate's SPKI, in hexadecimal or Base64. (environment: HUB_PIN_SHA256)"
     )
     var pinSHA256: String?
 

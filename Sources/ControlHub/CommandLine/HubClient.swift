@@ -241,6 +241,11 @@ final class HubClient: Sendable {
         switch error.code {
         case .invalidURL, .insecureURL, .misuse, .invalidProxy, .tlsConfiguration:
             return StartFailure(.usage, error.message)
+        case .timeout:
+            return StartFailure(
+                .unavailable,
+                "\(target.url) did not answer in time: \(error.message). What was asked may have been done all the same."
+            )
         default:
             break
         }
@@ -290,21 +295,22 @@ enum HubRefusal {
                 "\(url) answered \(status); " + (HTTPStatusHint.text(status) ?? "check that the URL is a hub's") + "."
             )
         }
+        let advice = CommandLineAdvice.translated(detail)
         let code = problem?["code"]?.stringValue ?? ""
         let wait = headers["Retry-After"].map { " Try again in \($0) s." } ?? ""
         switch status {
         case 401:
             return StartFailure(
                 .noPermission,
-                "\(url) does not accept the token: it is wrong, revoked or expired. \(detail)"
+                "\(url) does not accept the token: it is wrong, revoked or expired. \(advice)"
             )
-        case 403: return StartFailure(.noPermission, detail)
-        case 404: return StartFailure(.notFound, detail)
-        case 400, 413, 422: return StartFailure(.usage, detail)
-        case 429, 500...: return StartFailure(.temporaryFailure, detail + wait)
+        case 403: return StartFailure(.noPermission, advice)
+        case 404: return StartFailure(.notFound, advice)
+        case 400, 413, 422: return StartFailure(.usage, advice)
+        case 429, 500...: return StartFailure(.temporaryFailure, advice + wait)
         case 409 where ["node_offline", "request_in_progress", "stale_session"].contains(code):
-            return StartFailure(.temporaryFailure, detail + wait)
-        default: return StartFailure(.refused, detail)
+            return StartFailure(.temporaryFailure, advice + wait)
+        default: return StartFailure(.refused, advice)
         }
     }
 }

@@ -47,6 +47,8 @@ struct LogsCommand: AsyncParsableCommand {
                 ]
             )
             if follow {
+                // What keeps the log from being read is said here: a stream would only end, again and again.
+                _ = try await client.get("\(bot)/logs?tail=0")
                 try await go(on: path + "&follow=true", client, printer)
             } else if isWhole {
                 try await readAll(bot, since, client, printer)

@@ -67,9 +67,10 @@ enum Printable {
         return filter(text) { $0 == "\n" || $0 == "\t" }
     }
 
-    /// One line, whatever comes.
+    /// One line, whatever comes; what would not be seen is written out, so that no name looks like another.
     static func line(_ text: String) -> String {
-        String(text.map { $0.isNewline || $0 == "\t" ? " " : $0 }.filter { !$0.unicodeScalars.contains(where: steers) })
+        let line = String(text.map { $0.isNewline || $0 == "\t" ? " " : $0 })
+        return HiddenCharacters.escaped(filter(line) { !isControl($0) })
     }
 
     /// Columns that a text takes on a terminal.
@@ -91,11 +92,18 @@ enum Printable {
         String(String.UnicodeScalarView(text.unicodeScalars.filter { isKept($0) || !steers($0) }))
     }
 
+    private static func isControl(_ scalar: Unicode.Scalar) -> Bool {
+        switch scalar.value {
+        case 0x00..<0x20, 0x7F..<0xA0: true
+        default: false
+        }
+    }
+
     /// Control characters, and those that turn the direction of what follows (UAX #9).
     private static func steers(_ scalar: Unicode.Scalar) -> Bool {
         switch scalar.value {
-        case 0x00..<0x20, 0x7F..<0xA0, 0x202A...0x202E, 0x2066...0x2069: true
-        default: false
+        case 0x202A...0x202E, 0x2066...0x2069: true
+        default: isControl(scalar)
         }
     }
 }

@@ -32,7 +32,12 @@ struct Table {
     ///   - width: the terminal's, in columns; nil where there is no limit.
     ///   - date: now, which ages are counted from.
     func text(forTerminal isTerminal: Bool, width: Int? = nil, at date: Date) -> String {
-        let cells = rows.map { $0.map { Self.text($0, forTerminal: isTerminal, at: date) } }
+        let cells = rows.map { row in
+            row.enumerated().map { column, cell in
+                let text = Self.text(cell, forTerminal: isTerminal, at: date)
+                return hasProse && column == heading.count - 1 ? CommandLineAdvice.translated(text) : text
+            }
+        }
         guard isTerminal else { return cells.map { $0.joined(separator: "\t") + "\n" }.joined() }
         let layout = layout(of: [heading.map { $0.uppercased() }] + cells, width: width)
         return cells.reduce(layout.line(heading.map { $0.uppercased() }, isHeading: true)) { $0 + layout.line($1) }
@@ -88,6 +93,11 @@ struct Properties {
     }
 
     mutating func add(_ name: String, _ value: String) { rows.append((name, value)) }
+
+    /// What the hub says about something, in its sentences.
+    mutating func add(_ name: String, advice value: JSONValue?) {
+        add(name, value.map { .string(CommandLineAdvice.translated($0.plain)) })
+    }
 
     func text(forTerminal isTerminal: Bool, width: Int? = nil) -> String {
         guard isTerminal else { return rows.map { "\($0.name)\t\(Printable.line($0.value))\n" }.joined() }

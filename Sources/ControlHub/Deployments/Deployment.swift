@@ -128,6 +128,19 @@ struct Deployment: Sendable {
     var updatedAt: Date
     var finishedAt: Date?
 
+    /// It goes back to before another one, and no snapshot was kept of then.
+    var isRollBackAsItIs: Bool { Self.isRollBackAsItIs(to: target, from: origin) }
+
+    /// Only a rollback brings a configuration along.
+    static func isRollBackAsItIs(to target: Placement, from origin: WorkspaceOrigin) -> Bool {
+        target.config != nil && origin == .source
+    }
+
+    /// What that means, in a sentence.
+    static let asItIs =
+        "No snapshot was kept of the workspace as it was then: it comes along as it is now, and only placement and configuration "
+        + "go back."
+
     /// Whether another node is to have the bot.
     var isMove: Bool { source.node != target.node }
 

@@ -30,8 +30,9 @@ struct DeploymentOperations: Sendable {
         let expectedDowntime: Duration?
     }
 
-    /// Looks at everything and changes nothing. Throws `notFound`.
+    /// Looks at everything and changes nothing. Throws `notFound`, `deploymentRunning`.
     func preview(_ id: BotID, _ wish: Wish) async throws -> Preview {
+        try await requireNone(of: id)
         let bot = try await context.bots.store.bot(id)
         let (source, target) = try Self.placements(bot, wish)
         let latest = wish.isForced ? try await context.snapshots.store.list(id).first : nil
@@ -42,8 +43,9 @@ struct DeploymentOperations: Sendable {
         )
     }
 
-    /// What `rollBack` would do. Throws `notFound`.
+    /// What `rollBack` would do. Throws `notFound`, `deploymentRunning`.
     func previewRollBack(_ id: BotID, before deployment: DeploymentID?) async throws -> Preview {
+        try await requireNone(of: id)
         let bot = try await context.bots.store.bot(id)
         return try await preview(bot, try await course(back: bot, before: deployment))
     }
@@ -57,7 +59,7 @@ struct DeploymentOperations: Sendable {
             isForced: course.isForced,
             origin: course.origin,
             wasRunning: isRunning,
-            comparesWorkspaces: true
+            isPreview: true
         )
         return Preview(
             source: course.source,
@@ -219,7 +221,7 @@ struct DeploymentOperations: Sendable {
             isForced: isForced,
             origin: origin,
             wasRunning: bot.desiredState == .running,
-            comparesWorkspaces: false
+            isPreview: false
         )
         if let failure = facts.checks.failure {
             throw HubError(.preflightFailed, "\(failure.reason) \(failure.remedy)")

@@ -64,7 +64,7 @@ struct DeploymentSteps: Sendable {
             origin: deployment.origin,
             wasRunning: deployment.wasRunning,
             // The pre-copy, which comes next, looks at the workspaces itself.
-            comparesWorkspaces: false
+            isPreview: false
         )
         if let failure = facts.facts.checks.failure { throw failure }
         return try await snapshotBefore(deployment)

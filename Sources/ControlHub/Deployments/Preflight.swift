@@ -24,6 +24,8 @@ struct PreflightFacts: Sendable {
     struct Node: Sendable {
         var name: String
         var isConnected: Bool
+        /// It was asked, and did not answer in time, although its session is open.
+        var isSilent = false
         /// Why it is as it is, one sentence.
         var healthReason: String
         var isRevoked: Bool
@@ -91,9 +93,21 @@ struct PreflightFacts: Sendable {
     var copy: Copy?
     /// Why the look at the workspaces failed.
     var copyFailure: String?
+    /// The look at the workspaces took longer than who asks can wait.
+    var isCopyTooSlow = false
 
     var checks: [PreflightCheck] {
         var checks = [placement]
+        if Deployment.isRollBackAsItIs(to: target, from: origin) {
+            checks.append(
+                PreflightCheck(
+                    name: "workspace_of_then",
+                    outcome: .warning,
+                    message: Deployment.asItIs,
+                    remedy: "Have the hub keep snapshots of the bot, for the next time."
+                )
+            )
+        }
         guard let targetNode else {
             checks.append(
                 PreflightCheck(
@@ -156,6 +170,14 @@ struct PreflightFacts: Sendable {
                 outcome: .failed,
                 message: "Node \(node.name) is not connected. \(node.healthReason)",
                 remedy: "Bring it online (`edge-agent doctor` on it says what is wrong), or choose another node."
+            )
+        }
+        guard !node.isSilent else {
+            return PreflightCheck(
+                name: name,
+                outcome: .failed,
+                message: Self.silence(of: node),
+                remedy: "Try again when it answers, or choose another node."
             )
         }
         guard !node.isDraining else {
@@ -269,9 +291,13 @@ struct PreflightFacts: Sendable {
         )
     }
 
+    private static func silence(of node: Node) -> String {
+        "Node \(node.name) has a session and does not answer: its link may have broken without a word, or it is overloaded."
+    }
+
     private var reachableSource: PreflightCheck {
         let name = "source_reachable"
-        if sourceNode?.isConnected == true {
+        if let sourceNode, sourceNode.isConnected, !sourceNode.isSilent {
             return isForced && origin != .source
                 ? PreflightCheck(
                     name: name,
@@ -282,8 +308,25 @@ struct PreflightFacts: Sendable {
                 : PreflightCheck(
                     name: name,
                     outcome: .passed,
-                    message: "Node \(sourceNode?.name ?? "") is connected.",
+                    message: "Node \(sourceNode.name) is connected.",
                     remedy: nil
+                )
+        }
+        if let sourceNode, sourceNode.isSilent {
+            return isForced
+                ? PreflightCheck(
+                    name: name,
+                    outcome: .warning,
+                    message:
+                        "\(Self.silence(of: sourceNode)) \(loss) The old copy stays on the source and is stopped when that "
+                        + "answers again.",
+                    remedy: nil
+                )
+                : PreflightCheck(
+                    name: name,
+                    outcome: .failed,
+                    message: "\(Self.silence(of: sourceNode)) So the workspace cannot be carried over now.",
+                    remedy: "Try again when the source answers, or go without its workspace with `force`."
                 )
         }
         let reason = sourceNode?.healthReason ?? "It does not exist any more."
@@ -336,8 +379,11 @@ struct PreflightFacts: Sendable {
             return PreflightCheck(
                 name: name,
                 outcome: .warning,
-                message: "The workspaces were not compared, because a node is not connected.",
-                remedy: nil
+                message: isCopyTooSlow
+                    ? "The nodes were still comparing the workspaces when this had to be answered, so how much is to be carried "
+                        + "over is not known."
+                    : "The workspaces were not compared, because a node is not connected or does not answer.",
+                remedy: isCopyTooSlow ? "Go on, or ask again: a deployment looks at all of it in any case." : nil
             )
         }
         return PreflightCheck(

@@ -5,8 +5,15 @@ import WireFormat
 struct PreflightReader: Sendable {
     let context: DeploymentContext
 
-    /// - Parameter comparesWorkspaces: has both nodes compare the workspace, which takes as long as reading what has
-    ///   changed since the last time.
+    /// For a node to say a word. An open session says nothing of whether its node still is there: a link that broke without
+    /// a word is noticed by missing heartbeats, much later.
+    private static let answerLimit = Duration.seconds(10)
+    /// For all that nodes are asked, so that who waits for a preview gets one; `control-hub` waits for 30 s.
+    private static let previewLimit = Duration.seconds(20)
+    /// Between two tries to compare workspaces that another transfer of the bot is at.
+    private static let busyPause = Duration.milliseconds(250)
+
+    /// - Parameter isPreview: has both nodes answer and compare the workspace, and takes no longer than a client waits.
     /// - Returns: the facts, and what the comparison told.
     func facts(
         bot: BotID,
@@ -15,7 +22,7 @@ struct PreflightReader: Sendable {
         isForced: Bool,
         origin: WorkspaceOrigin,
         wasRunning: Bool,
-        comparesWorkspaces: Bool
+        isPreview: Bool
     ) async throws -> (facts: PreflightFacts, report: WireSyncReport?) {
         var facts = PreflightFacts(
             source: source,
@@ -28,21 +35,87 @@ struct PreflightReader: Sendable {
             holdsStray: try await StrayStore(database: context.database).list(target.node).contains { $0.bot == bot },
             snapshot: try await snapshot(bot, isForced)
         )
-        if let node = facts.targetNode { facts.launch = await launch(target, on: node) }
-        guard comparesWorkspaces, source.node != target.node, origin == .source,
-            [facts.sourceNode, facts.targetNode].allSatisfy({ $0?.isConnected == true && $0?.canSync == true })
-        else { return (facts, nil) }
-        do {
-            let report = try await context.transfers.run(
-                WorkspaceTransfers.Request(
+        guard isPreview else {
+            if let node = facts.targetNode { facts.launch = await launch(target, on: node) }
+            return (facts, nil)
+        }
+        let report = try await ask(about: bot, &facts)
+        return (facts, report)
+    }
+
+    /// What nodes tell of themselves for a preview, each in a task of its own.
+    private enum Told: Sendable {
+        case word(NodeID, isSilent: Bool)
+        case launch(PreflightFacts.Launch?)
+        case comparison(Result<WireSyncReport, HubError>)
+        case timeIsOver
+    }
+
+    /// Asks both nodes at once for all that they know, and adds what came in time.
+    private func ask(about bot: BotID, _ facts: inout PreflightFacts) async throws -> WireSyncReport? {
+        let (source, target) = (facts.source, facts.target)
+        let targetNode = facts.targetNode
+        var isComparing =
+            source.node != target.node && facts.origin == .source
+            && [facts.sourceNode, targetNode].allSatisfy { $0?.isConnected == true && $0?.canSync == true }
+        var isChecking = targetNode != nil
+        var quiet = Set(
+            [(source.node, facts.sourceNode), (target.node, targetNode)].compactMap {
+                $1?.isConnected == true ? $0 : nil
+            }
+        )
+        var report: WireSyncReport?
+        try await withThrowingTaskGroup(of: Told.self) { group in
+            defer { group.cancelAll() }
+            for node in quiet { group.addTask { .word(node, isSilent: try await isSilent(node, bot)) } }
+            if let targetNode { group.addTask { .launch(await launch(target, on: targetNode)) } }
+            if isComparing {
+                let request = WorkspaceTransfers.Request(
                     bot: bot,
                     source: source.node,
                     target: target.node,
                     transfer: "preview-\(bot.rawValue)",
                     isPreview: true,
-                    takesLinks: facts.targetNode?.takesLinks == true
+                    takesLinks: targetNode?.takesLinks == true
                 )
-            )
+                group.addTask { .comparison(try await compare(request)) }
+            }
+            group.addTask {
+                try await context.clock.sleep(context.clock.now() + Self.previewLimit)
+                return .timeIsOver
+            }
+            while isComparing || isChecking || !quiet.isEmpty, let told = try await group.next() {
+                switch told {
+                case .word(let node, let isSilent):
+                    quiet.remove(node)
+                    guard isSilent else { continue }
+                    if node == source.node { facts.sourceNode?.isSilent = true }
+                    if node == target.node { facts.targetNode?.isSilent = true }
+                    // Nothing will come of it.
+                    isComparing = false
+                    if node == target.node { isChecking = false }
+                case .launch(let launch):
+                    facts.launch = launch
+                    isChecking = false
+                case .comparison(.success(let found)):
+                    guard isComparing else { continue }
+                    report = found
+                    // Both have said far more than a word.
+                    (isComparing, quiet) = (false, [])
+                case .comparison(.failure(let error)):
+                    guard isComparing else { continue }
+                    facts.copyFailure = error.detail
+                    isComparing = false
+                case .timeIsOver:
+                    facts.isCopyTooSlow = isComparing
+                    if isChecking {
+                        facts.launch = .unknown("The node was still looking when this had to be answered.")
+                    }
+                    return
+                }
+            }
+        }
+        if let report {
             facts.copy = PreflightFacts.Copy(
                 totalBytes: report.totalBytes,
                 changedBytes: report.changedBytes,
@@ -50,10 +123,35 @@ struct PreflightReader: Sendable {
                 leftOut: report.skipped,
                 leftOutCount: report.skippedCount
             )
-            return (facts, report)
+        }
+        return report
+    }
+
+    /// Whether a node that has a session leaves a small question unanswered.
+    private func isSilent(_ node: NodeID, _ bot: BotID) async throws -> Bool {
+        var command = WireCommand()
+        command.commandID = CommandID.make(at: context.clock.date()).rawValue
+        command.repeatable = true
+        command.describeBot.botID = bot.rawValue
+        do {
+            _ = try await context.channel.ask(command, on: node, within: Self.answerLimit)
+            return false
         } catch let error as HubError {
-            facts.copyFailure = error.detail
-            return (facts, nil)
+            // Who refuses, as an agent that does not know the question, is there.
+            return error.code == .agentTimeout
+        }
+    }
+
+    private func compare(_ request: WorkspaceTransfers.Request) async throws -> Result<WireSyncReport, HubError> {
+        while true {
+            do {
+                return .success(try await context.transfers.run(request))
+            } catch let error as HubError where error.code == .hubBusy {
+                // As where another preview is at it, or was given up in this moment.
+                try await context.clock.sleep(context.clock.now() + Self.busyPause)
+            } catch let error as HubError {
+                return .failure(error)
+            }
         }
     }
 

@@ -24,7 +24,9 @@ extension DeploymentOperations {
         try await context.database.read { db in try StrayStore.requireAdoptable(db, id, on: node) }
         let answer = try await describe(id, on: node)
         let specification = answer.botSpecification
-        let wanted = try NamePolicy.checked(name ?? (specification.name.isEmpty ? id.rawValue : specification.name))
+        let wanted = try NamePolicy.checked(
+            name ?? (specification.name.isEmpty ? Self.name(for: id) : specification.name)
+        )
         let runtime = profile ?? specification.runtimeProfile
         guard !runtime.isEmpty else {
             throw HubError(
@@ -114,6 +116,9 @@ extension DeploymentOperations {
             actor: actor
         )
     }
+
+    /// Of a bot whose name is not known: told apart from its id, which is no name.
+    private static func name(for id: BotID) -> String { "bot \(id.rawValue.suffix(8))" }
 
     /// As its node says.
     private func describe(_ bot: BotID, on node: NodeID) async throws -> WireCommandResult {

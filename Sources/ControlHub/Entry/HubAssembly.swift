@@ -80,6 +80,12 @@ struct HubAssembly {
         let date = clock.date()
         let restoration = try await lineage.begin(at: date) { db in try DeploymentStore.endRestored(db, at: date) }
         if let restoration { tell(restoration) }
+        if try await database.write({ db in try HubKeyWitness.begin(db, with: key, at: date) }) {
+            logger.warning(
+                "hub.key is not the key that the database was written with",
+                metadata: ["path": "\(directory.file(DataDirectory.keyName))", "advice": "\(HubKeyWitness.advice)"]
+            )
+        }
         try await parts.loadRegistry()
         let firstAdministrator = try await operators.firstAdministrator(withLoginToken: makesLoginLink)
 

@@ -16,6 +16,8 @@ struct RestoreCommand: AsyncParsableCommand {
 
     @OptionGroup var common: CommonOptions
     @Argument(help: "What `control-hub backup` has made.") var file: String
+    @Flag(help: "Go on although hub.key is another hub's than the backup's: its pairing codes are lost.") var otherKey =
+        false
     @Flag(help: "Print JSON.") var json = false
 
     func run() async throws {
@@ -28,7 +30,12 @@ struct RestoreCommand: AsyncParsableCommand {
             DirectoryOwner.assume(of: path)
             let directory = try DataDirectory(path: path)
             try directory.lock()
-            kept = try RestoredDatabase(folder: directory.folder).put(source, named: file, at: Date())
+            kept = try RestoredDatabase(folder: directory.folder).put(
+                source,
+                named: file,
+                withOtherKey: otherKey,
+                at: Date()
+            )
         } catch {
             throw StartFailure(error)
         }

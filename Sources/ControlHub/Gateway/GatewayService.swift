@@ -456,7 +456,11 @@ struct GatewayService: Service, AgentChannel {
                     throw HubError(.agentRefused, "The agent does not know this command; upgrade it.", cause: error)
                 }
             }
-            defer { group.cancelAll() }
+            defer {
+                group.cancelAll()
+                // After the end of the stream this does nothing.
+                if Task.isCancelled { stream.reset(.cancelled, reason: "nobody waits for it any more") }
+            }
             guard let result = try await group.next() ?? nil else {
                 stream.reset(.cancelled, reason: "nobody waits for it any more")
                 throw timeout

@@ -100,7 +100,7 @@ enum JSONCoding {
                 .invalidRequest,
                 error.isTooDeep
                     ? "The request's body is nested deeper than \(JSONReader.maximumDepth) levels. Make it flatter."
-                    : "The request's body is not a JSON object."
+                    : "The request's body is not JSON; \(JSONFault.describe(Array(data), at: error.place))."
             )
         }
     }
@@ -127,7 +127,7 @@ enum JSONCoding {
             return "`\(path(context))` has the wrong type."
         case .dataCorrupted(let context) where !context.codingPath.isEmpty:
             return "`\(path(context))` has a value that is not possible here."
-        default: return "The request's body is not a JSON object."
+        default: return "The request's body is JSON, but no object, which stands in { }."
         }
     }
 

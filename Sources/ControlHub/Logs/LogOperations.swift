@@ -105,7 +105,19 @@ struct LogOperations: Sendable {
         defer { subscription.cancel() }
         let start: UInt64 = if case .offset(let offset) = query.start { offset } else { 0 }
         return try await withThrowingTaskGroup(of: Lines?.self) { group in
-            group.addTask { try await Self.collect(subscription, query, from: start) }
+            group.addTask {
+                do {
+                    return try await Self.collect(subscription, query, from: start)
+                } catch let error as HubError where error.code == .agentRefused && bot.status == nil {
+                    // Its node has never heard of it.
+                    throw HubError(
+                        .notFound,
+                        "Bot \(bot.name) has not been started yet, so it has written nothing. Start it with "
+                            + "POST /api/bots/\(bot.id)/start.",
+                        cause: error
+                    )
+                }
+            }
             group.addTask {
                 try await clock.sleep(clock.now() + Self.pageTimeout)
                 return nil

@@ -83,24 +83,3 @@ struct CreatedNode: Sendable, Codable {
     let name: String
     let token: String
 }
-
-/// Checks the names people give to nodes, bots and operators.
-enum NamePolicy {
-    /// Fits a table column on a phone, and a log line.
-    static let maximumCharacters = 64
-
-    /// `name` without space around it. Throws `HubError` when it is empty, too long or holds control characters.
-    static func checked(_ name: String, field: String = "name") throws -> String {
-        let trimmed = name.trimmingCharacters(in: .whitespacesAndNewlines)
-        guard !trimmed.isEmpty else {
-            throw HubError(.invalidRequest, "`\(field)` is empty. Give it 1 to \(maximumCharacters) characters.")
-        }
-        guard trimmed.count <= maximumCharacters, trimmed.utf8.count <= maximumCharacters * 4 else {
-            throw HubError(.invalidRequest, "`\(field)` is too long. Give it 1 to \(maximumCharacters) characters.")
-        }
-        guard !trimmed.unicodeScalars.contains(where: { $0.properties.generalCategory == .control }) else {
-            throw HubError(.invalidRequest, "`\(field)` holds a control character. Leave it out.")
-        }
-        return trimmed
-    }
-}

@@ -20,14 +20,13 @@ enum NodeLabels {
                         + "beginning and ending with a letter or digit."
                 )
             }
-            guard value.utf8.count <= maximumValueBytes,
-                !value.unicodeScalars.contains(where: { $0.properties.generalCategory == .control })
-            else {
+            guard value.utf8.count <= maximumValueBytes else {
                 throw HubError(
                     .invalidRequest,
-                    "The value of `\(name)` must have at most \(maximumValueBytes) bytes and no control characters."
+                    "The value of `\(name)` must have at most \(maximumValueBytes) bytes."
                 )
             }
+            try NamePolicy.requireVisible(value, field: "labels.\(name)")
         }
         return labels
     }

@@ -1,4 +1,5 @@
 import Foundation
+import WireFormat
 
 /// A name the hub gave to one thing it keeps.
 ///
@@ -8,6 +9,8 @@ protocol HubIdentifier: RawRepresentable<String>, Codable, Hashable, Sendable, C
     /// What every id of this kind starts with, without the underscore.
     static var prefix: String { get }
     init(rawValue: String)
+    /// Whether a text can be an id of this kind.
+    static func isID(_ text: String) -> Bool
 }
 
 extension HubIdentifier {
@@ -16,10 +19,19 @@ extension HubIdentifier {
     /// Sorts behind every id.
     static var afterAll: String { "~" }
 
+    /// Reads one back that a page ended with; nil for what cannot be one.
+    init?(cursor text: String) {
+        guard Self.isID(text) else { return nil }
+        self.init(rawValue: text)
+    }
+
+    static func isID(_ text: String) -> Bool {
+        text.hasPrefix(prefix + "_") && IDShape.isTail(text.dropFirst(prefix.count + 1))
+    }
+
     /// A new id for something made at `date`.
     static func make(at date: Date) -> Self {
-        // Crockford's base 32, lower case: sorts like the number it writes.
-        let alphabet = Array("0123456789abcdefghjkmnpqrstvwxyz".utf8)
+        let alphabet = IDShape.alphabet
         var text = Array(prefix.utf8) + [UInt8(ascii: "_")]
         let milliseconds = UInt64(clamping: date.unixMilliseconds)
         for shift in stride(from: 45, through: 0, by: -5) {
@@ -29,6 +41,19 @@ extension HubIdentifier {
             text.append(alphabet[Int(byte & 31)])
         }
         return Self(rawValue: String(decoding: text, as: UTF8.self))
+    }
+}
+
+/// How ids are written.
+enum IDShape {
+    /// Crockford's base 32, lower case: sorts like the number it writes.
+    static let alphabet = Array("0123456789abcdefghjkmnpqrstvwxyz".utf8)
+    /// 50 bits of time, 80 random ones.
+    private static let length = 26
+
+    /// Whether a text can be what follows the prefix.
+    static func isTail(_ text: some StringProtocol) -> Bool {
+        text.utf8.count == length && text.utf8.allSatisfy(alphabet.contains)
     }
 }
 
@@ -42,6 +67,9 @@ struct NodeID: HubIdentifier {
 struct BotID: HubIdentifier {
     static let prefix = "bot"
     let rawValue: String
+
+    /// One that was adopted has the id that another hub gave it.
+    static func isID(_ text: String) -> Bool { BotName.isValid(text) }
 }
 
 /// Names a command; the agent's receipts carry it.

@@ -26,15 +26,18 @@ struct RestoredDatabase {
         return descriptor
     }
 
+    /// - Parameter isOtherKey: that the key file is another hub's is known and meant.
     /// - Returns: where the database is now that was there; nil where there was none. Throws `HubError`.
-    func put(_ source: Int32, named file: String, at date: Date) throws -> String? {
+    func put(_ source: Int32, named file: String, withOtherKey isOtherKey: Bool = false, at date: Date) throws
+        -> String?
+    {
         try requireKey()
         do throws(HubFolder.Failure) {
             try copy(source)
         } catch {
             throw HubError(.storageUnavailable, "\(error.path) cannot be written: \(error.reason).")
         }
-        try check(file)
+        try check(file, requiringKey: !isOtherKey)
         do throws(HubFolder.Failure) {
             let kept = try moveAside(at: date)
             try folder.rename(Self.incoming, to: HubDatabase.fileName)
@@ -61,6 +64,23 @@ struct RestoredDatabase {
         }
     }
 
+    /// Throws where the copy says that it was written with another key.
+    private func requireOwnKey(of copy: DatabaseQueue, _ file: String) throws {
+        guard let bytes = try? folder.read(DataDirectory.keyName) else { return }  // the hub says so when it starts
+        let isOwn = try copy.read { db in
+            // One of before has no such table.
+            guard try db.tableExists("hub_state") else { return true }
+            return try HubKeyWitness.isKnown(db, HubKey(bytes: Array(bytes)), orNone: true)
+        }
+        guard !isOwn else { return }
+        throw HubError(
+            .storageUnavailable,
+            "\(file) was written with another \(DataDirectory.keyName) than the one in \(folder.path). Put \(DataDirectory.keyName) and "
+                + "tls/ of the hub that the backup is of there first. Where they are lost, --other-key goes on without: pairing codes "
+                + "made before are then not good any more."
+        )
+    }
+
     private func copy(_ source: Int32) throws(HubFolder.Failure) {
         for suffix in ["", "-wal", "-shm"] { try folder.remove(Self.incoming + suffix) }
         let target = try folder.open(Self.incoming, O_WRONLY | O_CREAT | O_EXCL)
@@ -83,7 +103,7 @@ struct RestoredDatabase {
     }
 
     /// The copy is a hub's database, whole, and not of a later version.
-    private func check(_ file: String) throws {
+    private func check(_ file: String, requiringKey isRequired: Bool) throws {
         let path = folder.file(Self.incoming)
         defer {
             // `try?`: what was in them is in the file since it was closed.
@@ -97,6 +117,7 @@ struct RestoredDatabase {
                 let verdict = try String.fetchOne(db, sql: "PRAGMA quick_check(1)") ?? ""
                 return verdict == "ok" ? nil : "damaged (\(verdict))"
             }
+            if verdict == nil, isRequired { try requireOwnKey(of: copy, file) }
             if verdict == nil {
                 // However it was made, and however young it is, the hub is to know it as a copy.
                 try HubMigrations.migrator.migrate(copy)

@@ -64,6 +64,11 @@ struct HubKey: Sendable {
         return try AES.GCM.open(box, using: derived("stored-answers"), authenticating: Data(context.utf8))
     }
 
+    /// Tells this key from another, and nothing of it.
+    var fingerprint: String {
+        derived("fingerprint").withUnsafeBytes { bytes in bytes.prefix(16).map { String(format: "%02x", $0) }.joined() }
+    }
+
     private func derived(_ purpose: String) -> SymmetricKey {
         HKDF<SHA256>.deriveKey(inputKeyMaterial: root, info: Data(purpose.utf8), outputByteCount: 32)
     }

@@ -13,9 +13,6 @@ struct WrittenJSON: Sendable {
     init(_ value: JSONValue) { text = String(decoding: value.text, as: UTF8.self) }
 
     static let emptyObject = WrittenJSON("{}")
-
-    /// Whether it is one JSON object, as everything that a bot is configured by.
-    var isObject: Bool { JSONScanner.isObject(Array(text.utf8)) }
 }
 
 extension WrittenJSON: Equatable {

@@ -5,9 +5,11 @@ struct DoctorCheck: Codable, Equatable, Sendable {
         case settings, policy, dns, tcp, proxy, tls, http, token, hub, clock
         /// What this machine has to keep bots to themselves; stands beside the way.
         case isolation
+        /// What it has to run bots by; as above.
+        case profiles
 
         /// The way to the hub.
-        static let way = allCases.filter { $0 != .isolation }
+        static let way = allCases.filter { $0 != .isolation && $0 != .profiles }
     }
 
     enum Status: String, Codable, Sendable {

@@ -26,6 +26,8 @@ struct AgentAssembly: Sendable {
         let holder = HolderClient(stateDirectory: directory.path, logger: logger)
         await holder.renew()
         let source = try CredentialSource(configuration, IdentityStore(directory: directory))
+        // Before anything of the bots is touched.
+        try IdentityTwin.requireNone(in: directory, source.current)
         let journal = try Self.openJournal(directory, configuration.packetBudget, logger)
         let loop = try Self.startLoop()
         let connection: @Sendable (HubPlace) throws(AgentError) -> HubConnection = { place throws(AgentError) in
@@ -174,7 +176,7 @@ struct AgentAssembly: Sendable {
         }
     }
 
-    private static func profiles(
+    static func profiles(
         _ configuration: AgentConfiguration,
         _ logger: Logger
     ) async throws(AgentError) -> [RuntimeProfile] {
@@ -221,27 +223,14 @@ struct AgentAssembly: Sendable {
         let executor = QueueExecutor(label: "edge-agent.bots")
         do {
             return BotFleet(
-                backends: RuntimeBackends([
-                    NativeRuntimeBackend(
-                        botsDirectory: directory.file("bots"),
-                        transport: LoopbackHTTPTransport(loop: loop),
-                        environment: ProcessInfo.processInfo.environment,
-                        policy: policy,
-                        executor: executor,
-                        holder: holder,
-                        secrets: [directory.path] + configuration.secretFiles.filter { access($0, R_OK) == 0 }
-                    ),
-                    DockerRuntimeBackend(
-                        botsDirectory: directory.file("bots"),
-                        engine: CurlTransport(socketPath: configuration.dockerSocket),
-                        guards: LeaseGuards(engineSocket: configuration.dockerSocket),
-                        transport: LoopbackHTTPTransport(loop: loop),
-                        credentials: RegistryCredentials(environment: ProcessInfo.processInfo.environment),
-                        environment: ProcessInfo.processInfo.environment,
-                        policy: policy,
-                        executor: executor
-                    ),
-                ]),
+                backends: backends(
+                    configuration,
+                    in: directory.path,
+                    holder: holder,
+                    policy: policy,
+                    loop: loop,
+                    executor: executor
+                ),
                 profiles: profiles,
                 journal: journal,
                 executor: executor,
@@ -253,6 +242,38 @@ struct AgentAssembly: Sendable {
         } catch {
             throw AgentError(.configuration, error.message)
         }
+    }
+
+    /// - Parameter directory: the agent's state.
+    static func backends(
+        _ configuration: AgentConfiguration,
+        in directory: String,
+        holder: HolderClient,
+        policy: PolicyRegistry,
+        loop: EpollLoop,
+        executor: QueueExecutor
+    ) -> RuntimeBackends {
+        RuntimeBackends([
+            NativeRuntimeBackend(
+                botsDirectory: directory + "/bots",
+                transport: LoopbackHTTPTransport(loop: loop),
+                environment: ProcessInfo.processInfo.environment,
+                policy: policy,
+                executor: executor,
+                holder: holder,
+                secrets: [directory] + configuration.secretFiles.filter { access($0, R_OK) == 0 }
+            ),
+            DockerRuntimeBackend(
+                botsDirectory: directory + "/bots",
+                engine: CurlTransport(socketPath: configuration.dockerSocket),
+                guards: LeaseGuards(engineSocket: configuration.dockerSocket),
+                transport: LoopbackHTTPTransport(loop: loop),
+                credentials: RegistryCredentials(environment: ProcessInfo.processInfo.environment),
+                environment: ProcessInfo.processInfo.environment,
+                policy: policy,
+                executor: executor
+            ),
+        ])
     }
 
     /// What is not understood changes nothing: a hub that is newer than this agent must not open what it had closed.

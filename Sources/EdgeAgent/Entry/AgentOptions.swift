@@ -14,7 +14,10 @@ struct AgentOptions: ParsableArguments {
 
     @Option(
         name: .customLong("pin-sha256"),
-        help: ArgumentHelp("Base64 SHA-256 of the hub's public key; no other key is accepted.", valueName: "pin")
+        help: ArgumentHelp(
+            "SHA-256 of the hub's public key, in hexadecimal or Base64; no other key is accepted.",
+            valueName: "pin"
+        )
     )
     var pinSHA256: String?
 

@@ -19,7 +19,9 @@ struct BotOptions: ParsableArguments {
     )
     var policyFile: String?
 
-    @Option(help: ArgumentHelp("Runtime profiles: a JSON file, or the JSON itself.", valueName: "file"))
+    @Option(
+        help: ArgumentHelp("Runtime profiles: a JSON file of {NAME: {…}, …}, or the JSON itself.", valueName: "file")
+    )
     var profiles: String?
 
     @Option(

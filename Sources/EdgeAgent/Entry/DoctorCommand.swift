@@ -41,18 +41,26 @@ struct DoctorCommand: AsyncParsableCommand {
             if !json { Terminal.writeLine(DoctorReport.line(check, isColoured: isColoured)) }
         }
         doctor.report(IsolationCheck.check(.current()))
-        let isHealthy = await doctor.run(settings(loop))
+        // `try?`: what cannot be read is told with the settings.
+        let configuration = try? configuration()
+        let profiles: DoctorCheck? =
+            if let configuration { await ProfilesCheck.check(configuration, loop: loop) } else { nil }
+        if let profiles { doctor.report(profiles) }
+        let isHealthy = await doctor.run(settings(loop)) && profiles?.status != .failed
         if json { Terminal.writeLine(try DoctorReport.json(checks.withLock { $0 })) }
         if !isHealthy { throw ExitCode(1) }
     }
 
+    private func configuration() throws(AgentError) -> AgentConfiguration {
+        var flags = bots.flags
+        flags[.token] = token
+        flags[.tokenFile] = tokenFile
+        return try options.resolve(flags)
+    }
+
     private func settings(_ loop: EpollLoop) -> Result<Doctor.Settings, AgentError> {
         do throws(AgentError) {
-            var flags = bots.flags
-            flags[.token] = token
-            flags[.tokenFile] = tokenFile
-            let configuration = try options.resolve(flags)
-            return .success(try Doctor.Settings(configuration, loop: loop))
+            return .success(try Doctor.Settings(try configuration(), loop: loop))
         } catch {
             return .failure(error)
         }

@@ -52,12 +52,14 @@ struct EnrollCommand: AsyncParsableCommand {
             throw AgentError(.usage, "which hub? give its URL with --hub or EDGE_HUB_URL")
         }
         let directory = try StateDirectory(path: configuration.stateDirectory)
+        let enrollment = Enrollment(directory: directory, hubURL: hubURL, configuration: configuration)
+        // Before the lock: that another agent runs on a paired directory is no wonder, and would hide what to do.
+        if !again { try enrollment.requireUnpaired() }
         // A running agent of this directory takes the new credential over by itself, so it need not be stopped.
         let lock = again ? nil : try directory.lock()
         defer { if let lock { close(lock) } }
         // One that cannot be read would keep the agent from starting: better known before the code is spent.
         _ = try PolicyFile.load(configuration.policyFile)
-        let enrollment = Enrollment(directory: directory, hubURL: hubURL, configuration: configuration)
         // `try?`: one that cannot be read is what pairing again mends.
         let before = again ? try? IdentityStore(directory: directory).load() : nil
         let identity = try await enrollment.redeem(code: code, name: name, again: again)

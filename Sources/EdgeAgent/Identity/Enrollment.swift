@@ -19,13 +19,7 @@ struct Enrollment: Sendable {
     /// - Throws: `AgentError`; the state directory then is as it was, but for the pending request id.
     func redeem(code: String, name: String?, again: Bool) async throws(AgentError) -> NodeIdentity {
         let store = IdentityStore(directory: directory)
-        if !again, let present = try store.load() {
-            throw AgentError(
-                .configuration,
-                "this state directory is already paired as \(present.nodeName) with \(present.hubURL); "
-                    + "add --again to pair it anew, or use another --state-dir"
-            )
-        }
+        if !again { try requireUnpaired() }
         let authorityPEM = try authority()
         let requestID = try pendingRequestID()
         let granted = try await request(code: code, name: name, requestID: requestID)
@@ -39,6 +33,16 @@ struct Enrollment: Sendable {
         try store.save(identity, authorityPEM: authorityPEM)
         directory.remove(Self.pendingFile)
         return identity
+    }
+
+    /// Throws `configuration` where the state directory is paired already, which pairing would replace.
+    func requireUnpaired() throws(AgentError) {
+        guard let present = try IdentityStore(directory: directory).load() else { return }
+        throw AgentError(
+            .configuration,
+            "this state directory is already paired as \(present.nodeName) with \(present.hubURL); "
+                + "add --again to pair it anew, or use another --state-dir"
+        )
     }
 
     // MARK: Request id

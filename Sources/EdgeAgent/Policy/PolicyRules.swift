@@ -1,4 +1,5 @@
 import FoundationEssentials
+import WireFormat
 
 /// The rules of a policy as somebody wrote them, in the file on the node or, to narrow that, on the hub. Every one may be
 /// absent; what that means stands at ``Policy``.

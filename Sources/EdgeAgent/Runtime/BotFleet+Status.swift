@@ -94,15 +94,7 @@ extension BotFleet {
     }
 
     /// Whether the profile can be used here, and if not, why.
-    func probe(_ profile: RuntimeProfile) async -> WireRuntimeProfile {
-        do {
-            return try await backends.require(profile.backend).probe(profile)
-        } catch {
-            var answer = profile.wire
-            answer.reason = error.message
-            return answer
-        }
-    }
+    func probe(_ profile: RuntimeProfile) async -> WireRuntimeProfile { await backends.probe(profile) }
 
     /// Every profile of the node, and whether it can be used.
     func runtimeProfiles() async -> [WireRuntimeProfile] {

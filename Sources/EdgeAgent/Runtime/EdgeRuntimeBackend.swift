@@ -213,4 +213,15 @@ struct RuntimeBackends: Sendable {
         }
         return backend
     }
+
+    /// Whether the profile can be used here, and if not, why.
+    func probe(_ profile: RuntimeProfile) async -> WireRuntimeProfile {
+        do {
+            return try await require(profile.backend).probe(profile)
+        } catch {
+            var answer = profile.wire
+            answer.reason = error.message
+            return answer
+        }
+    }
 }

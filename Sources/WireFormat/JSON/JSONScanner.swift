@@ -15,6 +15,9 @@ public struct JSONScanner {
 
     private let bytes: UnsafeBufferPointer<UInt8>
     private(set) var at = 0
+    private var deepest = maximumDepth
+    /// It is for this that it was not gone on.
+    private var isTooDeep = false
 
     /// Hands over every member of the object that `json` is.
     ///
@@ -36,14 +39,27 @@ public struct JSONScanner {
         }
     }
 
+    /// Where a text ceases to be JSON that is taken.
+    public struct Fault: Sendable, Equatable {
+        /// In bytes from the beginning.
+        public let place: Int
+        /// It may be JSON, and is nested too deep.
+        public let isTooDeep: Bool
+    }
+
     /// Where a text ceases to be JSON; nil where it is.
-    public static func fault(_ json: [UInt8]) -> Int? {
+    ///
+    /// - Parameter deepest: how deep it may be nested.
+    public static func fault(_ json: [UInt8], deepest: Int = maximumDepth) -> Fault? {
         json.withUnsafeBufferPointer { bytes in
             var scanner = JSONScanner(bytes: bytes)
+            scanner.deepest = deepest
             scanner.skipSpace()
-            guard scanner.value(depth: 0, isDecoded: false) != nil else { return scanner.at }
-            scanner.skipSpace()
-            return scanner.isAtEnd ? nil : scanner.at
+            if scanner.value(depth: 0, isDecoded: false) != nil {
+                scanner.skipSpace()
+                if scanner.isAtEnd { return nil }
+            }
+            return Fault(place: scanner.at, isTooDeep: scanner.isTooDeep)
         }
     }
 
@@ -75,7 +91,7 @@ public struct JSONScanner {
         isWanted: (String) -> Bool,
         member: (String, Value) -> Void
     ) -> Bool {
-        guard take(UInt8(ascii: "{")), depth < Self.maximumDepth else { return false }
+        guard next == UInt8(ascii: "{"), mayGo(to: depth), take(UInt8(ascii: "{")) else { return false }
         skipSpace()
         if take(UInt8(ascii: "}")) { return true }
         while true {
@@ -97,8 +113,13 @@ public struct JSONScanner {
         }
     }
 
+    private mutating func mayGo(to depth: Int) -> Bool {
+        isTooDeep = depth >= deepest
+        return !isTooDeep
+    }
+
     private mutating func array(depth: Int) -> Bool {
-        guard take(UInt8(ascii: "[")), depth < Self.maximumDepth else { return false }
+        guard next == UInt8(ascii: "["), mayGo(to: depth), take(UInt8(ascii: "[")) else { return false }
         skipSpace()
         if take(UInt8(ascii: "]")) { return true }
         while true {

@@ -336,4 +336,49 @@ struct TurnTests {
         try await talk.say("stopped", at: 30)
         #expect(try await talk.state(sent.message) == .interrupted)
     }
+
+    @Test("that a launch left open names what ended that launch, and not how the bot is now")
+    func reasonOfItsOwnLaunch() async throws {
+        func reason(_ change: (inout WireBotStatus) -> Void) async throws -> String? {
+            let talk = try await Talk()
+            let message = try await talk.delivered()
+            var status = WireBotStatus()
+            status.botID = talk.bot.rawValue
+            change(&status)
+            let (said, node) = (status, talk.node)
+            try await talk.hub.parts.database.write { db in
+                _ = try BotStore.apply(db, said, from: node, at: TestHub.start)
+            }
+            #expect(try await talk.state(message) == .interrupted)
+            return try await talk.reason(message)
+        }
+        // The next launch is there already, or cannot be.
+        for phase in [WireBotPhase.starting, .backoff] {
+            let new = try await reason {
+                ($0.phase, $0.launchID, $0.reason) = (phase, "next", "it takes long to get ready")
+                ($0.lastExit.launchID, $0.lastExit.code, $0.lastExit.lastStderr) = ("launch", 3, "no key\n")
+            }
+            #expect(new == "The bot stopped before it answered: it exited with status 3, last on stderr: no key.")
+        }
+        let later = try await reason {
+            ($0.phase, $0.launchID, $0.reason) = (.failed, "third", "crash loop")
+            $0.lastExit.launchID = "second"
+        }
+        #expect(later?.contains("crash loop") == false && later?.contains("started anew") == true, "\(later ?? "")")
+        let same = try await reason {
+            ($0.phase, $0.launchID, $0.reason) = (.backoff, "launch", "exited with status 3")
+        }
+        #expect(same == "The bot stopped before it answered: exited with status 3")
+        let starting = try await reason {
+            ($0.phase, $0.launchID) = (.backoff, "launch")
+            ($0.reason, $0.reasonCode) = ("the engine does not answer", "engine_unavailable")
+            ($0.lastExit.launchID, $0.lastExit.signal) = ("launch", 11)
+        }
+        #expect(starting == "The bot stopped before it answered: it ended by signal 11.")
+        let asked = try await reason {
+            ($0.phase, $0.launchID) = (.ready, "next")
+            ($0.lastExit.launchID, $0.lastExit.requested) = ("launch", true)
+        }
+        #expect(asked?.hasSuffix("it was asked to stop, and exited with status 0.") == true)
+    }
 }

@@ -101,7 +101,8 @@ struct TableTests {
     @Test("let no name of a node or line of a bot steer the terminal")
     func control() {
         let hostile = "a\u{1B}[2J\u{7}b\u{9B}31m\u{202E}c\r\nd\te"
-        #expect(Printable.line(hostile) == "a[2Jb31mc d e")
+        #expect(Printable.line(hostile) == #"a[2Jb31m\u{202E}c d e"#)
+        #expect(Printable.line("ki\u{200B}tchen 👩\u{200D}💻") == #"ki\u{200B}tchen 👩"# + "\u{200D}💻")
         #expect(Printable.text(hostile, forTerminal: true) == "a[2Jb31mc\nd\te")
         #expect(Printable.text(hostile, forTerminal: false) == hostile)
     }

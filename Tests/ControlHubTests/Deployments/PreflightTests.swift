@@ -120,6 +120,22 @@ struct PreflightTests {
         #expect(check?.message.contains("keeps no copy") == true)
     }
 
+    @Test("a node that has a session and does not answer is named, with what to do")
+    func silence() {
+        #expect(failure { $0.targetNode?.isSilent = true }?.code == "target_online")
+        let source = failure { $0.sourceNode?.isSilent = true }
+        #expect(source?.code == "source_reachable" && source?.remedy.contains("`force`") == true)
+        var facts = good
+        facts.isForced = true
+        facts.sourceNode?.isSilent = true
+        #expect(facts.checks.arePassed)
+        #expect(facts.checks.contains { $0.name == "source_reachable" && $0.message.contains("keeps no copy") })
+        facts = good
+        (facts.copy, facts.isCopyTooSlow) = (nil, true)
+        #expect(facts.checks.arePassed)
+        #expect(facts.checks.contains { $0.name == "workspace_readable" && $0.message.contains("still comparing") })
+    }
+
     @Test("an image goes with a Docker profile")
     func image() {
         var facts = good

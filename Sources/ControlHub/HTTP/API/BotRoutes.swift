@@ -79,7 +79,7 @@ struct BotRoutes {
                 let limit = try request.pageLimit()
                 let bots = try await services.bots.store.list(
                     node: request.text("node_id").map(NodeID.init(rawValue:)),
-                    after: request.text("cursor").map(BotID.init(rawValue:)),
+                    after: request.cursor(of: BotID.self),
                     limit: limit + 1
                 )
                 return try JSONCoding.response(Page(bots, limit: limit, cursor: \.id.rawValue, item: document))

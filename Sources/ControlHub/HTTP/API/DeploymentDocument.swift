@@ -97,7 +97,9 @@ struct DeploymentDocument: Codable, APIDocument {
         errorCode = deployment.failure?.code
         reason = deployment.failure?.reason
         remedy = deployment.failure?.remedy
-        note = deployment.note
+        let asItIs = deployment.isRollBackAsItIs && deployment.state == .succeeded ? Deployment.asItIs : nil
+        let notes = [asItIs, deployment.note].compactMap(\.self)
+        note = notes.isEmpty ? nil : notes.joined(separator: " ")
         workspace = deployment.totals.map { totals in
             Transfer(
                 entries: totals.entries,

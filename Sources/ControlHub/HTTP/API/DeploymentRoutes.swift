@@ -63,7 +63,9 @@ struct DeploymentRoutes {
                     isForced: body.force ?? false
                 )
                 if body.dryRun ?? false {
-                    let preview = try await services.deployments.preview(id, wish)
+                    let preview = try await context.whileClientWaits {
+                        try await services.deployments.preview(id, wish)
+                    }
                     return try JSONCoding.response(DeploymentPreviewDocument(preview))
                 }
                 let deployment = try await services.deployments.deploy(id, wish, by: try context.actor())
@@ -86,7 +88,9 @@ struct DeploymentRoutes {
                 let body = try await request.json(RollbackBody.self)
                 let undone = body.deploymentId.map(DeploymentID.init(rawValue:))
                 if body.dryRun ?? false {
-                    let preview = try await services.deployments.previewRollBack(id, before: undone)
+                    let preview = try await context.whileClientWaits {
+                        try await services.deployments.previewRollBack(id, before: undone)
+                    }
                     return try JSONCoding.response(DeploymentPreviewDocument(preview))
                 }
                 let deployment = try await services.deployments.rollBack(
@@ -108,7 +112,7 @@ struct DeploymentRoutes {
                 let limit = try request.pageLimit()
                 let deployments = try await services.deployments.store.list(
                     try context.botID(),
-                    before: request.text("cursor").map(DeploymentID.init(rawValue:)),
+                    before: request.cursor(of: DeploymentID.self),
                     limit: limit + 1
                 )
                 return try JSONCoding.response(

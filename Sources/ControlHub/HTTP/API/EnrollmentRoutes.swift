@@ -68,7 +68,7 @@ struct EnrollmentRoutes {
             ) { request, _ in
                 let limit = try request.pageLimit()
                 let rows = try await services.enrollments.list(
-                    before: request.text("cursor").map(EnrollmentID.init(rawValue:)),
+                    before: request.cursor(of: EnrollmentID.self),
                     limit: limit + 1
                 )
                 let date = services.clock.date()

@@ -248,7 +248,7 @@ struct NodeRoutes {
             let parts = text.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
             return (String(parts[0]), parts.count > 1 ? String(parts[1]) : nil)
         }
-        var after = try request.text("cursor").map(NodeID.init(rawValue:))
+        var after = try request.cursor(of: NodeID.self)
         var nodes: [Node] = []
         let registry = services.nodes.registry
         // Health is decided by the clock and not stored, so what the database gives is looked through.

@@ -118,7 +118,7 @@ struct OperatorRoutes {
             ) { request, _ in
                 let limit = try request.pageLimit()
                 let rows = try await services.operators.store.list(
-                    after: request.text("cursor").map(OperatorID.init(rawValue:)),
+                    after: request.cursor(of: OperatorID.self),
                     limit: limit + 1
                 )
                 return try JSONCoding.response(
@@ -312,7 +312,7 @@ struct OperatorRoutes {
         let rows = try await services.operators.store.tokens(
             of: owner,
             at: services.clock.date(),
-            after: request.text("cursor").map(TokenID.init(rawValue:)),
+            after: request.cursor(of: TokenID.self),
             limit: limit + 1
         )
         return try JSONCoding.response(

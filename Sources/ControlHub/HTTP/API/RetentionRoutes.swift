@@ -207,12 +207,7 @@ struct RetentionRoutes {
         var filter = RemovalStore.Filter()
         filter.kind = try request.text("kind")
         filter.owner = try request.text("owner")
-        filter.after = try request.text("cursor").map { text in
-            guard let removal = RemovalCursor.removal(text) else {
-                throw HubError(.invalidRequest, "`cursor` is none of this list. Begin again without one.")
-            }
-            return removal
-        }
+        filter.after = try request.cursor(RemovalCursor.removal)
         let rows = try await services.retention.removals.list(filter, limit: limit + 1)
         return try JSONCoding.response(
             Page(rows, limit: limit, cursor: RemovalCursor.text, item: RemovalDocument.init)

@@ -72,7 +72,10 @@ struct TalkRoutes {
                 let sent = try await services.commands.send(
                     body.text,
                     to: try context.botID(),
-                    in: body.conversationId.map(ConversationID.init(rawValue:)),
+                    in: body.conversationId.map { text in
+                        try NamePolicy.requireVisible(text, field: "conversation_id")
+                        return ConversationID(rawValue: text)
+                    },
                     by: try context.actor()
                 )
                 return try JSONCoding.response(
@@ -122,12 +125,7 @@ struct TalkRoutes {
     @Sendable
     private func conversations(_ request: Request, _ context: HubRequestContext) async throws -> Response {
         let limit = try request.pageLimit()
-        let cursor = try request.text("cursor").map { text in
-            guard let cursor = ConversationCursor(text) else {
-                throw HubError(.invalidRequest, "`cursor` is none of this list. Begin again without one.")
-            }
-            return cursor
-        }
+        let cursor = try request.cursor(ConversationCursor.init)
         let rows = try await services.messages.conversations(try context.botID(), after: cursor, limit: limit + 1)
         return try JSONCoding.response(
             Page(rows, limit: limit, cursor: { ConversationCursor($0).text }, item: ConversationDocument.init)

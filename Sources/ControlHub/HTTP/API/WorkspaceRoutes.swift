@@ -367,14 +367,7 @@ struct WorkspaceRoutes {
 
     /// The name that the page before ended with; empty for the first page.
     private static func cursor(_ request: Request) throws -> [UInt8] {
-        guard let text = try request.text("cursor") else { return [] }
-        guard let name = NameCursor.name(text) else {
-            throw HubError(
-                .invalidRequest,
-                "`cursor` must be the `next_cursor` of an earlier page. Leave it out to begin with the first."
-            )
-        }
-        return name
+        try request.cursor(NameCursor.name) ?? []
     }
 
     private static func rawQuery(_ name: String, _ request: Request) -> String? {

@@ -93,9 +93,27 @@ extension Request {
         Int(clamping: try number("limit", in: 1...500) ?? 100)
     }
 
+    /// A list's `cursor`, which is what the page before ended with. Throws `invalidRequest` for anything that no page ends with:
+    /// taken for a place all the same it would give another list than who asks believes.
+    ///
+    /// - Parameter read: nil for what is none.
+    func cursor<Place>(_ read: (String) -> Place?) throws -> Place? {
+        guard let text = try text("cursor") else { return nil }
+        guard let place = read(text) else {
+            throw HubError(
+                .invalidRequest,
+                "`cursor` must be the `next_cursor` of an earlier page of this list. Leave it out to begin with the first."
+            )
+        }
+        return place
+    }
+
+    /// A list's `cursor` that is an id.
+    func cursor<ID: HubIdentifier>(of type: ID.Type) throws -> ID? { try cursor(ID.init(cursor:)) }
+
     /// A list's `cursor` that is a position.
     func positionCursor() throws -> Int64? {
-        try number("cursor", in: 0...999_999_999_999_999_999)
+        try cursor { text in Int64(decimal: text).flatMap { (0...999_999_999_999_999_999).contains($0) ? $0 : nil } }
     }
 }
 

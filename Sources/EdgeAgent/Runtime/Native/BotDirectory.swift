@@ -145,10 +145,10 @@ struct BotDirectory: Sendable {
     /// - Returns: whether the stored configuration says something else now.
     func prepare(configuration: [UInt8]) throws(RuntimeError) -> Bool {
         var wanted = configuration
-        if !wanted.isEmpty, !PacketFields.isObject(wanted) {
+        if !wanted.isEmpty, let fault = JSONFault.ofObject(wanted) {
             throw RuntimeError(
                 .configurationNotJSON,
-                "the configuration of bot \(botID) is not a JSON object; correct it and start the bot again"
+                "the configuration of bot \(botID) has to be a JSON object: \(fault); correct it and start the bot again"
             )
         }
         try make()
@@ -156,10 +156,10 @@ struct BotDirectory: Sendable {
             let stored = wanted.isEmpty ? try Files.read(config) : try storedConfiguration()
             if wanted.isEmpty {
                 wanted = stored ?? Array("{}".utf8)
-                guard PacketFields.isObject(wanted) else {
+                if let fault = JSONFault.ofObject(wanted) {
                     throw RuntimeError(
                         .configurationNotJSON,
-                        "\(config) is not a JSON object; correct it and start the bot again"
+                        "\(config) has to be a JSON object: \(fault); correct it and start the bot again"
                     )
                 }
             }

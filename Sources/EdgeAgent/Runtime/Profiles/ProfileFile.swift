@@ -1,4 +1,5 @@
 import FoundationEssentials
+import WireFormat
 
 /// Reads runtime profiles: one JSON object, by name of the profile. See "Runtime profiles" in docs/operations.md.
 ///

@@ -26,6 +26,12 @@ export function milliseconds(value) {
   return Number.isFinite(value) ? `${value < 10 ? value.toFixed(1) : Math.round(value)} ms` : '–';
 }
 
+// Controls, marks of direction, and what takes no room: names made of them look like others. Joiners stay, for pictures.
+const hidden = /[\u0000-\u001f\u007f-\u009f\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b\u200c\u200e\u200f\u2028-\u202e\u2060-\u206f\u2800\u3164\ufeff\uffa0\ufff9-\ufffb\u{e0000}-\u{e0fff}]/gu;
+
+/** A name with what nobody would see written out: `kit\u{202E}chen`. New ones are refused; older ones are still there. */
+export const visible = (name) => name?.replace(hidden, (character) => `\\u{${character.codePointAt(0).toString(16).toUpperCase()}}`);
+
 export const plural = (count, noun) => `${count.toLocaleString()} ${noun}${count === 1 ? '' : 's'}`;
 
 /** Milliseconds since 1970 of what the hub sends, or NaN. */

@@ -1,5 +1,6 @@
 // The nodes and bots as last told by the hub. Lists are asked for once; after that the stream of events keeps them.
 import { ApiError, get, list } from './api.js';
+import { visible } from './format.js';
 import { on } from './live.js';
 
 export const nodes = new Map();
@@ -80,7 +81,10 @@ export function put(map, item) {
 const deleted = new Set();
 
 function keep(map, item) {
-  if (!deleted.has(item.id)) map.set(item.id, item);
+  if (deleted.has(item.id)) return;
+  item.name = visible(item.name);
+  if (item.node_name) item.node_name = visible(item.node_name);
+  map.set(item.id, item);
 }
 
 /** Sends the `request` that deletes the node `id`, and takes it off the page once the hub has done so. */
