@@ -46,6 +46,26 @@ struct DeployLogTests {
         try await stage.settled()
     }
 
+    @Test("is followed to where the bot goes, and back, over one stream", .timeLimit(.minutes(8)))
+    func followed() async throws {
+        let stage = try await DeployStage()
+        try await emit(5, stage)
+        let events = try await stage.api.events("/api/bots/\(stage.bot)/logs?follow=true&tail=1")
+        for count in [21, 22] {
+            let ended = try await stage.end(of: try await stage.deploy())
+            #expect(ended["state"] == "succeeded", "\(ended)\n\(stage.evidence)")
+            try await stage.settled()
+            try await emit(count, stage)
+            var isFound = false
+            for try await event in events {
+                let lines = event["lines"].array.compactMap { $0["text"].string }
+                isFound = lines.contains { $0.hasPrefix("emit line \(count) of \(count)") }
+                if isFound { break }
+            }
+            #expect(isFound, "\(stage.evidence)")
+        }
+    }
+
     @Test("says in one line that its first part is away, goes on with the second, and has both when the node is back")
     func withoutCopy() async throws {
         let stage = try await DeployStage()

@@ -9,6 +9,9 @@ struct ResourceStore: Sendable {
 
     /// Rows that are dropped in one transaction.
     private static let droppedEach = 1000
+    /// Nodes of which means are made in one transaction: of each at most some 700 rows are looked at, after a long time without
+    /// a hub, and else some 20.
+    static let nodesEach = 10
 
     private static let columns = [
         "cpu_percent", "load_1m", "memory_total_bytes", "memory_available_bytes", "disk_used_percent",
@@ -43,42 +46,64 @@ struct ResourceStore: Sendable {
     }
 
     /// Makes the means of what has ended since they were last made, and drops what is too old. Doing it again changes
-    /// nothing.
+    /// nothing, nor does an end in the middle: each node's means say themselves how far they have come.
     ///
     /// - Parameter horizon: what is too old is so by this.
     func condense(at date: Date, horizon: Date) async throws {
-        let now = date.unixMilliseconds / 1000
-        let old = horizon.unixMilliseconds / 1000
-        try await database.write { db in
-            for tier in ResourceTier.allCases {
-                if let source = tier.source {
-                    let step = tier.rawValue
-                    let end = now / step * step
-                    // What came late, while the hub was busy or down, is made up for as long as its source is kept.
-                    let newest =
-                        try Int64.fetchOne(
-                            db,
-                            sql: "SELECT max(at) / 1000 FROM resource_samples WHERE step = ? AND at <= ?",
-                            arguments: [step, now * 1000]
-                        ) ?? 0
-                    let begin = max(newest, (old - source.keptFor(hourlyAge: hourlyAge)) / step * step)
-                    try db.execute(
-                        sql: """
-                            INSERT OR REPLACE INTO resource_samples
-                                (node_id, step, at, \(Self.columns.joined(separator: ", ")))
-                            SELECT node_id, ?, at / 1000 / ? * ? * 1000, \(Self.means) FROM resource_samples
-                            WHERE step = ? AND at >= ? AND at < ? GROUP BY node_id, at / 1000 / ?
-                            """,
-                        arguments: [step, step, step, source.rawValue, begin * 1000, end * 1000, step]
-                    )
-                }
-            }
+        let (now, old) = (date.unixMilliseconds / 1000, horizon.unixMilliseconds / 1000)
+        var last: String? = ""
+        while let node = last {
+            last = try await condense(after: node, now: now, old: old)
+            // There are thousands of nodes, and others want to write.
+            await Task.yield()
         }
         for tier in ResourceTier.allCases {
             let oldest = (old - tier.keptFor(hourlyAge: hourlyAge)) * 1000
             // After a long time without a hub there may be many, and others want to write.
             while try await drop(tier, before: oldest) == Self.droppedEach { await Task.yield() }
         }
+    }
+
+    /// Makes the means of the next few nodes, in one transaction.
+    ///
+    /// - Parameter node: the last one that has had its turn.
+    /// - Returns: the last one of these; nil where no more follow.
+    private func condense(after node: String, now: Int64, old: Int64) async throws -> String? {
+        try await database.write { db in
+            let nodes = try String.fetchAll(
+                db,
+                sql: "SELECT id FROM nodes WHERE id > ? AND deleted_at IS NULL ORDER BY id LIMIT ?",
+                arguments: [node, Self.nodesEach]
+            )
+            for node in nodes {
+                for tier in ResourceTier.allCases { try condense(db, node, to: tier, now: now, old: old) }
+            }
+            return nodes.count < Self.nodesEach ? nil : nodes.last
+        }
+    }
+
+    private func condense(_ db: Database, _ node: String, to tier: ResourceTier, now: Int64, old: Int64) throws {
+        guard let source = tier.source else { return }
+        let step = tier.rawValue
+        let end = now / step * step
+        // Each node's own: what came late, while the hub was busy or down, is made up for as long as its source is kept.
+        let newest =
+            try Int64.fetchOne(
+                db,
+                sql: "SELECT max(at) / 1000 FROM resource_samples WHERE node_id = ? AND step = ? AND at <= ?",
+                arguments: [node, step, now * 1000]
+            ) ?? 0
+        guard newest < end - step else { return }
+        let begin = max(newest, (old - source.keptFor(hourlyAge: hourlyAge)) / step * step)
+        try db.execute(
+            sql: """
+                INSERT OR REPLACE INTO resource_samples
+                    (node_id, step, at, \(Self.columns.joined(separator: ", ")))
+                SELECT node_id, ?, at / 1000 / ? * ? * 1000, \(Self.means) FROM resource_samples
+                WHERE node_id = ? AND step = ? AND at >= ? AND at < ? GROUP BY at / 1000 / ?
+                """,
+            arguments: [step, step, step, node, source.rawValue, begin * 1000, end * 1000, step]
+        )
     }
 
     private func drop(_ tier: ResourceTier, before oldest: Int64) async throws -> Int {

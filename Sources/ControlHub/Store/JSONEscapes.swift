@@ -1,3 +1,5 @@
+import WireFormat
+
 /// Escapes in JSON text that RFC 8259 allows and Foundation refuses.
 enum JSONEscapes {
     /// The text with each escaped half of a surrogate pair that stands alone replaced by U+FFFD, as the agent reads it too.
@@ -30,16 +32,13 @@ enum JSONEscapes {
         return result ?? json
     }
 
-    private static func isHigh(_ code: UInt16) -> Bool { code & 0xFC00 == 0xD800 }
+    private static func isHigh(_ code: UInt32) -> Bool { code & 0xFC00 == 0xD800 }
 
-    private static func isLow(_ code: UInt16) -> Bool { code & 0xFC00 == 0xDC00 }
+    private static func isLow(_ code: UInt32) -> Bool { code & 0xFC00 == 0xDC00 }
 
     /// The UTF-16 code unit that is escaped at a place, as in `\u00e9`.
-    private static func codeUnit(_ at: Int, _ json: [UInt8]) -> UInt16? {
-        guard at + 6 <= json.count, json[at] == UInt8(ascii: "\\"), json[at + 1] == UInt8(ascii: "u") else {
-            return nil
-        }
-        // fits: text, which is nil where it does not.
-        return UInt16(String(decoding: json[(at + 2)..<(at + 6)], as: UTF8.self), radix: 16)
+    private static func codeUnit(_ at: Int, _ json: [UInt8]) -> UInt32? {
+        guard at + 1 < json.count, json[at] == UInt8(ascii: "\\"), json[at + 1] == UInt8(ascii: "u") else { return nil }
+        return json.withUnsafeBufferPointer { JSONScanner.codeUnit($0, at: at + 2) }
     }
 }

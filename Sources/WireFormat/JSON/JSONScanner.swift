@@ -14,7 +14,8 @@ public struct JSONScanner {
     }
 
     private let bytes: UnsafeBufferPointer<UInt8>
-    private(set) var at = 0
+    /// Where the scanner stands.
+    public private(set) var at: Int
     private var deepest = maximumDepth
     /// It is for this that it was not gone on.
     private var isTooDeep = false
@@ -69,18 +70,35 @@ public struct JSONScanner {
             && scanObject(json, isWanted: { _ in false }, member: { _, _ in })
     }
 
-    init(bytes: UnsafeBufferPointer<UInt8>) {
+    /// For who makes something of the values: one token after the other.
+    ///
+    /// - Parameters:
+    ///   - bytes: as long as the scanner is in use.
+    ///   - start: where the text begins.
+    public init(bytes: UnsafeBufferPointer<UInt8>, from start: Int = 0) {
         self.bytes = bytes
+        at = start
     }
 
-    var isAtEnd: Bool { at == bytes.count }
-    var next: UInt8? { at < bytes.count ? bytes[at] : nil }
+    /// Nothing follows.
+    public var isAtEnd: Bool { at == bytes.count }
+    /// The byte that comes next; nil at the end.
+    public var next: UInt8? { at < bytes.count ? bytes[at] : nil }
 
-    mutating func skipSpace() {
-        while at < bytes.count, [0x20, 0x09, 0x0A, 0x0D].contains(bytes[at]) { at += 1 }
+    /// Passes over what may stand between tokens.
+    public mutating func skipSpace() {
+        while at < bytes.count {
+            switch bytes[at] {
+            case 0x20, 0x09, 0x0A, 0x0D: at += 1
+            default: return
+            }
+        }
     }
 
-    mutating func take(_ byte: UInt8) -> Bool {
+    /// Passes over a byte.
+    ///
+    /// - Returns: whether it is the one that comes next.
+    public mutating func take(_ byte: UInt8) -> Bool {
         guard next == byte else { return false }
         at += 1
         return true
@@ -156,7 +174,10 @@ public struct JSONScanner {
         }
     }
 
-    mutating func word(_ text: StaticString) -> Bool {
+    /// Passes over `true`, `false` or `null`.
+    ///
+    /// - Returns: whether it comes next.
+    public mutating func word(_ text: StaticString) -> Bool {
         let count = text.utf8CodeUnitCount
         guard bytes.count - at >= count else { return false }
         let letters = UnsafeBufferPointer(start: text.utf8Start, count: count)
@@ -172,7 +193,7 @@ public struct JSONScanner {
     }
 
     /// - Returns: a number as it is written; nil where none is.
-    mutating func numberLiteral() -> Slice<UnsafeBufferPointer<UInt8>>? {
+    public mutating func numberLiteral() -> Slice<UnsafeBufferPointer<UInt8>>? {
         let start = at
         if number() { return bytes[start..<at] }
         at = start
@@ -194,8 +215,10 @@ public struct JSONScanner {
         return true
     }
 
-    /// - Returns: where the text between the quotes lies, still escaped.
-    mutating func string() -> Range<Int>? {
+    /// Passes over a text.
+    ///
+    /// - Returns: where what is between the quotes lies, still escaped; nil where none comes.
+    public mutating func string() -> Range<Int>? {
         guard take(UInt8(ascii: "\"")) else { return nil }
         let start = at
         while at < bytes.count {
@@ -211,7 +234,7 @@ public struct JSONScanner {
                     guard "\"\\/bfnrt".utf8.contains(kind) else { return nil }
                     continue
                 }
-                guard hexadecimal(at) != nil else { return nil }
+                guard Self.codeUnit(bytes, at: at) != nil else { return nil }
                 at += 4
             case 0..<0x20: return nil
             default: at += 1
@@ -220,10 +243,11 @@ public struct JSONScanner {
         return nil
     }
 
-    private func hexadecimal(_ position: Int) -> UInt32? {
-        guard position + 4 <= bytes.count else { return nil }
+    /// The UTF-16 code unit whose four digits stand at a place; nil where they do not.
+    public static func codeUnit(_ bytes: UnsafeBufferPointer<UInt8>, at place: Int) -> UInt32? {
+        guard place + 4 <= bytes.count else { return nil }
         var value: UInt32 = 0
-        for byte in bytes[position..<(position + 4)] {
+        for byte in bytes[place..<(place + 4)] {
             let digit: UInt8
             switch byte {
             case 0x30...0x39: digit = byte - 0x30
@@ -237,9 +261,15 @@ public struct JSONScanner {
     }
 
     /// The text of a range that `string` has checked. Half of a surrogate pair becomes U+FFFD.
-    func decode(_ range: Range<Int>) -> String {
-        guard bytes[range].contains(UInt8(ascii: "\\")) else { return String(decoding: bytes[range], as: UTF8.self) }
+    func decode(_ range: Range<Int>) -> String { decodeWhole(range).text }
+
+    /// The same, and whether there was no half of a surrogate pair in it.
+    public func decodeWhole(_ range: Range<Int>) -> (text: String, isWhole: Bool) {
+        guard bytes[range].contains(UInt8(ascii: "\\")) else {
+            return (String(decoding: bytes[range], as: UTF8.self), true)
+        }
         var result: [UInt8] = []
+        var isWhole = true
         var position = range.lowerBound
         while position < range.upperBound {
             guard bytes[position] == UInt8(ascii: "\\") else {
@@ -256,19 +286,21 @@ public struct JSONScanner {
             case UInt8(ascii: "r"): result.append(0x0D)
             case UInt8(ascii: "t"): result.append(0x09)
             case UInt8(ascii: "u"):
-                var code = hexadecimal(position) ?? 0xFFFD
+                var code = Self.codeUnit(bytes, at: position) ?? 0xFFFD
                 position += 4
                 if code & 0xFC00 == 0xD800, position + 6 <= range.upperBound, bytes[position] == UInt8(ascii: "\\"),
-                    bytes[position + 1] == UInt8(ascii: "u"), let low = hexadecimal(position + 2),
+                    bytes[position + 1] == UInt8(ascii: "u"), let low = Self.codeUnit(bytes, at: position + 2),
                     low & 0xFC00 == 0xDC00
                 {
                     code = 0x10000 + (code & 0x3FF) << 10 + (low & 0x3FF)
                     position += 6
                 }
-                result += Array(String(Unicode.Scalar(code) ?? "\u{FFFD}").utf8)
+                let scalar = Unicode.Scalar(code)
+                if scalar == nil { isWhole = false }
+                result += Array(String(scalar ?? "\u{FFFD}").utf8)
             default: result.append(kind)
             }
         }
-        return String(decoding: result, as: UTF8.self)
+        return (String(decoding: result, as: UTF8.self), isWhole)
     }
 }

@@ -175,8 +175,11 @@ def packets(api, bot, after):
 
 
 def read_log(api, bot, where, offset=0):
-    """Reads the log to its end: the lines of each launch come one after the other, only the last may be missing."""
-    lines, last, first = 0, {}, {}
+    """Reads the log to its end: the lines of each launch come one after the other, only the last may be missing.
+
+    Gives their number, and the last of them.
+    """
+    lines, newest, last, first = 0, None, {}, {}
     while True:
         # The node may have to dial again: such a machine is slow.
         page = wait("the log", lambda: api.call("GET", f"/api/bots/{bot}/logs?offset={offset}"))
@@ -188,21 +191,23 @@ def read_log(api, bot, where, offset=0):
                     tell("LOG", where=where, launch=launch, expected=last[launch] + 1, comes=number)
                 first.setdefault(launch, number)
                 last[launch] = number
-                lines += 1
+                lines, newest = lines + 1, line["text"]
         if page["next_offset"] == offset or not page["lines"]:
             break
         offset = page["next_offset"]
     tell("LINES", where=where, count=lines, first=first, next=offset)
-    return lines
+    return lines, newest
 
 
 def read_copy(api, node, bot):
     """The same of the hub's copy, which is read where the node is away."""
-    written = read_log(api, bot, "the node's log")
-    time.sleep(3)
+    written, newest = read_log(api, bot, "the node's log")
+    if newest:
+        files = HUB / "logs" / bot / node
+        wait("the hub's copy to have come as far", lambda: any(newest.encode() in each.read_bytes() for each in files.iterdir()))
     os.kill(AGENT_PROCESS[0].pid, 9)
     wait("the node to be away", lambda: api.call("GET", f"/api/nodes/{node}")["health"] == "offline")
-    if read_log(api, bot, "the hub's copy") < written:
+    if read_log(api, bot, "the hub's copy")[0] < written:
         tell("LOG", where="the hub's copy", launch="all", expected=written, comes=0)
 
 

@@ -211,6 +211,21 @@ final class API: Sendable {
         }
     }
 
+    /// An answer whose body is taken as slowly as one likes; the request's may go on for as long, too.
+    func open(
+        _ method: String,
+        _ path: String,
+        _ body: HTTPClientRequest.Body? = nil,
+        accept: String = "*/*"
+    ) async throws -> HTTPClientResponse {
+        var request = request(method, path, nil)
+        request.headers.add(name: "Accept", value: accept)
+        request.body = body
+        let response = try await client.execute(request, timeout: .seconds(240))
+        guard (200..<300).contains(response.status.code) else { throw Failure("\(method) \(path): \(response.status)") }
+        return response
+    }
+
     private func request(_ method: String, _ path: String, _ body: JSON?) -> HTTPClientRequest {
         var request = HTTPClientRequest(url: base + path)
         request.method = .init(rawValue: method)
