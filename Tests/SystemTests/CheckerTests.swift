@@ -18,6 +18,7 @@ extension SystemTests {
                 (.actsBeforeNoting, [.commandRunTwice]),
                 (.forgetsPacketsWhenSent, [.packetLost]),
                 (.storesLogCursorLater, [.packetStoredTwice]),
+                (.trustsCopiedJournal, [.packetLost, .packetOutOfOrder]),
                 (.losesMessages, [.messageBoundary]),
                 (.ignoresBackpressure, [.limitExceeded]),
                 (.agentIgnoresDeadlines, [.notLive]),

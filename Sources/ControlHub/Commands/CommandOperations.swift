@@ -242,15 +242,7 @@ struct CommandOperations: Sendable {
             var bot = try BotStore.required(db, id)
             if desired == .running { try NodeStore.requireTakingBots(db, bot.nodeID) }
             try DeploymentStore.requireNone(db, of: id)
-            if desired == .running {
-                try StrayStore.requireNoNewer(db, of: id)
-                // The newer one was discarded. The bot's own node knows of it, and would refuse what is older.
-                let newest = try StrayStore.newestEpoch(db, of: id)
-                if newest > bot.placementEpoch {
-                    try BotStore.raiseEpoch(db, id, to: newest + 1)
-                    bot = try BotStore.required(db, id)
-                }
-            }
+            if desired == .running { bot = try StrayStore.startable(db, bot) }
             _ = try CommandStore.supersede(db, bot: id, at: date)
             let new = try bodies(bot).map { body in
                 NewCommand(

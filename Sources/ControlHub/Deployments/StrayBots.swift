@@ -11,20 +11,6 @@ struct StrayBots: Sendable {
     let clock: HubClock
     let logger: Logger
 
-    private struct Found: Sendable {
-        let bot: BotID
-        let epoch: UInt64
-        let isRunning: Bool
-    }
-
-    /// What a node says of one bot.
-    private struct Held {
-        let bot: BotID
-        let epoch: UInt64
-        /// Nil where it has a workspace and nothing else of it.
-        let phase: WireBotPhase?
-    }
-
     /// Notes what a node holds, and has it stop what runs; what that leaves stays there until the operator decides.
     ///
     /// - Parameter kept: the workspaces of which the node has no bot.
@@ -33,93 +19,16 @@ struct StrayBots: Sendable {
         -> [WireSupersession]
     {
         let date = clock.date()
-        let all =
-            statuses.map { Held(bot: BotID(rawValue: $0.botID), epoch: $0.placementEpoch, phase: $0.phase) }
-            + kept.map { Held(bot: BotID(rawValue: $0.botID), epoch: $0.placementEpoch, phase: nil) }
-        let named = all.filter { BotName.isValid($0.bot.rawValue) }
-        let (found, newer, overtaken) = try await database.write { db in
-            let isBehind = try HubLineage.isBehind(db, at: date)
-            var unknown: [BotID] = []
-            var newer: [BotID] = []
-            var overtaken: [Bot] = []
-            let found = try named.compactMap { held -> Found? in
-                let bot = held.bot
-                guard let placement = try BotStore.placement(db, bot) else {
-                    unknown.append(bot)
-                    try StrayStore.note(
-                        db,
-                        bot,
-                        on: node,
-                        reason:
-                            "The node holds this bot, which is not known here: another hub's, made after the copy that this "
-                            + "hub's database was put back from, or deleted with its workspace kept.",
-                        epoch: held.epoch,
-                        at: date
-                    )
-                    return nil
-                }
-                let isElsewhere = placement.node != node
-                guard isElsewhere || placement.isDeleted else {
-                    guard let phase = held.phase else {
-                        // Of one that it has a state of the state says so.
-                        if isBehind { try BotStore.raiseEpoch(db, bot, to: held.epoch) }
-                        return nil
-                    }
-                    guard let record = try DeploymentStore.overtaken(db, bot, held.epoch, on: node) else { return nil }
-                    if record.desiredState == .running {
-                        overtaken.append(record)
-                        return nil
-                    }
-                    return Found(bot: bot, epoch: placement.epoch, isRunning: !phase.isDown)
-                }
-                // Deleted with its workspace kept, as was wanted.
-                if !isElsewhere, held.phase == nil { return nil }
-                let isSettled = try placement.isDeleted || DeploymentStore.open(db, of: bot) == nil
-                if isBehind, isSettled, !placement.isDeleted, held.epoch > placement.epoch {
-                    newer.append(bot)
-                    // Where the bot itself is looked at.
-                    let refusal = StartRefusal(
-                        code: "newer_placement",
-                        message: "Node \(node) holds the bot under a newer placement: recover it from there "
-                            + "(POST /api/nodes/\(node)/strays/\(bot)/recover).",
-                        at: date
-                    )
-                    try BotStore.setStartRefusal(db, bot, refusal)
-                    try StrayStore.note(
-                        db,
-                        bot,
-                        on: node,
-                        reason:
-                            "The bot was placed on this node after the copy was made that this hub's database was put back from.",
-                        epoch: held.epoch,
-                        at: date
-                    )
-                    return nil
-                }
-                // Of a deployment under way the record says what is to become of it.
-                if isSettled, try !DeploymentStore.isRemovalOpen(db, of: bot, on: node) {
-                    try StrayStore.note(
-                        db,
-                        bot,
-                        on: node,
-                        reason:
-                            "The node came back with this bot, which \(placement.isDeleted ? "was deleted" : "is placed elsewhere").",
-                        at: date
-                    )
-                }
-                guard let phase = held.phase else { return nil }
-                return Found(bot: bot, epoch: placement.epoch, isRunning: !phase.isDown)
-            }
-            try StrayStore.forgetUnknown(db, on: node, except: unknown)
-            return (found, newer, overtaken)
+        let settlement = try await database.write { db in
+            try StraySettlement.settle(db, statuses, kept: kept, on: node, at: date)
         }
-        for bot in newer {
+        for bot in settlement.newer {
             logger.warning(
                 "a node holds a bot under a newer placement than this hub knows; recover or discard it there",
                 metadata: ["node_id": "\(node)", "bot_id": "\(bot)"]
             )
         }
-        for bot in overtaken {
+        for bot in settlement.overtaken {
             logger.warning(
                 "a node holds a bot under an older placement, as after its state directory was put back; the present one is started",
                 metadata: ["node_id": "\(node)", "bot_id": "\(bot.id)"]
@@ -132,7 +41,7 @@ struct StrayBots: Sendable {
                 repeatable: true
             )
         }
-        for stray in found where stray.isRunning {
+        for stray in settlement.found where stray.isRunning {
             logger.warning(
                 "a node runs a bot whose placement there is over; it is stopped there",
                 metadata: ["node_id": "\(node)", "bot_id": "\(stray.bot)"]
@@ -145,8 +54,6 @@ struct StrayBots: Sendable {
                 repeatable: true
             )
         }
-        return found.map { stray in
-            WireSupersession.with { ($0.botID, $0.placementEpoch) = (stray.bot.rawValue, stray.epoch) }
-        }
+        return settlement.superseded
     }
 }

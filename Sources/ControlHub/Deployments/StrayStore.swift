@@ -164,6 +164,16 @@ struct StrayStore: Sendable {
         )
     }
 
+    /// The bot as it may be started by the record. Throws `conflict`, see `requireNoNewer`.
+    static func startable(_ db: Database, _ bot: Bot) throws -> Bot {
+        try requireNoNewer(db, of: bot.id)
+        // The newer one was discarded. The bot's own node knows of it, and would refuse what is older.
+        let newest = try newestEpoch(db, of: bot.id)
+        guard newest > bot.placementEpoch else { return bot }
+        try BotStore.raiseEpoch(db, bot.id, to: newest + 1)
+        return try BotStore.required(db, bot.id)
+    }
+
     /// Notes what a node still holds of a bot because its removal did not come to its end.
     static func noteRemains(_ db: Database, after removal: Command, reason: String, at date: Date) throws {
         guard removal.kind == "remove_bot", let bot = removal.botID else { return }

@@ -38,6 +38,7 @@ final class AgentProcess {
     func start() {
         world.note("\(instance) starts", 10, machine.number)
         if !isTwin {
+            machine.journal.noteStart()
             executor = CommandExecution(self)
             logReaders = machine.bots.map { LogReading(self, $0) }
             for reader in logReaders { reader.changed() }
@@ -147,6 +148,7 @@ final class AgentProcess {
             $0.bootID = "boot-\(machine.number)"
             $0.machineFingerprint = "machine-\(machine.number)"
             $0.journalID = machine.journal.journalID
+            if !isTwin { $0.bots = machine.bots.map(\.status) }
         }
         let driver = SessionDriver(
             AgentSessionMachine(hello: hello),

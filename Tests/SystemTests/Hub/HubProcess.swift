@@ -31,9 +31,7 @@ final class HubProcess {
         expire()
     }
 
-    var date: Date {
-        Date(timeIntervalSince1970: Double(simulation.hubWall.unixMilliseconds(world)) / 1000)
-    }
+    var date: Date { simulation.hubDate }
 
     // MARK: - Connections
 
@@ -97,12 +95,12 @@ final class HubProcess {
 
     /// One write transaction, then what follows from it. The process can be killed before, between and after.
     func write<Result>(
-        _ transaction: @escaping (inout HubStoreModel) -> Result,
+        _ transaction: @escaping (HubRecord) -> Result,
         then: @escaping (Result) -> Void
     ) {
         diskFreeAt = max(diskFreeAt, world.now) + world.pick(100...simulation.diskLatency)
         later(diskFreeAt - world.now) { hub in
-            let result = transaction(&hub.simulation.store)
+            let result = transaction(hub.simulation.record)
             if let left = hub.transactionsUntilKill {
                 hub.transactionsUntilKill = left - 1
                 guard left > 0 else {
@@ -115,9 +113,9 @@ final class HubProcess {
         }
     }
 
-    func read<Result>(_ body: @escaping (HubStoreModel) -> Result, then: @escaping (Result) -> Void) {
+    func read<Result>(_ body: @escaping (HubRecord) -> Result, then: @escaping (Result) -> Void) {
         later(world.pick(50...500)) { hub in
-            let result = body(hub.simulation.store)
+            let result = body(hub.simulation.record)
             hub.later(hub.world.pick(5...100)) { _ in then(result) }
         }
     }
@@ -125,13 +123,18 @@ final class HubProcess {
     // MARK: - Commands
 
     /// Queues a command; `accepted` is called when the operator has the answer.
-    func enqueue(_ command: StoredCommand, accepted: @escaping () -> Void) {
+    func enqueue(_ command: NewCommand, message: String? = nil, accepted: @escaping () -> Void = {}) {
         guard !isStopping else { return }
-        write {
-            $0.insert(command)
-        } then: { [weak self] in
+        let date = date
+        write { record in
+            if let message {
+                record.insert(command, message: message, at: date)
+            } else {
+                record.insert(command, at: date)
+            }
+        } then: { [weak self] _ in
             accepted()
-            self?.session(of: command.node)?.commandsChanged()
+            self?.session(of: command.node.rawValue)?.commandsChanged()
         }
     }
 
@@ -139,15 +142,12 @@ final class HubProcess {
 
     private func expire() {
         later(.seconds(5)) { hub in
-            let now = hub.simulation.hubWall.unixMilliseconds(hub.world)
-            let isAnythingDue = hub.simulation.store.commands.contains {
-                $0.state == .queued && $0.expiresAt <= now
-            }
-            if isAnythingDue {
+            let date = hub.date
+            if hub.simulation.record.isAnythingDue(at: date) {
                 hub.write {
-                    $0.expire(at: now)
+                    $0.expire(at: date)
                 } then: { ended in
-                    for command in ended { hub.simulation.ended(command) }
+                    for outcome in ended { hub.simulation.ended(outcome.command) }
                 }
             }
             hub.expire()

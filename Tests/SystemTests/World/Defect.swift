@@ -6,6 +6,8 @@ enum Defect: String, CaseIterable, Sendable {
     case acknowledgesBeforeStoring
     /// The hub stores what it is sent without looking whether it has it.
     case storesWithoutKey
+    /// The agent takes a journal that was put back from a copy for the one that the hub knows.
+    case trustsCopiedJournal
     /// The hub accepts a new session and leaves the old one as it is.
     case keepsReplacedSession
     /// The hub takes a command for done when it was sent.

@@ -7,6 +7,7 @@ struct FaultPlan {
     enum Fault: CaseIterable {
         case cutAtByte, cut, halfOpen, stall, slowReader, partition, clockJump
         case hubKill, hubRestart, agentKill, killBetweenSteps, reboot, twin, botCrash, tightAdmission, slowDisk
+        case rollback
     }
 
     var faults: [Fault] = []

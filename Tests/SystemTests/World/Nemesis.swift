@@ -43,6 +43,7 @@ final class Nemesis {
         case .reboot: reboot(node)
         case .twin: twin(node)
         case .botCrash: node.bots[world.pick(0...node.bots.count - 1)].crash()
+        case .rollback: rollBack(node)
         case .cutAtByte, .tightAdmission, .slowDisk: break
         }
     }
@@ -99,6 +100,16 @@ final class Nemesis {
     private func reboot(_ node: NodeMachine) {
         simulation.killAgent(node, isTold: false)
         for bot in node.bots { bot.crash() }
+    }
+
+    /// A state directory is copied, or the last copy is put back.
+    private func rollBack(_ node: NodeMachine) {
+        guard let copy = node.copy else {
+            node.copy = StateCopy(node)
+            return
+        }
+        node.copy = nil
+        simulation.putBack(copy, on: node, withLogs: world.chance(70))
     }
 
     private func armKill(_ node: NodeMachine) {

@@ -1,3 +1,4 @@
+import Foundation
 import WireFormat
 
 @testable import ControlHub
@@ -37,7 +38,7 @@ final class Simulation {
     let plan: FaultPlan
     let checker: SafetyChecker
     private(set) var nodes: [NodeMachine] = []
-    var store = HubStoreModel()
+    private(set) var record = HubRecord()
     var hubWall = WallClock()
     /// The longest transaction on any disk, now.
     private(set) var diskLatency: Microseconds
@@ -56,7 +57,15 @@ final class Simulation {
         diskLatency = plan.diskLatency
         checker = SafetyChecker(world)
         nodes = (0..<plan.nodeCount).map { NodeMachine(number: $0, botCount: plan.botsPerNode, seed: seed) }
+        record.onFailure = { [checker] in checker.require(false, .database, $0) }
+        for node in nodes {
+            record.addNode(node.id, at: hubDate)
+            for bot in node.bots { record.addBot(bot.id, on: node.id, at: hubDate) }
+        }
     }
+
+    /// The time by the clock of the hub's machine.
+    var hubDate: Date { Date(unixMilliseconds: Int64(clamping: hubWall.unixMilliseconds(world))) }
 
     static func run(seed: UInt64, _ options: Options = Options()) -> Outcome {
         Simulation(seed: seed, options).run()
@@ -167,13 +176,11 @@ final class Simulation {
             guard node.journal.packetCount == 0 else {
                 return "\(node.journal.packetCount) packets of \(node.id) are not acknowledged"
             }
-            for bot in node.bots where checker.storedCount(bot.id) != bot.emittedCount {
-                return "\(bot.id) wrote \(bot.emittedCount) packets, stored are \(checker.storedCount(bot.id))"
+            for bot in node.bots {
+                if let problem = checker.missing(of: bot) { return problem }
             }
         }
-        if let open = store.commands.first(where: { $0.isOpen || $0.state == .superseded }) {
-            return "\(open.id) is still \(open.state.rawValue)"
-        }
+        if let (id, state) = record.unfinished() { return "\(id) is still \(state)" }
         return nil
     }
 
@@ -214,6 +221,20 @@ final class Simulation {
         }
     }
 
+    /// A machine's disk becomes what it was. Without the logs it is the journal alone.
+    func putBack(_ copy: StateCopy, on node: NodeMachine, withLogs: Bool) {
+        checker.forgive(node.journal.commands(notIn: copy.journal))
+        for bot in node.bots {
+            bot.crash()
+            let lost = withLogs ? bot.truncateLog(to: copy.logLengths[bot.label] ?? 0) : []
+            // What the journal of then had not read is read again, and told as something new.
+            let unread = bot.numbers(from: copy.journal.logCursor(bot.id))
+            checker.putBack(bot.label, losing: lost, repeating: copy.journal.untold(bot) + unread)
+        }
+        node.journal = copy.journal
+        killAgent(node, isTold: false)
+    }
+
     func killHub(isTold: Bool) {
         guard let hub else { return }
         hub.kill(isTold: isTold)
@@ -235,14 +256,10 @@ final class Simulation {
 
     // MARK: - Look-ups
 
-    func bot(_ id: String) -> SimulatedBot? {
-        for node in nodes {
-            if let bot = node.bot(id) { return bot }
-        }
-        return nil
+    /// The agent that reads a bot's log, where it runs.
+    func agent(of bot: SimulatedBot) -> AgentProcess? {
+        nodes.first { $0.bots.contains { $0 === bot } }?.agent
     }
-
-    func botIDs(of node: String) -> [String] { nodes.first { $0.id == node }?.bots.map(\.id) ?? [] }
 
     /// The credential a node shows on a connection. Tokens are looked up elsewhere; here one is the node's name.
     func token(for connection: SimulatedConnection) -> String {
@@ -250,11 +267,10 @@ final class Simulation {
     }
 
     /// The hub has stored how a command ended.
-    func ended(_ command: StoredCommand) {
-        world.note("\(command.id) is \(command.state.rawValue) \(command.errorCode)", 71)
-        guard let bot = bot(command.bot) else { return }
-        let times = command.wire.repeatable ? bot.timesStarted[command.id] : bot.timesTaken[command.id]
-        checker.ended(command, timesRun: times ?? 0)
+    func ended(_ command: Command?) {
+        guard let command else { return }
+        world.note("\(command.id) is \(command.state.rawValue) \(command.errorCode ?? "")", 71)
+        checker.ended(command)
     }
 
     func heartbeatAcknowledged(_ roundTrip: Duration) { longestRoundTrip = max(longestRoundTrip, roundTrip) }
