@@ -61,9 +61,9 @@ struct CommandOperations: Sendable {
 
     /// To be called, and awaited, before a command is sent.
     ///
-    /// - Returns: what is to be sent; nil where it was cancelled or has expired meanwhile and must not be.
-    func take(_ id: CommandID) async throws -> WireCommand? {
-        try await store.take(id, at: clock.date())
+    /// - Returns: what is to be sent; nil where it was cancelled, has expired or has become another node's meanwhile and must not be.
+    func take(_ id: CommandID, for node: NodeID? = nil) async throws -> WireCommand? {
+        try await store.take(id, for: node, at: clock.date())
     }
 
     /// Takes a result. A repeated one, and one from a node the command was not for, changes nothing.

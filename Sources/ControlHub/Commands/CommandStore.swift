@@ -123,26 +123,33 @@ struct CommandStore: Sendable {
 
     /// Notes that a command is about to be sent.
     ///
+    /// - Parameter node: where it is to be sent; a message that waited may have followed its bot elsewhere.
     /// - Returns: exactly what goes over the wire; nil when the command is no longer to be sent.
-    func take(_ id: CommandID, at date: Date) async throws -> WireCommand? {
-        try await database.write { db in try Self.take(db, id, at: date) }
+    func take(_ id: CommandID, for node: NodeID? = nil, at date: Date) async throws -> WireCommand? {
+        try await database.write { db in try Self.take(db, id, for: node, at: date) }
     }
 
-    static func take(_ db: Database, _ id: CommandID, at date: Date) throws -> WireCommand? {
+    static func take(_ db: Database, _ id: CommandID, for node: NodeID?, at date: Date) throws -> WireCommand? {
         let taken = try Data.fetchOne(
             db.cachedStatement(
                 sql: """
                     UPDATE commands AS c SET state = 'delivered', delivered_at = ?1
-                    WHERE id = ?2 AND state = 'queued' AND expires_at > ?1 AND \(Self.isNotHeld) RETURNING body
+                    WHERE id = ?2 AND state = 'queued' AND expires_at > ?1 AND \(Self.isNotHeld)
+                        AND (?3 IS NULL OR node_id = ?3) RETURNING body
                     """
             ),
-            arguments: [date.unixMilliseconds, id.rawValue]
+            arguments: [date.unixMilliseconds, id.rawValue, node?.rawValue]
         )
-        let body = try taken ?? Data.fetchOne(
-            db,
-            sql: "SELECT body FROM commands WHERE id = ? AND state IN ('delivered', 'running')",
-            arguments: [id.rawValue]
-        )
+        let body =
+            try taken
+            ?? Data.fetchOne(
+                db,
+                sql: """
+                    SELECT body FROM commands WHERE id = ?1 AND state IN ('delivered', 'running')
+                        AND (?2 IS NULL OR node_id = ?2)
+                    """,
+                arguments: [id.rawValue, node?.rawValue]
+            )
         return try body.map { try WireCommand(bounded: $0) }
     }
 

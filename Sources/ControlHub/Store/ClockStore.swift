@@ -43,14 +43,18 @@ struct ClockStore: Sendable {
 
     /// Takes what is under way along into the new time, and removes readings of a time that has not come yet. All of it with
     /// the mark, so that it happens once.
-    func carry(_ step: JudgedTime.Step, _ mark: JudgedTime.Mark, at date: Date) async throws {
+    ///
+    /// - Returns: what is to be moved later.
+    func carry(_ step: JudgedTime.Step, _ mark: JudgedTime.Mark, at date: Date) async throws -> Latecomers {
         if let leap = step.undoes {
             while try await removeReadings(from: leap.to) == Self.removedEach { await Task.yield() }
         }
-        try await database.write { db in try Self.carry(db, step, mark, at: date) }
+        return try await database.write { db in try Self.carry(db, step, mark, at: date) }
     }
 
-    static func carry(_ db: Database, _ step: JudgedTime.Step, _ mark: JudgedTime.Mark, at date: Date) throws {
+    static func carry(_ db: Database, _ step: JudgedTime.Step, _ mark: JudgedTime.Mark, at date: Date) throws
+        -> Latecomers
+    {
         // A time in which the machine was off moved nothing, so only what came after it moves back.
         let since = step.undoes.map { $0.isStep || step.by > 0 ? 0 : $0.to } ?? 0
         for sql in Self.moves { try db.execute(sql: sql, arguments: ["by": step.by, "since": since]) }
@@ -73,6 +77,30 @@ struct ClockStore: Sendable {
             detail: "from \(date.rfc3339) to \(Date(unixMilliseconds: mark.time).rfc3339)"
         )
         try Self.save(db, mark)
+        let last = try Int64.fetchOne(db, sql: "SELECT max(position) FROM commands") ?? 0
+        return Latecomers(after: last, by: step.by, between: date.unixMilliseconds + step.by / 2)
+    }
+
+    /// Commands that were asked for by the time before and stored after what waited was taken along.
+    struct Latecomers: Sendable {
+        /// The last command that was taken along.
+        let after: Int64
+        let by: Int64
+        /// Half-way from the time before to the one after.
+        let between: Int64
+    }
+
+    /// Takes along what came late; to be called once the new time is gone by, and nobody stores by the old one any more.
+    func carry(_ late: Latecomers) async throws { try await database.write { db in try Self.carry(db, late) } }
+
+    static func carry(_ db: Database, _ late: Latecomers) throws {
+        try db.execute(
+            sql: """
+                UPDATE commands SET expires_at = expires_at + ?1 WHERE position > ?2 AND state = 'queued'
+                    AND (CASE WHEN ?1 > 0 THEN created_at < ?3 ELSE created_at > ?3 END)
+                """,
+            arguments: [late.by, late.after, late.between]
+        )
     }
 
     /// Whatever waits for its time waits as long as it would have.

@@ -45,12 +45,38 @@ final class CommandExecution {
     private func perform(_ command: WireCommand) {
         switch command.body {
         case .startBot(let start):
-            process.simulation.checker.started(command.commandID)
-            finish(command, .done)
+            begin(command, start.bot.botID, start.bot.placementEpoch)
+        case .stopBot(let stop):
+            process.transact {
+                if stop.placementEpoch > 0 { $0.raiseEpoch(stop.botID, to: stop.placementEpoch) }
+            } then: { [weak self] in
+                guard let self else { return }
+                self.process.machine.bot(stop.botID)?.stop()
+                self.process.simulation.checker.carriedOut(command.commandID)
+                self.finish(command, .done)
+            }
         case .deliverMessage(let message):
             deliver(command, message, triesLeft: 20)
         default:
             finish(command, .failed, "command_unknown")
+        }
+    }
+
+    /// As `BotFleet` does: not under a placement that is older than one that was seen.
+    private func begin(_ command: WireCommand, _ bot: String, _ epoch: UInt64) {
+        process.transact { journal in
+            guard epoch >= journal.highestEpoch(bot) else { return false }
+            journal.raiseEpoch(bot, to: epoch)
+            return true
+        } then: { [weak self] isNewEnough in
+            guard let self else { return }
+            guard isNewEnough else {
+                self.finish(command, .failed, "placement_epoch_too_old")
+                return
+            }
+            self.process.simulation.begin(bot, on: self.process.machine, epoch: epoch)
+            self.process.simulation.checker.carriedOut(command.commandID)
+            self.finish(command, .done)
         }
     }
 
@@ -96,7 +122,7 @@ final class CommandExecution {
                 self.finish(command, .done)
             } else if let earlier, earlier.launchID != bot.launchID {
                 self.judge(earlier, command, id, bot)
-            } else if self.process.world.chance(self.process.simulation.plan.botBusyPercent) {
+            } else if !bot.isRunning || self.process.world.chance(self.process.simulation.plan.botBusyPercent) {
                 self.again(command, message, bot, isNoted: earlier != nil, triesLeft)
             } else if earlier != nil || self.process.simulation.has(.actsBeforeNoting) {
                 self.hand(command, message, bot, noted: earlier)
@@ -159,13 +185,13 @@ final class CommandExecution {
         let world = process.world
         // The request travels in its own time; an agent that is killed meanwhile does not call it back.
         world.after(world.pick(50...2000)) { [weak self, weak process, simulation = process.simulation] in
-            guard bot.launchID == launch else {
+            guard bot.isRunning, bot.launchID == launch else {
                 // That launch's address takes no connections any more.
                 self?.deliver(command, message, triesLeft: 20)
                 return
             }
             if bot.take(id, writesAbout: world.chance(80)) {
-                simulation.checker.ran(id)
+                simulation.checker.ran(id, by: bot)
                 simulation.workload.taken(id, by: bot)
             }
             world.note("\(bot.id) takes \(id)", 20)

@@ -28,6 +28,7 @@ struct JournalModel {
     private var logCursors: [String: Int] = [:]
     private var receipts: [String: WireCommandResult?] = [:]
     private var deliveries: [String: Delivery] = [:]
+    private var highestEpochs: [String: UInt64] = [:]
     /// The node that it was last used for.
     private var nodeID: String?
     /// Whether the agent has spoken with the hub since it began.
@@ -54,11 +55,14 @@ struct JournalModel {
 
     /// What a copy that is put back tells the hub once more: it was given after the agent began and before it met the hub, so
     /// nothing in the copy says that the hub may have it since.
-    func untold(_ bot: SimulatedBot) -> [Int] {
-        guard !hasMet else { return [] }
-        return (packets[bot.id] ?? [:]).compactMap { sequence, packet in
-            let origin = SimulatedBot.Packet.origin(of: Array(packet.json))
-            return sequence > told(bot.id) && origin?.label == bot.label ? origin?.number : nil
+    func untold(_ bot: String) -> [(label: String, number: Int)] {
+        hasMet ? [] : waiting(bot, after: told(bot))
+    }
+
+    /// What waits for the hub of what a bot and the bots that it is a copy of have written.
+    func waiting(_ bot: String, after number: UInt64 = 0) -> [(label: String, number: Int)] {
+        (packets[bot] ?? [:]).filter { $0.key > number }.compactMap { _, packet in
+            SimulatedBot.Packet.origin(of: Array(packet.json))
         }
     }
 
@@ -160,6 +164,13 @@ struct JournalModel {
             if let known = earlier.receipts[id], known != nil { return false }
             return true
         }.sorted()
+    }
+
+    /// The highest placement that was ever seen of a bot.
+    func highestEpoch(_ bot: String) -> UInt64 { highestEpochs[bot] ?? 0 }
+
+    mutating func raiseEpoch(_ bot: String, to epoch: UInt64) {
+        highestEpochs[bot] = max(highestEpoch(bot), epoch)
     }
 
     func delivery(_ message: String) -> Delivery? { deliveries[message] }

@@ -2,7 +2,11 @@
 final class NodeMachine {
     let number: Int
     let id: String
+    /// The bots here, those that are stopped as well.
     private(set) var bots: [SimulatedBot]
+    private let seed: UInt64
+    /// Made from another's disk.
+    let isClone: Bool
     var journal: JournalModel
     /// What was copied of the state directory, to be put back.
     var copy: StateCopy?
@@ -17,9 +21,42 @@ final class NodeMachine {
 
     init(number: Int, botCount: Int, seed: UInt64) {
         self.number = number
+        self.seed = seed
+        isClone = false
         id = "node-\(number)"
         bots = (0..<botCount).map { SimulatedBot(id: "bot-\(number)-\($0)", label: "bot-\(number)-\($0).\(seed)") }
         journal = JournalModel(journalID: "journal-\(number)")
+    }
+
+    /// A machine with a copy of another's disk, paired as another node.
+    init(number: Int, cloneOf original: NodeMachine, areRunning: Bool) {
+        self.number = number
+        id = "node-\(number)"
+        seed = original.seed
+        isClone = true
+        bots = original.bots.map { bot in
+            let copy = SimulatedBot(id: bot.id, label: "\(bot.label)@\(number)", log: bot.log)
+            (copy.epoch, copy.isRunning) = (bot.epoch, bot.isRunning && areRunning)
+            return copy
+        }
+        journal = original.journal
+    }
+
+    /// A bot that was placed here begins.
+    func add(_ bot: String, epoch: UInt64) -> SimulatedBot {
+        let new = SimulatedBot(id: bot, label: "\(bot).\(seed)@\(number)-\(epoch)")
+        new.isRunning = false
+        bots.append(new)
+        return new
+    }
+
+    /// The disk is what it was.
+    func putBack(_ copy: StateCopy) {
+        journal = copy.journal
+        bots = copy.bots.map { bot, epoch, isRunning in
+            (bot.epoch, bot.isRunning) = (epoch, isRunning)
+            return bot
+        }
     }
 
     /// The name of the next journal, where this one turns out to be a copy.
@@ -42,9 +79,11 @@ struct StateCopy {
     let journal: JournalModel
     /// How long the bots' logs were, by label.
     let logLengths: [String: Int]
+    fileprivate let bots: [(bot: SimulatedBot, epoch: UInt64, isRunning: Bool)]
 
     init(_ machine: NodeMachine) {
         journal = machine.journal
+        bots = machine.bots.map { ($0, $0.epoch, $0.isRunning) }
         logLengths = Dictionary(machine.bots.map { ($0.label, $0.log.count) }, uniquingKeysWith: max)
     }
 }

@@ -86,7 +86,9 @@ final class PacketSending {
     private func meet(_ welcome: WireWelcome) {
         let simulation = process.simulation
         let newName = process.machine.nextJournalName()
-        let isBlind = simulation.has(.trustsCopiedJournal)
+        let isBlind =
+            simulation.has(.trustsCopiedJournal)
+            || process.machine.isClone && simulation.has(.mergesClonedJournals)
         process.transact { journal -> Journal.Meeting in
             let (meeting, gone) = journal.meet(
                 node: welcome.nodeID,

@@ -71,19 +71,25 @@ final class SimulatedBot {
         seenInLaunch = []
     }
 
+    func stop() {
+        guard isRunning else { return }
+        isRunning = false
+        crash()
+    }
+
     /// The log is put back as it was when it had so many entries.
     ///
     /// - Returns: the numbers of the packets that are gone with it.
     func truncateLog(to count: Int) -> [Int] {
-        let gone = numbers(from: count)
+        let gone = packets(from: count).filter { $0.label == label }.map(\.number)
         log.removeLast(max(0, log.count - count))
         return gone
     }
 
-    /// What it wrote itself from an entry of its log on.
-    func numbers(from entry: Int) -> [Int] {
+    /// What was written from an entry of its log on, also by those that it is a copy of.
+    func packets(from entry: Int) -> [(label: String, number: Int)] {
         log[min(entry, log.count)...].compactMap { entry in
-            if case .packet(let packet) = entry, packet.label == label { packet.number } else { nil }
+            if case .packet(let packet) = entry { (packet.label, packet.number) } else { nil }
         }
     }
 

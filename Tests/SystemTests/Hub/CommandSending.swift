@@ -55,8 +55,8 @@ final class CommandSending {
 
     private func carry(_ command: PendingCommand) {
         let date = hub.date
-        hub.write {
-            $0.take(command.id, at: date)
+        hub.write { [node = session.node] in
+            $0.take(command.id, for: node, at: date)
         } then: { [weak self] wire in
             guard let self else { return }
             if let wire { self.send(command, wire) } else { self.done(command.id) }
@@ -65,6 +65,7 @@ final class CommandSending {
 
     private func send(_ command: PendingCommand, _ wire: WireCommand) {
         let header = WireStreamHeader.with { $0.command = wire }
+        simulation.checker.handed(command.id.rawValue, to: session.node)
         var opened: UInt32?
         opened = driver.open(header, priority: .commands) { [weak self] in
             if let opened { self?.receive(command, opened) }
@@ -110,7 +111,9 @@ final class CommandSending {
         let simulation = simulation
         hub.write {
             $0.force(command.id, state)
-        } then: { simulation.ended($0) }
+        } then: {
+            simulation.ended($0)
+        }
     }
 
     private func forgetIfLost(_ command: PendingCommand) {

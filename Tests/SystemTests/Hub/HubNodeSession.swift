@@ -139,21 +139,32 @@ final class HubNodeSession {
         let date = hub.date
         hub.write { [node] in
             $0.take(hello, of: node, epoch: epoch, at: date)
-        } then: { [weak self, journal, node] changes in
+        } then: { [weak self] changes in
             guard let self else { return }
             guard changes != nil else {
                 self.driver.close(.replaced, "a newer session took over")
                 return
             }
-            self.hub.read {
+            self.settle(hello, epoch)
+        }
+    }
+
+    private func settle(_ hello: WireHello, _ epoch: UInt64) {
+        let (simulation, date, journal) = (simulation, hub.date, journal)
+        let isConfused = simulation.has(.mergesClonedJournals)
+        hub.write { [node] record in
+            if isConfused { record.confuse(journal, of: node) }
+            return record.settle(hello, of: node, naming: { simulation.nextName("settle") }, at: date)
+        } then: { [weak self, node] superseded in
+            self?.hub.read {
                 $0.cursors(journal, of: node)
             } then: { [weak self] cursors in
-                self?.accept(epoch, cursors)
+                self?.accept(epoch, cursors, superseded)
             }
         }
     }
 
-    private func accept(_ epoch: UInt64, _ cursors: [WirePacketCursor]) {
+    private func accept(_ epoch: UInt64, _ cursors: [WirePacketCursor], _ superseded: [WireSupersession]) {
         let welcome = WireWelcome.with {
             $0.nodeID = node
             $0.sessionEpoch = epoch
@@ -161,6 +172,7 @@ final class HubNodeSession {
             $0.offlineAfterMs = 45_000
             $0.limits = Self.limits
             $0.packetCursors = cursors
+            $0.superseded = superseded
         }
         // Throws where the session has ended since.
         let isAccepted: Void? = (try? driver.step { machine, now in try machine.accept(welcome, now: now) }) ?? nil
@@ -246,13 +258,32 @@ final class PacketIngest {
     }
 
     private func store(_ packets: [WireMonitorPacket], then: @escaping ([WirePacketCursor]) -> Void) {
-        let (checker, ignoresKey) = (hub.simulation.checker, hub.simulation.has(.storesWithoutKey))
+        let simulation = hub.simulation
+        let (checker, ignoresKey) = (simulation.checker, simulation.has(.storesWithoutKey))
         let (journal, node, epoch, date) = (journal, node, epoch, hub.date)
         hub.write { record -> MonitorPacketStore.Ingested? in
-            let ingested = record.ingest(packets, journal: journal, from: node, epoch: epoch, at: date)
-            let new = Set(ingested?.stored.map { "\($0.botID)/\($0.sequence)" } ?? [])
-            for packet in packets where ignoresKey || new.contains("\(packet.botID)/\(packet.sequence)") {
-                checker.stored(Array(packet.json))
+            let hosted = Set(packets.map(\.botID)).filter { record.place(of: $0)?.node == node }
+            guard
+                let ingested = record.ingest(
+                    packets,
+                    journal: journal,
+                    from: node,
+                    epoch: epoch,
+                    isBelieved: simulation.has(.believesFormerHost),
+                    at: date
+                )
+            else { return nil }
+            let new = Set(ingested.stored.map { "\($0.botID)/\($0.sequence)" })
+            let refused = Set(ingested.refused.map(\.bot.rawValue))
+            for packet in packets {
+                if refused.contains(packet.botID) {
+                    checker.refused(Array(packet.json), isExpected: simulation.isClone(node))
+                } else if ignoresKey || new.contains("\(packet.botID)/\(packet.sequence)") {
+                    checker.stored(Array(packet.json))
+                }
+            }
+            for change in ingested.messages {
+                checker.changed(change, by: packets, from: node, isHost: hosted.contains(change.bot.rawValue))
             }
             return ingested
         } then: { [weak self] ingested in

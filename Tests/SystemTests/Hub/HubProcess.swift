@@ -17,6 +17,7 @@ final class HubProcess {
     private var handshakes: [ObjectIdentifier: HubHandshake] = [:]
     private(set) var sessions: [HubNodeSession] = []
     private var diskFreeAt: Microseconds = 0
+    private(set) lazy var time = HubTime(self)
     /// The process is killed after this many more transactions, before it goes on.
     var transactionsUntilKill: Int?
 
@@ -29,9 +30,11 @@ final class HubProcess {
         world.note("hub starts", 30)
         look()
         expire()
+        time.run()
     }
 
-    var date: Date { simulation.hubDate }
+    /// The time by which everything is stored and compared.
+    var date: Date { time.date }
 
     // MARK: - Connections
 
@@ -122,19 +125,18 @@ final class HubProcess {
 
     // MARK: - Commands
 
-    /// Queues a command; `accepted` is called when the operator has the answer.
-    func enqueue(_ command: NewCommand, message: String? = nil, accepted: @escaping () -> Void = {}) {
+    /// Does what an operator wants; `accepted` is called when the operator has the answer.
+    ///
+    /// - Parameter wish: which nodes have something new to do; nil where it was refused.
+    func ask(_ wish: @escaping (HubRecord, Date) -> HubRecord.Asked?, accepted: @escaping () -> Void = {}) {
         guard !isStopping else { return }
         let date = date
-        write { record in
-            if let message {
-                record.insert(command, message: message, at: date)
-            } else {
-                record.insert(command, at: date)
-            }
-        } then: { [weak self] _ in
+        write {
+            wish($0, date)
+        } then: { [weak self] nodes in
+            guard let nodes else { return }
             accepted()
-            self?.session(of: command.node.rawValue)?.commandsChanged()
+            for node in nodes { self?.session(of: node)?.commandsChanged() }
         }
     }
 
@@ -143,12 +145,17 @@ final class HubProcess {
     private func expire() {
         later(.seconds(5)) { hub in
             let date = hub.date
-            if hub.simulation.record.isAnythingDue(at: date) {
+            if hub.time.isSettled, hub.simulation.record.isAnythingDue(at: date) {
                 hub.write {
                     $0.expire(at: date)
                 } then: { ended in
                     for outcome in ended { hub.simulation.ended(outcome.command) }
                 }
+            }
+            hub.write {
+                $0.endOverdue(at: date)
+            } then: { changes in
+                for change in changes { hub.simulation.checker.endedByTime(change) }
             }
             hub.expire()
         }

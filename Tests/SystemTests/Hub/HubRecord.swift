@@ -78,7 +78,7 @@ final class HubRecord {
     }
 
     static func placement(_ node: String) -> Placement {
-        Placement(node: NodeID(rawValue: node), runtimeProfile: "default", image: nil, config: nil)
+        Placement(node: NodeID(rawValue: node), runtimeProfile: "default", image: nil, config: "{}")
     }
 
     /// Where the record has a bot.
@@ -113,53 +113,66 @@ final class HubRecord {
     }
 
     /// Stores a batch once; nil where the session was replaced.
+    ///
+    /// - Parameter isBelieved: for a defect: whoever had a bot once speaks for it.
     func ingest(
         _ packets: [WireMonitorPacket],
         journal: String,
         from node: String,
         epoch: UInt64,
+        isBelieved: Bool,
         at date: Date
     ) -> MonitorPacketStore.Ingested? {
         transact { db in
-            try MonitorPacketStore.ingest(
+            let node = NodeID(rawValue: node)
+            let places = isBelieved ? try Self.places(db, packets) : []
+            for (bot, _) in places where try BotStore.wasPlaced(db, bot, on: node) { try Self.place(db, bot, node) }
+            let ingested = try MonitorPacketStore.ingest(
                 db,
                 packets.map { ($0, MonitorPacketOperations.parse($0.json)) },
                 journal: journal,
-                from: NodeID(rawValue: node),
+                from: node,
                 epoch: epoch,
                 at: date
+            )
+            for (bot, place) in places { try Self.place(db, bot, place) }
+            return ingested
+        }
+    }
+
+    private static func places(_ db: Database, _ packets: [WireMonitorPacket]) throws -> [(BotID, NodeID)] {
+        try Set(packets.map(\.botID)).sorted().compactMap { bot in
+            let bot = BotID(rawValue: bot)
+            return try BotStore.placement(db, bot).map { (bot, $0.node) }
+        }
+    }
+
+    private static func place(_ db: Database, _ bot: BotID, _ node: NodeID) throws {
+        try db.execute(
+            sql: "UPDATE bots SET node_id = ? WHERE id = ?",
+            arguments: [node.rawValue, bot.rawValue]
+        )
+    }
+
+    /// For a defect: a journal is known by its name alone, whoever has it.
+    func confuse(_ journal: String, of node: String) {
+        transact { db in
+            try db.execute(
+                sql: "UPDATE packet_cursors SET node_id = ? WHERE journal_id = ?",
+                arguments: [node, journal]
             )
         }
     }
 
     // MARK: Commands
 
-    func insert(_ command: NewCommand, at date: Date) { transact { db in try CommandStore.insert(db, command, at: date) } }
-
-    /// Stores a message with the command that delivers it. Both have the command's name here.
-    func insert(_ command: NewCommand, message text: String, at date: Date) {
-        transact { db in
-            guard let message = command.messageID, let bot = command.bot else { return }
-            try MessageStore.insert(
-                db,
-                id: message,
-                bot: bot,
-                conversation: ConversationID(rawValue: "conversation-\(bot)"),
-                sender: "operator",
-                text: text,
-                at: date
-            )
-            try CommandStore.insert(db, command, at: date)
-        }
-    }
-
     func next(_ node: String, limit: Int, at date: Date) -> [PendingCommand] {
         transact { db in try CommandStore.next(db, NodeID(rawValue: node), limit: limit, at: date) } ?? []
     }
 
     /// What goes over the wire; nil where the command is not to be sent any more.
-    func take(_ id: CommandID, at date: Date) -> WireCommand? {
-        transact { db in try CommandStore.take(db, id, at: date) } ?? nil
+    func take(_ id: CommandID, for node: String, at date: Date) -> WireCommand? {
+        transact { db in try CommandStore.take(db, id, for: NodeID(rawValue: node), at: date) } ?? nil
     }
 
     func finish(_ result: WireCommandResult, from node: String, epoch: UInt64, at date: Date) -> CommandStore.Outcome? {
@@ -181,6 +194,24 @@ final class HubRecord {
             ) ?? false
         } ?? false
     }
+
+    func endOverdue(at date: Date) -> [MessageChange] {
+        transact { db in
+            try TurnStore.hasOverdue(db, at: date) ? TurnStore.endOverdue(db, at: date) { _ in true } : []
+        } ?? []
+    }
+
+    // MARK: Time
+
+    func clock() -> ClockStore.Stored { transact { db in try ClockStore.read(db) } ?? ClockStore.Stored() }
+
+    func save(_ mark: JudgedTime.Mark) { transact { db in try ClockStore.save(db, mark) } }
+
+    func carry(_ step: JudgedTime.Step, _ mark: JudgedTime.Mark, at date: Date) -> ClockStore.Latecomers? {
+        transact { db in try ClockStore.carry(db, step, mark, at: date) }
+    }
+
+    func carry(_ late: ClockStore.Latecomers) { transact { db in try ClockStore.carry(db, late) } }
 
     /// Ends a command without a word, for a defect.
     func force(_ id: CommandID, _ state: CommandState) -> Command? {
@@ -210,6 +241,7 @@ final class HubRecord {
                 sql: """
                     DELETE FROM commands WHERE NOT (\(CommandStore.isOpen));
                     DELETE FROM messages WHERE NOT EXISTS (SELECT 1 FROM commands c WHERE c.message_id = messages.id);
+                    DELETE FROM packets WHERE position < (SELECT max(position) FROM packets) - 100;
                     """
             )
         }
