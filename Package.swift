@@ -178,6 +178,7 @@ let package = Package(
             name: "SystemTests",
             dependencies: [
                 "EdgeAgent", "ControlHub", "WebSocketKitLite", "WireFormat", "TestSupport",
+                .product(name: "GRDB", package: "GRDB.swift"),
                 .product(name: "SwiftProtobuf", package: "swift-protobuf"),
             ],
             swiftSettings: strict

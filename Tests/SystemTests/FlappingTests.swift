@@ -54,7 +54,7 @@ extension SystemTests {
                     hour += 1
                     simulation.advance(to: .seconds(hour * 3600))
                     // What a real hub and bot have on disk is in memory here.
-                    simulation.store.prune()
+                    simulation.record.prune()
                 }
                 samples.append(try Sample(label, simulation))
             }

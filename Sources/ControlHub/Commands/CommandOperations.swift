@@ -61,9 +61,9 @@ struct CommandOperations: Sendable {
 
     /// To be called, and awaited, before a command is sent.
     ///
-    /// - Returns: what is to be sent; nil where it was cancelled or has expired meanwhile and must not be.
-    func take(_ id: CommandID) async throws -> WireCommand? {
-        try await store.take(id, at: clock.date())
+    /// - Returns: what is to be sent; nil where it was cancelled, has expired or has become another node's meanwhile and must not be.
+    func take(_ id: CommandID, for node: NodeID? = nil) async throws -> WireCommand? {
+        try await store.take(id, for: node, at: clock.date())
     }
 
     /// Takes a result. A repeated one, and one from a node the command was not for, changes nothing.
@@ -242,15 +242,7 @@ struct CommandOperations: Sendable {
             var bot = try BotStore.required(db, id)
             if desired == .running { try NodeStore.requireTakingBots(db, bot.nodeID) }
             try DeploymentStore.requireNone(db, of: id)
-            if desired == .running {
-                try StrayStore.requireNoNewer(db, of: id)
-                // A newer one was discarded, or its node has refused the start for it and the operator wants it all the same.
-                let highest = try BotStore.highestEpoch(db, of: id)
-                if highest > bot.placementEpoch {
-                    try BotStore.raiseEpoch(db, id, to: highest.clampedAdding(1))
-                    bot = try BotStore.required(db, id)
-                }
-            }
+            if desired == .running { bot = try StrayStore.startable(db, bot) }
             _ = try CommandStore.supersede(db, bot: id, at: date)
             let new = try bodies(bot).map { body in
                 NewCommand(

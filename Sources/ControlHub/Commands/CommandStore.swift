@@ -123,25 +123,33 @@ struct CommandStore: Sendable {
 
     /// Notes that a command is about to be sent.
     ///
+    /// - Parameter node: where it is to be sent; a message that waited may have followed its bot elsewhere.
     /// - Returns: exactly what goes over the wire; nil when the command is no longer to be sent.
-    func take(_ id: CommandID, at date: Date) async throws -> WireCommand? {
-        let body = try await database.write { db -> Data? in
-            let taken = try Data.fetchOne(
-                db.cachedStatement(
-                    sql: """
-                        UPDATE commands AS c SET state = 'delivered', delivered_at = ?1
-                        WHERE id = ?2 AND state = 'queued' AND expires_at > ?1 AND \(Self.isNotHeld) RETURNING body
-                        """
-                ),
-                arguments: [date.unixMilliseconds, id.rawValue]
-            )
-            if let taken { return taken }
-            return try Data.fetchOne(
+    func take(_ id: CommandID, for node: NodeID? = nil, at date: Date) async throws -> WireCommand? {
+        try await database.write { db in try Self.take(db, id, for: node, at: date) }
+    }
+
+    static func take(_ db: Database, _ id: CommandID, for node: NodeID?, at date: Date) throws -> WireCommand? {
+        let taken = try Data.fetchOne(
+            db.cachedStatement(
+                sql: """
+                    UPDATE commands AS c SET state = 'delivered', delivered_at = ?1
+                    WHERE id = ?2 AND state = 'queued' AND expires_at > ?1 AND \(Self.isNotHeld)
+                        AND (?3 IS NULL OR node_id = ?3) RETURNING body
+                    """
+            ),
+            arguments: [date.unixMilliseconds, id.rawValue, node?.rawValue]
+        )
+        let body =
+            try taken
+            ?? Data.fetchOne(
                 db,
-                sql: "SELECT body FROM commands WHERE id = ? AND state IN ('delivered', 'running')",
-                arguments: [id.rawValue]
+                sql: """
+                    SELECT body FROM commands WHERE id = ?1 AND state IN ('delivered', 'running')
+                        AND (?2 IS NULL OR node_id = ?2)
+                    """,
+                arguments: [id.rawValue, node?.rawValue]
             )
-        }
         return try body.map { try WireCommand(bounded: $0) }
     }
 
@@ -167,60 +175,68 @@ struct CommandStore: Sendable {
         epoch: UInt64? = nil,
         at date: Date
     ) async throws -> Outcome? {
-        try await database.write { db in
-            if let node, let epoch { try NodeStore.requireCurrent(db, node, epoch: epoch) }
-            let id = CommandID(rawValue: result.commandID)
-            guard let command = try Self.find(db, id), node == nil || command.nodeID == node,
-                [.queued, .delivered, .running].contains(command.state)
-            else { return nil }
-            let messages: [MessageChange]
-            switch result.outcome {
-            case .done:
-                try Self.end(db, id, .done, result, at: date)
-                messages = try Self.delivered(db, command, result, at: date)
-            case .unknown where command.isRepeatable:
-                // Declared safe to run again, and the agent cannot tell how far it came.
-                try db.execute(
-                    sql: "UPDATE commands SET state = 'queued', delivered_at = NULL, running_at = NULL WHERE id = ?",
-                    arguments: [id.rawValue]
-                )
-                messages = []
-            case .unknown, .failed, .unspecified, .UNRECOGNIZED:
-                var result = result
-                if result.errorCode.isEmpty {
-                    result.errorCode = result.outcome == .unknown ? "outcome_unknown" : "failed"
-                }
-                if result.message.isEmpty {
-                    result.message =
-                        result.outcome == .unknown
-                        ? "The agent stopped while it ran this and cannot tell the outcome."
-                        : "The agent gave no reason."
-                }
-                try Self.end(db, id, .failed, result, at: date)
-                try Self.noteRefusal(db, command, result, at: date)
-                try StrayStore.noteRemains(
-                    db,
-                    after: command,
-                    reason: "The node could not remove all it has of the bot; it is tried again.",
-                    at: date
-                )
-                messages =
-                    try command.messageID.map { try MessageStore.fail(db, $0, reason: result.message, at: date) } ?? []
+        try await database.write { db in try Self.finish(db, result, from: node, epoch: epoch, at: date) }
+    }
+
+    static func finish(
+        _ db: Database,
+        _ result: WireCommandResult,
+        from node: NodeID?,
+        epoch: UInt64?,
+        at date: Date
+    ) throws -> Outcome? {
+        if let node, let epoch { try NodeStore.requireCurrent(db, node, epoch: epoch) }
+        let id = CommandID(rawValue: result.commandID)
+        guard let command = try Self.find(db, id), node == nil || command.nodeID == node,
+            [.queued, .delivered, .running].contains(command.state)
+        else { return nil }
+        let messages: [MessageChange]
+        switch result.outcome {
+        case .done:
+            try Self.end(db, id, .done, result, at: date)
+            messages = try Self.delivered(db, command, result, at: date)
+        case .unknown where command.isRepeatable:
+            // Declared safe to run again, and the agent cannot tell how far it came.
+            try db.execute(
+                sql: "UPDATE commands SET state = 'queued', delivered_at = NULL, running_at = NULL WHERE id = ?",
+                arguments: [id.rawValue]
+            )
+            messages = []
+        case .unknown, .failed, .unspecified, .UNRECOGNIZED:
+            var result = result
+            if result.errorCode.isEmpty {
+                result.errorCode = result.outcome == .unknown ? "outcome_unknown" : "failed"
             }
-            var outcome = Outcome(command: try Self.find(db, id) ?? command, messages: messages)
-            if messages.last?.state == .delivered, let message = command.messageID {
-                outcome.isAnswerPerhapsLost = try RecoveredPacketStore.hasLoss(db, since: message)
+            if result.message.isEmpty {
+                result.message =
+                    result.outcome == .unknown
+                    ? "The agent stopped while it ran this and cannot tell the outcome."
+                    : "The agent gave no reason."
             }
-            if result.hasBotStatus, !result.fromReceipt {
-                let applied = try BotStore.apply(db, result.botStatus, from: command.nodeID, at: date)
-                outcome.isBotChanged = applied.isChanged
-                outcome.messages += applied.messages
-            }
-            if let bot = command.botID, command.messageID != nil {
-                outcome.messages += try BotStore.interruptOrphans(db, bot, at: date)
-            }
-            return outcome
+            try Self.end(db, id, .failed, result, at: date)
+            try Self.noteRefusal(db, command, result, at: date)
+            try StrayStore.noteRemains(
+                db,
+                after: command,
+                reason: "The node could not remove all it has of the bot; it is tried again.",
+                at: date
+            )
+            messages =
+                try command.messageID.map { try MessageStore.fail(db, $0, reason: result.message, at: date) } ?? []
         }
+        var outcome = Outcome(command: try Self.find(db, id) ?? command, messages: messages)
+        if messages.last?.state == .delivered, let message = command.messageID {
+            outcome.isAnswerPerhapsLost = try RecoveredPacketStore.hasLoss(db, since: message)
+        }
+        if result.hasBotStatus, !result.fromReceipt {
+            let applied = try BotStore.apply(db, result.botStatus, from: command.nodeID, at: date)
+            outcome.isBotChanged = applied.isChanged
+            outcome.messages += applied.messages
+        }
+        if let bot = command.botID, command.messageID != nil {
+            outcome.messages += try BotStore.interruptOrphans(db, bot, at: date)
+        }
+        return outcome
     }
 
     /// Commands that are given up in one transaction.
@@ -236,33 +252,35 @@ struct CommandStore: Sendable {
             ) ?? false
         }
         guard isAnythingDue else { return [] }
-        return try await database.write { db in
-            let ids = try String.fetchAll(
+        return try await database.write { db in try Self.expire(db, at: date) }
+    }
+
+    static func expire(_ db: Database, at date: Date) throws -> [Outcome] {
+        let ids = try String.fetchAll(
+            db,
+            sql: """
+                UPDATE commands SET state = 'expired', finished_at = ?, error_code = 'expired',
+                    message = 'The node did not fetch it in time.'
+                WHERE position IN (SELECT position FROM commands WHERE state = 'queued' AND expires_at <= ?
+                    ORDER BY expires_at LIMIT ?) RETURNING id
+                """,
+            arguments: [date.unixMilliseconds, date.unixMilliseconds, Self.expiredAtOnce]
+        )
+        return try ids.compactMap { text in
+            guard let command = try Self.find(db, CommandID(rawValue: text)) else { return nil }
+            let expired = WireCommandResult.with { ($0.errorCode, $0.message) = ("expired", command.message ?? "") }
+            try Self.noteRefusal(db, command, expired, at: date)
+            try StrayStore.noteRemains(
                 db,
-                sql: """
-                    UPDATE commands SET state = 'expired', finished_at = ?, error_code = 'expired',
-                        message = 'The node did not fetch it in time.'
-                    WHERE position IN (SELECT position FROM commands WHERE state = 'queued' AND expires_at <= ?
-                        ORDER BY expires_at LIMIT ?) RETURNING id
-                    """,
-                arguments: [date.unixMilliseconds, date.unixMilliseconds, Self.expiredAtOnce]
+                after: command,
+                reason: "The node was away for too long to remove what it has of the bot.",
+                at: date
             )
-            return try ids.compactMap { text in
-                guard let command = try Self.find(db, CommandID(rawValue: text)) else { return nil }
-                let expired = WireCommandResult.with { ($0.errorCode, $0.message) = ("expired", command.message ?? "") }
-                try Self.noteRefusal(db, command, expired, at: date)
-                try StrayStore.noteRemains(
-                    db,
-                    after: command,
-                    reason: "The node was away for too long to remove what it has of the bot.",
-                    at: date
-                )
-                let messages =
-                    try command.messageID.map {
-                        try MessageStore.fail(db, $0, reason: "The node did not fetch the message in time.", at: date)
-                    } ?? []
-                return Outcome(command: command, messages: messages)
-            }
+            let messages =
+                try command.messageID.map {
+                    try MessageStore.fail(db, $0, reason: "The node did not fetch the message in time.", at: date)
+                } ?? []
+            return Outcome(command: command, messages: messages)
         }
     }
 
@@ -303,75 +321,6 @@ struct CommandStore: Sendable {
 
     func command(_ id: CommandID) async throws -> Command {
         try await database.read { db in try Self.required(db, id) }
-    }
-
-    /// Which commands are wanted.
-    struct Filter: Sendable {
-        var node: NodeID?
-        var bot: BotID?
-        var state: CommandState?
-        var isOpen = false
-        var kind: String?
-        var since: Date?
-        /// A position: only older ones.
-        var before: Int64?
-
-        fileprivate func matches(_ row: Row) -> Bool {
-            if let node, row["node_id"] != node.rawValue { return false }
-            if let state, row["state"] != state.rawValue { return false }
-            if let kind, row["kind"] != kind { return false }
-            if let since, (row["created_at"] as Int64) < since.unixMilliseconds { return false }
-            return true
-        }
-    }
-
-    /// Commands, newest first.
-    func page(_ filter: Filter, limit: Int) async throws -> Walk.Found<Command> {
-        var conditions = ["position < ?"]
-        var arguments: StatementArguments = [filter.before ?? Int64.max]
-        // What an index leads to; the rest is looked at.
-        if let (column, id) = filter.bot.map({ ("bot_id", $0.rawValue) })
-            ?? filter.node.map({ ("node_id", $0.rawValue) })
-        {
-            conditions.append("\(column) = ?")
-            arguments += [id]
-        }
-        var index = ""
-        if filter.isOpen || filter.state?.isOpen == true {
-            conditions.append(Self.isOpen)
-            // Named, because along another one it would have to be looked for.
-            index = filter.bot == nil ? "INDEXED BY commands_open" : "INDEXED BY commands_open_by_bot"
-        }
-        let sql = """
-            SELECT * FROM commands \(index) WHERE \(conditions.joined(separator: " AND ")) ORDER BY position DESC
-            """
-        return try await database.read { [arguments] db in
-            try Walk.through(
-                Row.fetchCursor(db, sql: sql, arguments: arguments),
-                limit: limit,
-                where: filter.matches,
-                Self.command
-            )
-        }
-    }
-
-    /// For each command the one about the same bot that is carried out before it.
-    func openBefore(_ commands: [Command]) async throws -> [CommandID: Command] {
-        try await database.read { db in
-            var found: [CommandID: Command] = [:]
-            for command in commands {
-                guard let bot = command.botID else { continue }
-                found[command.id] = try Row.fetchOne(
-                    db,
-                    sql: """
-                        SELECT * FROM commands WHERE bot_id = ? AND position < ? AND \(Self.isOpen)
-                        ORDER BY position LIMIT 1
-                        """,
-                    arguments: [bot.rawValue, command.position]
-                ).map(Self.command)
-            }
-            return found
-        }
     }
 
     /// Whoever looks at a bot that does not run sees why, also after the command is forgotten.
@@ -476,7 +425,7 @@ struct CommandStore: Sendable {
         return command
     }
 
-    private static func command(_ row: Row) -> Command {
+    static func command(_ row: Row) -> Command {
         Command(
             position: row["position"],
             id: CommandID(rawValue: row["id"]),

@@ -1,5 +1,6 @@
 import Foundation
 import GRDB
+import WireFormat
 
 /// The table of what nodes hold of bots that are placed elsewhere. A removal that is done ends an entry.
 struct StrayStore: Sendable {
@@ -179,6 +180,16 @@ struct StrayStore: Sendable {
                 + "a copy. Place it there again with POST /api/nodes/\(stray.node)/strays/\(bot)/recover, or have the node delete what "
                 + "it holds with POST /api/nodes/\(stray.node)/strays/\(bot)/discard."
         )
+    }
+
+    /// The bot as it may be started by the record. Throws `conflict`, see `requireNoNewer`.
+    static func startable(_ db: Database, _ bot: Bot) throws -> Bot {
+        try requireNoNewer(db, of: bot.id)
+        // A newer one was discarded, or its node has refused the start for it and the operator wants it all the same.
+        let highest = try BotStore.highestEpoch(db, of: bot.id)
+        guard highest > bot.placementEpoch else { return bot }
+        try BotStore.raiseEpoch(db, bot.id, to: highest.clampedAdding(1))
+        return try BotStore.required(db, bot.id)
     }
 
     /// Notes what a node still holds of a bot because its removal did not come to its end.

@@ -94,7 +94,7 @@ struct CommandPump: Sendable {
     private func carry(_ command: PendingCommand) async {
         do {
             // Cancelled or expired in the meantime: then it is not to be sent.
-            guard let wire = try await commands.take(command.id) else { return }
+            guard let wire = try await commands.take(command.id, for: node) else { return }
             let stream = try session.openCommandStream(wire)
             guard var result = try await stream.receive(WireCommandResult.self) else {
                 throw WireFormatError(.streamFinished, "the agent answered nothing")

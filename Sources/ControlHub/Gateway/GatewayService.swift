@@ -237,8 +237,10 @@ struct GatewayService: Service, AgentChannel {
             hello.bots,
             kept: hello.keptWorkspaces,
             on: node,
-            namesWorkspaces: hello.capabilities["workspace.kept"] == "true",
-            wasAnothers: !hello.journalNodeID.isEmpty && hello.journalNodeID != node.rawValue
+            StraySettlement.Standing(
+                namesWorkspaces: hello.capabilities["workspace.kept"] == "true",
+                wasAnothers: !hello.journalNodeID.isEmpty && hello.journalNodeID != node.rawValue
+            )
         )
         let cursors = try await packets.cursors(journal: hello.journalID, from: node)
         let settings = nodes.settings(try await nodes.node(node))

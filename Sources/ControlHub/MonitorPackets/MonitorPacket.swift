@@ -84,3 +84,18 @@ struct PacketGap: Codable, Sendable, Equatable {
         missingPackets = missingPackets.map { max(0, $0 - known) }
     }
 }
+
+extension MonitorPacketStore {
+    /// Which packets of a bot are wanted.
+    struct Filter: Sendable {
+        var after: Int64 = 0
+        var before = Int64.max
+        var type: String?
+        var conversation: String?
+        var message: String?
+        var turn: String?
+        /// By the time they were stored.
+        var since: Date?
+        var until: Date?
+    }
+}

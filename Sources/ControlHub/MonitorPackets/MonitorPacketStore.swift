@@ -60,89 +60,103 @@ struct MonitorPacketStore: Sendable {
         at date: Date
     ) async throws -> Ingested {
         try await database.write { db in
-            if let epoch { try NodeStore.requireCurrent(db, node, epoch: epoch) }
-            let journal = try Self.keptName(db, journal, of: node)
-            var result = Ingested()
-            var bots: [(bot: BotID, last: Int64, follows: Int64?)] = []
-            var places: [BotID: (index: Int, verdict: Verdict)] = [:]
-            var refused: [BotID: Refusal] = [:]
-            var looks = Self.looksOfABatch
-            for (packet, json) in packets {
-                var packet = packet
-                let bot = BotID(rawValue: packet.botID)
-                let speaker: Speaker
-                let place = try places[bot] ?? (bots.count, Self.verdict(db, bot, from: node))
-                if place.index == bots.count {
-                    places[bot] = place
-                    let cursor = try Self.cursor(db, bot: packet.botID, journal: journal)
-                    let follows = try cursor ?? beginnings?.lost(db, bot, at: date)
-                    bots.append((bot, cursor ?? 0, follows))
-                }
-                let last = bots[place.index].follows
-                bots[place.index].last = max(bots[place.index].last, Int64(clamping: packet.sequence))
-                bots[place.index].follows = bots[place.index].last
-                result.load.add(packet)
-                switch place.verdict {
-                case .dropped: continue
-                case .refused(let refusal):
-                    refused[bot, default: refusal].count += 1
-                    continue
-                case .kept(let isHost):
-                    result.loads[bot, default: .init()].add(packet)
-                    speaker = Speaker(node, isHost: isHost, bot: bot, launch: packet.launchID)
-                    packet = try speaker.placed(db, packet)
-                }
-                // It was there, and its acknowledgement was lost.
-                guard try !PacketRemovals.hasRemoved(db, packet, of: journal) else { continue }
-                if let last, let gap = Self.jump(to: packet, after: last) {
-                    let told = try Self.insert(
-                        db,
-                        gap.wire,
-                        gap.json,
-                        journal: journal,
-                        node: node,
-                        at: date,
-                        looks: &looks
-                    )
-                    if let told { result.stored.append(told) }
-                }
-                guard
-                    var stored = try Self.insert(
-                        db,
-                        packet,
-                        json,
-                        journal: journal,
-                        node: node,
-                        at: date,
-                        looks: &looks
-                    )
-                else { continue }
-                result.messages += try TurnStore.apply(db, &stored, by: speaker, at: date)
-                result.stored.append(stored)
-            }
-            for (bot, last, _) in bots {
-                if case .kept? = places[bot]?.verdict {
-                    result.cursors.append(
-                        try Self.advance(db, bot: bot, journal: journal, node: node, last: last, at: date)
-                    )
-                } else {
-                    // Acknowledged, so that the agent forgets them; nothing is noted of a bot that is not the node's.
-                    result.cursors.append(Self.cursor(bot: bot.rawValue, through: last))
-                }
-            }
-            result.refused = refused.values.sorted { $0.bot.rawValue < $1.bot.rawValue }
-            return result
+            try Self.ingest(db, packets, journal: journal, beginnings: beginnings, from: node, epoch: epoch, at: date)
         }
     }
 
-    func cursors(journal: String, node: NodeID) async throws -> [WirePacketCursor] {
-        try await database.read { db in
-            try Row.fetchAll(
-                db,
-                sql: "SELECT bot_id, through_sequence FROM packet_cursors WHERE journal_id = ? AND node_id = ?",
-                arguments: [try Self.keptName(db, journal, of: node), node.rawValue]
-            ).map { Self.cursor(bot: $0["bot_id"], through: $0["through_sequence"]) }
+    static func ingest(
+        _ db: Database,
+        _ packets: [(wire: WireMonitorPacket, json: JSONValue)],
+        journal: String,
+        beginnings: PacketBeginnings? = nil,
+        from node: NodeID,
+        epoch: UInt64?,
+        at date: Date
+    ) throws -> Ingested {
+        if let epoch { try NodeStore.requireCurrent(db, node, epoch: epoch) }
+        let journal = try Self.keptName(db, journal, of: node)
+        var result = Ingested()
+        var bots: [(bot: BotID, last: Int64, follows: Int64?)] = []
+        var places: [BotID: (index: Int, verdict: Verdict)] = [:]
+        var refused: [BotID: Refusal] = [:]
+        var looks = Self.looksOfABatch
+        for (packet, json) in packets {
+            var packet = packet
+            let bot = BotID(rawValue: packet.botID)
+            let speaker: Speaker
+            let place = try places[bot] ?? (bots.count, Self.verdict(db, bot, from: node))
+            if place.index == bots.count {
+                places[bot] = place
+                let cursor = try Self.cursor(db, bot: packet.botID, journal: journal)
+                let follows = try cursor ?? beginnings?.lost(db, bot, at: date)
+                bots.append((bot, cursor ?? 0, follows))
+            }
+            let last = bots[place.index].follows
+            bots[place.index].last = max(bots[place.index].last, Int64(clamping: packet.sequence))
+            bots[place.index].follows = bots[place.index].last
+            result.load.add(packet)
+            switch place.verdict {
+            case .dropped: continue
+            case .refused(let refusal):
+                refused[bot, default: refusal].count += 1
+                continue
+            case .kept(let isHost):
+                result.loads[bot, default: .init()].add(packet)
+                speaker = Speaker(node, isHost: isHost, bot: bot, launch: packet.launchID)
+                packet = try speaker.placed(db, packet)
+            }
+            // It was there, and its acknowledgement was lost.
+            guard try !PacketRemovals.hasRemoved(db, packet, of: journal) else { continue }
+            if let last, let gap = Self.jump(to: packet, after: last) {
+                let told = try Self.insert(
+                    db,
+                    gap.wire,
+                    gap.json,
+                    journal: journal,
+                    node: node,
+                    at: date,
+                    looks: &looks
+                )
+                if let told { result.stored.append(told) }
+            }
+            guard
+                var stored = try Self.insert(
+                    db,
+                    packet,
+                    json,
+                    journal: journal,
+                    node: node,
+                    at: date,
+                    looks: &looks
+                )
+            else { continue }
+            result.messages += try TurnStore.apply(db, &stored, by: speaker, at: date)
+            result.stored.append(stored)
         }
+        for (bot, last, _) in bots {
+            if case .kept? = places[bot]?.verdict {
+                result.cursors.append(
+                    try Self.advance(db, bot: bot, journal: journal, node: node, last: last, at: date)
+                )
+            } else {
+                // Acknowledged, so that the agent forgets them; nothing is noted of a bot that is not the node's.
+                result.cursors.append(Self.cursor(bot: bot.rawValue, through: last))
+            }
+        }
+        result.refused = refused.values.sorted { $0.bot.rawValue < $1.bot.rawValue }
+        return result
+    }
+
+    func cursors(journal: String, node: NodeID) async throws -> [WirePacketCursor] {
+        try await database.read { db in try Self.cursors(db, journal: journal, node: node) }
+    }
+
+    static func cursors(_ db: Database, journal: String, node: NodeID) throws -> [WirePacketCursor] {
+        try Row.fetchAll(
+            db,
+            sql: "SELECT bot_id, through_sequence FROM packet_cursors WHERE journal_id = ? AND node_id = ?",
+            arguments: [try keptName(db, journal, of: node), node.rawValue]
+        ).map { cursor(bot: $0["bot_id"], through: $0["through_sequence"]) }
     }
 
     /// The name under which a node's journal is known here. A machine that was made from another's disk may count on under the
@@ -183,31 +197,6 @@ struct MonitorPacketStore: Sendable {
                 "from_sequence": .integer(first), "to_sequence": .integer(through),
             ])
         )
-    }
-
-    /// Which packets of a bot are wanted.
-    struct Filter: Sendable {
-        var after: Int64 = 0
-        var before = Int64.max
-        var type: String?
-        var conversation: String?
-        var message: String?
-        var turn: String?
-        /// By the time they were stored.
-        var since: Date?
-        var until: Date?
-
-        /// Whether a row is wanted that is the bot's and lies where it should.
-        fileprivate func matches(_ row: Row) -> Bool {
-            for case (let column, let text?) in [
-                ("type", type), ("conversation_id", conversation), ("message_id", message), ("turn_id", turn),
-            ] where row[column] as String? != text {
-                return false
-            }
-            guard since != nil || until != nil else { return true }
-            let storedAt = Date(unixMilliseconds: row["stored_at"])
-            return storedAt >= since ?? .distantPast && storedAt < until ?? .distantFuture
-        }
     }
 
     /// Packets of a bot, oldest first unless asked otherwise.
@@ -480,5 +469,19 @@ extension IntakeShares.Load {
     fileprivate mutating func add(_ packet: WireMonitorPacket) {
         packets += 1
         bytes += packet.json.count + Self.overheadBytes
+    }
+}
+
+extension MonitorPacketStore.Filter {
+    /// Whether a row is wanted that is the bot's and lies where it should.
+    fileprivate func matches(_ row: Row) -> Bool {
+        for case (let column, let text?) in [
+            ("type", type), ("conversation_id", conversation), ("message_id", message), ("turn_id", turn),
+        ] where row[column] as String? != text {
+            return false
+        }
+        guard since != nil || until != nil else { return true }
+        let storedAt = Date(unixMilliseconds: row["stored_at"])
+        return storedAt >= since ?? .distantPast && storedAt < until ?? .distantFuture
     }
 }

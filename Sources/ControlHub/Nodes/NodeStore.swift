@@ -302,25 +302,35 @@ struct NodeStore: Sendable {
         remoteAddress: String,
         at date: Date
     ) async throws -> (epoch: UInt64, name: String) {
+        try await database.write { db in
+            try Self.openSession(db, id, hello: hello, remoteAddress: remoteAddress, at: date)
+        }
+    }
+
+    static func openSession(
+        _ db: Database,
+        _ id: NodeID,
+        hello: WireHello,
+        remoteAddress: String,
+        at date: Date
+    ) throws -> (epoch: UInt64, name: String) {
         var stored = hello
         stored.bots = []  // kept with the bots
-        let bytes = try stored.serializedData()
-        return try await database.write { db in
-            guard let node = try Self.find(db, id) else { throw Self.notFound(id) }
-            guard node.revokedAt == nil else {
-                throw HubError(.nodeRevoked, "Node \(node.name) was revoked. Pair the agent again.")
-            }
-            let epoch = node.sessionEpoch + 1
-            let time = date.unixMilliseconds
-            try db.execute(
-                sql: """
-                    UPDATE nodes SET session_epoch = ?, connected_at = ?, closed_at = NULL, close_reason = NULL,
-                        last_seen_at = ?, remote_address = ?, hello = ? WHERE id = ?
-                    """,
-                arguments: [Int64(clamping: epoch), time, time, remoteAddress, bytes, id.rawValue]
-            )
-            return (epoch, node.name)
+        let bytes = try stored.serializedData() as Data
+        guard let node = try Self.find(db, id) else { throw Self.notFound(id) }
+        guard node.revokedAt == nil else {
+            throw HubError(.nodeRevoked, "Node \(node.name) was revoked. Pair the agent again.")
         }
+        let epoch = node.sessionEpoch + 1
+        let time = date.unixMilliseconds
+        try db.execute(
+            sql: """
+                UPDATE nodes SET session_epoch = ?, connected_at = ?, closed_at = NULL, close_reason = NULL,
+                    last_seen_at = ?, remote_address = ?, hello = ? WHERE id = ?
+                """,
+            arguments: [Int64(clamping: epoch), time, time, remoteAddress, bytes, id.rawValue]
+        )
+        return (epoch, node.name)
     }
 
     func closeSession(_ id: NodeID, epoch: UInt64, reason: String, at date: Date) async throws {

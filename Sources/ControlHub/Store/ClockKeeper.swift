@@ -12,6 +12,7 @@ final class ClockKeeper: Sendable {
     private let store: ClockStore
     private let logger: Logger
     private let rounds = Mutex(0)
+    private let late = Mutex<ClockStore.Latecomers?>(nil)
 
     init(clock: JudgedClock, store: ClockStore, logger: Logger) {
         (self.clock, self.store, self.logger) = (clock, store, logger)
@@ -19,6 +20,10 @@ final class ClockKeeper: Sendable {
 
     /// To be called every `period`.
     func round() async throws {
+        if let latecomers = late.withLock({ $0 }) {
+            try await store.carry(latecomers)
+            late.withLock { $0 = nil }
+        }
         switch clock.observe() {
         case .steady: break
         case .jumped(let by):
@@ -45,8 +50,9 @@ final class ClockKeeper: Sendable {
 
     private func follow(_ step: JudgedTime.Step) async throws {
         let date = Date(unixMilliseconds: clock.mark().time)
-        try await store.carry(step, clock.mark(after: step), at: date)
+        let latecomers = try await store.carry(step, clock.mark(after: step), at: date)
         clock.take(step)
+        late.withLock { $0 = latecomers }
         logger.warning(
             "the hub has set its time by the machine's clock. What waited goes on waiting, and nothing counts as older for it",
             metadata: [

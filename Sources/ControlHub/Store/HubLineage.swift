@@ -37,26 +37,36 @@ struct HubLineage: Sendable {
         -> Restoration?
     {
         let known = try marks()
-        let restoration = try await database.write { db -> Restoration? in
-            let copyMadeAt = try Self.date(db, Key.copyMadeAt)
-            let isMarked = try Self.value(db, Key.copyMadeAt) != nil
-            let mark = try Self.value(db, Key.mark)
-            guard isMarked || mark.map({ !known.contains($0) }) ?? false else { return nil }
-            try Self.set(db, Key.restoredAt, "\(date.unixMilliseconds)")
-            try db.execute(sql: "DELETE FROM hub_state WHERE key = ?", arguments: [Key.copyMadeAt])
-            try AuditStore.append(
-                db,
-                at: date,
-                actor: .hub,
-                action: "hub.restored",
-                target: "",
-                detail: copyMadeAt.map { "a copy of \($0.rfc3339)" } ?? "a copy of an unknown time"
-            )
-            try settle(db)
-            return Restoration(copyMadeAt: copyMadeAt)
+        let restoration = try await database.write { db in
+            try Self.begin(db, knowing: known, at: date, settling: settle)
         }
         try await renew(opening: Int32.random(in: 1 ... .max))
         return restoration
+    }
+
+    /// - Parameter known: the marks in the file beside the database.
+    static func begin(
+        _ db: Database,
+        knowing known: [String],
+        at date: Date,
+        settling settle: (Database) throws -> Void
+    ) throws -> Restoration? {
+        let copyMadeAt = try Self.date(db, Key.copyMadeAt)
+        let isMarked = try Self.value(db, Key.copyMadeAt) != nil
+        let mark = try Self.value(db, Key.mark)
+        guard isMarked || mark.map({ !known.contains($0) }) ?? false else { return nil }
+        try Self.set(db, Key.restoredAt, "\(date.unixMilliseconds)")
+        try db.execute(sql: "DELETE FROM hub_state WHERE key = ?", arguments: [Key.copyMadeAt])
+        try AuditStore.append(
+            db,
+            at: date,
+            actor: .hub,
+            action: "hub.restored",
+            target: "",
+            detail: copyMadeAt.map { "a copy of \($0.rfc3339)" } ?? "a copy of an unknown time"
+        )
+        try settle(db)
+        return Restoration(copyMadeAt: copyMadeAt)
     }
 
     /// Writes a new mark: into the file first, which has the old one as well until the database has the new one, so that an end

@@ -51,9 +51,7 @@ extension Journal {
             let standing = try standing(node, committed)
             var forgotten: [String] = []
             if standing == .same {
-                for cursor in committed where try acknowledgedThrough(cursor.botID) > cursor.throughSequence {
-                    forgotten.append(cursor.botID)
-                }
+                forgotten = try Self.forgotten(committed) { try acknowledgedThrough($0) }
             }
             let isNew = try standing != .same || !hasMet || Self.meta(database, "node_id") == nil
             let before = backlogs
@@ -61,10 +59,8 @@ extension Journal {
                 if isNew {
                     try database.transaction {
                         if case .behind = standing {
-                            // What the hub has under the old name, of every bot; what was given since is new to it.
-                            for cursor in committed {
-                                let through = min(cursor.throughSequence, try told(cursor.botID))
-                                try delete(cursor.botID, through: through)
+                            for cursor in try Self.had(committed, told: { try told($0) }) {
+                                try delete(cursor.botID, through: cursor.throughSequence)
                             }
                         }
                         if standing != .same { try rename() }
@@ -107,6 +103,28 @@ extension Journal {
             return Surplus(botID: cursor.botID, through: cursor.throughSequence, toldThrough: told)
         }
         return surplus.isEmpty ? .same : .behind(surplus)
+    }
+
+    /// What of a copy the hub has under the old name, of every bot; what was given since is new to it.
+    static func had(
+        _ committed: [WirePacketCursor],
+        told: (String) throws -> UInt64
+    ) rethrows -> [WirePacketCursor] {
+        try committed.map { cursor in
+            var cursor = cursor
+            cursor.throughSequence = min(cursor.throughSequence, try told(cursor.botID))
+            return cursor
+        }
+    }
+
+    /// Bots of which the hub has less than it had acknowledged.
+    ///
+    /// - Parameter acknowledged: the last number of a bot that the hub has said to have.
+    static func forgotten(
+        _ committed: [WirePacketCursor],
+        acknowledged: (String) throws -> UInt64
+    ) rethrows -> [String] {
+        try committed.filter { try acknowledged($0.botID) > $0.throughSequence }.map(\.botID)
     }
 
     /// The last number of a bot that the hub can have been told from here.

@@ -164,6 +164,8 @@ public struct JudgedTime: Sendable, Equatable {
         let before = base
         base = base.clampedAdding(step.by)
         doubt = nil
+        // Some of what was being stored may still be of the time before.
+        settlesAt = max(settlesAt, began.clampedAdding(Self.tolerance))
         if let undone = step.undoes {
             leaps.removeAll { $0.to >= undone.to }
             fallen = 0

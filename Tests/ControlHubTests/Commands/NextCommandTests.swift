@@ -71,6 +71,24 @@ struct NextCommandTests {
         #expect(try await hub.parts.commands.next(for: node, limit: 10).map(\.id) == [sent.command])
     }
 
+    @Test(
+        "a message that has followed its bot is not sent to the node that it waited for, also where that was about to be done"
+    )
+    func followed() async throws {
+        let hub = try TestHub()
+        let (node, bot) = try await hub.botOnNode()
+        let target = NodeID(rawValue: "node_target")
+        let sent = try await hub.parts.commands.send("1", to: bot, in: nil, by: .hub)
+        #expect(try await hub.parts.commands.next(for: node, limit: 10).map(\.id) == [sent.command])
+        try await hub.parts.database.write { [now = hub.now] db in
+            try NodeStore.insert(db, id: target, name: "target", tokenHash: Data([1]), at: now)
+            _ = try DeploymentStore.place(db, bot, Placement(node: target, runtimeProfile: "default"))
+        }
+        #expect(try await hub.parts.commands.take(sent.command, for: node) == nil)
+        #expect(try await hub.parts.commands.take(sent.command, for: target)?.deliverMessage.text == "1")
+        #expect(try await hub.parts.commands.take(sent.command, for: node) == nil)
+    }
+
     @Test("looks at no more the longer the bots' lines are")
     func bounded() async throws {
         let hub = try TestHub()

@@ -184,7 +184,7 @@ struct RestoredHubTests {
         let database = hub.parts.database
         try await database.write { db in try BotStore.setDesired(db, running, .running) }
         func settle(_ status: WireBotStatus, wasAnothers: Bool = true) async throws -> [WireCommand] {
-            _ = try await strays.settle([status], on: node, wasAnothers: wasAnothers)
+            _ = try await strays.settle([status], on: node, .init(wasAnothers: wasAnothers))
             let commands = try await queued(node)
             for command in commands {
                 try await hub.parts.commands.finish(
@@ -293,7 +293,7 @@ struct RestoredHubTests {
         _ = try await strays.settle([], kept: [kept(bot, epoch: 6)], on: other)
         #expect(try await operations.strays.list(other).count == 1)
         // An agent of before does not speak of workspaces.
-        _ = try await strays.settle([], on: other, namesWorkspaces: false)
+        _ = try await strays.settle([], on: other, .init(namesWorkspaces: false))
         #expect(try await operations.strays.list(other).count == 1)
         _ = try await strays.settle([], on: other)
         #expect(try await operations.strays.list(other).isEmpty)

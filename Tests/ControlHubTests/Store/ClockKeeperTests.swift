@@ -144,6 +144,36 @@ struct ClockKeeperTests {
         #expect(try await hub.services.messages.message(sent.message)?.state == .failed)
     }
 
+    @Test(
+        "What is asked for by the time before while the time is set waits as long as it would have",
+        arguments: [400, -400]
+    )
+    func late(days: Int64) async throws {
+        let machine = try Machine()
+        let hub = machine.hub
+        let (node, bot) = try await hub.botOnNode()
+        var before = hub.now
+        while abs(hub.now.timeIntervalSince(before)) < 86_400 {
+            before = hub.now
+            try await machine.run(30_000, error: days * Self.day)
+        }
+        let new = NewCommand(
+            id: CommandID(rawValue: "late"),
+            node: node,
+            bot: bot,
+            messageID: nil,
+            body: CommandOperations.stopBody(bot),
+            isRepeatable: true,
+            timeToLive: .seconds(3600),
+            actor: .hub
+        )
+        try await hub.parts.database.write { [before] db in try CommandStore.insert(db, new, at: before) }
+        try await machine.run(3_500_000, error: days * Self.day)
+        #expect(try await hub.parts.commands.store.command(new.id).state == .queued)
+        try await machine.run(300_000, error: days * Self.day)
+        #expect(try await hub.parts.commands.store.command(new.id).state == .expired)
+    }
+
     @Test("A clock two years back for a day and right again takes no reading, message or record with it")
     func behind() async throws {
         let machine = try Machine()

@@ -41,6 +41,11 @@ struct QueryPlanTests {
             "a step of what is dropped"
         ),
         ("SELECT at FROM audit ORDER BY position DESC LIMIT 1", "the last along its key"),
+        ("SELECT max(position) FROM commands", "the last along its key"),
+        (
+            "UPDATE commands SET expires_at = expires_at + ?1 WHERE position > ?2",
+            "what came while the hub's clock was set"
+        ),
         ("DELETE FROM enrollments WHERE id = ?", "its attempts go with it, 20 of a code"),
         ("INSERT INTO enrollments", "its attempts, where it replaces one"),
         ("DELETE FROM nodes WHERE id = ?", "what it has is deleted before, in steps"),

@@ -38,6 +38,7 @@ final class AgentProcess {
     func start() {
         world.note("\(instance) starts", 10, machine.number)
         if !isTwin {
+            machine.journal.noteStart()
             executor = CommandExecution(self)
             logReaders = machine.bots.map { LogReading(self, $0) }
             for reader in logReaders { reader.changed() }
@@ -96,6 +97,14 @@ final class AgentProcess {
         logReaders.first { $0.bot === bot }?.changed()
     }
 
+    /// A bot has come to be here.
+    func follow(_ bot: SimulatedBot) {
+        guard !isTwin else { return }
+        let reader = LogReading(self, bot)
+        logReaders.append(reader)
+        reader.changed()
+    }
+
     /// New packets are in the journal.
     func packetsAdded() { uplink?.packetsAdded() }
 
@@ -147,6 +156,7 @@ final class AgentProcess {
             $0.bootID = "boot-\(machine.number)"
             $0.machineFingerprint = "machine-\(machine.number)"
             $0.journalID = machine.journal.journalID
+            if !isTwin { $0.bots = machine.bots.map(\.status) }
         }
         let driver = SessionDriver(
             AgentSessionMachine(hello: hello),
@@ -183,6 +193,7 @@ final class AgentProcess {
             switch event {
             case .session(.welcomed(let welcome)):
                 world.note("\(instance) is welcomed, epoch \(welcome.sessionEpoch)", 15, Int(welcome.sessionEpoch))
+                if !isTwin { supersede(welcome.superseded) }
                 if !isTwin { uplink = PacketSending(self, driver, welcome) }
             case .session(.settings):
                 break
@@ -192,6 +203,17 @@ final class AgentProcess {
                 simulation.heartbeatAcknowledged(roundTrip)
             case .stream(let stream, let header):
                 opened(stream, header, driver)
+            }
+        }
+    }
+
+    /// These bots are not this node's any more.
+    private func supersede(_ list: [WireSupersession]) {
+        for item in list {
+            transact {
+                $0.raiseEpoch(item.botID, to: item.placementEpoch)
+            } then: { [machine] in
+                machine.bot(item.botID)?.stop()
             }
         }
     }

@@ -45,8 +45,16 @@ final class CommandExecution {
     private func perform(_ command: WireCommand) {
         switch command.body {
         case .startBot(let start):
-            process.machine.bot(start.bot.botID)?.start(command.commandID)
-            finish(command, .done)
+            begin(command, start.bot.botID, start.bot.placementEpoch)
+        case .stopBot(let stop):
+            process.transact {
+                if stop.placementEpoch > 0 { $0.raiseEpoch(stop.botID, to: stop.placementEpoch) }
+            } then: { [weak self] in
+                guard let self else { return }
+                self.process.machine.bot(stop.botID)?.stop()
+                self.process.simulation.checker.carriedOut(command.commandID)
+                self.finish(command, .done)
+            }
         case .deliverMessage(let message):
             deliver(command, message, triesLeft: 20)
         default:
@@ -54,13 +62,40 @@ final class CommandExecution {
         }
     }
 
-    private func finish(_ command: WireCommand, _ outcome: WireCommandResult.Outcome, _ errorCode: String = "") {
-        let result = WireCommandResult.with {
-            ($0.commandID, $0.outcome, $0.errorCode) = (command.commandID, outcome, errorCode)
+    /// As `BotFleet` does: not under a placement that is older than one that was seen.
+    private func begin(_ command: WireCommand, _ bot: String, _ epoch: UInt64) {
+        process.transact { journal in
+            guard epoch >= journal.highestEpoch(bot) else { return false }
+            journal.raiseEpoch(bot, to: epoch)
+            return true
+        } then: { [weak self] isNewEnough in
+            guard let self else { return }
+            guard isNewEnough else {
+                self.finish(command, .failed, "placement_epoch_too_old")
+                return
+            }
+            self.process.simulation.begin(bot, on: self.process.machine, epoch: epoch)
+            self.process.simulation.checker.carriedOut(command.commandID)
+            self.finish(command, .done)
         }
-        process.transact {
-            $0.finishCommand(command.commandID, result)
-        } then: { [weak self] in
+    }
+
+    private func finish(_ command: WireCommand, _ outcome: WireCommandResult.Outcome, _ errorCode: String = "") {
+        let wall = process.machine.wall.unixMilliseconds(process.world)
+        let bot = command.bot.flatMap(process.machine.bot)
+        process.transact { journal in
+            let result = WireCommandResult.with {
+                ($0.commandID, $0.outcome, $0.errorCode) = (command.commandID, outcome, errorCode)
+                ($0.startedAtUnixMs, $0.finishedAtUnixMs) = (wall, wall)
+                if let bot { $0.botStatus = bot.status }
+                if case .deliverMessage(let message) = command.body, let known = journal.delivery(message.messageID) {
+                    $0.deliveredLaunchID = known.launchID
+                    $0.deliveredLogOffset = UInt64(clamping: known.logOffset)
+                }
+            }
+            journal.finishCommand(command.commandID, result)
+            return result
+        } then: { [weak self] result in
             self?.recent[command.commandID] = result
             self?.finished(command.commandID, result)
         }
@@ -87,7 +122,7 @@ final class CommandExecution {
                 self.finish(command, .done)
             } else if let earlier, earlier.launchID != bot.launchID {
                 self.judge(earlier, command, id, bot)
-            } else if self.process.world.chance(self.process.simulation.plan.botBusyPercent) {
+            } else if !bot.isRunning || self.process.world.chance(self.process.simulation.plan.botBusyPercent) {
                 self.again(command, message, bot, isNoted: earlier != nil, triesLeft)
             } else if earlier != nil || self.process.simulation.has(.actsBeforeNoting) {
                 self.hand(command, message, bot, noted: earlier)
@@ -149,13 +184,16 @@ final class CommandExecution {
         let launch = noted?.launchID ?? bot.launchID
         let world = process.world
         // The request travels in its own time; an agent that is killed meanwhile does not call it back.
-        world.after(world.pick(50...2000)) { [weak self, weak process, checker = process.simulation.checker] in
-            guard bot.launchID == launch else {
+        world.after(world.pick(50...2000)) { [weak self, weak process, simulation = process.simulation] in
+            guard bot.isRunning, bot.launchID == launch else {
                 // That launch's address takes no connections any more.
                 self?.deliver(command, message, triesLeft: 20)
                 return
             }
-            checker.ran(id, times: bot.take(id, writesAbout: world.chance(80)))
+            if bot.take(id, writesAbout: world.chance(80)) {
+                simulation.checker.ran(id, by: bot)
+                simulation.workload.taken(id, by: bot)
+            }
             world.note("\(bot.id) takes \(id)", 20)
             process?.logChanged(bot)
             process?.later(world.pick(50...2000)) { process in
@@ -170,6 +208,19 @@ final class CommandExecution {
                     process.executor?.finish(command, .done)
                 }
             }
+        }
+    }
+}
+
+extension WireCommand {
+    /// Whom it is about.
+    var bot: String? {
+        switch body {
+        case .startBot(let start): start.bot.botID
+        case .stopBot(let stop): stop.botID
+        case .removeBot(let remove): remove.botID
+        case .deliverMessage(let message): message.botID
+        default: nil
         }
     }
 }

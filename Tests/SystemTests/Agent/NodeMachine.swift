@@ -2,8 +2,14 @@
 final class NodeMachine {
     let number: Int
     let id: String
-    let bots: [SimulatedBot]
+    /// The bots here, those that are stopped as well.
+    private(set) var bots: [SimulatedBot]
+    private let seed: UInt64
+    /// Made from another's disk.
+    let isClone: Bool
     var journal: JournalModel
+    /// What was copied of the state directory, to be put back.
+    var copy: StateCopy?
     var wall = WallClock()
     /// Packets to and from this machine are dropped, and nobody is told.
     var isPartitioned = false
@@ -11,12 +17,52 @@ final class NodeMachine {
     /// A second agent with the same identity, which has no bots.
     var twin: AgentProcess?
     private(set) var startCount = 0
+    private var journalCount = 0
 
     init(number: Int, botCount: Int, seed: UInt64) {
         self.number = number
+        self.seed = seed
+        isClone = false
         id = "node-\(number)"
-        bots = (0..<botCount).map { SimulatedBot(id: "bot-\(number)-\($0)", seed: seed &+ UInt64(number * 10 + $0)) }
+        bots = (0..<botCount).map { SimulatedBot(id: "bot-\(number)-\($0)", label: "bot-\(number)-\($0).\(seed)") }
         journal = JournalModel(journalID: "journal-\(number)")
+    }
+
+    /// A machine with a copy of another's disk, paired as another node.
+    init(number: Int, cloneOf original: NodeMachine, areRunning: Bool) {
+        self.number = number
+        id = "node-\(number)"
+        seed = original.seed
+        isClone = true
+        bots = original.bots.map { bot in
+            let copy = SimulatedBot(id: bot.id, label: "\(bot.label)@\(number)", log: bot.log)
+            (copy.epoch, copy.isRunning) = (bot.epoch, bot.isRunning && areRunning)
+            return copy
+        }
+        journal = original.journal
+    }
+
+    /// A bot that was placed here begins.
+    func add(_ bot: String, epoch: UInt64) -> SimulatedBot {
+        let new = SimulatedBot(id: bot, label: "\(bot).\(seed)@\(number)-\(epoch)")
+        new.isRunning = false
+        bots.append(new)
+        return new
+    }
+
+    /// The disk is what it was.
+    func putBack(_ copy: StateCopy) {
+        journal = copy.journal
+        bots = copy.bots.map { bot, epoch, isRunning in
+            (bot.epoch, bot.isRunning) = (epoch, isRunning)
+            return bot
+        }
+    }
+
+    /// The name of the next journal, where this one turns out to be a copy.
+    func nextJournalName() -> String {
+        journalCount += 1
+        return "journal-\(number)-\(journalCount)"
     }
 
     func bot(_ id: String) -> SimulatedBot? { bots.first { $0.id == id } }
@@ -25,5 +71,19 @@ final class NodeMachine {
     func nextInstance() -> String {
         startCount += 1
         return "\(id)-instance-\(startCount)"
+    }
+}
+
+/// A copy of an agent's state directory.
+struct StateCopy {
+    let journal: JournalModel
+    /// How long the bots' logs were, by label.
+    let logLengths: [String: Int]
+    fileprivate let bots: [(bot: SimulatedBot, epoch: UInt64, isRunning: Bool)]
+
+    init(_ machine: NodeMachine) {
+        journal = machine.journal
+        bots = machine.bots.map { ($0, $0.epoch, $0.isRunning) }
+        logLengths = Dictionary(machine.bots.map { ($0.label, $0.log.count) }, uniquingKeysWith: max)
     }
 }

@@ -22,8 +22,9 @@ final class LogReading {
         isStale = false
         let (bot, process) = (bot, process)
         let isSplit = process.simulation.has(.storesLogCursorLater)
+        let now = process.machine.wall.unixMilliseconds(process.world)
         process.transact { journal in
-            let (packets, end) = Self.unread(bot, journal.logCursor(bot.id))
+            let (packets, end) = Self.unread(bot, journal.logCursor(bot.id), now: now)
             journal.append(packets, bot: bot.id)
             if !isSplit { journal.setLogCursor(bot.id, end) }
             return end
@@ -46,9 +47,11 @@ final class LogReading {
         if isStale { changed() }
     }
 
-    private static func unread(_ bot: SimulatedBot, _ cursor: Int) -> (packets: [[UInt8]], end: Int) {
-        let packets = bot.log[cursor...].compactMap { entry -> [UInt8]? in
-            if case .packet(let number) = entry { bot.packet(number) } else { nil }
+    private static func unread(_ bot: SimulatedBot, _ cursor: Int, now: UInt64) -> (
+        packets: [WireMonitorPacket], end: Int
+    ) {
+        let packets = bot.log[min(cursor, bot.log.count)...].compactMap { entry -> WireMonitorPacket? in
+            if case .packet(let packet) = entry { packet.wire(bot.id, readAt: now) } else { nil }
         }
         return (packets, bot.log.count)
     }
@@ -62,9 +65,9 @@ final class PacketSending {
 
     private unowned let process: AgentProcess
     private let driver: SessionDriver<AgentSessionMachine>
-    private let window: PacketWindow
+    private var window: PacketWindow
     private let windowPackets: Int
-    private var acknowledged: [String: UInt64]
+    private var acknowledged: [String: UInt64] = [:]
     private var stream: UInt32?
     private var isBusy = false
     private var isStale = false
@@ -75,12 +78,38 @@ final class PacketSending {
         self.process = process
         self.driver = driver
         windowPackets = Int(welcome.limits.maxUnacknowledgedPackets)
-        acknowledged = Dictionary(
-            welcome.packetCursors.map { ($0.botID, $0.throughSequence) },
-            uniquingKeysWith: max
-        )
-        window = PacketWindow(limit: windowPackets, committed: welcome.packetCursors)
-        acknowledge(welcome.packetCursors) { [weak self] in self?.begin() }
+        window = PacketWindow(limit: windowPackets, committed: [])
+        meet(welcome)
+    }
+
+    /// Compares the journal with what the hub has of it, before anything is sent.
+    private func meet(_ welcome: WireWelcome) {
+        let simulation = process.simulation
+        let newName = process.machine.nextJournalName()
+        let isBlind =
+            simulation.has(.trustsCopiedJournal)
+            || process.machine.isClone && simulation.has(.mergesClonedJournals)
+        process.transact { journal -> Journal.Meeting in
+            let (meeting, gone) = journal.meet(
+                node: welcome.nodeID,
+                welcome.packetCursors,
+                newName: newName,
+                isBlind: isBlind
+            )
+            for packet in gone { simulation.checker.forgotten(Array(packet.json)) }
+            return meeting
+        } then: { [weak self] meeting in
+            guard let self else { return }
+            if meeting.standing != .same {
+                simulation.world.note("\(self.process.instance) goes on as \(newName): \(meeting.standing)", 16)
+            }
+            self.acknowledged = Dictionary(
+                meeting.committed.map { ($0.botID, $0.throughSequence) },
+                uniquingKeysWith: max
+            )
+            self.window = PacketWindow(limit: self.windowPackets, committed: meeting.committed)
+            self.acknowledge(meeting.committed) { [weak self] in self?.begin() }
+        }
     }
 
     func packetsAdded() {
@@ -165,9 +194,7 @@ final class PacketSending {
     private func acknowledge(_ cursors: [WirePacketCursor], then: @escaping () -> Void) {
         let simulation = process.simulation
         process.transact { journal in
-            for (bot, packet) in journal.acknowledge(cursors) {
-                simulation.checker.forgotten(packet, of: bot)
-            }
+            for packet in journal.acknowledge(cursors) { simulation.checker.forgotten(Array(packet.json)) }
         } then: {
             then()
         }

@@ -1,3 +1,4 @@
+import Foundation
 import SwiftProtobuf
 import WireFormat
 
@@ -7,20 +8,22 @@ import WireFormat
 ///
 /// Stands in for the tasks of `CommandPump`; which commands may be sent is its own decision.
 final class CommandSending {
-    private static let concurrencyLimit = 32
     private static let retryDelay: Microseconds = .seconds(1)
 
     private unowned let session: HubNodeSession
     private let hub: HubProcess
     private let driver: SessionDriver<HubSessionMachine>
-    private var underWay: Set<CommandID> = []
+    private let epoch: UInt64
+    /// With whether they are messages.
+    private var underWay: [CommandID: Bool] = [:]
     private var isBusy = false
     private var isStale = false
 
     private var simulation: Simulation { hub.simulation }
 
-    init(_ session: HubNodeSession, _ hub: HubProcess, _ driver: SessionDriver<HubSessionMachine>) {
+    init(_ session: HubNodeSession, _ hub: HubProcess, _ driver: SessionDriver<HubSessionMachine>, epoch: UInt64) {
         self.session = session
+        self.epoch = epoch
         self.hub = hub
         self.driver = driver
         if simulation.world.chance(simulation.plan.logReaderPercent) { readLog() }
@@ -31,23 +34,14 @@ final class CommandSending {
         guard !isBusy, driver.isLive else { return }
         isBusy = true
         isStale = false
-        let now = simulation.hubWall.unixMilliseconds(simulation.world)
+        let date = hub.date
         hub.read { [node = session.node] in
-            $0.outstanding(node, at: now)
-        } then: { [weak self] outstanding in
+            $0.next(node, limit: 2 * CommandPump.controlLimit, at: date)
+        } then: { [weak self] pending in
             guard let self, self.driver.isLive else { return }
             self.isBusy = false
-            let queued = outstanding.map { command in
-                QueuedCommand(
-                    id: CommandID(rawValue: command.id),
-                    botID: BotID(rawValue: command.bot),
-                    wasDelivered: command.state != .queued,
-                    command: command.wire
-                )
-            }
-            let startable = CommandPump.startable(queued, busy: self.underWay)
-            for command in startable.prefix(Self.concurrencyLimit - self.underWay.count) {
-                self.underWay.insert(command.id)
+            for command in CommandPump.chosen(pending, busy: self.underWay) {
+                self.underWay[command.id] = command.isMessage
                 self.carry(command)
             }
             if self.isStale { self.changed() }
@@ -55,22 +49,23 @@ final class CommandSending {
     }
 
     private func done(_ id: CommandID) {
-        underWay.remove(id)
+        underWay[id] = nil
         changed()
     }
 
-    private func carry(_ command: QueuedCommand) {
-        let now = simulation.hubWall.unixMilliseconds(simulation.world)
-        hub.write {
-            $0.markDelivered(command.id.rawValue, at: now)
-        } then: { [weak self] isWanted in
+    private func carry(_ command: PendingCommand) {
+        let date = hub.date
+        hub.write { [node = session.node] in
+            $0.take(command.id, for: node, at: date)
+        } then: { [weak self] wire in
             guard let self else { return }
-            if isWanted { self.send(command) } else { self.done(command.id) }
+            if let wire { self.send(command, wire) } else { self.done(command.id) }
         }
     }
 
-    private func send(_ command: QueuedCommand) {
-        let header = WireStreamHeader.with { $0.command = command.command }
+    private func send(_ command: PendingCommand, _ wire: WireCommand) {
+        let header = WireStreamHeader.with { $0.command = wire }
+        simulation.checker.handed(command.id.rawValue, to: session.node)
         var opened: UInt32?
         opened = driver.open(header, priority: .commands) { [weak self] in
             if let opened { self?.receive(command, opened) }
@@ -80,7 +75,7 @@ final class CommandSending {
         if simulation.has(.forgetsCommandUnderWay) { forgetIfLost(command) }
     }
 
-    private func receive(_ command: QueuedCommand, _ stream: UInt32) {
+    private func receive(_ command: PendingCommand, _ stream: UInt32) {
         switch driver.read(stream) {
         case .message(let bytes):
             driver.release(stream)
@@ -93,11 +88,11 @@ final class CommandSending {
                 .messageBoundary,
                 "the result of \(result.commandID) came for \(command.id)"
             )
-            let (simulation, node) = (simulation, session.node)
+            let (simulation, node, epoch, date) = (simulation, session.node, epoch, hub.date)
             hub.write {
-                $0.finish(result, from: node)
-            } then: { [weak self] ended in
-                if let ended { simulation.ended(ended) }
+                $0.finish(result, from: node, epoch: epoch, at: date)
+            } then: { [weak self] outcome in
+                if let outcome, !outcome.command.state.isOpen { simulation.ended(outcome.command) }
                 self?.done(command.id)
             }
         case .reset, .finished:
@@ -108,25 +103,25 @@ final class CommandSending {
         }
     }
 
-    private func again(_ command: QueuedCommand) {
+    private func again(_ command: PendingCommand) {
         hub.later(Self.retryDelay) { [weak self] _ in self?.done(command.id) }
     }
 
-    private func end(_ command: QueuedCommand, _ state: CommandState) {
+    private func end(_ command: PendingCommand, _ state: CommandState) {
         let simulation = simulation
         hub.write {
-            $0.force(command.id.rawValue, state)
-        } then: { ended in
-            if let ended { simulation.ended(ended) }
+            $0.force(command.id, state)
+        } then: {
+            simulation.ended($0)
         }
     }
 
-    private func forgetIfLost(_ command: QueuedCommand) {
+    private func forgetIfLost(_ command: PendingCommand) {
         let driver = driver
         hub.later(.seconds(3)) { hub in
             guard driver.ending != nil else { return }
             hub.write {
-                $0.force(command.id.rawValue, .superseded)
+                $0.force(command.id, .superseded)
             } then: { _ in
             }
         }

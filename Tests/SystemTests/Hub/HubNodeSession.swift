@@ -89,8 +89,8 @@ final class HubNodeSession {
         case .session(.botStatus), .session(.telemetry), .session(.goAway):
             break
         case .stream(let stream, let header):
-            if case .packets(let packets) = header.kind {
-                ingests[stream] = PacketIngest(hub, driver, stream, journal: packets.journalID)
+            if case .packets(let packets) = header.kind, let epoch {
+                ingests[stream] = PacketIngest(hub, driver, stream, node, epoch: epoch, journal: packets.journalID)
                 ingests[stream]?.next()
             }
         }
@@ -105,10 +105,11 @@ final class HubNodeSession {
             driver.close(.replaced, "quarantined")
             return
         }
+        let date = hub.date
         hub.write { [node] in
-            $0.openSession(node)
+            $0.openSession(hello, of: node, at: date)
         } then: { [weak self] epoch in
-            self?.opened(hello, epoch)
+            if let epoch { self?.opened(hello, epoch) }
         }
     }
 
@@ -135,19 +136,35 @@ final class HubNodeSession {
                     .close(.replaced, "a newer session took over")
             }
         }
-        let bots = simulation.botIDs(of: node)
-        hub.write { _ in
-            ()
-        } then: { [weak self, journal] in
+        let date = hub.date
+        hub.write { [node] in
+            $0.take(hello, of: node, epoch: epoch, at: date)
+        } then: { [weak self] changes in
+            guard let self else { return }
+            guard changes != nil else {
+                self.driver.close(.replaced, "a newer session took over")
+                return
+            }
+            self.settle(hello, epoch)
+        }
+    }
+
+    private func settle(_ hello: WireHello, _ epoch: UInt64) {
+        let (simulation, date, journal) = (simulation, hub.date, journal)
+        let isConfused = simulation.has(.mergesClonedJournals)
+        hub.write { [node] record in
+            if isConfused { record.confuse(journal, of: node) }
+            return record.settle(hello, of: node, naming: { simulation.nextName("settle") }, at: date)
+        } then: { [weak self, node] superseded in
             self?.hub.read {
-                $0.cursors(journal, bots: bots)
-            } then: {
-                self?.accept(epoch, $0)
+                $0.cursors(journal, of: node)
+            } then: { [weak self] cursors in
+                self?.accept(epoch, cursors, superseded)
             }
         }
     }
 
-    private func accept(_ epoch: UInt64, _ cursors: [WirePacketCursor]) {
+    private func accept(_ epoch: UInt64, _ cursors: [WirePacketCursor], _ superseded: [WireSupersession]) {
         let welcome = WireWelcome.with {
             $0.nodeID = node
             $0.sessionEpoch = epoch
@@ -155,12 +172,13 @@ final class HubNodeSession {
             $0.offlineAfterMs = 45_000
             $0.limits = Self.limits
             $0.packetCursors = cursors
+            $0.superseded = superseded
         }
         // Throws where the session has ended since.
         let isAccepted: Void? = (try? driver.step { machine, now in try machine.accept(welcome, now: now) }) ?? nil
         guard isAccepted != nil else { return }
         world.note("hub accepts \(node), epoch \(epoch)", 42, Int(epoch))
-        commands = CommandSending(self, hub, driver)
+        commands = CommandSending(self, hub, driver, epoch: epoch)
         commands?.changed()
         isBusy = false
         takeEvents()
@@ -186,12 +204,22 @@ final class PacketIngest {
     private let hub: HubProcess
     private let driver: SessionDriver<HubSessionMachine>
     private let stream: UInt32
+    private let node: String
+    private let epoch: UInt64
     private let journal: String
     private var isBusy = false
     private var unsent: [UInt8]?
 
-    init(_ hub: HubProcess, _ driver: SessionDriver<HubSessionMachine>, _ stream: UInt32, journal: String) {
+    init(
+        _ hub: HubProcess,
+        _ driver: SessionDriver<HubSessionMachine>,
+        _ stream: UInt32,
+        _ node: String,
+        epoch: UInt64,
+        journal: String
+    ) {
         self.hub = hub
+        (self.node, self.epoch) = (node, epoch)
         self.driver = driver
         self.stream = stream
         self.journal = journal
@@ -231,20 +259,39 @@ final class PacketIngest {
 
     private func store(_ packets: [WireMonitorPacket], then: @escaping ([WirePacketCursor]) -> Void) {
         let simulation = hub.simulation
-        let journal = journal
-        hub.write { store in
-            let (new, cursors) = store.ingest(
-                packets,
-                journal: journal,
-                ignoresKey: simulation.has(.storesWithoutKey)
-            )
-            for packet in new {
-                guard let bot = simulation.bot(packet.botID) else { continue }
-                simulation.checker.stored(Array(packet.json), of: bot)
+        let (checker, ignoresKey) = (simulation.checker, simulation.has(.storesWithoutKey))
+        let (journal, node, epoch, date) = (journal, node, epoch, hub.date)
+        hub.write { record -> MonitorPacketStore.Ingested? in
+            let hosted = Set(packets.map(\.botID)).filter { record.place(of: $0)?.node == node }
+            guard
+                let ingested = record.ingest(
+                    packets,
+                    journal: journal,
+                    from: node,
+                    epoch: epoch,
+                    isBelieved: simulation.has(.believesFormerHost),
+                    at: date
+                )
+            else { return nil }
+            let new = Set(ingested.stored.map { "\($0.botID)/\($0.sequence)" })
+            let refused = Set(ingested.refused.map(\.bot.rawValue))
+            for packet in packets {
+                if refused.contains(packet.botID) {
+                    checker.refused(Array(packet.json), isExpected: simulation.isClone(node))
+                } else if ignoresKey || new.contains("\(packet.botID)/\(packet.sequence)") {
+                    checker.stored(Array(packet.json))
+                }
             }
-            return cursors
-        } then: {
-            then($0)
+            for change in ingested.messages {
+                checker.changed(change, by: packets, from: node, isHost: hosted.contains(change.bot.rawValue))
+            }
+            return ingested
+        } then: { [weak self] ingested in
+            if let ingested {
+                then(ingested.cursors)
+            } else {
+                self?.driver.close(.replaced, "a newer session took over")
+            }
         }
     }
 

@@ -17,6 +17,7 @@ final class HubProcess {
     private var handshakes: [ObjectIdentifier: HubHandshake] = [:]
     private(set) var sessions: [HubNodeSession] = []
     private var diskFreeAt: Microseconds = 0
+    private(set) lazy var time = HubTime(self)
     /// The process is killed after this many more transactions, before it goes on.
     var transactionsUntilKill: Int?
 
@@ -29,11 +30,11 @@ final class HubProcess {
         world.note("hub starts", 30)
         look()
         expire()
+        time.run()
     }
 
-    var date: Date {
-        Date(timeIntervalSince1970: Double(simulation.hubWall.unixMilliseconds(world)) / 1000)
-    }
+    /// The time by which everything is stored and compared.
+    var date: Date { time.date }
 
     // MARK: - Connections
 
@@ -97,12 +98,12 @@ final class HubProcess {
 
     /// One write transaction, then what follows from it. The process can be killed before, between and after.
     func write<Result>(
-        _ transaction: @escaping (inout HubStoreModel) -> Result,
+        _ transaction: @escaping (HubRecord) -> Result,
         then: @escaping (Result) -> Void
     ) {
         diskFreeAt = max(diskFreeAt, world.now) + world.pick(100...simulation.diskLatency)
         later(diskFreeAt - world.now) { hub in
-            let result = transaction(&hub.simulation.store)
+            let result = transaction(hub.simulation.record)
             if let left = hub.transactionsUntilKill {
                 hub.transactionsUntilKill = left - 1
                 guard left > 0 else {
@@ -115,23 +116,27 @@ final class HubProcess {
         }
     }
 
-    func read<Result>(_ body: @escaping (HubStoreModel) -> Result, then: @escaping (Result) -> Void) {
+    func read<Result>(_ body: @escaping (HubRecord) -> Result, then: @escaping (Result) -> Void) {
         later(world.pick(50...500)) { hub in
-            let result = body(hub.simulation.store)
+            let result = body(hub.simulation.record)
             hub.later(hub.world.pick(5...100)) { _ in then(result) }
         }
     }
 
     // MARK: - Commands
 
-    /// Queues a command; `accepted` is called when the operator has the answer.
-    func enqueue(_ command: StoredCommand, accepted: @escaping () -> Void) {
+    /// Does what an operator wants; `accepted` is called when the operator has the answer.
+    ///
+    /// - Parameter wish: which nodes have something new to do; nil where it was refused.
+    func ask(_ wish: @escaping (HubRecord, Date) -> HubRecord.Asked?, accepted: @escaping () -> Void = {}) {
         guard !isStopping else { return }
+        let date = date
         write {
-            $0.insert(command)
-        } then: { [weak self] in
+            wish($0, date)
+        } then: { [weak self] nodes in
+            guard let nodes else { return }
             accepted()
-            self?.session(of: command.node)?.commandsChanged()
+            for node in nodes { self?.session(of: node)?.commandsChanged() }
         }
     }
 
@@ -139,16 +144,18 @@ final class HubProcess {
 
     private func expire() {
         later(.seconds(5)) { hub in
-            let now = hub.simulation.hubWall.unixMilliseconds(hub.world)
-            let isAnythingDue = hub.simulation.store.commands.contains {
-                $0.state == .queued && $0.expiresAt <= now
-            }
-            if isAnythingDue {
+            let date = hub.date
+            if hub.time.isSettled, hub.simulation.record.isAnythingDue(at: date) {
                 hub.write {
-                    $0.expire(at: now)
+                    $0.expire(at: date)
                 } then: { ended in
-                    for command in ended { hub.simulation.ended(command) }
+                    for outcome in ended { hub.simulation.ended(outcome.command) }
                 }
+            }
+            hub.write {
+                $0.endOverdue(at: date)
+            } then: { changes in
+                for change in changes { hub.simulation.checker.endedByTime(change) }
             }
             hub.expire()
         }

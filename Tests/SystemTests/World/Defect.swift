@@ -6,6 +6,14 @@ enum Defect: String, CaseIterable, Sendable {
     case acknowledgesBeforeStoring
     /// The hub stores what it is sent without looking whether it has it.
     case storesWithoutKey
+    /// The agent takes a journal that was put back from a copy for the one that the hub knows.
+    case trustsCopiedJournal
+    /// Agent and hub take a journal for the one of that name, whichever node has it.
+    case mergesClonedJournals
+    /// The hub takes the word of every node that had the bot once.
+    case believesFormerHost
+    /// The hub goes by the time of day as the clock shows it.
+    case believesClock
     /// The hub accepts a new session and leaves the old one as it is.
     case keepsReplacedSession
     /// The hub takes a command for done when it was sent.

@@ -7,6 +7,7 @@ struct FaultPlan {
     enum Fault: CaseIterable {
         case cutAtByte, cut, halfOpen, stall, slowReader, partition, clockJump
         case hubKill, hubRestart, agentKill, killBetweenSteps, reboot, twin, botCrash, tightAdmission, slowDisk
+        case rollback, clone, formerHost, hubClock
     }
 
     var faults: [Fault] = []
@@ -23,6 +24,8 @@ struct FaultPlan {
     var latency: Microseconds = .milliseconds(50)
     /// The longest transaction.
     var diskLatency: Microseconds = .milliseconds(10)
+    /// How long the hub's clock has to stay where it has jumped until the hub follows it.
+    var clockTrial: Microseconds = .seconds(100)
     var botBusyPercent = 0
     var logReaderPercent = 0
     var admission = AdmissionMachine.Settings()
@@ -44,6 +47,8 @@ struct FaultPlan {
         diskLatency = .milliseconds(world.pick(1...30))
         botBusyPercent = world.chance(30) ? world.pick(5...60) : 0
         logReaderPercent = world.chance(25) ? 20 : 0
+        // The hub is more hasty here than it is: nothing is to rest for ten minutes.
+        if world.chance(50) { clockTrial = .seconds(world.pick(5...30)) }
         if faults.contains(.slowDisk) { diskLatency = .milliseconds(world.pick(100...1500)) }
         if faults.contains(.tightAdmission) {
             admission = AdmissionMachine.Settings(ratePerSecond: world.pick(1...3), burst: 1)

@@ -1,5 +1,7 @@
 /// Brings the faults of a plan, one after the other, until its time is over.
 final class Nemesis {
+    private static let mostNodes = 5
+
     private unowned let simulation: Simulation
     private let faults: [FaultPlan.Fault]
 
@@ -43,6 +45,10 @@ final class Nemesis {
         case .reboot: reboot(node)
         case .twin: twin(node)
         case .botCrash: node.bots[world.pick(0...node.bots.count - 1)].crash()
+        case .rollback: rollBack(node)
+        case .clone: clone(node)
+        case .formerHost: moveByForce()
+        case .hubClock: jumpAndReturn()
         case .cutAtByte, .tightAdmission, .slowDisk: break
         }
     }
@@ -96,9 +102,53 @@ final class Nemesis {
         }
     }
 
+    /// The hub's clock is days ahead, and mostly right again after a while.
+    private func jumpAndReturn() {
+        let jump = Int64(world.pick(1...400)) * 86_400_000
+        simulation.hubWall.offsetMilliseconds += jump
+        guard world.chance(80) else { return }
+        world.after(world.pick(1...Microseconds.seconds(60))) { [simulation] in
+            simulation.hubWall.offsetMilliseconds -= jump
+        }
+    }
+
     private func reboot(_ node: NodeMachine) {
         simulation.killAgent(node, isTold: false)
         for bot in node.bots { bot.crash() }
+    }
+
+    /// A state directory is copied, or the last copy is put back.
+    private func rollBack(_ node: NodeMachine) {
+        guard let copy = node.copy else {
+            node.copy = StateCopy(node)
+            return
+        }
+        node.copy = nil
+        simulation.putBack(copy, on: node, withLogs: world.chance(70))
+    }
+
+    /// A machine is made from a copy of another's disk and paired anew. Mostly it is to be the bots' new home.
+    private func clone(_ node: NodeMachine) {
+        guard simulation.nodes.count < Self.mostNodes, let clone = simulation.clone(node) else { return }
+        guard world.chance(70) else { return }
+        let bot = node.bots[world.pick(0...node.bots.count - 1)].id
+        world.after(world.pick(1...Microseconds.seconds(20))) { [weak self] in
+            guard let self, !self.simulation.network.isHealed else { return }
+            self.simulation.moveByForce(bot, to: clone)
+        }
+    }
+
+    /// A bot is placed elsewhere while its node cannot be asked, or is not asked; it runs on there.
+    private func moveByForce() {
+        let bots = simulation.botIDs
+        let bot = bots[world.pick(0...bots.count - 1)]
+        let target = simulation.nodes[world.pick(0...simulation.nodes.count - 1)]
+        if world.chance(60), let place = simulation.record.place(of: bot),
+            let source = simulation.nodes.first(where: { $0.id == place.node }), source !== target
+        {
+            partition(source)
+        }
+        simulation.moveByForce(bot, to: target)
     }
 
     private func armKill(_ node: NodeMachine) {

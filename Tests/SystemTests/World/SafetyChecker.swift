@@ -1,3 +1,6 @@
+import SwiftProtobuf
+import WireFormat
+
 @testable import ControlHub
 
 /// What must never happen, looked at with every step.
@@ -7,8 +10,8 @@
 final class SafetyChecker {
     enum Kind: String, Sendable {
         case packetLost, packetStoredTwice, packetChanged, packetOutOfOrder
-        case twoLiveSessions, commandRunTwice, commandLost, commandContradicted
-        case messageBoundary, limitExceeded, dialStorm, protocolError, notLive
+        case twoLiveSessions, commandRunTwice, commandLost, commandContradicted, wrongSpeaker, runningTwice, endedEarly
+        case messageBoundary, limitExceeded, dialStorm, protocolError, notLive, database
     }
 
     struct Violation: Sendable, CustomStringConvertible {
@@ -20,9 +23,26 @@ final class SafetyChecker {
 
     private(set) var violation: Violation?
     private unowned let world: World
-    /// Per bot the highest number stored at the hub; numbers are the bot's own count of what it wrote.
+    /// Per copy of a bot the numbers stored at the hub; they are that copy's own count of what it wrote.
     private var storedNumbers: [String: Set<Int>] = [:]
     private var highestStored: [String: Int] = [:]
+    /// What is nowhere any more, because its disk was put back from a copy.
+    private var lost: [String: Set<Int>] = [:]
+    /// What may be stored once more for that reason.
+    private var repeatable: [String: [Int: Int]] = [:]
+    /// What the hub acknowledged and did not keep.
+    private var refusedNumbers: [String: Set<Int>] = [:]
+    /// Copies of bots, by label, that may run beside others, and of which the hub is owed nothing.
+    private var excused: Set<String> = []
+    private var disowned: Set<String> = []
+    /// Which copies of a bot took a message, and in which launch.
+    private var given: [String: [(label: String, launch: String)]] = [:]
+    private var handed: [String: Set<String>] = [:]
+    private var forgiven: Set<String> = []
+    private var timesRun: [String: Int] = [:]
+    /// When the hub has last set its time.
+    var clockSetAt: Microseconds = .seconds(-60)
+    private var asked: [String: (at: Microseconds, lifetime: Microseconds)] = [:]
     /// Per agent process the moments of the latest dials.
     private var dials: [String: [Microseconds]] = [:]
 
@@ -39,48 +59,174 @@ final class SafetyChecker {
 
     // MARK: Packets
 
-    /// The hub has committed a packet. Of one bot they come in the order it wrote them, each once and unchanged.
-    func stored(_ bytes: [UInt8], of bot: SimulatedBot) {
-        guard let number = SimulatedBot.number(in: bytes), (1...bot.emittedCount).contains(number) else {
-            require(false, .packetChanged, "the hub has a packet that \(bot.id) never wrote")
+    /// The hub has committed a packet. Of one copy of a bot they come in the order it wrote them, each once and unchanged.
+    func stored(_ bytes: [UInt8]) {
+        guard let (label, number) = SimulatedBot.Packet.origin(of: bytes), number > 0 else {
+            require(false, .packetChanged, "the hub has a packet that nobody wrote")
             return
         }
-        require(bytes == bot.packet(number), .packetChanged, "packet \(number) of \(bot.id) is not as it was written")
-        let isNew = storedNumbers[bot.id, default: []].insert(number).inserted
-        require(isNew, .packetStoredTwice, "packet \(number) of \(bot.id)")
-        let highest = highestStored[bot.id] ?? 0
-        require(number == highest + 1, .packetOutOfOrder, "packet \(number) of \(bot.id) after \(highest)")
-        highestStored[bot.id] = max(number, highest)
+        require(
+            bytes == SimulatedBot.Packet.bytes(label, number),
+            .packetChanged,
+            "packet \(number) of \(label) is not as it was written"
+        )
+        let isNew = storedNumbers[label, default: []].insert(number).inserted
+        // What an old copy of a journal had not sent when it was made is told once more.
+        if !isNew, let left = repeatable[label]?[number], left > 0 {
+            repeatable[label]?[number] = left - 1
+            return
+        }
+        require(isNew, .packetStoredTwice, "packet \(number) of \(label)")
+        let highest = highestStored[label] ?? 0
+        let isNext = number > highest && (highest + 1..<number).allSatisfy { lost[label]?.contains($0) == true }
+        require(isNext, .packetOutOfOrder, "packet \(number) of \(label) after \(highest)")
+        highestStored[label] = max(number, highest)
     }
 
     /// The agent forgets a packet because the hub has acknowledged it.
-    func forgotten(_ bytes: [UInt8], of bot: String) {
-        let number = SimulatedBot.number(in: bytes) ?? 0
+    func forgotten(_ bytes: [UInt8]) {
+        let (label, number) = SimulatedBot.Packet.origin(of: bytes) ?? ("nobody", 0)
         require(
-            storedNumbers[bot]?.contains(number) == true,
+            storedNumbers[label]?.contains(number) == true || refusedNumbers[label]?.contains(number) == true,
             .packetLost,
-            "packet \(number) of \(bot) was forgotten by the agent and is not in the hub's database"
+            "packet \(number) of \(label) was forgotten by the agent and is not in the hub's database"
         )
     }
 
-    func storedCount(_ bot: String) -> Int { highestStored[bot] ?? 0 }
+    /// What of a bot's packets the hub should have and has not; nil where it has all.
+    func missing(of bot: SimulatedBot) -> String? {
+        guard !disowned.contains(bot.label) else { return nil }
+        let stored = storedNumbers[bot.label] ?? []
+        let gone = lost[bot.label] ?? []
+        guard let number = (1...max(1, bot.emittedCount)).first(where: { !stored.contains($0) && !gone.contains($0) }),
+            number <= bot.emittedCount
+        else { return nil }
+        return "packet \(number) of the \(bot.emittedCount) that \(bot.label) wrote is not stored"
+    }
+
+    /// What was in logs of a state directory that was put back from a copy is nowhere but at the hub.
+    func lose(_ label: String, _ numbers: [Int]) { lost[label, default: []].formUnion(numbers) }
+
+    /// A copy of a state directory tells this once more, because it does not know that the hub was told.
+    func mayRepeat(_ packets: [(label: String, number: Int)]) {
+        for (label, number) in packets { repeatable[label, default: [:]][number, default: 0] += 1 }
+    }
+
+    /// A packet was acknowledged and not kept, because the bot is not the node's.
+    func refused(_ bytes: [UInt8], isExpected: Bool) {
+        let (label, number) = SimulatedBot.Packet.origin(of: bytes) ?? ("nobody", 0)
+        refusedNumbers[label, default: []].insert(number)
+        require(isExpected, .packetLost, "packet \(number) of \(label) was refused")
+    }
+
+    // MARK: Placements
+
+    /// A copy of a bot that may run beside another: nobody could ask its node, or its disk was copied.
+    func excuse(_ label: String) { excused.insert(label) }
+
+    func isExcused(_ label: String) -> Bool { excused.contains(label) }
+
+    /// The hub is owed nothing of what this copy writes.
+    func disown(_ label: String) { disowned.insert(label) }
+
+    /// From here on it is.
+    func own(_ bot: SimulatedBot) {
+        guard disowned.remove(bot.label) != nil, bot.emittedCount > 0 else { return }
+        lost[bot.label, default: []].formUnion(1...bot.emittedCount)
+    }
+
+    /// It is the bot again.
+    func trust(_ label: String) { excused.remove(label) }
+
+    /// A node starts a bot for the hub. `others` run elsewhere.
+    func begins(_ bot: SimulatedBot, _ others: [SimulatedBot]) {
+        let second = others.first { !excused.contains($0.label) }
+        require(second == nil, .runningTwice, "\(bot.label) was started while \(second?.label ?? "") runs")
+    }
+
+    /// A message is not what it was, by packets that came from one node. Only those may have done it that name it and come from
+    /// where the bot is, or come from whom it was given to.
+    func changed(_ change: MessageChange, by packets: [WireMonitorPacket], from node: String, isHost: Bool) {
+        let message = change.message.rawValue
+        let mayName = isHost || handed[message]?.contains(node) == true
+        let given = given[message] ?? []
+        let isRight = packets.contains { packet in
+            guard packet.botID == change.bot.rawValue else { return false }
+            if given.contains(where: { $0.launch == packet.launchID }) { return true }
+            let origin = SimulatedBot.Packet.origin(of: Array(packet.json))
+            return packet.messageID == message && (mayName || given.contains { $0.label == origin?.label })
+        }
+        require(
+            isRight,
+            .wrongSpeaker,
+            "\(message) is \(change.state.rawValue) by the word of a copy that was not given it"
+        )
+    }
 
     // MARK: Commands
 
+    /// What was put back does not know of these any more, and may do them again.
+    func forgive(_ commands: [String]) { forgiven.formUnion(commands) }
+
+    /// The hub has sent a command to a node.
+    func handed(_ command: String, to node: String) { handed[command, default: []].insert(node) }
+
     /// A bot has taken a message.
-    func ran(_ command: String, times: Int) {
-        require(times <= 1, .commandRunTwice, "\(command) was run \(times) times")
+    func ran(_ command: String, by bot: SimulatedBot) {
+        given[command, default: []].append((bot.label, bot.launchID))
+        timesRun[command, default: 0] += 1
+        let times = timesRun[command] ?? 0
+        require(
+            times <= 1 || forgiven.contains(command),
+            .commandRunTwice,
+            "\(command) was run \(times) times"
+        )
+    }
+
+    /// A start or a stop was.
+    func carriedOut(_ command: String) { timesRun[command, default: 0] += 1 }
+
+    /// An operator has asked for something that is worth doing for so long.
+    func asked(_ command: String, lasting lifetime: Microseconds) { asked[command] = (world.now, lifetime) }
+
+    /// The hub has ended a turn because of the time.
+    func endedByTime(_ change: MessageChange) {
+        guard change.reason?.contains("wrote nothing about this message") == true else { return }
+        // One that was taken while the time was set may have its limit by the time before. An answer that comes is taken all the same.
+        guard world.now - clockSetAt > .seconds(60) else { return }
+        let since = asked[change.message.rawValue]?.at ?? 0
+        require(
+            world.now - since >= .seconds(3590),
+            .endedEarly,
+            "\(change.message) was given up \((world.now - since).text) s after it was sent"
+        )
     }
 
     /// The hub has stored how a command ended.
-    func ended(_ command: StoredCommand, timesRun: Int) {
+    func ended(_ command: Command) {
+        let timesRun = timesRun[command.id.rawValue] ?? 0
+        guard !forgiven.contains(command.id.rawValue) else { return }
         switch command.state {
         case .done:
             require(timesRun > 0, .commandLost, "\(command.id) is done and was never run")
         case .expired:
+            if let (at, lifetime) = asked[command.id.rawValue] {
+                require(
+                    world.now - at >= lifetime - .seconds(1),
+                    .endedEarly,
+                    "\(command.id) expired \((world.now - at).text) s after it was sent, and was to wait \(lifetime.text) s"
+                )
+            }
             require(timesRun == 0, .commandContradicted, "\(command.id) is called expired and was run")
+        // Of the second start by the same wish, where the bot was placed elsewhere in between.
+        case .failed where command.errorCode == "placement_epoch_too_old":
+            break
         case .failed where command.errorCode != "outcome_unknown":
-            require(timesRun == 0, .commandContradicted, "\(command.id) is called \(command.errorCode) and was run")
+            require(
+                timesRun == 0,
+                .commandContradicted,
+                "\(command.id) is called \(command.errorCode ?? "failed") and was run"
+            )
         default:
             break
         }

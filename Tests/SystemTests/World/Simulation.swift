@@ -1,3 +1,4 @@
+import Foundation
 import WireFormat
 
 @testable import ControlHub
@@ -37,7 +38,7 @@ final class Simulation {
     let plan: FaultPlan
     let checker: SafetyChecker
     private(set) var nodes: [NodeMachine] = []
-    var store = HubStoreModel()
+    private(set) var record = HubRecord()
     var hubWall = WallClock()
     /// The longest transaction on any disk, now.
     private(set) var diskLatency: Microseconds
@@ -45,6 +46,11 @@ final class Simulation {
     private(set) lazy var network = SimulatedNetwork(self)
     private(set) lazy var workload = Workload(self)
     private lazy var nemesis = Nemesis(self)
+    /// The bots there are, wherever they run.
+    let botIDs: [String]
+    /// Where operators have placed the bots that they moved, whatever the hub's record knows of it.
+    private var places: [String: (node: String, epoch: UInt64)] = [:]
+    private var numberCount = 0
     private(set) var longestRoundTrip = Duration.zero
 
     init(seed: UInt64, _ options: Options = Options()) {
@@ -56,7 +62,16 @@ final class Simulation {
         diskLatency = plan.diskLatency
         checker = SafetyChecker(world)
         nodes = (0..<plan.nodeCount).map { NodeMachine(number: $0, botCount: plan.botsPerNode, seed: seed) }
+        botIDs = nodes.flatMap { $0.bots.map(\.id) }
+        record.onFailure = { [checker] in checker.require(false, .database, $0) }
+        for node in nodes {
+            record.addNode(node.id, at: hubDate)
+            for bot in node.bots { record.addBot(bot.id, on: node.id, at: hubDate) }
+        }
     }
+
+    /// The time by the clock of the hub's machine.
+    var hubDate: Date { Date(unixMilliseconds: Int64(clamping: hubWall.unixMilliseconds(world))) }
 
     static func run(seed: UInt64, _ options: Options = Options()) -> Outcome {
         Simulation(seed: seed, options).run()
@@ -167,13 +182,11 @@ final class Simulation {
             guard node.journal.packetCount == 0 else {
                 return "\(node.journal.packetCount) packets of \(node.id) are not acknowledged"
             }
-            for bot in node.bots where checker.storedCount(bot.id) != bot.emittedCount {
-                return "\(bot.id) wrote \(bot.emittedCount) packets, stored are \(checker.storedCount(bot.id))"
+            for bot in node.bots {
+                if let problem = checker.missing(of: bot) { return problem }
             }
         }
-        if let open = store.commands.first(where: { $0.isOpen || $0.state == .superseded }) {
-            return "\(open.id) is still \(open.state.rawValue)"
-        }
+        if let (id, state) = record.unfinished() { return "\(id) is still \(state)" }
         return nil
     }
 
@@ -214,6 +227,86 @@ final class Simulation {
         }
     }
 
+    /// A machine's disk becomes what it was. Without the logs it is the journal alone.
+    func putBack(_ copy: StateCopy, on node: NodeMachine, withLogs: Bool) {
+        checker.forgive(node.journal.commands(notIn: copy.journal))
+        node.putBack(copy)
+        for bot in node.bots {
+            bot.crash()
+            // Its agent starts it again before anybody can tell it that the bot is elsewhere.
+            checker.excuse(bot.label)
+            if withLogs { checker.lose(bot.label, bot.truncateLog(to: copy.logLengths[bot.label] ?? 0)) }
+            // What the journal of then had not read is read again, and told as something new.
+            checker.mayRepeat(copy.journal.untold(bot.id))
+            checker.mayRepeat(bot.packets(from: copy.journal.logCursor(bot.id)))
+        }
+        killAgent(node, isTold: false)
+    }
+
+    /// A second machine with a node's disk, paired as another node. Nil while there is no hub to pair it with.
+    func clone(_ node: NodeMachine) -> NodeMachine? {
+        guard hub != nil else { return nil }
+        let clone = NodeMachine(number: nodes.count, cloneOf: node, areRunning: world.chance(50))
+        world.note("\(clone.id) is a clone of \(node.id)", 72, clone.number)
+        for (bot, copy) in zip(node.bots, clone.bots) {
+            checker.disown(copy.label)
+            checker.excuse(copy.label)
+            // What the original had not sent, and what its journal had not read, may be told from here as well.
+            checker.mayRepeat(node.journal.waiting(bot.id))
+            checker.mayRepeat(bot.packets(from: node.journal.logCursor(bot.id)))
+        }
+        record.addNode(clone.id, at: hubDate)
+        nodes.append(clone)
+        startAgent(clone)
+        for bot in clone.bots { workload.begin(clone, bot) }
+        return clone
+    }
+
+    func isClone(_ node: String) -> Bool { nodes.contains { $0.id == node && $0.isClone } }
+
+    // MARK: - Placements
+
+    /// An operator moves a bot without asking its node.
+    func moveByForce(_ bot: String, to target: NodeMachine) {
+        let number = nextNumber()
+        hub?.ask { [weak self] record, date in
+            guard let self, record.place(of: bot)?.node != target.id else { return nil }
+            self.world.note("\(bot) is moved by force to \(target.id)", 73, number, target.number)
+            // They run on until they are told.
+            for node in self.nodes where node !== target {
+                for copy in node.bots where copy.id == bot { self.checker.excuse(copy.label) }
+            }
+            if let copy = target.bot(bot) { self.checker.own(copy) }
+            let asked = record.moveByForce(bot, to: target.id, number: number, at: date)
+            self.places[bot] = record.place(of: bot)
+            return asked
+        }
+    }
+
+    /// A node starts a bot because the hub wants it.
+    func begin(_ bot: String, on machine: NodeMachine, epoch: UInt64) {
+        let known = machine.bot(bot)
+        let copy = known ?? machine.add(bot, epoch: epoch)
+        copy.epoch = epoch
+        if let place = places[bot], place == (machine.id, epoch) { checker.trust(copy.label) }
+        if !copy.isRunning {
+            checker.begins(copy, nodes.filter { $0 !== machine }.compactMap { $0.bot(bot) }.filter(\.isRunning))
+            copy.crash()
+            copy.isRunning = true
+        }
+        guard known == nil else { return }
+        machine.agent?.follow(copy)
+        workload.begin(machine, copy)
+    }
+
+    private func nextNumber() -> Int {
+        numberCount += 1
+        return numberCount
+    }
+
+    /// A name for the hub's own commands.
+    func nextName(_ kind: String) -> String { "\(kind)-\(nextNumber())" }
+
     func killHub(isTold: Bool) {
         guard let hub else { return }
         hub.kill(isTold: isTold)
@@ -235,14 +328,10 @@ final class Simulation {
 
     // MARK: - Look-ups
 
-    func bot(_ id: String) -> SimulatedBot? {
-        for node in nodes {
-            if let bot = node.bot(id) { return bot }
-        }
-        return nil
+    /// The agent that reads a bot's log, where it runs.
+    func agent(of bot: SimulatedBot) -> AgentProcess? {
+        nodes.first { $0.bots.contains { $0 === bot } }?.agent
     }
-
-    func botIDs(of node: String) -> [String] { nodes.first { $0.id == node }?.bots.map(\.id) ?? [] }
 
     /// The credential a node shows on a connection. Tokens are looked up elsewhere; here one is the node's name.
     func token(for connection: SimulatedConnection) -> String {
@@ -250,11 +339,10 @@ final class Simulation {
     }
 
     /// The hub has stored how a command ended.
-    func ended(_ command: StoredCommand) {
-        world.note("\(command.id) is \(command.state.rawValue) \(command.errorCode)", 71)
-        guard let bot = bot(command.bot) else { return }
-        let times = command.wire.repeatable ? bot.timesStarted[command.id] : bot.timesTaken[command.id]
-        checker.ended(command, timesRun: times ?? 0)
+    func ended(_ command: Command?) {
+        guard let command else { return }
+        world.note("\(command.id) is \(command.state.rawValue) \(command.errorCode ?? "")", 71)
+        checker.ended(command)
     }
 
     func heartbeatAcknowledged(_ roundTrip: Duration) { longestRoundTrip = max(longestRoundTrip, roundTrip) }
