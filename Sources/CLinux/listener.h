@@ -3,7 +3,6 @@
 #define CLINUX_LISTENER_H
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdint.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -114,7 +113,7 @@ static inline int CLinux_open_named(int directory, const char *path, int follows
     // O_PATH | O_CLOEXEC, O_NOFOLLOW; RESOLVE_NO_MAGICLINKS.
     struct { uint64_t flags, mode, resolve; } how = { 010000000 | O_CLOEXEC | (follows_links ? 0 : O_NOFOLLOW), 0, 0x02 };
     int file = (int)syscall(437 /* openat2 */, directory, path, &how, sizeof how);
-    return file >= 0 || (errno != ENOSYS && errno != EPERM) ? file : openat(directory, path, (int)how.flags);
+    return file >= 0 || (errno != ENOSYS && errno != EPERM) ? file : (int)syscall(SYS_openat, directory, path, (int)how.flags);
 }
 
 // Sets or removes an attribute of the file at the path.
