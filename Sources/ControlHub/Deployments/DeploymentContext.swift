@@ -115,8 +115,13 @@ struct DeploymentContext: Sendable {
     /// Stores a deployment's new state and tells everybody.
     func store(_ deployment: Deployment) async throws {
         try await database.write { db in try DeploymentStore.update(db, deployment) }
-        bots.moves.tell(deployment.bot)
         publish(deployment)
+    }
+
+    /// Tells everybody that a bot was placed; who follows its log goes there.
+    func publishPlacement(of bot: BotID) {
+        bots.moves.tell(bot)
+        bots.publish(bot, change: "placement", at: clock.date())
     }
 
     func publish(_ deployment: Deployment) {

@@ -90,7 +90,7 @@ extension DeploymentSteps {
             try DeploymentStore.update(db, back)
             return back
         }
-        context.bots.publish(bot, change: "placement", at: context.clock.date())
+        context.publishPlacement(of: bot)
         return back
     }
 

@@ -262,7 +262,7 @@ struct DeploymentSteps: Sendable {
             try DeploymentStore.update(db, placed)
             return placed
         }
-        context.bots.publish(deployment.bot, change: "placement", at: context.clock.date())
+        context.publishPlacement(of: deployment.bot)
         return placed
     }
 

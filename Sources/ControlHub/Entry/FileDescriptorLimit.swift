@@ -4,6 +4,8 @@ import Glibc
 enum FileDescriptorLimit {
     /// For the database, logs, snapshots and whatever else is no connection.
     static let reserve = 256
+    /// The last ones, which no connection gets, whatever the limit is: more than are accepted at a time.
+    private static let last = 32
     /// No hub needs more, and tables of the kernel grow with it.
     private static let most = 1 << 20
 
@@ -18,6 +20,17 @@ enum FileDescriptorLimit {
         let before = limit.rlim_cur
         limit.rlim_cur = max(before, min(limit.rlim_max, rlim_t(most)))
         return Int(clamping: setrlimit(resource, &limit) == 0 ? limit.rlim_cur : before)
+    }
+
+    /// Whether what is opened next gets one of the last descriptors.
+    static func isShort() -> Bool {
+        var limit = rlimit()
+        guard getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit) == 0 else { return false }
+        // The lowest that is free: all below are taken.
+        let next = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 0)
+        guard next >= 0 else { return errno == EMFILE || errno == ENFILE }
+        close(next)
+        return Int(clamping: next) >= Int(clamping: limit.rlim_cur) - last
     }
 }
 

@@ -9,10 +9,17 @@ final class LogCopySlots: Sendable {
     /// A copy keeps its turn for at least so long while others wait.
     static let turn = Duration.seconds(2)
 
+    /// Of one node.
     private struct Line {
         var taken = 0
-        /// Who waits, in order; woken by `changed`.
+        /// Who waits for a turn, in order.
         var waiting: [UInt64] = []
+        /// How many wait until somebody wants a turn.
+        var watching = 0
+        /// Of this node alone: what happens on another one wakes nobody here.
+        let changed = Signal()
+
+        var isIdle: Bool { taken == 0 && waiting.isEmpty && watching == 0 }
     }
 
     private struct State {
@@ -21,16 +28,29 @@ final class LogCopySlots: Sendable {
     }
 
     private let state = Mutex(State())
-    private let changed = Signal()
     private let perNode: Int
 
     init(perNode: Int = LogCopySlots.perNode) { self.perNode = perNode }
 
+    /// Nodes of which anything is known now.
+    var nodeCount: Int { state.withLock { $0.lines.count } }
+
+    /// How many wait for a turn on a node.
+    func waiting(_ node: NodeID) -> Int { state.withLock { $0.lines[node]?.waiting.count ?? 0 } }
+
+    /// How often those on a node were woken.
+    func changes(_ node: NodeID) -> UInt64 { state.withLock { $0.lines[node]?.changed.ticket ?? 0 } }
+
     /// Returns when somebody waits for a turn on the node. Throws `CancellationError`.
     func waitUntilWanted(_ node: NodeID) async throws {
+        let changed = update(node) { line in
+            line.watching += 1
+            return line.changed
+        }
+        defer { update(node) { $0.watching -= 1 } }
         while true {
             let ticket = changed.ticket
-            if state.withLock({ $0.lines[node]?.waiting.isEmpty == false }) { return }
+            if update(node, { !$0.waiting.isEmpty }) { return }
             try await changed.wait(after: ticket)
         }
     }
@@ -39,9 +59,14 @@ final class LogCopySlots: Sendable {
     func enter(_ node: NodeID) async throws {
         let number = state.withLock { state in
             state.nextTicket += 1
-            state.lines[node, default: Line()].waiting.append(state.nextTicket)
             return state.nextTicket
         }
+        let changed = update(node) { line in
+            line.waiting.append(number)
+            return line.changed
+        }
+        // Also where it was the caller's turn: who comes next may have looked while the caller stood before it.
+        defer { changed.wake() }
         do {
             if take(number, node) { return }
             changed.wake()
@@ -51,28 +76,36 @@ final class LogCopySlots: Sendable {
                 try await changed.wait(after: ticket)
             }
         } catch {
-            state.withLock { state in state.lines[node]?.waiting.removeAll { $0 == number } }
-            changed.wake()
+            update(node) { line in line.waiting.removeAll { $0 == number } }
             throw error
         }
     }
 
     private func take(_ number: UInt64, _ node: NodeID) -> Bool {
-        state.withLock { state in
-            guard var line = state.lines[node], line.taken < perNode, line.waiting.first == number else { return false }
+        update(node) { line in
+            guard line.taken < perNode, line.waiting.first == number else { return false }
             line.waiting.removeFirst()
             line.taken += 1
-            state.lines[node] = line
             return true
         }
     }
 
     func leave(_ node: NodeID) {
-        state.withLock { state in
-            guard var line = state.lines[node] else { return }
-            line.taken -= 1
-            state.lines[node] = line.taken == 0 && line.waiting.isEmpty ? nil : line
+        let changed = update(node) { line in
+            line.taken = max(0, line.taken - 1)
+            return line.changed
         }
         changed.wake()
+    }
+
+    /// Changes a node's line, which is there for as long as anybody stands in it.
+    @discardableResult
+    private func update<Value>(_ node: NodeID, _ change: (inout Line) -> Value) -> Value {
+        state.withLock { state in
+            var line = state.lines[node] ?? Line()
+            let value = change(&line)
+            state.lines[node] = line.isIdle ? nil : line
+            return value
+        }
     }
 }

@@ -20,6 +20,8 @@ final class LogFollower: Sendable {
         /// Where to read on; nil until the node has told where a tail begins.
         var cursor: UInt64?
         var interruptions = 0
+        /// The bot has come to this node since the reader had lines, and may have been started there or not.
+        var isNew = false
     }
 
     /// Between two tries to read on, doubled from the first to the last.
@@ -62,10 +64,15 @@ final class LogFollower: Sendable {
                 case .interrupted(let times):
                     guard try await readOn(from: cursor, after: times) else { return nil }
                 }
-            } catch  where Self.isPassing(error) {
+            } catch  where Self.isPassing(error) || isNotStartedYet(error) {
                 interrupt(source)
             }
         }
+    }
+
+    /// A node knows nothing of a bot that was placed there and was not started yet.
+    private func isNotStartedYet(_ error: any Error) -> Bool {
+        (error as? HubError)?.code == .agentRefused && state.withLock { $0.isNew }
     }
 
     func cancel() {
@@ -120,7 +127,7 @@ final class LogFollower: Sendable {
     private func took(_ chunk: WireLogChunk) -> WireLogChunk? {
         state.withLock { state in
             state.cursor = max(state.cursor ?? 0, chunk.nextOffset)
-            if !chunk.lines.isEmpty { state.interruptions = 0 }
+            if !chunk.lines.isEmpty { (state.interruptions, state.isNew) = (0, false) }
         }
         return chunk.lines.isEmpty ? nil : chunk
     }
@@ -135,8 +142,9 @@ final class LogFollower: Sendable {
         }
         guard let node = try await fanOut.waitForNode(of: request.botID) else { return false }
         let isElsewhere = state.withLock { state in
-            defer { if !staysOnNode { state.node = node } }
-            return state.node != node
+            guard state.node != node else { return false }
+            if !staysOnNode { (state.node, state.isNew) = (node, true) }
+            return true
         }
         guard !isElsewhere || !staysOnNode else { return false }
         enter(.page(try await fanOut.page(request, on: node, from: cursor)))

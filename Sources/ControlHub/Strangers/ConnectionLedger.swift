@@ -78,17 +78,20 @@ final class ConnectionLedger: Sendable {
         state.withLock { $0.census.isKnown(id) }
     }
 
-    /// Strangers' connections that go at a time where nothing more can be opened.
-    private static let roomAtOnce = 8
+    /// Strangers' connections that go at a time where nothing more can be opened: as many as are accepted at a time.
+    private static let roomAtOnce = 16
 
     /// Nothing more can be opened.
-    func makeRoom() {
+    ///
+    /// - Returns: false where nobody could make room.
+    func makeRoom() -> Bool {
         refusals.note(.noDescriptors, address: nil)
-        for _ in 0..<Self.roomAtOnce {
+        for number in 0..<Self.roomAtOnce {
             let eviction = state.withLock { state in state.census.makeRoom().map { Gone($0, &state.channels) } }
-            guard let eviction else { return }
+            guard let eviction else { return number > 0 }
             eviction.channel?.cut()
         }
+        return true
     }
 
     private struct Gone {

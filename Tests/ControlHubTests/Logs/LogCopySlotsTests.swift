@@ -27,6 +27,25 @@ struct LogCopySlotsTests {
         try await slots.enter(node)
     }
 
+    @Test("wake nobody on another node, and leave nothing behind")
+    func byNode() async throws {
+        let slots = LogCopySlots(perNode: 1)
+        let other = NodeID(rawValue: "other")
+        try await slots.enter(node)
+        let waiting = Task { try await slots.enter(node) }  // ends below
+        while slots.waiting(node) == 0 { await Task.yield() }
+        let before = slots.changes(node)
+        for _ in 0..<100 {
+            try await slots.enter(other)
+            slots.leave(other)
+        }
+        #expect(slots.changes(node) == before)
+        slots.leave(node)
+        try await waiting.value
+        slots.leave(node)
+        #expect(slots.nodeCount == 0)
+    }
+
     @Test("leave streams to readers")
     func leavesSome() {
         #expect(LogCopySlots.perNode < StreamShare.followedLogs.maxStreams)

@@ -1,22 +1,38 @@
 import Glibc
 import NIOCore
 
-/// Stands where connections are accepted. While the process may open nothing more, those that wait are left waiting: asked for
-/// again at once, and again, they would take half a core and leave no word anywhere.
+/// Stands where connections are accepted. While the process may open hardly anything more, those that wait are left waiting: the last
+/// descriptors are for files, and libdispatch ends the process where it finds none. Asked for again at once, and again, connections that
+/// cannot be accepted would take half a core and leave no word anywhere.
 ///
-/// Strangers' connections make room meanwhile, so that a probe or an operator gets through.
+/// Strangers' connections make room before it is tried again, so that a probe or an operator gets through. Not at once: those that
+/// were accepted last would go before they could be answered.
 final class ShortageHandler: ChannelInboundHandler {
     typealias InboundIn = any Channel
 
-    /// Before it is tried again.
+    /// What was accepted has so long before it may have to make room.
     private static let pause = TimeAmount.milliseconds(200)
+    /// For what makes room to be closed, before it is tried again.
+    private static let closing = TimeAmount.milliseconds(20)
 
-    private let makeRoom: @Sendable () -> Void
+    private let isShort: @Sendable () -> Bool
+    private let makeRoom: @Sendable () -> Bool
     private var isPausing = false
 
-    /// - Parameter makeRoom: to be called for each pause; closes connections that can be done without, and says so.
-    init(makeRoom: @escaping @Sendable () -> Void) {
+    /// - Parameters:
+    ///   - isShort: whether only the last descriptors are left.
+    ///   - makeRoom: closes connections that can be done without, and says so; false where there are none.
+    init(
+        isShort: @escaping @Sendable () -> Bool = FileDescriptorLimit.isShort,
+        makeRoom: @escaping @Sendable () -> Bool
+    ) {
+        self.isShort = isShort
         self.makeRoom = makeRoom
+    }
+
+    func channelRead(context: ChannelHandlerContext, data: NIOAny) {
+        context.fireChannelRead(data)
+        if !isPausing, isShort() { pause(context) }
     }
 
     func errorCaught(context: ChannelHandlerContext, error: any Error) {
@@ -24,14 +40,24 @@ final class ShortageHandler: ChannelInboundHandler {
             context.fireErrorCaught(error)
             return
         }
-        guard !isPausing else { return }
+        if !isPausing { pause(context) }
+    }
+
+    private func pause(_ context: ChannelHandlerContext) {
         isPausing = true
-        makeRoom()
-        let channel = context.channel
-        channel.setOption(.autoRead, value: false).whenFailure { _ in }
-        context.eventLoop.assumeIsolated().scheduleTask(in: Self.pause) { [self] in
-            isPausing = false
-            channel.setOption(.autoRead, value: true).whenFailure { _ in }
+        context.channel.setOption(.autoRead, value: false).whenFailure { _ in }
+        goOn(context.channel, context.eventLoop.assumeIsolated())
+    }
+
+    /// Accepts again once there is room, or nobody is left who could make some.
+    private func goOn(_ channel: any Channel, _ loop: NIOIsolatedEventLoop) {
+        loop.scheduleTask(in: Self.pause) { [self] in
+            let isMade = makeRoom()
+            loop.scheduleTask(in: Self.closing) { [self] in
+                guard !isMade || !isShort() else { return goOn(channel, loop) }
+                isPausing = false
+                channel.setOption(.autoRead, value: true).whenFailure { _ in }
+            }
         }
     }
 }
