@@ -7,32 +7,37 @@ extension SystemTests {
         typealias Kind = SafetyChecker.Kind
 
         @Test(
-            "a mistake is caught",
+            "a mistake is caught, where the faults come that bring it to light",
             arguments: [
                 // The hole shows when the agent forgets what is missing, or before that when a later packet is stored.
-                (.acknowledgesBeforeStoring, [.packetLost, .packetOutOfOrder]),
-                (.storesWithoutKey, [.packetStoredTwice]),
-                (.keepsReplacedSession, [.twoLiveSessions]),
-                (.finishesCommandWhenSent, [.commandLost]),
-                (.forgetsCommandUnderWay, [.notLive]),
-                (.actsBeforeNoting, [.commandRunTwice]),
-                (.forgetsPacketsWhenSent, [.packetLost]),
-                (.storesLogCursorLater, [.packetStoredTwice]),
-                (.trustsCopiedJournal, [.packetLost, .packetOutOfOrder, .notLive]),
-                (.mergesClonedJournals, [.packetLost, .packetOutOfOrder, .packetStoredTwice]),
-                (.believesFormerHost, [.wrongSpeaker]),
-                (.believesClock, [.endedEarly]),
-                (.losesMessages, [.messageBoundary]),
-                (.ignoresBackpressure, [.limitExceeded]),
-                (.agentIgnoresDeadlines, [.notLive]),
-                (.redialsAtOnce, [.dialStorm]),
-            ] as [(Defect, [Kind])]
+                (.acknowledgesBeforeStoring, [.packetLost, .packetOutOfOrder], [.hubKill]),
+                (.storesWithoutKey, [.packetStoredTwice], [.cut, .cutAtByte]),
+                (.keepsReplacedSession, [.twoLiveSessions], [.halfOpen]),
+                (.finishesCommandWhenSent, [.commandLost], []),
+                (.forgetsCommandUnderWay, [.notLive], [.cut]),
+                (.actsBeforeNoting, [.commandRunTwice], [.killBetweenSteps, .agentKill]),
+                (.forgetsPacketsWhenSent, [.packetLost], [.cut]),
+                (.storesLogCursorLater, [.packetStoredTwice], [.agentKill, .killBetweenSteps]),
+                (.trustsCopiedJournal, [.packetLost, .packetOutOfOrder, .notLive], [.rollback]),
+                (.mergesClonedJournals, [.packetLost, .packetOutOfOrder, .packetStoredTwice], [.clone]),
+                (.believesFormerHost, [.wrongSpeaker], [.formerHost]),
+                (.believesClock, [.endedEarly], [.hubClock]),
+                (.restoresUnmarked, [.presentStopped, .runningTwice], [.restore, .move]),
+                (.forgetsWhatItLost, [.notLive], [.restore]),
+                (.losesMessages, [.messageBoundary], []),
+                (.ignoresBackpressure, [.limitExceeded], [.slowReader]),
+                (.agentIgnoresDeadlines, [.notLive], [.halfOpen]),
+                (.redialsAtOnce, [.dialStorm], [.hubRestart]),
+            ] as [(Defect, [Kind], [FaultPlan.Fault])]
         )
-        func caught(defect: Defect, by kinds: [Kind]) async throws {
+        func caught(defect: Defect, by kinds: [Kind], under faults: [FaultPlan.Fault]) async throws {
             var seed: UInt64 = 1
             while seed <= 400 {
                 let outcomes = await SimulationTests.runAll(seed..<seed + 4) {
-                    Simulation.Options(defects: [defect])
+                    Simulation.Options(
+                        defects: [defect],
+                        adjust: { plan in plan.faults += faults.filter { !plan.faults.contains($0) } }
+                    )
                 }
                 let found = outcomes.compactMap { outcome in outcome.violation.map { (outcome.seed, $0) } }
                 if let (seed, violation) = found.first {

@@ -249,8 +249,13 @@ struct DeploymentSteps: Sendable {
     private func placed(_ deployment: Deployment) async throws -> Deployment {
         guard deployment.targetEpoch == nil else { return deployment }
         let logEnd = try await logEnd(deployment)
+        let date = context.clock.date()
         let placed = try await context.database.write { db in
             var placed = deployment
+            // One that was given up by force would carry out what waits for it, until it is told what follows.
+            if deployment.isMove {
+                try DeploymentStore.withdrawStarts(db, of: deployment.bot, on: deployment.source.node, at: date)
+            }
             placed.targetEpoch = try DeploymentStore.place(db, deployment.bot, deployment.target)
             try LogPlaceStore.move(
                 db,

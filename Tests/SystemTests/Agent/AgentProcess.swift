@@ -156,7 +156,7 @@ final class AgentProcess {
             $0.bootID = "boot-\(machine.number)"
             $0.machineFingerprint = "machine-\(machine.number)"
             $0.journalID = machine.journal.journalID
-            if !isTwin { $0.bots = machine.bots.map(\.status) }
+            if !isTwin { $0.bots = machine.bots.filter { !$0.isRemoved }.map(\.status) }
         }
         let driver = SessionDriver(
             AgentSessionMachine(hello: hello),
@@ -212,8 +212,8 @@ final class AgentProcess {
         for item in list {
             transact {
                 $0.raiseEpoch(item.botID, to: item.placementEpoch)
-            } then: { [machine] in
-                machine.bot(item.botID)?.stop()
+            } then: { [machine, simulation] in
+                if let bot = machine.bot(item.botID) { simulation.stop(bot, on: machine, for: "supersession") }
             }
         }
     }

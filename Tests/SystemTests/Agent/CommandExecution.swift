@@ -46,12 +46,16 @@ final class CommandExecution {
         switch command.body {
         case .startBot(let start):
             begin(command, start.bot.botID, start.bot.placementEpoch)
+        case .removeBot(let removal):
+            remove(command, removal.botID, through: removal.placementEpoch)
         case .stopBot(let stop):
             process.transact {
                 if stop.placementEpoch > 0 { $0.raiseEpoch(stop.botID, to: stop.placementEpoch) }
             } then: { [weak self] in
                 guard let self else { return }
-                self.process.machine.bot(stop.botID)?.stop()
+                if let bot = self.process.machine.bot(stop.botID) {
+                    self.process.simulation.stop(bot, on: self.process.machine, for: command.commandID)
+                }
                 self.process.simulation.checker.carriedOut(command.commandID)
                 self.finish(command, .done)
             }
@@ -74,7 +78,27 @@ final class CommandExecution {
                 self.finish(command, .failed, "placement_epoch_too_old")
                 return
             }
-            self.process.simulation.begin(bot, on: self.process.machine, epoch: epoch)
+            self.process.simulation.begin(bot, on: self.process.machine, epoch: epoch, for: command.commandID)
+            self.process.simulation.checker.carriedOut(command.commandID)
+            self.finish(command, .done)
+        }
+    }
+
+    /// As `BotFleet` does: not what was placed here since.
+    private func remove(_ command: WireCommand, _ bot: String, through epoch: UInt64) {
+        let machine = process.machine
+        process.transact {
+            $0.raiseEpoch(bot, to: epoch)
+        } then: { [weak self] in
+            guard let self else { return }
+            if let copy = machine.bot(bot), !copy.isRemoved {
+                guard copy.epoch <= epoch else {
+                    self.finish(command, .failed, "placement_epoch_too_old")
+                    return
+                }
+                self.process.simulation.checker.removes(copy)
+                copy.remove()
+            }
             self.process.simulation.checker.carriedOut(command.commandID)
             self.finish(command, .done)
         }

@@ -18,6 +18,7 @@ final class NodeMachine {
     var twin: AgentProcess?
     private(set) var startCount = 0
     private var journalCount = 0
+    private var copyCount = 0
 
     init(number: Int, botCount: Int, seed: UInt64) {
         self.number = number
@@ -37,14 +38,16 @@ final class NodeMachine {
         bots = original.bots.map { bot in
             let copy = SimulatedBot(id: bot.id, label: "\(bot.label)@\(number)", log: bot.log)
             (copy.epoch, copy.isRunning) = (bot.epoch, bot.isRunning && areRunning)
+            if bot.isRemoved { copy.remove() } else { copy.workspace = bot.workspace }
             return copy
         }
         journal = original.journal
     }
 
     /// A bot that was placed here begins.
-    func add(_ bot: String, epoch: UInt64) -> SimulatedBot {
-        let new = SimulatedBot(id: bot, label: "\(bot).\(seed)@\(number)-\(epoch)")
+    func add(_ bot: String) -> SimulatedBot {
+        copyCount += 1
+        let new = SimulatedBot(id: bot, label: "\(bot).\(seed)@\(number)-\(copyCount)")
         new.isRunning = false
         bots.append(new)
         return new
@@ -53,8 +56,10 @@ final class NodeMachine {
     /// The disk is what it was.
     func putBack(_ copy: StateCopy) {
         journal = copy.journal
-        bots = copy.bots.map { bot, epoch, isRunning in
+        bots = copy.bots.map { bot, epoch, isRunning, isRemoved, workspace in
             (bot.epoch, bot.isRunning) = (epoch, isRunning)
+            if workspace > 0 || !isRemoved { bot.receive(workspace: workspace) }
+            if isRemoved { bot.remove() }
             return bot
         }
     }
@@ -79,11 +84,11 @@ struct StateCopy {
     let journal: JournalModel
     /// How long the bots' logs were, by label.
     let logLengths: [String: Int]
-    fileprivate let bots: [(bot: SimulatedBot, epoch: UInt64, isRunning: Bool)]
+    fileprivate let bots: [(bot: SimulatedBot, epoch: UInt64, isRunning: Bool, isRemoved: Bool, workspace: Int)]
 
     init(_ machine: NodeMachine) {
         journal = machine.journal
-        bots = machine.bots.map { ($0, $0.epoch, $0.isRunning) }
+        bots = machine.bots.map { ($0, $0.epoch, $0.isRunning, $0.isRemoved, $0.workspace) }
         logLengths = Dictionary(machine.bots.map { ($0.label, $0.log.count) }, uniquingKeysWith: max)
     }
 }

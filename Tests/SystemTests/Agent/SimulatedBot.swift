@@ -33,6 +33,10 @@ final class SimulatedBot {
     private var seenInLaunch: Set<String> = []
     /// Whether its processes live.
     var isRunning = true
+    /// Its workspace is gone, and with it what the agent knows of it; the log stays.
+    private(set) var isRemoved = false
+    /// What its workspace holds: another number for each thing it was told. 0 is an empty one.
+    var workspace = 0
     /// The placement that it was started under.
     var epoch: UInt64 = 1
 
@@ -62,6 +66,7 @@ final class SimulatedBot {
     func take(_ message: String, writesAbout: Bool) -> Bool {
         guard seenInLaunch.insert(message).inserted else { return false }
         if writesAbout { log.append(.took(message)) }
+        workspace += 1
         return true
     }
 
@@ -76,6 +81,14 @@ final class SimulatedBot {
         isRunning = false
         crash()
     }
+
+    func remove() {
+        stop()
+        (isRemoved, workspace) = (true, 0)
+    }
+
+    /// It is placed here, with what was carried over.
+    func receive(workspace: Int) { (isRemoved, self.workspace) = (false, workspace) }
 
     /// The log is put back as it was when it had so many entries.
     ///

@@ -55,8 +55,10 @@ final class CommandSending {
 
     private func carry(_ command: PendingCommand) {
         let date = hub.date
-        hub.write { [node = session.node] in
-            $0.take(command.id, for: node, at: date)
+        hub.write { [node = session.node, checker = simulation.checker] record in
+            let wire = record.take(command.id, for: node, at: date)
+            if wire != nil { checker.handed(command.id.rawValue, to: node) }
+            return wire
         } then: { [weak self] wire in
             guard let self else { return }
             if let wire { self.send(command, wire) } else { self.done(command.id) }
@@ -65,7 +67,6 @@ final class CommandSending {
 
     private func send(_ command: PendingCommand, _ wire: WireCommand) {
         let header = WireStreamHeader.with { $0.command = wire }
-        simulation.checker.handed(command.id.rawValue, to: session.node)
         var opened: UInt32?
         opened = driver.open(header, priority: .commands) { [weak self] in
             if let opened { self?.receive(command, opened) }

@@ -268,18 +268,26 @@ final class PacketIngest {
                     packets,
                     journal: journal,
                     from: node,
-                    epoch: epoch,
+                    epoch: ignoresKey ? nil : epoch,
                     isBelieved: simulation.has(.believesFormerHost),
                     at: date
                 )
             else { return nil }
-            let new = Set(ingested.stored.map { "\($0.botID)/\($0.sequence)" })
+            var new: [String: String] = [:]
+            for stored in ingested.stored {
+                if let gap = stored.gap, let first = gap.fromSequence, let last = gap.toSequence, first <= last {
+                    guard !simulation.has(.forgetsWhatItLost) else { continue }
+                    checker.gap(in: stored.journalID, of: stored.botID.rawValue, first...last)
+                } else {
+                    new["\(stored.botID)/\(stored.sequence)"] = stored.journalID
+                }
+            }
             let refused = Set(ingested.refused.map(\.bot.rawValue))
             for packet in packets {
                 if refused.contains(packet.botID) {
                     checker.refused(Array(packet.json), isExpected: simulation.isClone(node))
-                } else if ignoresKey || new.contains("\(packet.botID)/\(packet.sequence)") {
-                    checker.stored(Array(packet.json))
+                } else if let journal = new["\(packet.botID)/\(packet.sequence)"] ?? (ignoresKey ? "" : nil) {
+                    checker.stored(Array(packet.json), in: journal, packet.sequence)
                 }
             }
             for change in ingested.messages {

@@ -5,8 +5,8 @@ import WireFormat
 
 /// One run of the hub, from its start to its end or `kill -9`.
 ///
-/// Health (`NodeRegistry`), who is live (`LiveSessions`) and the machine for admission are the hub's own. The
-/// database is a model behind one writer that takes its time.
+/// Health (`NodeRegistry`), who is live (`LiveSessions`), the machine for admission and what is done with the database
+/// are the hub's own. The database is in memory, behind one writer that takes its time.
 final class HubProcess {
     let simulation: Simulation
     let registry: NodeRegistry
@@ -27,7 +27,8 @@ final class HubProcess {
         self.simulation = simulation
         admission = AdmissionMachine(simulation.plan.admission, now: simulation.world.instant)
         registry = NodeRegistry(thresholds: HealthThresholds())
-        world.note("hub starts", 30)
+        let isRestored = simulation.record.begin(at: time.date)
+        world.note("hub starts\(isRestored ? " with a record that was put back" : "")", 30)
         look()
         expire()
         time.run()
@@ -152,10 +153,12 @@ final class HubProcess {
                     for outcome in ended { hub.simulation.ended(outcome.command) }
                 }
             }
-            hub.write {
-                $0.endOverdue(at: date)
-            } then: { changes in
-                for change in changes { hub.simulation.checker.endedByTime(change) }
+            if hub.simulation.record.hasOverdue(at: date) {
+                hub.write {
+                    $0.endOverdue(at: date)
+                } then: { changes in
+                    for change in changes { hub.simulation.checker.endedByTime(change) }
+                }
             }
             hub.expire()
         }

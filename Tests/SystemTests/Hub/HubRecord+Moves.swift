@@ -89,46 +89,117 @@ extension HubRecord {
     func moveByForce(_ bot: String, to target: String, number: Int, at date: Date) -> Asked? {
         transact { db in
             let bot = try BotStore.required(db, BotID(rawValue: bot))
-            let source = Self.placement(bot.nodeID.rawValue)
-            try DeploymentStore.requireNone(db, of: bot.id)
-            var deployment = Deployment(
-                id: DeploymentID(rawValue: "deployment-\(number)"),
-                bot: bot.id,
-                actor: "operator",
-                createdAt: date,
-                source: source,
-                target: Self.placement(target),
-                isForced: true,
-                origin: .target,
-                snapshot: nil,
-                wasRunning: true,
-                state: .succeeded,
-                step: .cleanUp,
-                isCancelRequested: false,
-                updatedAt: date,
-                finishedAt: date
+            let source = bot.nodeID
+            let epoch = try Self.deploy(db, bot, to: target, isForced: true, number: number, at: date)
+            try StrayStore.note(
+                db,
+                bot.id,
+                on: source,
+                reason: "force",
+                deployment: DeploymentID(rawValue: "deployment-\(number)"),
+                at: date
             )
-            try DeploymentStore.insert(db, deployment)
-            let epoch = try DeploymentStore.place(db, bot.id, deployment.target)
-            deployment.targetEpoch = epoch
-            try DeploymentStore.update(db, deployment)
-            try StrayStore.forget(db, bot.id, on: deployment.target.node)
-            try StrayStore.note(db, bot.id, on: source.node, reason: "force", deployment: deployment.id, at: date)
-            let placed = try BotStore.required(db, bot.id)
-            let day = Duration.seconds(86_400)
-            let bodies = [
-                ("start-\(number)", try CommandOperations.startBody(placed), deployment.target.node),
-                ("stop-\(number)", CommandOperations.stopBody(bot.id, below: epoch), source.node),
-            ]
-            for (name, body, node) in bodies {
-                try CommandStore.insert(
-                    db,
-                    Self.command(name, body, on: node, for: bot.id, lasting: day),
-                    at: date
-                )
-            }
-            return [source.node.rawValue, target]
+            try CommandStore.insert(
+                db,
+                Self.command(
+                    "stop-\(number)",
+                    CommandOperations.stopBody(bot.id, below: epoch),
+                    on: source,
+                    for: bot.id,
+                    lasting: .seconds(86_400)
+                ),
+                at: date
+            )
+            return [source.rawValue, target]
         }
+    }
+
+    /// Has a bot stopped where the record has it, as the first that a deployment does.
+    func stop(_ bot: String, as name: String, at date: Date) -> Asked? {
+        transact { db in
+            let bot = try BotStore.required(db, BotID(rawValue: bot))
+            try StrayStore.requireNoNewer(db, of: bot.id)
+            try CommandStore.insert(
+                db,
+                Self.command(
+                    name,
+                    CommandOperations.stopBody(bot.id),
+                    on: bot.nodeID,
+                    for: bot.id,
+                    lasting: .seconds(86_400)
+                ),
+                at: date
+            )
+            return [bot.nodeID.rawValue]
+        }
+    }
+
+    /// Places a stopped bot where its workspace was carried to, and has the source remove what it holds.
+    func move(_ bot: String, from source: String, to target: String, number: Int, at date: Date) -> Asked? {
+        transact { db in
+            let bot = try BotStore.required(db, BotID(rawValue: bot))
+            // Somebody was faster.
+            guard bot.nodeID.rawValue == source else { throw HubError(.conflict, "") }
+            let epoch = try Self.deploy(db, bot, to: target, isForced: false, number: number, at: date)
+            let body = WireRemoveBot.with {
+                ($0.botID, $0.keepLog, $0.placementEpoch) = (bot.id.rawValue, true, epoch)
+            }
+            try CommandStore.insert(
+                db,
+                Self.command(
+                    "remove-\(number)",
+                    .removeBot(body),
+                    on: bot.nodeID,
+                    for: bot.id,
+                    lasting: .seconds(86_400)
+                ),
+                at: date
+            )
+            return [source, target]
+        }
+    }
+
+    /// - Returns: the epoch that the target starts the bot under.
+    private static func deploy(
+        _ db: Database,
+        _ bot: Bot,
+        to target: String,
+        isForced: Bool,
+        number: Int,
+        at date: Date
+    ) throws -> UInt64 {
+        try DeploymentStore.requireNone(db, of: bot.id)
+        try StrayStore.requireNoNewer(db, of: bot.id, except: isForced ? NodeID(rawValue: target) : nil)
+        var deployment = Deployment(
+            id: DeploymentID(rawValue: "deployment-\(number)"),
+            bot: bot.id,
+            actor: "operator",
+            createdAt: date,
+            source: placement(bot.nodeID.rawValue),
+            target: placement(target),
+            isForced: isForced,
+            origin: isForced ? .target : .source,
+            snapshot: nil,
+            wasRunning: true,
+            state: .succeeded,
+            step: .cleanUp,
+            isCancelRequested: false,
+            updatedAt: date,
+            finishedAt: date
+        )
+        try DeploymentStore.insert(db, deployment)
+        try DeploymentStore.withdrawStarts(db, of: bot.id, on: bot.nodeID, at: date)
+        let epoch = try DeploymentStore.place(db, bot.id, deployment.target)
+        deployment.targetEpoch = epoch
+        try DeploymentStore.update(db, deployment)
+        try StrayStore.forget(db, bot.id, on: deployment.target.node)
+        let body = try CommandOperations.startBody(try BotStore.required(db, bot.id))
+        try CommandStore.insert(
+            db,
+            command("start-\(number)", body, on: deployment.target.node, for: bot.id, lasting: .seconds(86_400)),
+            at: date
+        )
+        return epoch
     }
 
     /// Notes what a node holds, as `StrayBots` does.

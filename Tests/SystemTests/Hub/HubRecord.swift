@@ -55,6 +55,34 @@ final class HubRecord {
         }
     }
 
+    /// To be called at the hub's start.
+    ///
+    /// - Returns: whether it was put back from a copy.
+    func begin(at date: Date) -> Bool {
+        transact { db in
+            // It has no file beside it: a copy that is not marked is not known as one.
+            try HubLineage.begin(db, knowing: [], at: date) { db in
+                try DeploymentStore.endRestored(db, at: date)
+            } != nil
+        } ?? false
+    }
+
+    func knows(_ node: String) -> Bool {
+        transact { db in try NodeStore.find(db, NodeID(rawValue: node)) != nil } ?? false
+    }
+
+    /// Commands that have not ended.
+    func open() -> [String] {
+        transact { db in try String.fetchAll(db, sql: "SELECT id FROM commands WHERE \(CommandStore.isOpen)") } ?? []
+    }
+
+    /// The journals that the record knows of each bot.
+    func knownJournals() -> Set<String> {
+        transact { db in
+            Set(try String.fetchAll(db, sql: "SELECT journal_id || '/' || bot_id FROM packet_cursors"))
+        } ?? []
+    }
+
     // MARK: Nodes and bots
 
     func addNode(_ id: String, at date: Date) {
@@ -119,7 +147,7 @@ final class HubRecord {
         _ packets: [WireMonitorPacket],
         journal: String,
         from node: String,
-        epoch: UInt64,
+        epoch: UInt64?,
         isBelieved: Bool,
         at date: Date
     ) -> MonitorPacketStore.Ingested? {
@@ -195,10 +223,10 @@ final class HubRecord {
         } ?? false
     }
 
+    func hasOverdue(at date: Date) -> Bool { transact { db in try TurnStore.hasOverdue(db, at: date) } ?? false }
+
     func endOverdue(at date: Date) -> [MessageChange] {
-        transact { db in
-            try TurnStore.hasOverdue(db, at: date) ? TurnStore.endOverdue(db, at: date) { _ in true } : []
-        } ?? []
+        transact { db in try TurnStore.endOverdue(db, at: date) { _ in true } } ?? []
     }
 
     // MARK: Time
@@ -229,7 +257,8 @@ final class HubRecord {
         transact { db in
             try Row.fetchOne(
                 db,
-                sql: "SELECT id, state FROM commands WHERE \(CommandStore.isOpen) OR state = 'superseded' LIMIT 1"
+                sql:
+                    "SELECT id, state FROM commands WHERE \(CommandStore.isOpen) OR (state = 'superseded' AND finished_at IS NULL) LIMIT 1"
             ).map { ($0["id"], $0["state"]) }
         } ?? nil
     }

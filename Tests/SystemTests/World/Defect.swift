@@ -4,7 +4,7 @@
 enum Defect: String, CaseIterable, Sendable {
     /// The hub acknowledges packets and stores them afterwards.
     case acknowledgesBeforeStoring
-    /// The hub stores what it is sent without looking whether it has it.
+    /// The hub stores what it is sent without looking whether it has it, or whether the session that brings it was replaced.
     case storesWithoutKey
     /// The agent takes a journal that was put back from a copy for the one that the hub knows.
     case trustsCopiedJournal
@@ -14,6 +14,10 @@ enum Defect: String, CaseIterable, Sendable {
     case believesFormerHost
     /// The hub goes by the time of day as the clock shows it.
     case believesClock
+    /// A hub whose record was put back from a copy takes the record for what is.
+    case restoresUnmarked
+    /// A hub that was put back does not tell that it has lost what it acknowledged.
+    case forgetsWhatItLost
     /// The hub accepts a new session and leaves the old one as it is.
     case keepsReplacedSession
     /// The hub takes a command for done when it was sent.

@@ -7,8 +7,10 @@ struct FaultPlan {
     enum Fault: CaseIterable {
         case cutAtByte, cut, halfOpen, stall, slowReader, partition, clockJump
         case hubKill, hubRestart, agentKill, killBetweenSteps, reboot, twin, botCrash, tightAdmission, slowDisk
-        case rollback, clone, formerHost, hubClock
+        case rollback, clone, formerHost, hubClock, restore, move
     }
+
+    private static let ofCopies: [Fault] = [.rollback, .clone, .formerHost, .hubClock, .restore, .move]
 
     var faults: [Fault] = []
     var nodeCount = 1
@@ -36,7 +38,8 @@ struct FaultPlan {
     /// What the world's generator makes of its seed.
     init(_ world: World) {
         let density = world.pick(15...70)
-        faults = Fault.allCases.filter { _ in world.chance(density) }
+        // Copies and moves allow for much, so that most seeds have none of them.
+        faults = Fault.allCases.filter { world.chance(Self.ofCopies.contains($0) ? density / 3 : density) }
         nodeCount = world.pick(1...3)
         botsPerNode = world.pick(1...2)
         duration = .seconds(world.pick(30...80))

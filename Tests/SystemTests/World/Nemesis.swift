@@ -49,6 +49,8 @@ final class Nemesis {
         case .clone: clone(node)
         case .formerHost: moveByForce()
         case .hubClock: jumpAndReturn()
+        case .restore: restore()
+        case .move: move()
         case .cutAtByte, .tightAdmission, .slowDisk: break
         }
     }
@@ -149,6 +151,17 @@ final class Nemesis {
             partition(source)
         }
         simulation.moveByForce(bot, to: target)
+    }
+
+    /// The hub's record is copied, or the last copy is put back.
+    private func restore() {
+        if !simulation.restoreHub() { simulation.backUp() }
+    }
+
+    /// A bot goes elsewhere with all that it has, as operators wish now and then.
+    private func move() {
+        let bot = simulation.botIDs[world.pick(0...simulation.botIDs.count - 1)]
+        simulation.move(bot, to: simulation.nodes[world.pick(0...simulation.nodes.count - 1)])
     }
 
     private func armKill(_ node: NodeMachine) {

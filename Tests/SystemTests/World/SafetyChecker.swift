@@ -11,6 +11,7 @@ final class SafetyChecker {
     enum Kind: String, Sendable {
         case packetLost, packetStoredTwice, packetChanged, packetOutOfOrder
         case twoLiveSessions, commandRunTwice, commandLost, commandContradicted, wrongSpeaker, runningTwice, endedEarly
+        case presentStopped, workspaceLost
         case messageBoundary, limitExceeded, dialStorm, protocolError, notLive, database
     }
 
@@ -21,10 +22,20 @@ final class SafetyChecker {
         var description: String { "\(kind.rawValue) at \(at.text) s: \(text)" }
     }
 
+    /// Where the hub has, or had, a packet.
+    private struct Stored {
+        let journal: String
+        let sequence: Int64
+    }
+
     private(set) var violation: Violation?
     private unowned let world: World
     /// Per copy of a bot the numbers stored at the hub; they are that copy's own count of what it wrote.
-    private var storedNumbers: [String: Set<Int>] = [:]
+    private(set) var storedNumbers: [String: Set<Int>] = [:]
+    /// What any hub had, also one whose record was put back since, and where it was.
+    private var everStored: [String: [Int: Stored]] = [:]
+    /// By journal and bot, what gaps say to be missing.
+    private var gaps: [String: [ClosedRange<Int64>]] = [:]
     private var highestStored: [String: Int] = [:]
     /// What is nowhere any more, because its disk was put back from a copy.
     private var lost: [String: Set<Int>] = [:]
@@ -38,6 +49,11 @@ final class SafetyChecker {
     /// Which copies of a bot took a message, and in which launch.
     private var given: [String: [(label: String, launch: String)]] = [:]
     private var handed: [String: Set<String>] = [:]
+    private var handedAt: [String: Microseconds] = [:]
+    /// Where a record that was put back cannot know better.
+    private var tolerated: Set<String> = []
+    private var carriedWorkspaces: [String: Int] = [:]
+    private var isRestored = false
     private var forgiven: Set<String> = []
     private var timesRun: [String: Int] = [:]
     /// When the hub has last set its time.
@@ -60,7 +76,11 @@ final class SafetyChecker {
     // MARK: Packets
 
     /// The hub has committed a packet. Of one copy of a bot they come in the order it wrote them, each once and unchanged.
-    func stored(_ bytes: [UInt8]) {
+    ///
+    /// - Parameters:
+    ///   - journal: under which it is kept, with the bot.
+    ///   - sequence: its number there.
+    func stored(_ bytes: [UInt8], in journal: String = "", _ sequence: UInt64 = 0) {
         guard let (label, number) = SimulatedBot.Packet.origin(of: bytes), number > 0 else {
             require(false, .packetChanged, "the hub has a packet that nobody wrote")
             return
@@ -78,7 +98,12 @@ final class SafetyChecker {
         }
         require(isNew, .packetStoredTwice, "packet \(number) of \(label)")
         let highest = highestStored[label] ?? 0
-        let isNext = number > highest && (highest + 1..<number).allSatisfy { lost[label]?.contains($0) == true }
+        let isNext =
+            number > highest
+            && (highest + 1..<number).allSatisfy {
+                lost[label]?.contains($0) == true || everStored[label]?[$0] != nil
+            }
+        everStored[label, default: [:]][number] = Stored(journal: journal, sequence: Int64(clamping: sequence))
         require(isNext, .packetOutOfOrder, "packet \(number) of \(label) after \(highest)")
         highestStored[label] = max(number, highest)
     }
@@ -87,21 +112,49 @@ final class SafetyChecker {
     func forgotten(_ bytes: [UInt8]) {
         let (label, number) = SimulatedBot.Packet.origin(of: bytes) ?? ("nobody", 0)
         require(
-            storedNumbers[label]?.contains(number) == true || refusedNumbers[label]?.contains(number) == true,
+            everStored[label]?[number] != nil || refusedNumbers[label]?.contains(number) == true,
             .packetLost,
             "packet \(number) of \(label) was forgotten by the agent and is not in the hub's database"
         )
     }
 
-    /// What of a bot's packets the hub should have and has not; nil where it has all.
-    func missing(of bot: SimulatedBot) -> String? {
-        guard !disowned.contains(bot.label) else { return nil }
+    /// What of a bot's packets the hub should have and has not; nil where it has all, or a gap says what is missing.
+    ///
+    /// - Parameters:
+    ///   - journal: the one that the bot's node has now.
+    func missing(of bot: SimulatedBot, in journal: String, at node: String) -> String? {
+        guard !disowned.contains(bot.label), bot.emittedCount > 0 else { return nil }
         let stored = storedNumbers[bot.label] ?? []
         let gone = lost[bot.label] ?? []
-        guard let number = (1...max(1, bot.emittedCount)).first(where: { !stored.contains($0) && !gone.contains($0) }),
-            number <= bot.emittedCount
-        else { return nil }
-        return "packet \(number) of the \(bot.emittedCount) that \(bot.label) wrote is not stored"
+        for number in 1...bot.emittedCount where !stored.contains(number) && !gone.contains(number) {
+            guard let place = everStored[bot.label]?[number] else {
+                return "packet \(number) of the \(bot.emittedCount) that \(bot.label) wrote is not stored"
+            }
+            // Only the next packet of the same journal shows that a hub which was put back has lost it.
+            guard bot.isRunning, [journal, "\(journal)@\(node)"].contains(place.journal) else { continue }
+            if gaps[place.journal + "/" + bot.id]?.contains(where: { $0.contains(place.sequence) }) == true { continue }
+            return "packet \(number) of \(bot.label) was acknowledged, is gone from the hub, and no gap says so"
+        }
+        return nil
+    }
+
+    /// The hub has stored that something is missing.
+    func gap(in journal: String, of bot: String, _ numbers: ClosedRange<Int64>) {
+        gaps[journal + "/" + bot, default: []].append(numbers)
+    }
+
+    /// The hub's record was put back: it holds what it held then.
+    ///
+    /// - Parameter known: the journals, with the bot, that it knows. Of another one no number tells that some are missing.
+    func restored(_ stored: [String: Set<Int>], knowing known: Set<String>) {
+        isRestored = true
+        for (label, numbers) in everStored {
+            let bot = String(label.prefix { $0 != "." })
+            let unknown = numbers.filter { !known.contains("\($0.value.journal)/\(bot)") }.keys
+            lost[label, default: []].formUnion(unknown)
+        }
+        storedNumbers = stored
+        highestStored = stored.compactMapValues { $0.max() }
     }
 
     /// What was in logs of a state directory that was put back from a copy is nowhere but at the hub.
@@ -116,7 +169,9 @@ final class SafetyChecker {
     func refused(_ bytes: [UInt8], isExpected: Bool) {
         let (label, number) = SimulatedBot.Packet.origin(of: bytes) ?? ("nobody", 0)
         refusedNumbers[label, default: []].insert(number)
-        require(isExpected, .packetLost, "packet \(number) of \(label) was refused")
+        // A record that was put back does not know all the places where a bot was.
+        if isRestored { lost[label, default: []].insert(number) }
+        require(isExpected || isRestored, .packetLost, "packet \(number) of \(label) was refused")
     }
 
     // MARK: Placements
@@ -140,8 +195,31 @@ final class SafetyChecker {
 
     /// A node starts a bot for the hub. `others` run elsewhere.
     func begins(_ bot: SimulatedBot, _ others: [SimulatedBot]) {
-        let second = others.first { !excused.contains($0.label) }
+        let second = others.first { !excused.contains($0.label) && !tolerated.contains($0.label) }
         require(second == nil, .runningTwice, "\(bot.label) was started while \(second?.label ?? "") runs")
+    }
+
+    func tolerate(_ label: String) { tolerated.insert(label) }
+
+    /// A node stops the bot where its operator has placed it.
+    func stops(_ bot: SimulatedBot, isWanted: Bool) {
+        require(
+            isWanted || excused.contains(bot.label) || tolerated.contains(bot.label),
+            .presentStopped,
+            "\(bot.label) was stopped, and is where the bot was placed"
+        )
+    }
+
+    /// What a workspace holds is at another node as well from now on.
+    func carried(_ bot: SimulatedBot) { carriedWorkspaces[bot.label] = bot.workspace }
+
+    /// A node removes what it has of a bot.
+    func removes(_ bot: SimulatedBot) {
+        require(
+            bot.workspace <= carriedWorkspaces[bot.label] ?? 0,
+            .workspaceLost,
+            "the workspace of \(bot.label) was removed, and what it holds is nowhere else"
+        )
     }
 
     /// A message is not what it was, by packets that came from one node. Only those may have done it that name it and come from
@@ -169,7 +247,15 @@ final class SafetyChecker {
     func forgive(_ commands: [String]) { forgiven.formUnion(commands) }
 
     /// The hub has sent a command to a node.
-    func handed(_ command: String, to node: String) { handed[command, default: []].insert(node) }
+    func handed(_ command: String, to node: String) {
+        handed[command, default: []].insert(node)
+        handedAt[command] = handedAt[command] ?? world.now
+    }
+
+    /// Whether a command was under way before a moment.
+    func wasHanded(_ command: String, before moment: Microseconds) -> Bool {
+        handedAt[command].map { $0 <= moment } ?? false
+    }
 
     /// A bot has taken a message.
     func ran(_ command: String, by bot: SimulatedBot) {

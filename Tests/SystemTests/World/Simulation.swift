@@ -39,6 +39,7 @@ final class Simulation {
     let checker: SafetyChecker
     private(set) var nodes: [NodeMachine] = []
     private(set) var record = HubRecord()
+    private var backup: HubBackup?
     var hubWall = WallClock()
     /// The longest transaction on any disk, now.
     private(set) var diskLatency: Microseconds
@@ -49,7 +50,13 @@ final class Simulation {
     /// The bots there are, wherever they run.
     let botIDs: [String]
     /// Where operators have placed the bots that they moved, whatever the hub's record knows of it.
-    private var places: [String: (node: String, epoch: UInt64)] = [:]
+    var places: [String: (node: String, epoch: UInt64)] = [:]
+    /// When they did.
+    var placedAt: [String: Microseconds] = [:]
+    /// Bots that are on their way.
+    var moving: Set<String> = []
+    /// Told how a command ended, once.
+    var onEnd: [String: (CommandState) -> Void] = [:]
     private var numberCount = 0
     private(set) var longestRoundTrip = Duration.zero
 
@@ -143,6 +150,11 @@ final class Simulation {
         network.isHealed = true
         diskLatency = min(diskLatency, .milliseconds(30))
         workload.stop()
+        // What a hub that was put back has lost shows by the next packet.
+        for bot in nodes.flatMap(\.bots) where bot.isRunning {
+            bot.emit()
+            agent(of: bot)?.logChanged(bot)
+        }
         for node in nodes {
             node.isPartitioned = false
             node.twin?.kill(isTold: true)
@@ -183,7 +195,7 @@ final class Simulation {
                 return "\(node.journal.packetCount) packets of \(node.id) are not acknowledged"
             }
             for bot in node.bots {
-                if let problem = checker.missing(of: bot) { return problem }
+                if let problem = checker.missing(of: bot, in: node.journal.journalID, at: node.id) { return problem }
             }
         }
         if let (id, state) = record.unfinished() { return "\(id) is still \(state)" }
@@ -264,42 +276,7 @@ final class Simulation {
 
     func isClone(_ node: String) -> Bool { nodes.contains { $0.id == node && $0.isClone } }
 
-    // MARK: - Placements
-
-    /// An operator moves a bot without asking its node.
-    func moveByForce(_ bot: String, to target: NodeMachine) {
-        let number = nextNumber()
-        hub?.ask { [weak self] record, date in
-            guard let self, record.place(of: bot)?.node != target.id else { return nil }
-            self.world.note("\(bot) is moved by force to \(target.id)", 73, number, target.number)
-            // They run on until they are told.
-            for node in self.nodes where node !== target {
-                for copy in node.bots where copy.id == bot { self.checker.excuse(copy.label) }
-            }
-            if let copy = target.bot(bot) { self.checker.own(copy) }
-            let asked = record.moveByForce(bot, to: target.id, number: number, at: date)
-            self.places[bot] = record.place(of: bot)
-            return asked
-        }
-    }
-
-    /// A node starts a bot because the hub wants it.
-    func begin(_ bot: String, on machine: NodeMachine, epoch: UInt64) {
-        let known = machine.bot(bot)
-        let copy = known ?? machine.add(bot, epoch: epoch)
-        copy.epoch = epoch
-        if let place = places[bot], place == (machine.id, epoch) { checker.trust(copy.label) }
-        if !copy.isRunning {
-            checker.begins(copy, nodes.filter { $0 !== machine }.compactMap { $0.bot(bot) }.filter(\.isRunning))
-            copy.crash()
-            copy.isRunning = true
-        }
-        guard known == nil else { return }
-        machine.agent?.follow(copy)
-        workload.begin(machine, copy)
-    }
-
-    private func nextNumber() -> Int {
+    func nextNumber() -> Int {
         numberCount += 1
         return numberCount
     }
@@ -311,6 +288,30 @@ final class Simulation {
         guard let hub else { return }
         hub.kill(isTold: isTold)
         startHubLater()
+    }
+
+    /// The record is copied.
+    func backUp() {
+        guard let hub else { return }
+        let copy = record.backup(isMarked: !has(.restoresUnmarked), at: hub.date)
+        backup = HubBackup(record: copy, stored: checker.storedNumbers)
+    }
+
+    /// The last copy of the record is put back, once.
+    ///
+    /// - Returns: whether there was one.
+    func restoreHub() -> Bool {
+        guard let backup else { return false }
+        self.backup = nil
+        world.note("the hub's record is put back", 34)
+        record = backup.record
+        // What it does not know to be done, and to be elsewhere by now, is done again there.
+        checker.forgive(record.open())
+        for node in nodes where !record.knows(node.id) { record.addNode(node.id, at: hubDate) }
+        checker.restored(backup.stored, knowing: record.knownJournals())
+        tolerateUntold()
+        killHub(isTold: true)
+        return true
     }
 
     func restartHub() {
@@ -343,7 +344,14 @@ final class Simulation {
         guard let command else { return }
         world.note("\(command.id) is \(command.state.rawValue) \(command.errorCode ?? "")", 71)
         checker.ended(command)
+        onEnd.removeValue(forKey: command.id.rawValue)?(command.state)
     }
 
     func heartbeatAcknowledged(_ roundTrip: Duration) { longestRoundTrip = max(longestRoundTrip, roundTrip) }
+}
+
+/// A copy of the hub's record, with what the truth was then.
+struct HubBackup {
+    let record: HubRecord
+    let stored: [String: Set<Int>]
 }

@@ -71,8 +71,12 @@ final class Workload {
         world.note("an operator asks for \(id) on \(bot)", 61, commandCount)
         if isMessage { asked[bot, default: []].append(id) }
         simulation.checker.asked(id, lasting: .seconds(seconds))
-        simulation.hub?.ask { record, date in
-            guard isMessage else { return record.start(bot, as: id, lasting: lifetime, at: date) }
+        simulation.hub?.ask { [simulation] record, date in
+            guard isMessage else {
+                // As where a deployment is under way.
+                return simulation.moving.contains(bot)
+                    ? nil : record.start(bot, as: id, lasting: lifetime, at: date)
+            }
             return record.send(String(repeating: "x", count: size), to: bot, as: id, lasting: lifetime, at: date)
         } accepted: { [weak self] in
             self?.acceptedCount += 1
