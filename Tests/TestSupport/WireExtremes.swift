@@ -1,7 +1,8 @@
 /// The messages of `node.proto`, read from its text, so that a test meets each number of each message without knowing them:
 /// one that is added later is met as well.
 public struct WireExtremes: Sendable {
-    private struct Field: Sendable {
+    /// One field of a message.
+    struct Field: Sendable {
         var name: String
         var number: UInt64
         var type: String
@@ -36,9 +37,10 @@ public struct WireExtremes: Sendable {
     /// Real numbers that are none, and that are too large for anything.
     public static let reals: [Double] = [0, -1, .nan, .infinity, -.infinity, 1e308, -1e308, 0x1p53, 0x1p63, 5e-324]
 
-    private var messages: [String: [Field]] = [:]
-    private var enums: Set<String> = []
-    private let texts: [String: String]
+    /// By the message's name.
+    private(set) var messages: [String: [Field]] = [:]
+    private(set) var enums: Set<String> = []
+    let texts: [String: String]
 
     /// - Parameters:
     ///   - proto: the text of the file.
@@ -55,7 +57,11 @@ public struct WireExtremes: Sendable {
                 scopes.append((words[0], words[1]))
                 if words[0] == "enum" { enums.insert(words[1]) }
                 if words[0] == "message" { messages[words[1]] = [] }
-            } else if words.count >= 3, let number = UInt64(words[2]), !code.contains("map<"),
+            } else if code.contains("map<"), words.count >= 4, let number = UInt64(words[3]),
+                let owner = scopes.last(where: { $0.kind == "message" })?.name
+            {
+                messages[owner]?.append(Field(name: words[2], number: number, type: "map", isRepeated: true))
+            } else if words.count >= 3, let number = UInt64(words[2]),
                 let owner = scopes.last(where: { $0.kind == "message" })?.name, scopes.last?.kind != "enum"
             {
                 let oneof = scopes.last.flatMap { $0.kind == "oneof" ? $0.name : nil }
@@ -97,7 +103,7 @@ public struct WireExtremes: Sendable {
         }
     }
 
-    private func isNumber(_ type: String) -> Bool {
+    func isNumber(_ type: String) -> Bool {
         type == "double" || type.hasSuffix("int32") || type.hasSuffix("int64")
     }
 
@@ -126,7 +132,7 @@ public struct WireExtremes: Sendable {
         return bytes
     }
 
-    private func plain(_ field: Field, _ others: Others) -> [UInt8] {
+    func plain(_ field: Field, _ others: Others) -> [UInt8] {
         switch field.type {
         // Such as conditions, which would keep everything else from being looked at.
         case "string" where field.isRepeated: []
@@ -140,7 +146,7 @@ public struct WireExtremes: Sendable {
         }
     }
 
-    private static func varint(_ value: UInt64) -> [UInt8] {
+    static func varint(_ value: UInt64) -> [UInt8] {
         var (bytes, rest) = ([UInt8](), value)
         while rest > 0x7F {
             bytes.append(UInt8(truncatingIfNeeded: rest) | 0x80)
@@ -149,9 +155,9 @@ public struct WireExtremes: Sendable {
         return bytes + [UInt8(truncatingIfNeeded: rest)]
     }
 
-    private static func fixed(_ bits: UInt64) -> [UInt8] { withUnsafeBytes(of: bits.littleEndian) { Array($0) } }
+    static func fixed(_ bits: UInt64) -> [UInt8] { withUnsafeBytes(of: bits.littleEndian) { Array($0) } }
 
-    private static func delimited(_ number: UInt64, _ content: [UInt8]) -> [UInt8] {
+    static func delimited(_ number: UInt64, _ content: [UInt8]) -> [UInt8] {
         varint(number << 3 | 2) + varint(UInt64(content.count)) + content
     }
 }

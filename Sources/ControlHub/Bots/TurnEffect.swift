@@ -31,9 +31,9 @@ enum TurnEffect: Equatable, Sendable {
             self = .noticed(text: json["text"]?.stringValue ?? "")
         case "state":
             let open = json["open_turns"]?.integerValue
-            if json["state"]?.stringValue == "idle", open == 0 {
+            if json["state"]?.word == "idle", open == 0 {
                 self = .wentIdle
-            } else if json["state"]?.stringValue == "busy" || (open ?? 0) > 0 {
+            } else if json["state"]?.word == "busy" || (open ?? 0) > 0 {
                 self = .gotBusy
             } else {
                 self = .none

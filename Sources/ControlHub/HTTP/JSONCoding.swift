@@ -100,7 +100,9 @@ enum JSONCoding {
                 .invalidRequest,
                 error.isTooDeep
                     ? "The request's body is nested deeper than \(JSONReader.maximumDepth) levels. Make it flatter."
-                    : "The request's body is not JSON; \(JSONFault.describe(Array(data), at: error.place))."
+                    : error.hasLongName
+                        ? "The request's body has a name of more than \(JSONScanner.longestName) bytes. Shorten it."
+                        : "The request's body is not JSON; \(JSONFault.describe(Array(data), at: error.place))."
             )
         }
     }

@@ -108,8 +108,8 @@ struct TurnRecoveryService: Service {
                 switch line.source {
                 case .supervisor:
                     // What it stands for would stand where it stands itself: also behind a turn that was begun right there.
-                    if json["event"]?.stringValue == "gap" { found.hole = line.offset + 1 }
-                    if json["event"]?.stringValue == "started" { launch = json["launch_id"]?.stringValue ?? launch }
+                    if json["event"]?.word == "gap" { found.hole = line.offset + 1 }
+                    if json["event"]?.word == "started" { launch = json["launch_id"]?.stringValue ?? launch }
                 case .packet:
                     let packet = packet(line, json, bot: bot, launch: launch)
                     let isNamed = wanted.contains(packet.messageID)

@@ -13,6 +13,8 @@ struct JSONReader {
     struct Fault: Error, Equatable {
         let place: Int
         var isTooDeep = false
+        /// It is JSON, with a name that is not taken; see `JSONScanner.longestName`.
+        var hasLongName = false
     }
 
     private let source: Source
@@ -91,7 +93,7 @@ struct JSONReader {
         if take("}") { return .object(members) }
         repeat {
             scanner.skipSpace()
-            let name = try string()
+            let name = try name()
             scanner.skipSpace()
             try require(":")
             scanner.skipSpace()
@@ -131,8 +133,19 @@ struct JSONReader {
         return .literal(text)
     }
 
+    private mutating func name() throws(Fault) -> String {
+        let place = scanner.at
+        guard let range = scanner.string() else { throw fault }
+        guard source == .answer || scanner.isTaken(range) else { throw Fault(place: place, hasLongName: true) }
+        return try text(range)
+    }
+
     private mutating func string() throws(Fault) -> String {
         guard let range = scanner.string() else { throw fault }
+        return try text(range)
+    }
+
+    private func text(_ range: Range<Int>) throws(Fault) -> String {
         let (text, isWhole) = scanner.decodeWhole(range)
         guard isWhole || source != .request else { throw fault }
         return text

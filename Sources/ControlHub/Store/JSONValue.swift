@@ -1,3 +1,5 @@
+import WireFormat
+
 /// Any JSON value, by what it says. What is to stay as it is written is `WrittenJSON`.
 enum JSONValue: Codable, Equatable, Sendable {
     case null
@@ -57,6 +59,13 @@ enum JSONValue: Codable, Equatable, Sendable {
     /// The text of a string, or nil.
     var stringValue: String? {
         guard case .string(let text) = self else { return nil }
+        return text
+    }
+
+    /// The text of a string that is no longer than words are, or nil: what somebody else wrote is compared with words only so, see
+    /// `JSONScanner.longestName`.
+    var word: String? {
+        guard case .string(let text) = self, text.utf8.count <= WireBounds.wordBytes else { return nil }
         return text
     }
 

@@ -76,13 +76,13 @@ extension JSONScanner {
         if !take(UInt8(ascii: "}")) {
             repeat {
                 skipSpace()
-                guard let key = string() else { return false }
+                guard let name = name() else { return false }
                 skipSpace()
                 guard take(UInt8(ascii: ":")) else { return false }
                 skipSpace()
                 var value: [UInt8] = []
                 guard canonical(into: &value, depth: depth + 1) else { return false }
-                members[decode(key)] = value
+                members[name] = value
                 skipSpace()
             } while take(UInt8(ascii: ","))
             guard take(UInt8(ascii: "}")) else { return false }

@@ -43,11 +43,11 @@ extension JSONScanner {
         if take(UInt8(ascii: "}")) { return true }
         repeat {
             skipSpace()
-            guard let key = string() else { return false }
+            guard let name = name() else { return false }
             skipSpace()
             guard take(UInt8(ascii: ":")) else { return false }
             skipSpace()
-            guard value(&self, decode(key)) else { return false }
+            guard value(&self, name) else { return false }
             skipSpace()
         } while take(UInt8(ascii: ","))
         return take(UInt8(ascii: "}"))

@@ -1,5 +1,6 @@
 import Foundation
 import SwiftProtobuf
+import Synchronization
 import TestSupport
 import Testing
 import WireFormat
@@ -35,6 +36,9 @@ struct ForcedStopTests {
             updatedAt: now
         )
         try await hub.parts.database.write { db in try DeploymentStore.insert(db, deployment) }
+        let told = Mutex(0)
+        hub.parts.bots.moves.listen { _ in told.withLock { $0 += 1 } }
+        defer { #expect(told.withLock { $0 } == 0, "the bot was placed nowhere, so its log is where it was") }
         let began = hub.clock.now
         let steps = DeploymentSteps(context: hub.services.deployments.context)
         // The source takes the command and says nothing more.

@@ -1,7 +1,6 @@
 import Foundation
 import HTTPTypes
 import HummingbirdTesting
-import Logging
 import SwiftProtobuf
 import Synchronization
 import TestSupport
@@ -14,39 +13,6 @@ import Testing
 /// everything that can be read.
 @Suite("Numbers from nodes", .timeLimit(.minutes(10)))
 struct WireNumberTests {
-    private static func extremes(_ texts: [String: String] = [:]) throws -> WireExtremes {
-        let root = #filePath.split(separator: "/").dropLast(4).joined(separator: "/")
-        let proto = try String(contentsOfFile: "/\(root)/Sources/WireFormat/Schema/node.proto", encoding: .utf8)
-        return WireExtremes(proto: proto, texts: texts)
-    }
-
-    /// A hub's session as far as Welcome, and the mux of an agent.
-    private struct Session {
-        var hub = HubSessionMachine()
-        var agent = MuxMachine(role: .agent)
-        let now = SessionTime(instant: .now, unixMilliseconds: 1_767_225_600_000)
-
-        /// Sends one session message and returns what the hub's program is told, or that the session is over.
-        mutating func send(_ bytes: [UInt8]) throws -> [SessionAction<HubSessionMachine.Event>] {
-            _ = try agent.sendSession(bytes)
-            while let message = agent.nextTransmission() { hub.receive(message, now: now) }
-            var actions: [SessionAction<HubSessionMachine.Event>] = []
-            while let action = hub.nextAction() { actions.append(action) }
-            return actions
-        }
-
-        mutating func greet() throws {
-            hub.start(now: now)
-            _ = try send(
-                try WireSessionMessage.with {
-                    $0.hello.protocolMin = 1
-                    $0.hello.protocolMax = 1
-                }.serializedBytes()
-            )
-            try hub.accept(WireWelcome(), now: now)
-        }
-    }
-
     /// Nodes with a bot each, all connected.
     private struct Fleet {
         var nodes: [(node: NodeID, bot: BotID, epoch: UInt64)] = []
@@ -85,7 +51,7 @@ struct WireNumberTests {
         let fleet = try await Fleet(hub, WireExtremes.wholes.count)
         let places = fleet.nodes
         let kinds: Set = ["hello", "heartbeat", "bot_status", "telemetry"]
-        let cases = try Self.extremes([
+        let cases = try WireExtremes.ofTheProtocol([
             "bot_id": places[0].bot.rawValue, "rules_json": "{}", "machine_fingerprint": "m",
         ])
         .cases(of: "SessionMessage", only: kinds)
@@ -94,10 +60,10 @@ struct WireNumberTests {
             for (path, cases) in Dictionary(grouping: cases, by: \.path).sorted(by: { $0.key < $1.key }) {
                 // A node for each extreme, so that all of them are there to be read at once.
                 for (each, place) in zip(cases, places) {
-                    var session = Session()
-                    if path.hasPrefix("hello") { session.hub.start(now: session.now) } else { try session.greet() }
+                    var session = NodeSession()
+                    if !path.hasPrefix("hello") { try session.greet() }
                     for case .deliver(let event) in try session.send(each.bytes) {
-                        try await Self.take(event, hub, place)
+                        try await hub.take(event, from: place.node, as: place.bot)
                     }
                 }
                 hub.clock.advance(by: .seconds(1))
@@ -110,44 +76,6 @@ struct WireNumberTests {
         try await readAfterRestart(hub, ids: fleet.ids)
     }
 
-    /// As `GatewayService` does.
-    private static func take(
-        _ event: HubSessionMachine.Event,
-        _ hub: TestHub,
-        _ place: (node: NodeID, bot: BotID, epoch: UInt64)
-    ) async throws {
-        func own(_ statuses: [WireBotStatus]) -> [WireBotStatus] {
-            statuses.map { status in
-                var status = status
-                status.botID = place.bot.rawValue
-                return status
-            }
-        }
-        switch event {
-        case .hello(let hello):
-            let opened = try await hub.parts.nodes.openSession(place.node, hello: hello, remoteAddress: "", at: hub.now)
-            try await hub.parts.bots.apply(own(hello.bots), from: place.node, epoch: opened.epoch)
-            _ = try await StrayBots(
-                database: hub.parts.database,
-                commands: hub.parts.commands,
-                clock: hub.parts.clock,
-                logger: Logger(label: "test")
-            ).settle(own(hello.bots), on: place.node)
-        case .heartbeat(let heartbeat, _):
-            await hub.parts.nodes.heartbeat(place.node, epoch: try await epoch(hub, place), heartbeat, at: hub.now)
-        case .telemetry(let telemetry):
-            await hub.parts.nodes.telemetry(place.node, epoch: try await epoch(hub, place), telemetry, at: hub.now)
-        case .botStatus(let report):
-            try await hub.parts.bots.apply(own(report.bots), from: place.node, epoch: try await epoch(hub, place))
-        default: break
-        }
-    }
-
-    private static func epoch(_ hub: TestHub, _ place: (node: NodeID, bot: BotID, epoch: UInt64)) async throws -> UInt64
-    {
-        try await hub.parts.nodes.node(place.node).sessionEpoch
-    }
-
     @Test("In packets: all are stored and can be read, also after a restart")
     func packets() async throws {
         let hub = try TestHub()
@@ -158,7 +86,7 @@ struct WireNumberTests {
             "reason": "journal_full",
             "json": #"{"text":"t","final":true,"elapsed_ms":1e308,"ts":18446744073709551615}"#,
         ]
-        let cases = try Self.extremes(texts).cases(of: "PacketBatch")
+        let cases = try WireExtremes.ofTheProtocol(texts).cases(of: "PacketBatch")
         #expect(Set(cases.map(\.path)).count >= 12)
         for (number, each) in cases.enumerated() {
             var batch = try WirePacketBatch(bounded: each.bytes)
@@ -200,7 +128,7 @@ struct WireNumberTests {
         let token = try await hub.token(.admin)
         let fleet = try await Fleet(hub, 1)
         let place = fleet.nodes[0]
-        let cases = try Self.extremes(["bot_id": place.bot.rawValue]).cases(of: "CommandResult")
+        let cases = try WireExtremes.ofTheProtocol(["bot_id": place.bot.rawValue]).cases(of: "CommandResult")
         #expect(Set(cases.map(\.path)).count > 60)
         try await hub.api { api in
             for each in cases {
@@ -229,7 +157,9 @@ struct WireNumberTests {
         let hub = try TestHub()
         let token = try await hub.token(.admin)
         let (_, bot) = try await hub.botOnNode()
-        let schema = try Self.extremes(["bot_id": bot.rawValue, "text": "line", "name": "file", "tag": "t"])
+        let schema = try WireExtremes.ofTheProtocol([
+            "bot_id": bot.rawValue, "text": "line", "name": "file", "tag": "t",
+        ])
         try await hub.api { api in
             for each in WireExtremes.Others.allCases.flatMap({ schema.cases(of: "LogChunk", others: $0) }) {
                 hub.channel.chunks = [

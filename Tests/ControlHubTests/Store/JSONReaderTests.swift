@@ -65,6 +65,22 @@ struct JSONReaderTests {
         #expect(MonitorPacketOperations.parse(Data(nested(100).utf8)) == .string(nested(100)))
     }
 
+    @Test(
+        "A long name is taken where it is plain, and refused by its length otherwise, before anything is compared with it"
+    )
+    func longNames() throws {
+        let plain = String(repeating: "n", count: 100_000)
+        #expect(try read(#"{"\#(plain)":1}"#)[plain] == .integer(1))
+        let marks = "a" + String(repeating: "\u{301}\u{316}", count: 100_000)
+        for json in [#"{"\#(marks)":1}"#, #"{"a":{"\#(String(repeating: #"\u0301"#, count: 50_000))":1}}"#] {
+            let fault = #expect(throws: JSONReader.Fault.self) { try read(json) }
+            #expect(fault?.hasLongName == true)
+            // Kept as the text it is, and no two are taken for the same.
+            #expect(MonitorPacketOperations.parse(Data(json.utf8)) == .string(json))
+        }
+        #expect(try read(#"{"state":"\#(marks)"}"#)["state"]?.word == nil)
+    }
+
     @Test("Bytes that are no UTF-8 are refused")
     func bytes() {
         #expect(throws: JSONReader.Fault.self) { try JSONReader.value([0x22, 0xFF, 0x22] as [UInt8]) }

@@ -38,7 +38,9 @@ enum BodyBounds {
     }
 
     private static func hasBounds(_ schema: JSONValue, _ named: [String: Schema]) -> Bool {
-        if ["minimum", "maximum", "maxLength", "maxItems", "maxProperties"].contains(where: { schema[$0] != nil }) {
+        if ["minimum", "maximum", "maxLength", "maxItems", "maxProperties", "enum"].contains(where: {
+            schema[$0] != nil
+        }) {
             return true
         }
         return children(of: schema, named).contains { hasBounds($0, named) }
@@ -71,7 +73,7 @@ enum BodyBounds {
         func inside(_ name: String) -> String { path.isEmpty ? name : "\(path).\(name)" }
         switch value {
         case .integer, .number, .literal: return outside(value, schema, path).map { Problem(text: $0) }
-        case .string(let text): return tooLong(text, schema, path)
+        case .string(let text): return tooLong(text, schema, path) ?? noWord(text, schema, path)
         case .array(let items):
             if let problem = tooMany(items.count, schema["maxItems"], "items", path) { return problem }
             guard let kind = schema["items"] else { return nil }
@@ -97,6 +99,12 @@ enum BodyBounds {
             text: "`\(path)` has \(text.unicodeScalars.count) characters; at most \(most) are possible.",
             isTooLarge: most > longText
         )
+    }
+
+    /// Before it is compared with the words that are possible; see `JSONScanner.longestName`.
+    private static func noWord(_ text: String, _ schema: JSONValue, _ path: String) -> Problem? {
+        guard schema["enum"] != nil, text.utf8.count > WireBounds.wordBytes else { return nil }
+        return Problem(text: "`\(path)` has a value that is not possible here.")
     }
 
     private static func tooMany(_ count: Int, _ most: JSONValue?, _ what: String, _ path: String) -> Problem? {
