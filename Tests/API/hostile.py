@@ -156,7 +156,7 @@ class Attempts:
         answer = send("GET", "/api/nodes/x%0d%0aSet-Cookie:%20hub_session=evil", token=admin)
         self.row(group, "a line break in the path", answer, [400, 404], "Set-Cookie" not in answer.headers)
         answer = send("GET", "/api/nodes?cursor=%0d%0aX-Evil:%201", token=admin)
-        self.row(group, "a line break in the query", answer, [200, 422], "X-Evil" not in answer.headers)
+        self.row(group, "a line break in the query", answer, [422], "X-Evil" not in answer.headers)
         self.row(group, "SQL in a filter", send("GET", "/api/nodes?search=%27%20OR%201=1--&label=a%27)%20OR%201=1--",
                                                  token=admin), [200])
         script = send("POST", "/api/nodes", token=admin, body={"name": "<script>alert(1)</script>"})
