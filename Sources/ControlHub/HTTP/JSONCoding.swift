@@ -102,9 +102,17 @@ enum JSONCoding {
                     ? "The request's body is nested deeper than \(JSONReader.maximumDepth) levels. Make it flatter."
                     : error.hasLongName
                         ? "The request's body has a name of more than \(JSONScanner.longestName) bytes. Shorten it."
-                        : "The request's body is not JSON; \(JSONFault.describe(Array(data), at: error.place))."
+                        : "The request's body is not JSON: \(fault(Array(data)))."
             )
         }
+    }
+
+    /// Why a text is not taken for JSON that is not nested too deep.
+    private static func fault(_ json: [UInt8]) -> String {
+        guard String(validating: json, as: UTF8.self) != nil else { return "it is not text in UTF-8" }
+        // What is asked of operators besides: what half a pair means nobody can say.
+        return JSONFault.describe(json)
+            ?? #"it holds half of a surrogate pair, such as \ud800 alone; write the whole character"#
     }
 
     /// The same of a body that was read.
