@@ -33,16 +33,17 @@ public enum WorkMeter {
         _ name: String,
         sizes: (small: Int, large: Int) = sizes,
         tries: Int = 6,
+        negligible: Double = 50,
         cost: (Int) async throws -> Double
     ) async rethrows -> Growth {
         var least = (Double.infinity, Double.infinity)
         for _ in 0..<tries {
             least.0 = min(least.0, try await cost(sizes.small) * 1e9)
             least.1 = min(least.1, try await cost(sizes.large) * 1e9)
-            let growth = Growth(name, bytes: sizes, cost: least, unit: "ns", negligible: 50)
+            let growth = Growth(name, bytes: sizes, cost: least, unit: "ns", negligible: negligible)
             if growth.isLinear { return growth }
         }
-        return Growth(name, bytes: sizes, cost: least, unit: "ns", negligible: 50)
+        return Growth(name, bytes: sizes, cost: least, unit: "ns", negligible: negligible)
     }
 
     /// What the same kind of content costs at two sizes.

@@ -152,7 +152,8 @@ struct HubWorkTests {
         let bulks = try schema().bulks(of: message)
         var worst: WorkMeter.Growth?
         for bulk in bulks {
-            let growth = try await WorkMeter.growth("\(bulk)") { count in
+            // A stream that is refused ends before all that came on it was looked at, or after: little is not compared.
+            let growth = try await WorkMeter.growth("\(bulk)", negligible: 1000) { count in
                 let bytes = bulk.bytes(count)
                 let began = WorkMeter.processSeconds
                 try await take(bench, bytes)
