@@ -70,7 +70,19 @@ extension SystemTests {
         }
 
         private static func trace(_ seed: UInt64) {
-            let outcome = Simulation.run(seed: seed, Simulation.Options(onTrace: { say($0) }))
+            // As `CheckerTests` has run it.
+            let defects = environment["SIMULATE_DEFECT"].flatMap(Defect.init).map { [$0] } ?? []
+            let faults = (environment["SIMULATE_FAULTS"] ?? "").split(separator: ",").compactMap {
+                FaultPlan.Fault(rawValue: String($0))
+            }
+            let outcome = Simulation.run(
+                seed: seed,
+                Simulation.Options(
+                    defects: Set(defects),
+                    onTrace: { say($0) },
+                    adjust: { plan in plan.faults += faults.filter { !plan.faults.contains($0) } }
+                )
+            )
             say(
                 "seed \(seed), digest \(String(outcome.digest, radix: 16)): \(outcome.violation?.description ?? "good")"
             )

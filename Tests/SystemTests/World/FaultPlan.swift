@@ -4,7 +4,7 @@
 ///
 /// Each seed has only some of the kinds of fault, so that rare combinations come up undisturbed by the rest.
 struct FaultPlan {
-    enum Fault: CaseIterable {
+    enum Fault: String, CaseIterable, Sendable {
         case cutAtByte, cut, halfOpen, stall, slowReader, partition, clockJump
         case hubKill, hubRestart, agentKill, killBetweenSteps, reboot, twin, botCrash, tightAdmission, slowDisk
         case rollback, clone, formerHost, hubClock, restore, move
