@@ -43,7 +43,9 @@ step "nanobot, for the tests with the real one" scripts/nanobot-env.sh
 # Tests begin all at once unless they are told not to, and a machine with thirty times more work than processors keeps no
 # time limit. Some wait most of the time, hence more of them than processors.
 export SWT_EXPERIMENTAL_MAXIMUM_PARALLELIZATION_WIDTH=$((8 * $(nproc)))
-step "unit tests" swift_tests --skip EndToEndTests --skip SystemTests "$@"
+step "unit tests" swift_tests --skip EndToEndTests --skip SystemTests --skip WorkTests "$@"
+# By themselves: they compute for minutes, on the threads that all others wait for.
+step "what messages cost" swift_tests --filter WorkTests "$@"
 # By themselves: a thousand simulated networks take every core for a while.
 step "simulated networks" swift_tests --filter SystemTests "$@"
 # By themselves, because they start real programs, which other tests on all cores would starve.
