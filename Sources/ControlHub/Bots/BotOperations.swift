@@ -136,20 +136,30 @@ struct BotOperations: Sendable {
 
     // MARK: Rules
 
+    /// Throws `invalidRequest` for a profile that the node does not offer.
+    func requireOffered(_ profile: String, on node: NodeID) async throws {
+        let offered = try await offered(on: node)
+        // A node that was never here has not said what it offers.
+        guard offered.isEmpty || offered.contains(where: { $0.name == profile }) else {
+            throw HubError(
+                .invalidRequest,
+                "The node offers no runtime profile \(profile). Choose one of these: "
+                    + offered.map(\.name).sorted().joined(separator: ", ") + "."
+            )
+        }
+    }
+
+    private func offered(on node: NodeID) async throws -> [WireRuntimeProfile] {
+        try await NodeStore(database: database).node(node)?.hello?.runtimeProfiles ?? []
+    }
+
     private func profile(_ wanted: String?, on node: NodeID) async throws -> String {
-        let offered = try await NodeStore(database: database).node(node)?.hello?.runtimeProfiles ?? []
         if let wanted {
             let name = try NamePolicy.checked(wanted, field: "runtime_profile")
-            // A node that was never here has not said what it offers.
-            guard offered.isEmpty || offered.contains(where: { $0.name == name }) else {
-                throw HubError(
-                    .invalidRequest,
-                    "The node offers no runtime profile \(name). Choose one of these: "
-                        + offered.map(\.name).sorted().joined(separator: ", ") + "."
-                )
-            }
+            try await requireOffered(name, on: node)
             return name
         }
+        let offered = try await offered(on: node)
         let usable = offered.filter(\.usable)
         if usable.count == 1, let only = usable.first { return only.name }
         return Self.defaultProfile

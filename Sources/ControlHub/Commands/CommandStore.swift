@@ -213,6 +213,7 @@ struct CommandStore: Sendable {
                     ? "The agent stopped while it ran this and cannot tell the outcome."
                     : "The agent gave no reason."
             }
+            if let advice = try Self.learn(db, command, result) { result.message = advice }
             try Self.end(db, id, .failed, result, at: date)
             try Self.noteRefusal(db, command, result, at: date)
             try StrayStore.noteRemains(
@@ -332,18 +333,26 @@ struct CommandStore: Sendable {
     ) throws {
         // One that comes late says nothing about where the bot is now.
         guard command.kind == NewCommand.startKind, let bot = command.botID,
-            let placement = try BotStore.placement(db, bot), placement.node == command.nodeID
+            try BotStore.placement(db, bot)?.node == command.nodeID
         else { return }
-        var message = result.message
-        if result.highestPlacementEpoch > placement.epoch {
-            try BotStore.noteSeenEpoch(db, bot, result.highestPlacementEpoch)
-            message = """
-                The node has seen placement \(result.highestPlacementEpoch) of this bot, which is \(placement.epoch) here: it was placed \
-                anew by another hub, or since the copy that this hub's database was put back from, and moved or deleted. Where no \
-                other node runs it, start it once more: it is then placed anew, with what lies on its node.
-                """
-        }
-        try BotStore.setStartRefusal(db, bot, StartRefusal(code: result.errorCode, message: message, at: date))
+        let refusal = StartRefusal(code: result.errorCode, message: result.message, at: date)
+        try BotStore.setStartRefusal(db, bot, refusal)
+    }
+
+    /// A node that refuses a start because it has seen a newer placement says which.
+    ///
+    /// - Returns: what is to be said of it; nil where nothing was learned.
+    private static func learn(_ db: Database, _ command: Command, _ result: WireCommandResult) throws -> String? {
+        guard command.kind == NewCommand.startKind, let bot = command.botID,
+            let placement = try BotStore.placement(db, bot), placement.node == command.nodeID,
+            result.highestPlacementEpoch > placement.epoch
+        else { return nil }
+        try BotStore.noteSeenEpoch(db, bot, result.highestPlacementEpoch)
+        return """
+            The node has seen placement \(result.highestPlacementEpoch) of this bot, which is \(placement.epoch) here: it was placed \
+            anew by another hub, or since the copy that this hub's database was put back from, and moved or deleted. Where no \
+            other node runs it, and some may not be connected, start it once more: it is then placed anew, with what lies on its node.
+            """
     }
 
     private static func end(

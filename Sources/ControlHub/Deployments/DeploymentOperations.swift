@@ -119,6 +119,18 @@ struct DeploymentOperations: Sendable {
                     : "There is no deployment \(deployment?.rawValue ?? "") of this bot that succeeded."
             )
         }
+        // What is there may be the only copy of what the bot had before it was moved by force.
+        let isHeld = try await context.database.read { db in
+            try StrayStore.list(db, of: bot.id).contains { $0.node == undone.source.node }
+        }
+        guard !isHeld else {
+            throw HubError(
+                .conflict,
+                "Node \(undone.source.node) still holds what it had of the bot, and going back would replace that. Place it there again with "
+                    + "POST /api/nodes/\(undone.source.node)/strays/\(bot.id)/recover, or have it deleted with "
+                    + "POST /api/nodes/\(undone.source.node)/strays/\(bot.id)/discard first."
+            )
+        }
         let kept = try await context.snapshots.store.list(bot.id).first { $0.deployment == undone.id }
         return Course(
             source: try Self.placement(of: bot),

@@ -56,6 +56,7 @@ struct DeploymentSteps: Sendable {
     // MARK: - Forward
 
     private func preflight(_ deployment: Deployment) async throws -> Deployment {
+        await nodesBack(of: deployment)
         let facts = try await PreflightReader(context: context).facts(
             bot: deployment.bot,
             source: deployment.source,
@@ -243,6 +244,18 @@ struct DeploymentSteps: Sendable {
             within: Limit.command
         )
         return deployment
+    }
+
+    /// A hub that was started anew takes a deployment up before its nodes are back.
+    private func nodesBack(of deployment: Deployment) async {
+        let nodes = deployment.isForced ? [deployment.target.node] : [deployment.source.node, deployment.target.node]
+        let registry = context.nodes.registry
+        // `try?`: what is not there then is told by the checks.
+        _ = try? await context.wait(atMost: Limit.link) { () -> Bool? in
+            let missing = nodes.filter { registry.live($0)?.isConnected != true }
+            // Those that are known to be away stay away.
+            return missing.allSatisfy { registry.live($0)?.health != .degraded } ? true : nil
+        }
     }
 
     /// The record names the target; once, however often this is called.

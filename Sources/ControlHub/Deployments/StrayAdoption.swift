@@ -34,6 +34,7 @@ extension DeploymentOperations {
                 "The node does not know by which runtime profile it ran the bot, because its record was lost. Give `runtime_profile`."
             )
         }
+        if profile != nil { try await context.bots.requireOffered(runtime, on: node) }
         let written = String(decoding: specification.configJson, as: UTF8.self)
         let config = try BotOperations.checked(written.isEmpty ? .emptyObject : WrittenJSON(written))
         let date = context.clock.date()

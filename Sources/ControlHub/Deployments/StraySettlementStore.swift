@@ -39,6 +39,17 @@ struct StraySettlement: Sendable {
     /// Of a node that was another hub's, and not as the record wants them.
     var returned: [Bot] = []
 
+    /// Of a bot that is to run by a record that was put back, and that its node has stopped.
+    private static func stoppedSince(_ date: Date) -> StartRefusal {
+        StartRefusal(
+            code: "stopped_since",
+            message:
+                "The node has stopped the bot since the copy was made that this hub's database was put back from: an operator "
+                + "wanted that, or it was placed elsewhere. Where no other node has it, and some may not be connected, start it.",
+            at: date
+        )
+    }
+
     /// What the node is told in its Welcome.
     var superseded: [WireSupersession] {
         found.map { stray in
@@ -97,6 +108,11 @@ struct StraySettlement: Sendable {
                         record.desiredState == .running ? !phase.isDown || held.wasStopped : !phase.isDown
                     {
                         result.returned.append(record)
+                    } else if isBehind, held.wasStopped,
+                        let record = try DeploymentStore.undisturbed(db, bot, on: node),
+                        record.desiredState == .running, record.startRefusal == nil
+                    {
+                        try BotStore.setStartRefusal(db, bot, Self.stoppedSince(date))
                     }
                     return nil
                 }

@@ -13,6 +13,8 @@ struct SnapshotService: Service {
     func run() async throws {
         do {
             try await snapshots.tidy()
+        } catch is CancellationError {
+            // The hub ends; the next one looks.
         } catch {
             logger.error("the snapshots could not be looked through", metadata: ["reason": "\(error)"])
         }

@@ -287,6 +287,8 @@ actor BotFleet {
                         "bot \(botID) was placed here under epoch \(placed) since; removing what was placed under \(epoch) is refused"
                     )
                 }
+                // The bot goes on elsewhere under it, or nowhere; a record that is older starts it here no more.
+                _ = await self.fence(botID, below: epoch)
                 guard let bot = self.bots[botID] else { return try await self.removeFiles(botID, kept) }
                 bot.record.shouldRun = false
                 bot.generation += 1

@@ -207,6 +207,22 @@ struct RestoredHubTests {
         #expect(try await settle(status(running, epoch: 1)).map(\.stopBot.botID) == [running.rawValue])
     }
 
+    @Test("says of a bot that is to run, and that its node has stopped since, why it does not")
+    func stoppedSince() async throws {
+        let (node, bot) = try await hub.botOnNode()
+        try await hub.parts.database.write { db in try BotStore.setDesired(db, bot, .running) }
+        _ = try await strays.settle([status(bot, epoch: 1, .stopped)], on: node)
+        #expect(try await hub.parts.bots.store.bot(bot).startRefusal == nil)
+        try await putBack()
+        _ = try await strays.settle([status(bot, epoch: 1)], on: node)
+        #expect(try await hub.parts.bots.store.bot(bot).startRefusal == nil)
+        _ = try await strays.settle([status(bot, epoch: 1, .stopped)], on: node)
+        #expect(try await hub.parts.bots.store.bot(bot).startRefusal?.code == "stopped_since")
+        #expect(try await queued(node).isEmpty)
+        _ = try await hub.parts.commands.start(bot, by: .hub)
+        #expect(try await hub.parts.bots.store.bot(bot).startRefusal == nil)
+    }
+
     @Test("goes on with no deployment that was under way when the copy was made")
     func openDeployment() async throws {
         let (node, bot) = try await hub.botOnNode()

@@ -133,6 +133,18 @@ struct StrayAdoptionTests {
         #expect(try await hub.parts.bots.store.bot(bot).placementEpoch == 7)
     }
 
+    @Test("is not adopted for a runtime profile that its node does not offer")
+    func unknownProfile() async throws {
+        tell()
+        let hello = WireHello.with {
+            $0.instanceID = "i"
+            $0.runtimeProfiles = [.with { $0.name = "plain" }]
+        }
+        _ = try await hub.parts.nodes.openSession(node, hello: hello, remoteAddress: "", at: hub.now)
+        await expectHubError(.invalidRequest) { _ = try await adopt(profile: "other") }
+        #expect(try await adopt(profile: "plain").runtimeProfile == "plain")
+    }
+
     @Test("is none where the node does not tell, and where the hub knows it")
     func refused() async throws {
         await expectHubError(.nodeOffline) { _ = try await adopt() }

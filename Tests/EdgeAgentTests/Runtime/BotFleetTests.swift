@@ -173,6 +173,37 @@ struct BotFleetTests {
         }
     }
 
+    @Test("A bot that was removed because it goes on elsewhere is not started by what is older")
+    func removedForGood() async throws {
+        let bench = try BotWorkbench()
+        defer { bench.cleanUp() }
+        let fleet = try bench.fleet([bench.shell("exec sleep 600")], journal: try bench.journal())
+        try await running(fleet) {
+            _ = try await fleet.start(BotWorkbench.specification(epoch: 1))
+            _ = try await fleet.remove("a", keeping: [], through: 2)
+            let error = await #expect(throws: RuntimeError.self) {
+                _ = try await fleet.start(BotWorkbench.specification(epoch: 1))
+            }
+            #expect(error?.code == "placement_epoch_too_old")
+            #expect(await fleet.highestEpoch("a") == 2)
+            _ = try await fleet.start(BotWorkbench.specification(epoch: 3))
+        }
+    }
+
+    @Test("A plan that came with a copy of its directory is not this one's, and one that was carried along is")
+    func copiedPlan() throws {
+        let bench = try BotWorkbench()
+        defer { bench.cleanUp() }
+        let first = try BotDirectory(root: bench.path + "/first", botID: "a")
+        let second = try BotDirectory(root: bench.path + "/second", botID: "a")
+        var plan = LaunchPlan()
+        plan.environment["BOT_WORKSPACE"] = first.workspace
+        try Files.makeDirectory(second.workspace, mode: 0o700)
+        #expect(!second.isCopied(plan))
+        try Files.makeDirectory(first.workspace, mode: 0o700)
+        #expect(second.isCopied(plan) && !first.isCopied(plan))
+    }
+
     @Test(
         "What cannot work is refused before anything is started",
         arguments: [

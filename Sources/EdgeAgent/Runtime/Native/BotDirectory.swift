@@ -227,6 +227,17 @@ struct BotDirectory: Sendable {
         (try? Files.read(launch)).flatMap { LaunchPlan($0) }
     }
 
+    /// Whether a plan came here with a copy of the directory that it was written for, and that one is still there. Where it is
+    /// not, this is the same directory at another place.
+    func isCopied(_ plan: LaunchPlan) -> Bool {
+        var (written, here) = (stat(), stat())
+        guard let place = plan.environment["BOT_WORKSPACE"], place != workspace, stat(place, &written) == 0 else {
+            return false
+        }
+        guard stat(workspace, &here) == 0 else { return true }
+        return written.st_dev != here.st_dev || written.st_ino != here.st_ino
+    }
+
     func readSupervisorState() -> SupervisorState? {
         guard let bytes = try? Files.read(supervisorState) else { return nil }
         return try? OutsideJSON.decode(SupervisorState.self, from: bytes)

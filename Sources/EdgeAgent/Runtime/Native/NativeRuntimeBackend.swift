@@ -343,7 +343,10 @@ actor NativeRuntimeBackend: EdgeRuntimeBackend {
         var logLimits = LogSegmentWriter.Limits()
         if let plan = directory.readPlan(), plan.launchID == launchID {
             logLimits = plan.logLimits
-            guard await endRemains(of: plan) else { return nil }
+            // What a copied plan names runs on from the directory that was copied, and is that one's.
+            if !directory.isCopied(plan) {
+                guard await endRemains(of: plan) else { return nil }
+            }
         }
         // The supervisor may have died after it had learned how the bot ended, or had no room in the log for it.
         if let known = ExitFile.read(directory.exitFile, launchID: launchID) { event = known }
