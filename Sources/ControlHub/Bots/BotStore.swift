@@ -266,7 +266,7 @@ struct BotStore: Sendable {
             try HubLineage.isBehind(db, at: date)
             ? "The node does not hold this bot. This hub's database was put back from a copy: since that was made the bot may have "
                 + "been moved elsewhere or removed there; or the agent's state directory was replaced. See first whether another "
-                + "node holds it: it is listed among that node's strays."
+                + "node holds it: it is listed among that node's strays once that node is connected."
             : "The node knows nothing of this bot any more: its agent's state directory was replaced, or put back from a copy of "
                 + "before it."
         return try Row.fetchAll(

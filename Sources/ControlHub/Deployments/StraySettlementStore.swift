@@ -140,7 +140,8 @@ struct StraySettlement: Sendable {
                     bot,
                     on: node,
                     reason:
-                        "The bot was placed on this node after the copy was made that this hub's database was put back from.",
+                        "The bot was placed on this node after the copy was made that this hub's database was put back from, or by "
+                        + "another hub.",
                     epoch: held.epoch,
                     at: date
                 )

@@ -41,7 +41,7 @@ struct IdentityStore: Sendable {
         } catch {
             throw .identity(
                 "\(directory.file(Self.identityFile)) is damaged; restore it from a backup, or pair again with "
-                    + "`edge-agent enroll --again`"
+                    + "`edge-agent enroll --again` and a code for this node (`control-hub enrollment create --node NAME`)"
             )
         }
     }

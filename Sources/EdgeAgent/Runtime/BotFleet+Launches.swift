@@ -288,6 +288,7 @@ extension BotFleet {
             if bot.isReady {
                 bot.isReady = false
                 setPhase(bot, .starting, "the bot restarted itself", .restartedItself)
+                perform { fleet in await fleet.watchReadiness(botID, handle) }
             }
             perform { fleet in await fleet.checkHealth(botID, handle) }
         }

@@ -10,14 +10,20 @@ extension BotFleet {
         releaseSlot(bot)
         guard !bot.isStopping else { return }
         if profile.speaksPackets {
-            let missing =
-                bot.record.launch?.ready == nil
-                ? "it wrote no ready packet" : "its /healthz does not answer 200"
+            let missing = Self.missing(bot.record.launch?.ready)
             setPhase(bot, .starting, "not ready after \(limit): \(missing); see its log", .notReady)
         } else {
             bot.isReady = true
             setPhase(bot, .ready, "")
         }
+    }
+
+    /// What a bot that is not ready lacks, by what its last `ready` said.
+    private static func missing(_ ready: BotRecord.Ready?) -> String {
+        guard let ready else { return "it wrote no ready packet" }
+        guard let url = ready.chatURL else { return "its /healthz does not answer 200" }
+        return
+            "/healthz does not answer 200 beside its chat_url \"\(url.prefix(200))\", which counts only where it leads to 127.0.0.1"
     }
 
     /// The bot says that it is ready: believe it once its chat endpoint answers.

@@ -138,4 +138,32 @@ struct DeliveryChannelTests {
             #expect(result.outcome == .unknown && result.message.contains("restarted"), "\(result)")
         }
     }
+
+    @Test("a bot that restarted itself in place, and names an endpoint that is none, is told as not ready for that")
+    func restartedUnready() async throws {
+        let bench = try BotWorkbench()
+        defer { bench.cleanUp() }
+        let script = """
+            exec python3 -c '
+            import http.server, os, threading, time
+            class Well(http.server.BaseHTTPRequestHandler):
+                def do_GET(self): self.send_response(200); self.end_headers()
+                def log_message(self, *words): pass
+            server = http.server.ThreadingHTTPServer(("127.0.0.1", int(os.environ["BOT_CHAT_PORT"])), Well)
+            threading.Thread(target=server.serve_forever, daemon=True).start()
+            def ready(more): print(os.environ["BOT_PACKET_PREFIX"] + "{\\"seq\\":1,\\"type\\":\\"ready\\"" + more + "}", flush=True)
+            ready("")
+            while not os.path.exists("go"): time.sleep(0.02)
+            ready(",\\"chat_url\\":\\"http://10.0.0.1:1/chat\\"")
+            time.sleep(600)
+            '
+            """
+        var profile = bench.shell(script)
+        profile.readyTimeout = .seconds(5)
+        try await withBot(profile, bench) { fleet, _ in
+            try Files.replace(bench.directory("a") + "/go", with: [], mode: 0o600)
+            let status = try await eventually(fleet) { $0.reasonCode == "not_ready" }
+            #expect(status.phase == .starting && status.reason.contains("10.0.0.1"), "\(status.reason)")
+        }
+    }
 }
