@@ -18,7 +18,9 @@ struct IdentityTwin: Equatable {
     static func find(of nodeID: String, token: Secret, processes: String = "/proc") -> IdentityTwin? {
         guard !nodeID.isEmpty else { return nil }
         for name in DirectoryNames.list(processes, atMost: 1 << 20) {
-            guard let pid = Int32(decimal: name), pid != getpid(), isAgent("\(processes)/\(name)/exe") else { continue }
+            guard let pid = Int32(decimal: name), pid != getpid(), isAgent("\(processes)/\(name)/exe"),
+                !isOfOtherMachine("\(processes)/\(name)/root")
+            else { continue }
             for file in DirectoryNames.list("\(processes)/\(name)/fd", atMost: maximumFiles) {
                 guard let path = SymbolicLink.target("\(processes)/\(name)/fd/\(file)"), path.hasSuffix("/agent.lock")
                 else {
@@ -35,6 +37,15 @@ struct IdentityTwin: Equatable {
             }
         }
         return nil
+    }
+
+    /// A container may be a machine of its own to who runs it, and to the hub, which tells both apart.
+    private static func isOfOtherMachine(_ root: String) -> Bool {
+        // `try?`: what cannot be read tells nothing apart.
+        guard let theirs = (try? Files.read(root + "/etc/machine-id")) ?? nil,
+            let ours = (try? Files.read("/etc/machine-id")) ?? nil
+        else { return false }
+        return theirs != ours
     }
 
     private static func isAgent(_ link: String) -> Bool {
