@@ -47,6 +47,8 @@ struct CommandPump: Sendable {
             repeat {
                 let ticket = underWay.changed.ticket
                 let busy = underWay.look()
+                // Nothing goes over a session that is over, and what is open would be looked at again and again.
+                guard session.ending == nil else { return }
                 let pending = try await commands.next(for: node, limit: 2 * Self.controlLimit)
                 for command in Self.chosen(pending, busy: busy) {
                     underWay.insert(command)
@@ -105,7 +107,7 @@ struct CommandPump: Sendable {
         } catch is CancellationError {
             return
         } catch let error as HubError where error.code == .staleSession {
-            return
+            session.close(.replaced, reason: "a newer session took over")
         } catch let error as WireFormatError where error.resetCode == .unsupported {
             await fail(command, "command_unknown", "the node's agent is too old for this command; upgrade it")
         } catch let error as WireFormatError where error.code == .messageTooLarge {

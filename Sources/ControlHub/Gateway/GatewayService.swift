@@ -214,19 +214,21 @@ struct GatewayService: Service, AgentChannel {
             "node connected",
             metadata: ["remote": "\(request.remoteAddress)", "agent": "\(hello.agentVersion)"]
         )
-        attendance.phase = .attending(
-            SessionAttendance.Attended(
-                entry: entry,
-                pump: CommandPump(
-                    node: node,
-                    epoch: opened.epoch,
-                    session: session,
-                    commands: commands,
+        attendance.enter(
+            .attending(
+                SessionAttendance.Attended(
+                    entry: entry,
+                    pump: CommandPump(
+                        node: node,
+                        epoch: opened.epoch,
+                        session: session,
+                        commands: commands,
+                        logger: logger
+                    ),
+                    // Commands are news of the session like any other, so that an idle node costs no task.
+                    listener: commands.listen(for: node) { session.nudge() },
                     logger: logger
-                ),
-                // Commands are news of the session like any other, so that an idle node costs no task.
-                listener: commands.listen(for: node) { session.nudge() },
-                logger: logger
+                )
             )
         )
         // Only now that it can be found and closed: it may have been revoked or replaced in the meantime.
@@ -253,13 +255,13 @@ struct GatewayService: Service, AgentChannel {
     private func leave(_ attendance: SessionAttendance, _ session: HubSession) async {
         guard case .attending(let attended) = attendance.phase else {
             guard case .greeting = attendance.phase else { return }
-            attendance.phase = .over
+            attendance.enter(.over)
             if session.ending?.closeCode == .timedOut {
                 strangers.refusals.note(.helloTimeout, address: attendance.request.remoteAddress)
             }
             return
         }
-        attendance.phase = .over
+        attendance.enter(.over)
         attended.listener.end()
         live.leave(attended.entry)
         let reason = attended.failure ?? session.ending?.description ?? "the hub is stopping"

@@ -45,9 +45,15 @@ final class SessionAttendance: Sendable {
     /// See `WorkFlag`.
     func rest() -> Bool { state.withLock { $0.flag.rest() } }
 
-    var phase: Phase {
-        get { state.withLock { $0.phase } }
-        set { state.withLock { $0.phase = newValue } }
+    var phase: Phase { state.withLock { $0.phase } }
+
+    /// Goes on to `phase`. What the one before held, streams among it, ends outside the lock: its end may be news, which takes it.
+    func enter(_ phase: Phase) {
+        let former = state.withLock { state in
+            defer { state.phase = phase }
+            return state.phase
+        }
+        withExtendedLifetime(former) {}
     }
 
     /// Changes what is known of an accepted session; does nothing in another phase.

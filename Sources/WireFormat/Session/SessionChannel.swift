@@ -211,8 +211,10 @@ final class SessionChannel<Machine: SessionMachine>: StreamHost, Sendable {
     @specialized(where Machine == AgentSessionMachine)
     @specialized(where Machine == HubSessionMachine)
     func releaseStream(_ stream: UInt32) {
-        state.withLock { _ = $0.signals.removeValue(forKey: stream) }
+        // Let go of outside the lock, with what its observer holds.
+        let signal = state.withLock { $0.signals.removeValue(forKey: stream) }
         step { machine, _ in machine.mux.release(stream) }
+        withExtendedLifetime(signal) {}
     }
 
     func note(_ excess: WireExcess) {

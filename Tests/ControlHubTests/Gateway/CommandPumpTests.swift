@@ -1,7 +1,9 @@
+import Logging
+import SwiftProtobuf
 import Testing
-import WireFormat
 
 @testable import ControlHub
+@testable import WireFormat
 
 @Suite("Which commands of a node may be sent")
 struct CommandPumpTests {
@@ -58,5 +60,67 @@ struct CommandPumpTests {
     func stopOvertakes() {
         let commands = [command("1", "a", message: true), command("2", "a")]
         #expect(startable(commands, busy: ["1"]) == ["2"])
+    }
+
+    /// A session that was accepted, for whose connection nobody writes.
+    private func session() throws -> HubSession {
+        let session = HubSession(clock: SessionClock(unixMilliseconds: { 1_767_225_600_000 }), changed: {})
+        session.start()
+        let hello = WireSessionMessage.with { ($0.hello.protocolMin, $0.hello.protocolMax) = (1, 1) }
+        session.receive(MuxFrame.data(stream: 0, payload: try hello.serializedBytes(), more: false).encoded)
+        try session.accept(.with { ($0.sessionEpoch, $0.offlineAfterMs) = (1, 45_000) })
+        while session.nextInstruction() != nil {}
+        return session
+    }
+
+    @Test("ends with its session, whatever is still to be carried", .timeLimit(.minutes(1)))
+    func endsWithTheSession() async throws {
+        let hub = try TestHub()
+        let (node, bot) = try await hub.botOnNode()
+        _ = try await hub.parts.commands.start(bot, by: .hub)
+        let session = try session()
+        let pump = CommandPump(
+            node: node,
+            epoch: 1,
+            session: session,
+            commands: hub.parts.commands,
+            logger: Logger(label: "test")
+        )
+        #expect(pump.wake())
+        session.connectionEnded(nil, reason: "cut")
+        try await pump.run()
+        #expect(!pump.wake(), "there is nothing to come over a session that is over")
+        #expect(try await hub.parts.commands.outstanding(for: node).count == 1)
+    }
+
+    @Test("leaves a session of which a newer one has taken over", .timeLimit(.minutes(1)))
+    func leavesAReplacedSession() async throws {
+        let hub = try TestHub()
+        let (node, bot) = try await hub.botOnNode()
+        let command = try await hub.parts.commands.start(bot, by: .hub)
+        for _ in 0..<2 {
+            _ = try await hub.parts.nodes.openSession(node, hello: WireHello(), remoteAddress: "::1", at: hub.now)
+        }
+        let session = try session()
+        let pump = CommandPump(
+            node: node,
+            epoch: 1,
+            session: session,
+            commands: hub.parts.commands,
+            logger: Logger(label: "test")
+        )
+        #expect(pump.wake())
+        async let over: Void = pump.run()
+        while session.openStreamCount == 0 { await Task.yield() }
+        while session.nextInstruction() != nil {}
+        // The agent answers on the hub's first stream.
+        let result = WireCommandResult.with { ($0.commandID, $0.outcome) = (command.rawValue, .done) }
+        session.receive(MuxFrame.data(stream: 2, payload: try result.serializedBytes(), more: false).encoded)
+        while session.ending == nil {
+            _ = session.nextInstruction()
+            await Task.yield()
+        }
+        try await over
+        #expect(session.ending?.closeCode == .replaced)
     }
 }

@@ -5,6 +5,7 @@ operator sees what was held back.
 """
 
 import json
+import os
 import shlex
 import socket
 import struct
@@ -12,7 +13,7 @@ import sys
 import time
 
 from attack import Part, judge
-from node import DATA, END, MAX_PAYLOAD, MORE, OPEN, PACKETS, WINDOW, Node, enroll, now_ms
+from node import DATA, END, MAX_PAYLOAD, MORE, OPEN, PACKETS, RESET, WINDOW, Node, enroll, now_ms
 from protobuf import decode, encode, message
 from stage import Stage, wait
 
@@ -125,6 +126,11 @@ class Shares(Stage):
     def rss(self):
         status = self.read(f"/proc/{self.hub.pid}/status")
         return int(status.split("VmRSS:")[1].split()[0]) / 1024
+
+    def processor(self):
+        """Seconds of processors that the hub has had."""
+        user, system = self.read(f"/proc/{self.hub.pid}/stat").rsplit(")", 1)[1].split()[11:13]
+        return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
 
     def database(self):
         return sum(file.stat().st_size for file in self.data.glob("*.sqlite*")) / MEBIBYTE
@@ -277,6 +283,30 @@ def telemetry_flood(stage):
     seen = f"{sent} were sent, {told:.0f} events came of them, an operator waited {waited:.2f} s, marks {marks}"
     # Of many that wait the session hands on the newest alone, and what comes of that may stay within the quota.
     return judge(told < 200 and waited < 2 and ("figures_dropped" in marks or told < 50), seen)
+
+
+@part.attack("sixteen streams for packets in one message")
+def many_streams(stage):
+    node, node_id, _ = stage.greedy()
+    node.send_bytes(b"".join(node.frame(OPEN, 2 * number + 1, message(2, encode((1, "journal-1")))) for number in range(16)))
+    node.heartbeat(2)
+    resets = {stream for kind, stream, _ in node.messages(2) if kind == RESET}
+    status = stage.send("GET", f"/api/nodes/{node_id}", token=stage.admin).status
+    node.close()
+    return judge(len(resets) == 15 and status == 200, f"the hub reset {len(resets)} of them and answers {status}")
+
+
+@part.attack("a node that goes away with a command unanswered")
+def gone_with_a_command(stage):
+    node, _, (bot,) = stage.greedy(bots=1)
+    stage.send("POST", f"/api/bots/{bot}/start", token=stage.admin)
+    wait("the command", lambda: node.take(2) and node.commands)
+    node.close()
+    time.sleep(1)
+    before = stage.processor()
+    time.sleep(3)
+    share = (stage.processor() - before) / 3
+    return judge(share < 0.3, f"the hub took {share:.0%} of a processor afterwards")
 
 
 @part.attack("a command's result of 3.9 MB", "text-bounds")

@@ -170,6 +170,27 @@ import WireFormat
         #expect(news.take() == 1, "the end is news as well")
     }
 
+    /// More streams than one comes in one message, each taken and let go of while others wait.
+    @Test func aStreamThatIsLetGoOfEndsAtOnce() throws {
+        try establish()
+        _ = session.takeEvent()
+        let header =
+            try WireStreamHeader.with { $0.packets = .with { $0.journalID = "j" } }.serializedBytes() as [UInt8]
+        let numbers = (0..<16).map { UInt32(2 * $0 + 1) }
+        session.receive(numbers.flatMap { MuxFrame.open(stream: $0, payload: header, more: false).encoded })
+        #expect(session.openStreamCount == numbers.count)
+        for (index, number) in numbers.enumerated() {
+            do {
+                guard case .packets(_, let stream) = session.takeEvent() else {
+                    Issue.record("stream \(number) did not come")
+                    return
+                }
+                #expect(stream.id == number)
+            }
+            #expect(session.openStreamCount == numbers.count - index - 1)
+        }
+    }
+
     @Test func aStreamSaysWhenThereIsSomethingToReceive() throws {
         try establish()
         _ = session.takeEvent()
