@@ -33,9 +33,10 @@ struct LinkSession<Logs: LogSource>: Sendable {
         // Taken before the states are, so that a change in between is reported.
         let ticket = bots.changed.ticket
         let began = bots.contact.moment()
+        let hello = await hello()
         let session = AgentSession(
             transport: transport,
-            hello: await hello(),
+            hello: hello,
             configuration: configuration,
             clock: clock,
             heartbeat: { await telemetry.heartbeat() }
@@ -43,7 +44,7 @@ struct LinkSession<Logs: LogSource>: Sendable {
         return await withTaskGroup(of: SessionEnding?.self) { group in
             group.addTask(executorPreference: executor) { await session.run() }
             group.addTask {
-                await consume(session, reportingAfter: ticket, began: began, onWelcome: onWelcome)
+                await consume(session, ReportedStates(hello.bots), after: ticket, began: began, onWelcome: onWelcome)
                 return nil
             }
             var ending: SessionEnding?
@@ -59,7 +60,8 @@ struct LinkSession<Logs: LogSource>: Sendable {
 
     private func consume(
         _ session: AgentSession,
-        reportingAfter ticket: UInt64,
+        _ states: ReportedStates,
+        after ticket: UInt64,
         began: UInt64,
         onWelcome: @escaping @Sendable (WireWelcome) -> Void
     ) async {
@@ -76,7 +78,7 @@ struct LinkSession<Logs: LogSource>: Sendable {
                     // Ends with the session.
                     group.addTask { try? await telemetry.run { try await session.send($0) } }
                     group.addTask { await uplinkPackets(session, welcome) }
-                    group.addTask { await reportBots(session, after: ticket) }
+                    group.addTask { await reportBots(session, states, after: ticket) }
                 case .command(let command, let stream):
                     answers.begin()
                     group.addTask {
@@ -132,19 +134,17 @@ struct LinkSession<Logs: LogSource>: Sendable {
         }
     }
 
-    /// Tells every state once more as soon as any changed; states are few and small, and the hub keeps the latest.
-    private func reportBots(_ session: AgentSession, after first: UInt64) async {
+    /// Tells a bot's state again as soon as it changed; the hub keeps the latest.
+    private func reportBots(_ session: AgentSession, _ states: ReportedStates, after first: UInt64) async {
         var ticket = first
-        var told: [WireBotStatus] = []
+        var states = states
         do {
             while true {
                 try await bots.changed.wait(after: ticket)
                 ticket = bots.changed.ticket
-                let report = await bots.report()
                 // A bot that writes packets wakes this for every batch of them.
-                guard report.bots != told else { continue }
-                told = report.bots
-                try await session.report(report)
+                guard let news = states.news(in: await bots.report()) else { continue }
+                try await session.report(news)
             }
         } catch {
             // The session has ended; the next one begins with all states in its Hello.

@@ -1270,6 +1270,7 @@ public nonisolated struct WireBotStatusReport: Sendable {
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
+  /// Those whose state has changed since it was told last in this session.
   public var bots: [WireBotStatus] = []
 
   /// Grows with every change as long as the agent runs. A state with a lower one than was seen in this session is old.
