@@ -14,6 +14,7 @@ import json
 import os
 import pathlib
 import shlex
+import signal
 import socket
 import sys
 import tempfile
@@ -30,8 +31,8 @@ MEBIBYTE = 1 << 20
 FLOOR = 250
 MOST_TIMES = 3
 
-# Writes a line of log a second.
-TICKER = "/bin/sh -c 'while :; do echo tick; sleep 1; done'"
+# Writes a line of log now and then; more often, hundreds of shells that start a `sleep` each would be what starves the machine.
+TICKER = "/bin/sh -c 'while :; do echo tick; sleep 5; done'"
 
 # Writes ten times the packets that a bot may.
 FLOODER = """
@@ -252,6 +253,8 @@ def main():
     parser.add_argument("--bots", type=int, default=300)
     parser.add_argument("--rounds", type=int, default=30)
     options = parser.parse_args()
+    # Ended from outside it must end its bots, which outlive their agent on purpose.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     with tempfile.TemporaryDirectory(prefix="starve-") as folder:
         stage = Starved(options.programs.resolve(), pathlib.Path(folder), options.bots)
         try:

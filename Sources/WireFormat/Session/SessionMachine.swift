@@ -151,7 +151,8 @@ struct SessionBase<Event: Sendable & Equatable>: Sendable {
             let bytes = try message.fittingBytes()
             return try mux.sendSession(bytes)
         } catch {
-            close(.protocolError, reason: "a session message could not be sent: \(error)")
+            // A violation by the peer that is told next, and closes with its own words.
+            if !mux.isFailed { close(.protocolError, reason: "a session message could not be sent: \(error)") }
             return false
         }
     }

@@ -48,6 +48,18 @@ import WireFormat
         #expect(machine.epoch == 4)
     }
 
+    /// What is owed for the one cannot be sent after the other, and that is not why the session ends.
+    @Test func aViolationAfterAHeartbeatIsTheReason() throws {
+        var machine = try established()
+        let heartbeat = try WireSessionMessage.heartbeat(1).serializedBytes() as [UInt8]
+        let frames = [
+            MuxFrame.data(stream: 0, payload: heartbeat, more: false), .data(stream: 7, payload: [], more: false),
+        ]
+        machine.receive(frames.flatMap(\.encoded), now: moments.at(.seconds(3)))
+        let reasons = machine.drainActions().compactMap { if case .close(_, let reason) = $0 { reason } else { nil } }
+        #expect(reasons.first?.hasPrefix("unopened-stream") == true, "\(reasons)")
+    }
+
     @Test func acceptOutOfTurnThrows() throws {
         var early = started()
         #expect(throws: WireFormatError.self) { try early.accept(WireWelcome(), now: moments.at(.zero)) }
