@@ -126,7 +126,7 @@ private final class Chat: Sendable {
         guard !isDone else { return }
         throw StartFailure(
             .temporaryFailure,
-            "no answer within \(Int(saturating: limit.seconds)) s. It comes all the same: "
+            "no answer within \(Int(saturating: limit.seconds)) s. If the bot still answers, it is shown by: "
                 + "control-hub chat \(name) --conversation \(shown.conversation)"
         )
     }

@@ -135,7 +135,25 @@ enum LeftStatus {
         } catch {
             report.journalProblem = "\(error)"
         }
+        let known = Set(report.bots.map(\.id))
+        report.bots += unrecorded(directory).filter { !known.contains($0.id) }
         return report
+    }
+
+    /// What lies on the disk of bots, whatever the journal says, or where there is none.
+    private static func unrecorded(_ directory: StateDirectory) -> [StatusReport.Bot] {
+        DirectoryNames.list(directory.file("bots")).filter(BotName.isValid).sorted().map { botID in
+            let state = (try? BotDirectory(root: directory.file("bots"), botID: botID))?.readSupervisorState()
+            let isAlive = state?.supervisor.isAlive == true
+            return StatusReport.Bot(
+                id: botID,
+                name: "",
+                phase: isAlive ? "running" : "unknown",
+                reason: "the journal does not name it; its directory is here",
+                pid: isAlive ? state?.bot.pid : nil,
+                restarts: 0
+            )
+        }
     }
 
     private static func bot(_ botID: String, _ bytes: [UInt8], _ directory: StateDirectory) -> StatusReport.Bot {
