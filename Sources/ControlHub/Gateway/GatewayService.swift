@@ -339,7 +339,9 @@ struct GatewayService: Service, AgentChannel {
                             epoch: epoch
                         )
                     } charge: {
-                        try await packets.intake.charge(packets: $0, of: node) { session.ending == nil }
+                        packets.intake.charge(packets: $0, of: node)
+                    } pay: {
+                        try await packets.intake.pay($0) { session.ending == nil }
                     }
                 }
             }

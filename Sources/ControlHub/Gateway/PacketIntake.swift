@@ -26,17 +26,21 @@ final class PacketIntake: Sendable {
     ///
     /// - Parameters:
     ///   - ingest: commits a batch and returns how far each bot's packets have come.
-    ///   - charge: returns when the next batch may be taken. Until then the stream's window holds the node back.
+    ///   - charge: what is owed for a batch. The node is told with the acknowledgement.
+    ///   - pay: returns when the next batch may be taken. Until then the stream's window holds the node back.
     func run(
         _ ingest: ([WireMonitorPacket]) async throws -> MonitorPacketStore.Ingested,
-        charge: (MonitorPacketStore.Ingested) async throws -> Void
+        charge: (MonitorPacketStore.Ingested) -> PacketDebt,
+        pay: (PacketDebt) async throws -> Void
     ) async throws {
         repeat {
             flag.withLock { $0.look() }
             while let batch = try next() {
                 let ingested = try await ingest(batch.packets)
-                try await stream.send(message: WirePacketAck.with { $0.cursors = ingested.cursors })
-                try await charge(ingested)
+                let debt = charge(ingested)
+                let ack = WirePacketAck.with { ($0.cursors, $0.holds) = (ingested.cursors, debt.holds) }
+                try await stream.send(message: ack)
+                try await pay(debt)
             }
         } while !flag.withLock { $0.rest() }
     }

@@ -45,19 +45,16 @@ struct Intake: Sendable {
         return false
     }
 
-    /// Charges packets that were taken. As `charge(message:)`.
-    func charge(
-        packets: MonitorPacketStore.Ingested,
-        of node: NodeID,
-        while isOpen: () -> Bool = { true }
-    ) async throws {
-        let now = clock.now()
-        let (pause, bots) = shares.packets(of: node, packets.load, bots: packets.loads, now: now)
-        guard pause > .zero, Defence.senderQuotas.isUp else { return }
-        if bots.isEmpty {
+    /// Charges packets that were taken.
+    ///
+    /// - Returns: what is owed for them; the node is to be told, and then `pay` waited for.
+    func charge(packets: MonitorPacketStore.Ingested, of node: NodeID) -> PacketDebt {
+        let debt = shares.packets(of: node, packets.load, bots: packets.loads, now: clock.now())
+        guard Defence.senderQuotas.isUp else { return PacketDebt() }
+        if debt.ofNode > .zero, debt.ofBots.isEmpty {
             note(.packetsSlowed, of: node, "Its bots together write more packets than its quota; they are taken later.")
         }
-        for bot in bots {
+        for bot in debt.ofBots.keys {
             note(
                 .packetsSlowed,
                 of: node,
@@ -65,7 +62,13 @@ struct Intake: Sendable {
                 "It writes more packets than its quota; they wait on the node and are taken later."
             )
         }
-        try await sleep(until: now + pause, while: isOpen)
+        return debt
+    }
+
+    /// Returns when packets of the node may be taken again. As `charge(message:)`.
+    func pay(_ debt: PacketDebt, while isOpen: () -> Bool = { true }) async throws {
+        guard debt.pause > .zero else { return }
+        try await sleep(until: clock.now() + debt.pause, while: isOpen)
     }
 
     /// Charges lines of a log that were kept. As `charge(message:)`.

@@ -76,13 +76,13 @@ final class IntakeShares: Sendable {
     /// - Parameters:
     ///   - all: all that came, whatever becomes of it.
     ///   - bots: those of bots that are the node's.
-    /// - Returns: how long no more may be taken of the node, and the bots that are the reason; none where it is all of them.
+    /// - Returns: what the node as a whole owes, and which bots owe how much.
     func packets(
         of node: NodeID,
         _ all: Load,
         bots: [BotID: Load],
         now: ContinuousClock.Instant
-    ) -> (pause: Duration, bots: [BotID]) {
+    ) -> PacketDebt {
         let whole = withNode(node, now) { buckets in
             max(
                 buckets.packets.charge(Double(all.packets), now: now),
@@ -94,10 +94,9 @@ final class IntakeShares: Sendable {
                 state.bots = state.bots.filter { !$0.value.isQuiet(now) }
                 if state.bots.count >= Self.maximumSenders { state.bots = [:] }
             }
-            return bots.map { bot, load in (key: bot, value: Self.charge(&state.bots, bot, load, quotas, now)) }
+            return bots.reduce(into: [:]) { $0[$1.key] = Self.charge(&state.bots, $1.key, $1.value, quotas, now) }
         }
-        let slowed = single.filter { $0.value > .zero }
-        return (max(whole, slowed.map(\.value).max() ?? .zero), slowed.map(\.key))
+        return PacketDebt(ofNode: whole, ofBots: single.filter { $0.value > .zero })
     }
 
     private static func charge(

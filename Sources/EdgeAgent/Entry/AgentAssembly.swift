@@ -80,8 +80,9 @@ struct AgentAssembly: Sendable {
         )
         let status = LinkStatus(wallClock: Journal.wallClock)
         let test = TestSettings(environment: ProcessInfo.processInfo.environment, prefix: "EDGE")
+        let clock = SessionClock(unixMilliseconds: Journal.wallClock)
         let session = LinkSession(
-            clock: SessionClock(unixMilliseconds: Journal.wallClock),
+            clock: clock,
             hello: { await introduction.hello() },
             telemetry: telemetry,
             settings: { Self.narrow(policy, $0, logger) },
@@ -92,7 +93,7 @@ struct AgentAssembly: Sendable {
                 credentials: source,
                 next: commands
             ),
-            packets: PacketUplink(journal: journal, logger: logger),
+            packets: PacketUplink(journal: journal, clock: clock, logger: logger),
             logs: LogUplink(source: bots, logger: logger),
             workspaces: workspaces,
             status: status,

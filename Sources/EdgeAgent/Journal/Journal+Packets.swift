@@ -111,10 +111,15 @@ extension Journal {
     ///
     /// - Parameters:
     ///   - sent: per bot the last number already sent; bots not named start at their first packet.
+    ///   - held: bots whose packets are to wait.
     ///   - maxBytes: about how many bytes of JSON; at least one packet is returned where there is any.
-    func unacknowledged(after sent: [String: UInt64], maxBytes: Int) throws -> [WireMonitorPacket] {
+    func unacknowledged(
+        after sent: [String: UInt64],
+        but held: Set<String> = [],
+        maxBytes: Int
+    ) throws -> [WireMonitorPacket] {
         try guarded {
-            var bots = backlogs.filter { $0.value.count > 0 }.keys.sorted()
+            var bots = backlogs.filter { $0.value.count > 0 && !held.contains($0.key) }.keys.sorted()
             var packets: [WireMonitorPacket] = []
             var bytes = 0
             // The bots take turns being first, so that a chatty one does not keep the others waiting.

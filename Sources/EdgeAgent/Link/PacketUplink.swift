@@ -1,6 +1,5 @@
 import Logging
 import SwiftProtobuf
-import Synchronization
 import WireFormat
 
 /// Brings the journal's packets to the hub over one session, and takes its acknowledgements.
@@ -14,6 +13,7 @@ struct PacketUplink: Sendable {
     private static let defaultWindow = 2048
 
     let journal: Journal
+    let clock: SessionClock
     let logger: Logger
 
     /// Compares the journal with what the hub says to have of it; to be called before a stream is opened.
@@ -75,9 +75,10 @@ struct PacketUplink: Sendable {
         while true {
             let room = try await window.waitForRoom()
             let ticket = journal.newPackets.ticket
-            let found = try await journal.unacknowledged(after: window.sent, maxBytes: Self.batchBytes)
+            let held = window.held(now: clock.now.instant)
+            let found = try await journal.unacknowledged(after: window.sent, but: held.bots, maxBytes: Self.batchBytes)
             if found.isEmpty {
-                try await journal.newPackets.wait(after: ticket)
+                try await journal.newPackets.wait(after: ticket, until: held.until, clock)
             } else {
                 let packets = Array(found.prefix(room))
                 try await stream.send(message: WirePacketBatch.with { $0.packets = packets })
@@ -92,6 +93,8 @@ struct PacketUplink: Sendable {
         while let ack = try await stream.receive(WirePacketAck.self) {
             let named = Set(ack.cursors.map(\.botID))
             owed = await settle(owed.filter { !named.contains($0.botID) } + ack.cursors)
+            // First, or there would be room for packets that are to wait.
+            window.hold(ack.holds, now: clock.now.instant)
             window.acknowledged(ack.cursors)
         }
         logger.debug("the hub ended the packet stream")
@@ -112,60 +115,17 @@ struct PacketUplink: Sendable {
     }
 }
 
-/// How far each bot's packets were sent and acknowledged in this session.
-final class PacketWindow: Sendable {
-    private struct State {
-        var sent: [String: UInt64] = [:]
-        var acknowledged: [String: UInt64] = [:]
-
-        var unacknowledgedCount: Int {
-            sent.reduce(0) { $0.clampedAdding(Int(clamping: $1.value.clampedSubtracting(acknowledged[$1.key] ?? 0))) }
-        }
-    }
-
-    private let limit: Int
-    private let state: Mutex<State>
-    private let roomMade = Signal()
-
-    /// - Parameters:
-    ///   - limit: most packets under way at once.
-    ///   - cursors: what the hub has already committed.
-    init(limit: Int, committed cursors: [WirePacketCursor]) {
-        let through = Dictionary(cursors.map { ($0.botID, $0.throughSequence) }, uniquingKeysWith: max)
-        self.limit = limit
-        state = Mutex(State(sent: through, acknowledged: through))
-    }
-
-    /// Per bot the last number sent.
-    var sent: [String: UInt64] { state.withLock { $0.sent } }
-
-    func sending(_ packets: [WireMonitorPacket]) {
-        state.withLock { state in
-            for packet in packets {
-                if state.acknowledged[packet.botID] == nil {
-                    state.acknowledged[packet.botID] = packet.sequence.clampedSubtracting(1)
-                }
-                state.sent[packet.botID] = packet.sequence
-            }
-        }
-    }
-
-    func acknowledged(_ cursors: [WirePacketCursor]) {
-        state.withLock { state in
-            for cursor in cursors {
-                state.acknowledged[cursor.botID] = max(state.acknowledged[cursor.botID] ?? 0, cursor.throughSequence)
-            }
-        }
-        roomMade.wake()
-    }
-
-    /// How many packets may be sent now, at least one; suspends while there is no room.
-    func waitForRoom() async throws -> Int {
-        while true {
-            let ticket = roomMade.ticket
-            let room = state.withLock { limit - $0.unacknowledgedCount }
-            if room > 0 { return room }
-            try await roomMade.wait(after: ticket)
+extension Signal {
+    /// As `wait(after:)`, but no longer than until `deadline` where there is one.
+    fileprivate func wait(after ticket: UInt64, until deadline: ContinuousClock.Instant?, _ clock: SessionClock)
+        async throws
+    {
+        guard let deadline else { return try await wait(after: ticket) }
+        try await withThrowingTaskGroup { group in
+            group.addTask { try await self.wait(after: ticket) }
+            group.addTask { try await clock.sleep(until: deadline) }
+            try await group.next()
+            group.cancelAll()
         }
     }
 }

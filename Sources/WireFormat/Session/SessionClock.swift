@@ -19,7 +19,8 @@ public struct SessionClock: Sendable {
     /// The present by both clocks.
     public var now: SessionTime { SessionTime(instant: instant(), unixMilliseconds: unixMilliseconds()) }
 
-    func sleep(until deadline: ContinuousClock.Instant) async throws {
+    /// Returns at `deadline`. Throws `CancellationError`.
+    public func sleep(until deadline: ContinuousClock.Instant) async throws {
         try await sleepUntil(deadline)
     }
 }

@@ -35,7 +35,7 @@ struct IntakeTests {
     }
 
     @Test(
-        "A bot at a hundred packets a second is never held back, and one that floods is, without its neighbour on another node"
+        "A bot at a hundred packets a second is never held back, and one that floods is, without its neighbours"
     )
     func shares() {
         let shares = IntakeShares(IntakeQuotas())
@@ -49,9 +49,12 @@ struct IntakeTests {
         }
         let flood = IntakeShares.Load(packets: 100_000, bytes: 10_000_000)
         let held = shares.packets(of: node, flood, bots: [loud: flood], now: now)
-        #expect(held.bots == [loud] && held.pause == RateBucket.longestPause)
+        #expect(held.ofBots == [loud: RateBucket.longestPause] && held.ofNode == .zero)
+        #expect(held.pause == RateBucket.longestPause - PacketDebt.longestDebt)
         let load = IntakeShares.Load(packets: 100, bytes: 60_000)
-        #expect(shares.packets(of: other, load, bots: [calm: load], now: now).pause == .zero)
+        for node in [node, other] {
+            #expect(shares.packets(of: node, load, bots: [calm: load], now: now) == PacketDebt())
+        }
     }
 
     @Test("Marks are counted per sender and kind, are news once a day, and are no longer shown after one")
@@ -134,19 +137,37 @@ struct IntakeTests {
         #expect(rows == [40, MonitorPacketStore.journalsPerBot])
     }
 
-    @Test("A node that is beyond its quota is taken no further until it has paid, and its bot shows why")
-    func pausing() async throws {
+    @Test("A bot beyond its quota is held back on its node and shows why, and its neighbours do not wait for it")
+    func holding() async throws {
         let hub = try TestHub()
         let (node, bot) = try await hub.botOnNode()
+        let intake = hub.parts.packets.intake
         var ingested = MonitorPacketStore.Ingested()
         let load = IntakeShares.Load(packets: 41_000, bytes: 1000)
         (ingested.load, ingested.loads) = (load, [bot: load])
-        let charge = Task { [ingested] in try await hub.parts.packets.intake.charge(packets: ingested, of: node) }
-        await hub.clock.nextSleeper()
+        let debt = intake.charge(packets: ingested, of: node)
+        #expect(debt.holds.map(\.botID) == [bot.rawValue])
+        #expect(debt.holds.map(\.waitMs) == [1000])
+        #expect(debt.pause == .zero)
         #expect(hub.parts.registry.marks.marks(of: .bot(bot), at: hub.now).map(\.kind) == [.packetsSlowed])
+        try await intake.pay(debt)
+    }
+
+    @Test("A node that does not hold a bot back is taken no further until it has paid")
+    func pausing() async throws {
+        let hub = try TestHub()
+        let (node, bot) = try await hub.botOnNode()
+        let intake = hub.parts.packets.intake
+        var ingested = MonitorPacketStore.Ingested()
+        let load = IntakeShares.Load(packets: 45_000, bytes: 1000)
+        (ingested.load, ingested.loads) = (load, [bot: load])
+        let debt = intake.charge(packets: ingested, of: node)
+        #expect(debt.pause == .seconds(1))
+        let paying = Task { try await intake.pay(debt) }
+        await hub.clock.nextSleeper()
         hub.clock.advance(by: .milliseconds(1001))
-        try await charge.value
-        let cancelled = Task { [ingested] in try await hub.parts.packets.intake.charge(packets: ingested, of: node) }
+        try await paying.value
+        let cancelled = Task { try await intake.pay(debt) }
         await hub.clock.nextSleeper()
         cancelled.cancel()
         await #expect(throws: CancellationError.self) { try await cancelled.value }

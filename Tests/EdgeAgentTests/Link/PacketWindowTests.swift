@@ -59,4 +59,23 @@ struct PacketWindowTests {
         window.acknowledged([cursor("a", 2)])
         #expect(try await window.waitForRoom() == 10)
     }
+
+    @Test("packets of a bot that the hub asks to hold back wait, and no others")
+    func held() {
+        let window = PacketWindow(limit: 10, committed: [])
+        let now = ContinuousClock.now
+        #expect(window.held(now: now) == ([], nil))
+        window.hold([hold("loud", 300), hold("louder", 900)], now: now)
+        #expect(window.held(now: now) == (["loud", "louder"], now + .milliseconds(300)))
+        #expect(window.held(now: now + .milliseconds(300)) == (["louder"], now + .milliseconds(900)))
+        window.hold([hold("louder", 2000)], now: now + .milliseconds(500))
+        #expect(window.held(now: now + .milliseconds(900)) == (["louder"], now + .milliseconds(2500)))
+        #expect(window.held(now: now + .seconds(3)) == ([], nil))
+    }
+
+    private func hold(_ bot: String, _ milliseconds: UInt32) -> WirePacketHold {
+        var hold = WirePacketHold()
+        (hold.botID, hold.waitMs) = (bot, milliseconds)
+        return hold
+    }
 }
