@@ -53,7 +53,7 @@ final class PacketWindow: Sendable {
     /// Has bots' packets wait for as long as the hub asks.
     func hold(_ holds: [WirePacketHold], now: ContinuousClock.Instant) {
         state.withLock { state in
-            for hold in holds { state.held[hold.botID] = now + .milliseconds(clamping: Int64(hold.waitMs)) }
+            for hold in holds { state.held[hold.botID] = now + .milliseconds(clamping: hold.waitMs) }
         }
     }
 
