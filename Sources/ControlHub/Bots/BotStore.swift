@@ -190,8 +190,18 @@ struct BotStore: Sendable {
         }
     }
 
+    /// How far a node may be ahead of what is known here: more placements than anybody makes of a bot after a copy of the database.
+    private static let mostUnknownPlacements: UInt64 = 1_000_000
+
+    /// What is to be believed of an epoch that a node names. A hub that was put back from a copy learns epochs from its nodes, and a
+    /// node must not count them up to where none comes after.
+    static func believed(_ db: Database, _ epoch: UInt64, of id: BotID) throws -> UInt64 {
+        min(epoch, try highestEpoch(db, of: id).clampedAdding(mostUnknownPlacements))
+    }
+
     /// The bot's own node has seen a higher epoch than the record has; a lower one changes nothing.
     static func raiseEpoch(_ db: Database, _ id: BotID, to epoch: UInt64) throws {
+        let epoch = try believed(db, epoch, of: id)
         try db.execute(
             sql: "UPDATE bots SET placement_epoch = max(placement_epoch, ?) WHERE id = ? AND deleted_at IS NULL",
             arguments: [Int64(clamping: epoch), id.rawValue]
@@ -200,6 +210,7 @@ struct BotStore: Sendable {
 
     /// A node has seen this epoch of the bot; a lower one than is known changes nothing.
     static func noteSeenEpoch(_ db: Database, _ id: BotID, _ epoch: UInt64) throws {
+        let epoch = try believed(db, epoch, of: id)
         try db.execute(
             sql: "UPDATE bots SET seen_epoch = max(seen_epoch, ?) WHERE id = ?",
             arguments: [Int64(clamping: epoch), id.rawValue]
@@ -247,6 +258,9 @@ struct BotStore: Sendable {
         guard let bot = try find(db, id), bot.nodeID == node else { return (false, []) }
         guard status.placementEpoch == 0 || status.placementEpoch >= bot.placementEpoch else { return (false, []) }
         guard status != bot.status else { return (false, []) }
+        if status.placementEpoch > bot.placementEpoch {
+            guard try believed(db, status.placementEpoch, of: id) == status.placementEpoch else { return (false, []) }
+        }
         // Higher on the bot's own node: it came back there after the copy that this database was put back from was made.
         try db.execute(
             sql: "UPDATE bots SET status = ?, placement_epoch = max(placement_epoch, ?) WHERE id = ?",

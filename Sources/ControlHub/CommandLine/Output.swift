@@ -29,7 +29,7 @@ enum Output {
 
     /// Ends the program quietly when nobody reads any more, as in `control-hub events | head -1`.
     static func write(_ text: String) {
-        var rest = Array(text.utf8)[...]
+        var rest = Array((isTerminal ? Printable.terminal(text) : text).utf8)[...]
         while !rest.isEmpty {
             let count = rest.withUnsafeBytes { Glibc.write(STDOUT_FILENO, $0.baseAddress, $0.count) }
             if count < 0, errno == EINTR { continue }
@@ -65,6 +65,33 @@ enum Printable {
     static func text(_ text: String, forTerminal isTerminal: Bool = Output.isTerminal) -> String {
         guard isTerminal else { return text }
         return filter(text) { $0 == "\n" || $0 == "\t" }
+    }
+
+    /// The last thing before a terminal, whoever was to clean which part: lets through our own colours and the line that is written
+    /// over, and nothing else that steers.
+    static func terminal(_ text: String) -> String {
+        var kept = String.UnicodeScalarView()
+        var rest = Substring(text).unicodeScalars[...]
+        while let scalar = rest.first {
+            if let own = ownSequence(rest) {
+                kept.append(contentsOf: rest.prefix(own))
+                rest = rest.dropFirst(own)
+                continue
+            }
+            if scalar == "\n" || scalar == "\t" || !steers(scalar) { kept.append(scalar) }
+            rest = rest.dropFirst()
+        }
+        return String(kept)
+    }
+
+    /// How many scalars at the beginning are one of the sequences that this program writes: SGR, or back to the line's beginning and
+    /// erase it (ECMA-48 §8.3.117, §8.3.41). Nil: none.
+    private static func ownSequence(_ text: Substring.UnicodeScalarView) -> Int? {
+        if text.starts(with: "\r\u{1B}[K".unicodeScalars) { return 4 }
+        guard text.starts(with: "\u{1B}[".unicodeScalars) else { return nil }
+        let parameters = text.dropFirst(2).prefix(8).prefix { ("0"..."9").contains($0) || $0 == ";" }
+        guard text.dropFirst(2 + parameters.count).first == "m" else { return nil }
+        return 3 + parameters.count
     }
 
     /// One line, whatever comes; what would not be seen is written out, so that no name looks like another.

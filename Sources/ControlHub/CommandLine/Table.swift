@@ -89,10 +89,10 @@ struct Properties {
     /// Leaves out what is not there.
     mutating func add(_ name: String, _ value: JSONValue?) {
         guard let value, value != .null, !value.plain.isEmpty else { return }
-        rows.append((name, value.plain))
+        add(name, value.plain)
     }
 
-    mutating func add(_ name: String, _ value: String) { rows.append((name, value)) }
+    mutating func add(_ name: String, _ value: String) { rows.append((Printable.line(name), value)) }
 
     /// What the hub says about something, in its sentences.
     mutating func add(_ name: String, advice value: JSONValue?) {

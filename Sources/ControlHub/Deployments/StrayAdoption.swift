@@ -42,7 +42,8 @@ extension DeploymentOperations {
         let (adopted, commands) = try await context.database.once(action) { db in
             try StrayStore.requireAdoptable(db, id, on: node)
             let others = try StrayStore.list(db, of: id).filter { $0.node != node }
-            let highest = max(answer.highestPlacementEpoch, try BotStore.highestEpoch(db, of: id))
+            let known = try BotStore.highestEpoch(db, of: id)
+            let highest = max(try BotStore.believed(db, answer.highestPlacementEpoch, of: id), known)
             // Under an epoch that another copy has, or that its node takes for over, it could not be told apart or started.
             let own = specification.placementEpoch
             let isCurrent = own > 0 && own >= highest && !others.contains { $0.epoch >= own }

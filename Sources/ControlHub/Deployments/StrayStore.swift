@@ -74,7 +74,7 @@ struct StrayStore: Sendable {
                 """,
             arguments: [
                 node.rawValue, bot.rawValue, date.unixMilliseconds, reason, deployment?.rawValue,
-                Int64(clamping: epoch),
+                Int64(clamping: try BotStore.believed(db, epoch, of: bot)),
             ]
         )
     }

@@ -172,9 +172,11 @@ struct Page<Item: Codable & Sendable>: Codable, APIDocument {
     /// Makes a page of `rows`, which were asked for with one more than `limit`.
     ///
     /// - Parameter hasMore: there are more although there are not as many: they would have been too large together.
-    init<Row>(_ rows: [Row], limit: Int, hasMore: Bool = false, cursor: (Row) -> String, item: (Row) -> Item) {
+    init<Row>(_ rows: [Row], limit: Int, hasMore: Bool = false, cursor: (Row) -> String, item: (Row) throws -> Item)
+        rethrows
+    {
         let shown = rows.prefix(limit)
-        items = shown.map(item)
+        items = try shown.map(item)
         nextCursor = rows.count > limit || hasMore ? shown.last.map(cursor) : nil
     }
 

@@ -105,6 +105,18 @@ struct TableTests {
         #expect(Printable.line("ki\u{200B}tchen 👩\u{200D}💻") == #"ki\u{200B}tchen 👩"# + "\u{200D}💻")
         #expect(Printable.text(hostile, forTerminal: true) == "a[2Jb31mc\nd\te")
         #expect(Printable.text(hostile, forTerminal: false) == hostile)
+        var properties = Properties()
+        properties.add("profile \(hostile)", "usable")
+        #expect(!properties.text(forTerminal: true).contains("\u{1B}"))
+        #expect(properties.text(forTerminal: false) == "profile \(Printable.line(hostile))\tusable\n")
+    }
+
+    @Test("reach a terminal with our own colours and nothing else that steers")
+    func lastCheck() {
+        let own = "\r\u{1B}[K\u{1B}[1;31mdown\u{1B}[0m\tnow\n"
+        #expect(Printable.terminal(own) == own)
+        let hostile = "\u{1B}]0;title\u{7}\u{1B}[2J\u{1B}[31\u{0}\r\nx\u{202E}\u{1B}[999999999m\u{1B}"
+        #expect(Printable.terminal(hostile) == "]0;title[2J[31\nx[999999999m")
     }
 
     @Test(

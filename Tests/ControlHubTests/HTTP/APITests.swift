@@ -141,6 +141,13 @@ struct APITests {
                 "configurations stay as they are"
             )
             let bot = try #require(made["id"]?.stringValue)
+            for (role, isShown) in [(Role.viewer, false), (.operator, true), (.admin, true)] {
+                let token = try await hub.token(role)
+                let one = try await api.send(.get, "/api/bots/\(bot)", token: token)
+                let all = try await api.send(.get, "/api/bots", token: token)
+                #expect(one.status == 200 && (one["config"] != nil) == isShown, "keys stand in configurations")
+                #expect(all.status == 200 && (all["items"]?.arrayValue?.first?["config"] != nil) == isShown)
+            }
             for member in ["node_id", "runtime_profile", "image"] {
                 let moved = try await api.send(.patch, "/api/bots/\(bot)", token: token, body: "{\"\(member)\":\"x\"}")
                 #expect(moved.status == 422 && moved.code == "use_deploy")

@@ -69,7 +69,7 @@ struct BotDocument: Codable, APIDocument {
     let isolation: [Isolation]
     let problems: [Problem]
     let lastExit: Exit?
-    let config: WrittenJSON
+    let config: WrittenJSON?
     let createdAt: Date
     let placementEpoch: UInt64
     let usage: BotUsageDocument?
@@ -97,7 +97,9 @@ struct BotDocument: Codable, APIDocument {
             "problems": Schema().described(
                 "What the running launch, or the last one, did against the bot contract, and what the hub has held back of it."
             ),
-            "config": Schema.anyObject.described("The bot's config.json."),
+            "config": Schema.anyObject.described(
+                "The bot's config.json. Missing in answers to viewers, because keys of services stand in such files."
+            ),
             "placement_epoch": Schema().described(
                 "Counts placements; a node refuses to start a bot under an older one."
             ),
@@ -107,7 +109,8 @@ struct BotDocument: Codable, APIDocument {
     /// - Parameters:
     ///   - usage: the latest figures its node has told; nil where it told none.
     ///   - marks: what the hub has held back of it.
-    init(_ bot: Bot, usage: WireBotUsage? = nil, marks: [IntakeMarks.Mark] = []) {
+    ///   - role: of whoever is answered.
+    init(_ bot: Bot, usage: WireBotUsage? = nil, marks: [IntakeMarks.Mark] = [], for role: Role) {
         let status = bot.status
         id = bot.id.rawValue
         name = bot.name
@@ -149,7 +152,7 @@ struct BotDocument: Codable, APIDocument {
                 launchId: exit.launchID.isEmpty ? nil : exit.launchID
             )
         }
-        config = bot.config
+        config = role >= .operator ? bot.config : nil
         createdAt = bot.createdAt
         placementEpoch = bot.placementEpoch
         self.usage = usage.map(BotUsageDocument.init)
@@ -161,12 +164,13 @@ struct BotDocument: Codable, APIDocument {
 }
 
 extension BotDocument {
-    init(_ bot: Bot, of services: HubServices) {
+    init(_ bot: Bot, of services: HubServices, for role: Role) {
         let registry = services.nodes.registry
         self.init(
             bot,
             usage: registry.usage(of: bot.id, on: bot.nodeID),
-            marks: registry.marks.marks(of: .bot(bot.id), at: services.clock.date())
+            marks: registry.marks.marks(of: .bot(bot.id), at: services.clock.date()),
+            for: role
         )
     }
 }

@@ -75,14 +75,16 @@ struct BotRoutes {
                     .query("node_id", .text, "Only those placed on this node."), .limit, .cursor,
                 ],
                 answers: [.json(Page<BotDocument>.self)]
-            ) { request, _ in
+            ) { request, context in
                 let limit = try request.pageLimit()
                 let bots = try await services.bots.store.list(
                     node: request.text("node_id").map(NodeID.init(rawValue:)),
                     after: request.cursor(of: BotID.self),
                     limit: limit + 1
                 )
-                return try JSONCoding.response(Page(bots, limit: limit, cursor: \.id.rawValue, item: document))
+                return try JSONCoding.response(
+                    Page(bots, limit: limit, cursor: \.id.rawValue) { try document($0, for: context) }
+                )
             },
             APIRoute(
                 .post,
@@ -102,12 +104,15 @@ struct BotRoutes {
                     config: body.config,
                     by: try context.actor()
                 )
-                return try JSONCoding.response(document(try await services.bots.store.bot(id)), status: .created)
+                return try JSONCoding.response(
+                    document(try await services.bots.store.bot(id), for: context),
+                    status: .created
+                )
             },
             APIRoute(.get, "/api/bots/{id}", .viewer, .bots, "One bot.", answers: [.json(BotDocument.self)]) {
                 _,
                 context in
-                try JSONCoding.response(document(try await services.bots.store.bot(try context.botID())))
+                try JSONCoding.response(document(try await services.bots.store.bot(try context.botID()), for: context))
             },
             APIRoute(
                 .patch,
@@ -128,7 +133,7 @@ struct BotRoutes {
                     )
                 }
                 try await services.bots.update(id, name: body.name, config: body.config, by: try context.actor())
-                return try JSONCoding.response(document(try await services.bots.store.bot(id)))
+                return try JSONCoding.response(document(try await services.bots.store.bot(id), for: context))
             },
             APIRoute(
                 .delete,
@@ -189,7 +194,9 @@ struct BotRoutes {
         ]
     }
 
-    private func document(_ bot: Bot) -> BotDocument { BotDocument(bot, of: services) }
+    private func document(_ bot: Bot, for context: HubRequestContext) throws -> BotDocument {
+        BotDocument(bot, of: services, for: try context.requireOperator().role)
+    }
 
     private func control(
         _ verb: String,

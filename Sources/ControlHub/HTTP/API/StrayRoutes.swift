@@ -138,7 +138,10 @@ struct StrayRoutes {
                     by: try context.actor()
                 )
                 let adopted = try await services.bots.store.bot(bot)
-                return try JSONCoding.response(BotDocument(adopted, of: services), status: .created)
+                return try JSONCoding.response(
+                    BotDocument(adopted, of: services, for: try context.requireOperator().role),
+                    status: .created
+                )
             },
             APIRoute(
                 .get,

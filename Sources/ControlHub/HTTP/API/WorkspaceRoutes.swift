@@ -258,7 +258,7 @@ struct WorkspaceRoutes {
         let length = range.upperBound - range.lowerBound
         headers[.contentLength] = String(length)
         if part != .whole { headers[.contentRange] = "bytes \(range.lowerBound)-\(range.upperBound - 1)/\(size)" }
-        let body = ResponseBody(contentLength: Int(clamping: length)) { [services] writer in
+        let body = ResponseBody.announced(length) { [services] writer in
             defer { reading.cancel() }
             try await CredentialWatch(context, services).guarding {
                 while let bytes = try await reading.next() { try await writer.write(bytes) }

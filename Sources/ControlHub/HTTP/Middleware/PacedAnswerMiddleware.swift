@@ -23,9 +23,7 @@ struct PacedAnswerMiddleware: RouterMiddleware {
         let body = response.body
         guard request.method != .head, body.contentLength ?? .max > Self.smallBytes else { return response }
         let loop = context.eventLoop
-        response.body = ResponseBody(contentLength: body.contentLength) { writer in
-            try await body.write(Writer(writer: writer, loop: loop))
-        }
+        response.body = body.rewritten { body, writer in try await body.write(Writer(writer: writer, loop: loop)) }
         return response
     }
 

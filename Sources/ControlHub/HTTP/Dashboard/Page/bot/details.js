@@ -60,6 +60,7 @@ export function detailsPanel(container, { id, signal }) {
     list.set('Created', bot.created_at ? created : '');
   }));
   const showConfig = async () => {
+    if (!allowed('operator')) return setText(config, 'Only operators see it: keys of services stand in such files.');
     try {
       setText(config, laidOut(await writtenConfig(id, signal)));
     } catch (error) {
