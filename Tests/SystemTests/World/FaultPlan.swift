@@ -7,7 +7,7 @@ struct FaultPlan {
     enum Fault: String, CaseIterable, Sendable {
         case cutAtByte, cut, halfOpen, stall, slowReader, partition, clockJump
         case hubKill, hubRestart, agentKill, killBetweenSteps, reboot, twin, botCrash, tightAdmission, slowDisk
-        case rollback, clone, formerHost, hubClock, restore, move
+        case rollback, clone, formerHost, hubClock, restore, move, files
     }
 
     private static let ofCopies: [Fault] = [.rollback, .clone, .formerHost, .hubClock, .restore, .move]
