@@ -114,7 +114,6 @@ final class CommandExecution {
             }
             if let problem = self.process.serving?.remove(bot) {
                 self.process.world.note("\(bot) stays on \(machine.id) in part: \(problem)", 79, machine.number)
-                self.process.simulation.checker.carriedOut(command.commandID)
                 self.finish(command, .failed, "storage_failed")
                 return
             }

@@ -82,9 +82,10 @@ final class WorkspaceServing {
                 symlink(place + "/" + entry.text.dropFirst(own.count), place + "/" + path)
                 continue
             }
-            if isBlind, entry.kind == "d", entry.mode & 0o500 != 0o500 {
+            if isBlind, entry.kind == "d", access(place + "/" + path, F_OK) == 0, entry.mode & 0o500 != 0o500 {
                 TreeCopy.remove(place + "/" + path)
-                NodeDisk.makeDirectory(place + "/" + path, entry.mode | 0o700)
+                // Root reads it as it is.
+                NodeDisk.makeDirectory(place + "/" + path, geteuid() == 0 ? entry.mode : entry.mode | 0o700)
                 view.give(place + "/" + path)
             }
             if isMute, entry.kind == "l", entry.text.hasPrefix("/") || entry.text.hasPrefix("../../../..") {
@@ -92,7 +93,7 @@ final class WorkspaceServing {
             }
         }
         view.settle(bot)
-        return Self.service(view.bots, process.machine, executor)
+        return Self.service(view.bots, process.machine, SteppedExecutor(simulation))
     }
 
     // MARK: - Commands
@@ -118,7 +119,8 @@ final class WorkspaceServing {
     ) {
         // Unchecked: it is called on the simulation's thread.
         struct Answer: @unchecked Sendable { let then: (WireCommandResult) -> Void }
-        let answer = Answer(then: then)
+        // Outside of what is done with the agent's rights: who is told looks at everything.
+        let answer = Answer { [world = process.world] result in world.after(1) { then(result) } }
         // Never waits for anything but its thread.
         Task(executorPreference: executor) { [service] in answer.then(await body(service)) }
     }

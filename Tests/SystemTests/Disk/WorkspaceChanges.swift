@@ -22,20 +22,22 @@ struct WorkspaceChanges {
     }
 
     enum Change: String, CaseIterable {
-        case write, edit, grow, delete, directory, linkInside, linkToOwn, linkToSystem, hardLink, other
+        case write, edit, grow, rewrite, delete, directory, linkInside, linkToOwn, linkToSystem, hardLink, other
         case pipe, mount, unmount, linkOut, closeFile, closeDirectory, foreign
         /// Somebody sets right what keeps a workspace from being carried.
         case open
     }
 
     private static let usual: [Change] = [
-        .write, .write, .edit, .grow, .delete, .directory, .linkInside, .linkToOwn, .linkToSystem, .hardLink, .other,
+        .write, .write, .write, .edit, .edit, .delete, .directory, .directory, .linkInside, .linkToOwn, .linkToSystem, .hardLink,
+        .other, .grow,
     ]
     private static let hard: [Change] = [.mount, .linkOut, .closeFile, .closeDirectory, .foreign]
 
-    /// One more thing.
-    func change() {
-        switch world.pick(1...100) {
+    /// One more thing; in haste mostly to what is there.
+    func change(isHasty: Bool = false) {
+        switch world.pick(isHasty ? -120...100 : 1...100) {
+        case ...0: change([.delete, .delete, .other, .edit, .rewrite])
         case ...62: change(Self.usual)
         case ...68: change([.pipe])
         case ...72: change([.unmount])
@@ -70,7 +72,7 @@ struct WorkspaceChanges {
         case .directory:
             NodeDisk.makeDirectory(path, 0o755)
             NodeDisk.write(path + "/inside", bytes, at: second)
-        case .grow: NodeDisk.write(path, [UInt8](repeating: UInt8(clamping: second % 251), count: 300_000), at: second)
+        case .grow: NodeDisk.write(path, [UInt8](repeating: UInt8(clamping: second % 251), count: 140_000), at: second)
         case .linkInside: symlink("./memory", path)
         case .linkToOwn: symlink(place + "/memory", path)
         case .linkToSystem: symlink("/usr/bin/env", path)
@@ -85,7 +87,7 @@ struct WorkspaceChanges {
             NodeDisk.write(path + "/inside", bytes, at: second)
             chmod(path, second % 2 == 0 ? 0 : 0o300)
         case .mount: mount(path, second, bytes)
-        case .edit, .delete, .unmount, .foreign, .open, .other: break
+        case .edit, .rewrite, .delete, .unmount, .foreign, .open, .other: break
         }
     }
 
@@ -106,6 +108,10 @@ struct WorkspaceChanges {
         _ name: String
     ) {
         switch kind {
+        case .rewrite where type == "f":
+            // Another file of the same name.
+            unlink(path)
+            NodeDisk.write(path, bytes + [10], at: second)
         case .edit where type == "f": NodeDisk.write(path, bytes, at: second)
         case .delete where type != "d": unlink(path)
         case .delete where SimulatedMount.places(beneath: path).isEmpty: TreeCopy.remove(path)

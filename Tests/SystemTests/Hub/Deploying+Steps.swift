@@ -52,6 +52,7 @@ extension Deploying {
         }
         let failure = facts.checks.failure
         simulation.world.note("a preview of \(bot) to \(target): \(failure?.reason ?? "good")", 77)
+        if let failure { simulation.checker.files.failed("preview \(failure.code)") }
         return failure == nil
     }
 

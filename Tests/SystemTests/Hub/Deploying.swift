@@ -175,6 +175,7 @@ final class Deploying: @unchecked Sendable {
         deployment.state = .failed
         deployment.finishedAt = hub.date
         try await save(deployment)
+        simulation.checker.files.failed(deployment.failure?.code ?? "")
         commandsChanged(deployment)
     }
 

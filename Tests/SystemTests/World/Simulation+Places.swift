@@ -106,18 +106,25 @@ extension Simulation {
     private func machine(_ placement: Placement) -> NodeMachine? { nodes.first { $0.id == placement.node.rawValue } }
 
     /// Somebody changes a workspace, mostly the bot.
-    func meddle(_ bot: String, on machine: NodeMachine) {
+    func meddle(_ bot: String, on machine: NodeMachine, isHasty: Bool = false) {
         guard let disk = machine.disk, disk.hasWorkspace(bot), let copy = machine.bot(bot), !copy.isRemoved else { return }
-        WorkspaceChanges(disk: disk, bot: bot, world: world, canMount: canMount, number: nextNumber()).change()
+        let changes = WorkspaceChanges(
+            disk: disk,
+            bot: bot,
+            world: world,
+            canMount: canMount,
+            number: nextNumber()
+        )
+        changes.change(isHasty: isHasty)
         if !copy.isRunning { checker.files.changed(copy.label, disk.listing(bot)) }
     }
 
     /// In the middle of what begins now.
     func meddleSoon(_ bot: String, on machine: NodeMachine) {
         guard plan.faults.contains(.files), world.chance(35) else { return }
-        world.after(world.pick(0...8 * plan.latency)) { [weak self] in
+        world.after(world.pick(0...4 * plan.latency)) { [weak self] in
             guard let self, !self.network.isHealed else { return }
-            self.meddle(bot, on: machine)
+            self.meddle(bot, on: machine, isHasty: true)
         }
     }
 

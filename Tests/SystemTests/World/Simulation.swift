@@ -26,6 +26,11 @@ final class Simulation {
         let connections: Int
         let packets: Int
         let commands: Int
+        /// Committed, and what they carried.
+        let moves: Int
+        let entries: Int
+        /// Why moves failed, and how often.
+        let failures: [String: Int]
     }
 
     /// A node that was told to come back slowly waits up to 60 s, twice if it finds another fault's remains; the hub
@@ -143,7 +148,10 @@ final class Simulation {
             settledAfter: settledAfter,
             connections: network.connectionCount,
             packets: nodes.reduce(0) { $0 + $1.bots.reduce(0) { $0 + $1.emittedCount } },
-            commands: workload.acceptedCount
+            commands: workload.acceptedCount,
+            moves: checker.files.moveCount,
+            entries: checker.files.entryCount,
+            failures: checker.files.failures
         )
         end()
         return outcome

@@ -22,13 +22,14 @@ final class WorkspaceChecker {
     /// What came to be at the target, by deployment.
     private var installed: [String: WorkspaceListing] = [:]
     /// Copies that were placed and not started yet, with the epoch they are to be started under.
-    private var awaited: [String: (epoch: UInt64, deployment: String)] = [:]
+    private var awaited: [String: (epoch: UInt64, deployment: String, changed: WorkspaceListing?)] = [:]
     private var named: [String: Set<String>] = [:]
     /// By which deployment a copy was carried elsewhere.
     private var carried: [String: String] = [:]
     /// How many moves were looked at, and with how many entries.
     private(set) var moveCount = 0
     private(set) var entryCount = 0
+    private(set) var failures: [String: Int] = [:]
 
     init(_ require: @escaping (Bool, SafetyChecker.Kind, String) -> Void) {
         self.require = require
@@ -54,6 +55,7 @@ final class WorkspaceChecker {
 
     /// Somebody else has changed the workspace.
     func changed(_ label: String, _ listing: WorkspaceListing) {
+        awaited[label]?.changed = listing
         guard var truth = truths[label] else { return }
         for (path, entry) in listing.entries where truth.present.entries[path] != entry {
             truth.versions[path, default: []].append(entry)
@@ -107,18 +109,21 @@ final class WorkspaceChecker {
     }
 
     /// A copy is to be started for the first time with what was carried to it.
-    func awaits(_ label: String, epoch: UInt64, _ deployment: String) { awaited[label] = (epoch, deployment) }
+    func awaits(_ label: String, epoch: UInt64, _ deployment: String) { awaited[label] = (epoch, deployment, nil) }
 
     /// A copy is started.
     func begins(_ label: String, epoch: UInt64, _ listing: WorkspaceListing) {
-        guard let (awaitedEpoch, deployment) = awaited[label], awaitedEpoch == epoch else { return }
+        guard let (awaitedEpoch, deployment, changed) = awaited[label], awaitedEpoch == epoch else { return }
         awaited[label] = nil
         require(
-            listing == installed[deployment],
+            listing == changed ?? installed[deployment],
             .workspaceLost,
             "\(label) was started after \(deployment), and its workspace is not the one that came"
         )
     }
+
+    /// A deployment has failed.
+    func failed(_ code: String) { failures[code, default: 0] += 1 }
 
     /// What a node has of a bot is about to be removed.
     func removes(_ label: String, _ listing: WorkspaceListing) {
