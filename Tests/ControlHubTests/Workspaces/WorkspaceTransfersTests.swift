@@ -27,7 +27,11 @@ struct WorkspaceTransfersTests {
                     send: { _ in },
                     receive: {
                         for await _ in ends { break }
-                        guard !isTold.withLock({ told in defer { told = true }; return told }) else { return nil }
+                        let wasTold = isTold.withLock { told in
+                            defer { told = true }
+                            return told
+                        }
+                        guard !wasTold else { return nil }
                         let failure = WireSyncFailure.with {
                             $0.code = "bad_data"
                             $0.message = "the source ended before its list was complete"

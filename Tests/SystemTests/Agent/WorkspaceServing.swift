@@ -22,7 +22,8 @@ final class WorkspaceServing {
         service = Self.service(disk.bots, process.machine, executor)
     }
 
-    private static func service(_ bots: String, _ machine: NodeMachine, _ executor: SteppedExecutor) -> WorkspaceService {
+    private static func service(_ bots: String, _ machine: NodeMachine, _ executor: SteppedExecutor) -> WorkspaceService
+    {
         var rules = PolicyRules()
         if machine.allowsLinks { rules.workspaceLinks = .any }
         let policy = Policy(local: rules, file: nil)

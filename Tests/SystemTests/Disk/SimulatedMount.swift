@@ -6,7 +6,8 @@ import Glibc
 enum SimulatedMount {
     private typealias Unshare = @convention(c) (Int32) -> Int32
     private typealias Mount =
-        @convention(c) (UnsafePointer<CChar>, UnsafePointer<CChar>, UnsafePointer<CChar>?, UInt, UnsafePointer<CChar>?) ->
+        @convention(c) (UnsafePointer<CChar>, UnsafePointer<CChar>, UnsafePointer<CChar>?, UInt, UnsafePointer<CChar>?)
+        ->
         Int32
     private typealias Unmount = @convention(c) (UnsafePointer<CChar>, Int32) -> Int32
 

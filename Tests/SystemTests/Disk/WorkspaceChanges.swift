@@ -29,7 +29,8 @@ struct WorkspaceChanges {
     }
 
     private static let usual: [Change] = [
-        .write, .write, .write, .edit, .edit, .delete, .directory, .directory, .linkInside, .linkToOwn, .linkToSystem, .hardLink,
+        .write, .write, .write, .edit, .edit, .delete, .directory, .directory, .linkInside, .linkToOwn, .linkToSystem,
+        .hardLink,
         .other, .grow,
     ]
     private static let hard: [Change] = [.mount, .linkOut, .closeFile, .closeDirectory, .foreign]

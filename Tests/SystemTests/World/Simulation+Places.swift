@@ -99,7 +99,9 @@ extension Simulation {
     /// A deployment has failed, and the bot is about to be started where it was.
     func returned(_ deployment: Deployment) {
         let bot = deployment.bot.rawValue
-        guard let source = machine(deployment.source), let copy = source.bot(bot), let disk = source.disk else { return }
+        guard let source = machine(deployment.source), let copy = source.bot(bot), let disk = source.disk else {
+            return
+        }
         checker.files.returned(copy.label, disk.listing(bot))
     }
 
@@ -107,7 +109,9 @@ extension Simulation {
 
     /// Somebody changes a workspace, mostly the bot.
     func meddle(_ bot: String, on machine: NodeMachine, isHasty: Bool = false) {
-        guard let disk = machine.disk, disk.hasWorkspace(bot), let copy = machine.bot(bot), !copy.isRemoved else { return }
+        guard let disk = machine.disk, disk.hasWorkspace(bot), let copy = machine.bot(bot), !copy.isRemoved else {
+            return
+        }
         let changes = WorkspaceChanges(
             disk: disk,
             bot: bot,
@@ -139,7 +143,8 @@ extension Simulation {
             for bot in node.bots {
                 disk.prepare(bot.id)
                 disk.remember(bot.id, 0)
-                WorkspaceChanges(disk: disk, bot: bot.id, world: world, canMount: canMount, number: nextNumber()).populate()
+                WorkspaceChanges(disk: disk, bot: bot.id, world: world, canMount: canMount, number: nextNumber())
+                    .populate()
             }
         }
     }
