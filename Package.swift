@@ -179,6 +179,7 @@ let package = Package(
             dependencies: [
                 "EdgeAgent", "ControlHub", "WebSocketKitLite", "WireFormat", "TestSupport",
                 .product(name: "GRDB", package: "GRDB.swift"),
+                .product(name: "Logging", package: "swift-log"),
                 .product(name: "SwiftProtobuf", package: "swift-protobuf"),
             ],
             swiftSettings: strict

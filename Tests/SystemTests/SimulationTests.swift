@@ -94,6 +94,9 @@ extension SystemTests {
             let (hours, connections, packets, commands) = outcomes.reduce((0, 0, 0, 0)) {
                 ($0.0 + $1.simulated / 3_600_000, $0.1 + $1.connections, $0.2 + $1.packets, $0.3 + $1.commands)
             }
+            let (moves, entries) = outcomes.reduce((0, 0)) { ($0.0 + $1.moves, $0.1 + $1.entries) }
+            let failures = outcomes.reduce(into: [:]) { $0.merge($1.failures, uniquingKeysWith: +) }
+            let reasons = failures.sorted { $0.key < $1.key }.map { "\($0.value) \($0.key)" }.joined(separator: ", ")
             let digest = outcomes.reduce(UInt64(0)) { ($0 &* 31) ^ $1.digest }
             say(
                 """
@@ -101,6 +104,7 @@ extension SystemTests {
                 failed, \(took.components.seconds) s
                 simulate: \(Double(hours) / 1000) h simulated, \(outcomes.reduce(0) { $0 + $1.events }) events, \
                 \(connections) connections, \(packets) packets, \(commands) commands
+                simulate: \(moves) moves of \(entries) entries; failed: \(reasons)
                 simulate: settled \((settled.last ?? 0).text) s after the last fault at the latest, \
                 \((settled.isEmpty ? 0 : settled[settled.count / 2]).text) s in the middle; digest \
                 \(String(digest, radix: 16))

@@ -286,38 +286,40 @@ struct CommandStore: Sendable {
     }
 
     func cancel(_ id: CommandID, at date: Date, by actor: Actor) async throws -> Outcome {
-        try await database.write { db in
-            let command = try Self.required(db, id)
-            guard command.state == .queued else {
-                throw HubError(
-                    .notCancellable,
-                    "Command \(id) is \(command.state.rawValue); only a queued one can be cancelled."
-                )
-            }
-            try db.execute(
-                sql: "UPDATE commands SET state = 'cancelled', finished_at = ? WHERE id = ?",
-                arguments: [date.unixMilliseconds, id.rawValue]
+        try await database.write { db in try Self.cancel(db, id, at: date, by: actor) }
+    }
+
+    static func cancel(_ db: Database, _ id: CommandID, at date: Date, by actor: Actor) throws -> Outcome {
+        let command = try Self.required(db, id)
+        guard command.state == .queued else {
+            throw HubError(
+                .notCancellable,
+                "Command \(id) is \(command.state.rawValue); only a queued one can be cancelled."
             )
-            try AuditStore.append(
-                db,
-                at: date,
-                actor: actor,
-                action: "command.cancel",
-                target: id.rawValue,
-                detail: command.kind
-            )
-            try StrayStore.noteRemains(
-                db,
-                after: command,
-                reason: "The removal of what this node has of the bot was cancelled.",
-                at: date
-            )
-            let messages =
-                try command.messageID.map {
-                    try MessageStore.fail(db, $0, reason: "Cancelled before it was delivered.", at: date)
-                } ?? []
-            return Outcome(command: try Self.required(db, id), messages: messages)
         }
+        try db.execute(
+            sql: "UPDATE commands SET state = 'cancelled', finished_at = ? WHERE id = ?",
+            arguments: [date.unixMilliseconds, id.rawValue]
+        )
+        try AuditStore.append(
+            db,
+            at: date,
+            actor: actor,
+            action: "command.cancel",
+            target: id.rawValue,
+            detail: command.kind
+        )
+        try StrayStore.noteRemains(
+            db,
+            after: command,
+            reason: "The removal of what this node has of the bot was cancelled.",
+            at: date
+        )
+        let messages =
+            try command.messageID.map {
+                try MessageStore.fail(db, $0, reason: "Cancelled before it was delivered.", at: date)
+            } ?? []
+        return Outcome(command: try Self.required(db, id), messages: messages)
     }
 
     func command(_ id: CommandID) async throws -> Command {

@@ -144,8 +144,12 @@ struct Deployment: Sendable {
     /// Whether another node is to have the bot.
     var isMove: Bool { source.node != target.node }
 
-    /// Whether what a node says of the bot is part of it while it is under way: the target's, and unless it was given up the source's.
-    func names(_ node: NodeID) -> Bool { target.node == node || (source.node == node && !isForced) }
+    /// Whether what a node says of the bot is part of it while it is under way: unless it was given up the source's, and the target's
+    /// once that has begun it. What the target has until then is another copy, which may speak only for what it was given.
+    func names(_ node: NodeID) -> Bool {
+        (target.node == node && [.start, .healthy, .commit, .cleanUp].contains(step))
+            || (source.node == node && !isForced)
+    }
 
     /// How long nobody was there to answer; nil where the bot was not stopped, or is not back.
     var downtime: Duration? {

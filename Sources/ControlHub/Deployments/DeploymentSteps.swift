@@ -89,35 +89,7 @@ struct DeploymentSteps: Sendable {
     private func copy(_ deployment: Deployment) async throws -> Deployment {
         try await waitForRemoval(deployment)
         let report = try await synchronize(deployment)
-        let lost = report.lost
-        guard lost.isEmpty else {
-            throw DeploymentFailure(
-                code: "workspace_incomplete",
-                reason: "The source's agent is too old to carry the whole workspace; it left out "
-                    + "\(lost.named(of: UInt64(clamping: lost.count))) (\(lost[0].reason)).",
-                remedy: "Upgrade the agent of the source, and deploy again."
-            )
-        }
-        if deployment.step == .deltaCopy, report.unstable > 0 {
-            throw DeploymentFailure(
-                code: "workspace_changing",
-                reason: "\(report.unstable) files of the workspace were written to although the bot was stopped.",
-                remedy: "Find out what else writes to the workspace on the source, and deploy again."
-            )
-        }
-        var deployment = deployment
-        var totals = deployment.totals ?? TransferTotals()
-        totals.entries = report.entries
-        totals.totalBytes = report.totalBytes
-        totals.addedFiles += report.added
-        totals.changedFiles += report.changed
-        totals.removedFiles += report.removed
-        totals.receivedBytes += report.receivedBytes
-        totals.skippedEntries = report.skippedCount
-        totals.leftOut = report.skipped.map(LeftOut.init)
-        totals.digest = report.digest
-        deployment.totals = totals
-        return deployment
+        return try deployment.taking(report)
     }
 
     /// What the target was told to remove of the bot, after a move away from it, would take the copy with it.
@@ -391,9 +363,8 @@ struct DeploymentSteps: Sendable {
                 for: bot
             )
         }
-        let isCarriedOver = deployment.origin == .source && (deployment.isConfirmed || !deployment.wasRunning)
         guard deployment.isMove else { return deployment }
-        guard !isCarriedOver else {
+        guard !deployment.isCarriedOver else {
             // Not what is placed there later, however late this comes.
             let epoch = try await context.bots.store.bot(bot).placementEpoch
             try await context.leave(

@@ -71,15 +71,25 @@ struct WorkspaceTransfers: Sendable {
         }
     }
 
+    /// - Throws: what became of the source, where that is why nothing more comes: what the target makes of silence is no reason to
+    ///   anybody.
     private static func handOn(from source: AgentStream, to target: AgentStream) async throws {
-        do {
-            while let message = try await source.receive() { try await target.send(message) }
-            target.finish()
-        } catch let error as WireFormatError where error.code == .streamReset {
-            // Where it was the target's, its own last message says why; else the target is told nothing more will come.
-            target.finish()
-        } catch {
-            throw WorkspaceErrors.error(error)
+        while true {
+            let message: [UInt8]?
+            do {
+                message = try await source.receive()
+            } catch {
+                throw WorkspaceErrors.error(error)
+            }
+            guard let message else { return target.finish() }
+            do {
+                try await target.send(message)
+            } catch let error as WireFormatError where error.code == .streamReset {
+                // The target's own last message says why.
+                return target.finish()
+            } catch {
+                throw WorkspaceErrors.error(error)
+            }
         }
     }
 

@@ -1,4 +1,6 @@
+import Foundation
 import Testing
+import WireFormat
 
 @testable import ControlHub
 
@@ -56,5 +58,36 @@ struct DeploymentPlanTests {
             #expect(DeploymentPlan.canReturn(from: step) == (index < commit))
             #expect(DeploymentPlan.holdsMessages(in: step) == (stop..<commit).contains(index))
         }
+    }
+
+    @Test(
+        "A copy on the target speaks for the bot once the record names it, and no sooner",
+        arguments: DeploymentStep.allCases
+    )
+    func speakers(step: DeploymentStep) {
+        func placement(_ node: String) -> Placement {
+            Placement(node: NodeID(rawValue: node), runtimeProfile: "default", image: nil, config: nil)
+        }
+        let deployment = Deployment(
+            id: DeploymentID(rawValue: "d"),
+            bot: BotID(rawValue: "b"),
+            actor: "ada",
+            createdAt: Date(unixMilliseconds: 0),
+            source: placement("source"),
+            target: placement("target"),
+            isForced: false,
+            origin: .source,
+            snapshot: nil,
+            wasRunning: true,
+            state: .running,
+            step: step,
+            isCancelRequested: false,
+            updatedAt: Date(unixMilliseconds: 0)
+        )
+        #expect(deployment.names(NodeID(rawValue: "source")))
+        // What it has before is another copy, of which nobody knows what it was told.
+        let isPlaced = [.start, .healthy, .commit, .cleanUp].contains(step)
+        #expect(deployment.names(NodeID(rawValue: "target")) == isPlaced)
+        #expect(!deployment.names(NodeID(rawValue: "other")))
     }
 }

@@ -19,6 +19,7 @@ final class AgentProcess {
     private var backoff = ReconnectBackoff()
     private var diskFreeAt: Microseconds = 0
     private(set) var executor: CommandExecution?
+    private(set) var serving: WorkspaceServing?
     private var uplink: PacketSending?
     private var logReaders: [LogReading] = []
     /// The process is killed after this many more transactions, before it goes on.
@@ -40,6 +41,7 @@ final class AgentProcess {
         if !isTwin {
             machine.journal.noteStart()
             executor = CommandExecution(self)
+            serving = machine.disk.map { WorkspaceServing(self, $0) }
             logReaders = machine.bots.map { LogReading(self, $0) }
             for reader in logReaders { reader.changed() }
         }
@@ -58,6 +60,7 @@ final class AgentProcess {
         driver = nil
         dialing = nil
         executor = nil
+        serving = nil
         uplink = nil
         logReaders = []
     }
@@ -222,6 +225,8 @@ final class AgentProcess {
         switch header.kind {
         case .command(let command) where executor != nil:
             executor?.handle(command, on: stream, driver)
+        case .syncSource where serving != nil, .syncTarget where serving != nil:
+            serving?.serve(header, on: stream, driver)
         case .logs(let request) where !isTwin:
             LogAnswer(self, driver, stream, request).run()
         default:

@@ -59,6 +59,18 @@ final class CommandExecution {
                 self.process.simulation.checker.carriedOut(command.commandID)
                 self.finish(command, .done)
             }
+        case .installWorkspace(let request):
+            onDisk(command) { $0.install(request, then: $1) }
+        case .discardTransfer(let request):
+            if request.placementEpoch > 0 {
+                process.transact {
+                    $0.raiseEpoch(request.botID, to: request.placementEpoch)
+                } then: { [weak self] in
+                    self?.onDisk(command) { $0.discard(request, then: $1) }
+                }
+            } else {
+                onDisk(command) { $0.discard(request, then: $1) }
+            }
         case .deliverMessage(let message):
             deliver(command, message, triesLeft: 20)
         default:
@@ -91,16 +103,54 @@ final class CommandExecution {
             $0.raiseEpoch(bot, to: epoch)
         } then: { [weak self] in
             guard let self else { return }
-            if let copy = machine.bot(bot), !copy.isRemoved {
+            let copy = machine.bot(bot).flatMap { $0.isRemoved ? nil : $0 }
+            if let copy {
                 guard copy.epoch <= epoch else {
                     self.finish(command, .failed, "placement_epoch_too_old")
                     return
                 }
-                self.process.simulation.checker.removes(copy)
-                copy.remove()
+                self.process.simulation.checker.removes(copy, machine.disk?.listing(bot))
+                copy.stop()
             }
+            if let problem = self.process.serving?.remove(bot) {
+                self.process.world.note("\(bot) stays on \(machine.id) in part: \(problem)", 79, machine.number)
+                self.finish(command, .failed, "storage_failed")
+                return
+            }
+            copy?.remove()
             self.process.simulation.checker.carriedOut(command.commandID)
             self.finish(command, .done)
+        }
+    }
+
+    /// What is done to files, between two transactions as everything else.
+    private func onDisk(
+        _ command: WireCommand,
+        _ body: @escaping (WorkspaceServing, @escaping (WireCommandResult) -> Void) -> Void
+    ) {
+        process.transact { _ in
+        } then: { [weak self] in
+            guard let self, let serving = self.process.serving else { return }
+            body(serving) { [weak self] result in
+                guard let self, self.process.isAlive else { return }
+                let machine = self.process.machine
+                if result.outcome == .done {
+                    if case .installWorkspace(let request) = command.body { self.installed(request, on: machine) }
+                    self.process.simulation.checker.carriedOut(command.commandID)
+                }
+                self.process.world.note("\(command.commandID): \(result.outcome) \(result.message)", 80, machine.number)
+                self.finish(command, result.outcome, result.errorCode)
+            }
+        }
+    }
+
+    private func installed(_ request: WireInstallWorkspace, on machine: NodeMachine) {
+        guard let disk = machine.disk else { return }
+        let checker = process.simulation.checker
+        if !request.revert { checker.files.installed(request.transferID, disk.listing(request.botID)) }
+        if let copy = machine.bot(request.botID), !copy.isRemoved {
+            copy.receive(workspace: disk.remembered(request.botID))
+            checker.isCopy(copy)
         }
     }
 

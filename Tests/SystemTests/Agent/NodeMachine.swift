@@ -5,6 +5,8 @@ final class NodeMachine {
     /// The bots here, those that are stopped as well.
     private(set) var bots: [SimulatedBot]
     private let seed: UInt64
+    /// Its bots' workspaces, where any are moved; what a bot was told is in its workspace then.
+    private(set) var disk: NodeDisk?
     /// Made from another's disk.
     let isClone: Bool
     var journal: JournalModel
@@ -42,6 +44,17 @@ final class NodeMachine {
             return copy
         }
         journal = original.journal
+        if let disk = original.disk?.copied(as: id) { use(disk) }
+    }
+
+    /// Of a policy, and of an agent of before.
+    var allowsLinks: Bool { (seed &* 31 &+ UInt64(clamping: number)) % 3 == 0 }
+    var takesLinks: Bool { (seed &* 37 &+ UInt64(clamping: number)) % 8 != 0 }
+
+    /// Its bots have workspaces.
+    func use(_ disk: NodeDisk) {
+        self.disk = disk
+        for bot in bots { bot.disk = disk }
     }
 
     /// A bot that was placed here begins.
@@ -49,6 +62,7 @@ final class NodeMachine {
         copyCount += 1
         let new = SimulatedBot(id: bot, label: "\(bot).\(seed)@\(number)-\(copyCount)")
         new.isRunning = false
+        new.disk = disk
         bots.append(new)
         return new
     }
@@ -56,6 +70,7 @@ final class NodeMachine {
     /// The disk is what it was.
     func putBack(_ copy: StateCopy) {
         journal = copy.journal
+        if let old = copy.disk { disk?.replace(with: old) }
         bots = copy.bots.map { bot, epoch, isRunning, isRemoved, workspace in
             (bot.epoch, bot.isRunning) = (epoch, isRunning)
             if workspace > 0 || !isRemoved { bot.receive(workspace: workspace) }
@@ -84,10 +99,12 @@ struct StateCopy {
     let journal: JournalModel
     /// How long the bots' logs were, by label.
     let logLengths: [String: Int]
+    fileprivate let disk: NodeDisk?
     fileprivate let bots: [(bot: SimulatedBot, epoch: UInt64, isRunning: Bool, isRemoved: Bool, workspace: Int)]
 
     init(_ machine: NodeMachine) {
         journal = machine.journal
+        disk = machine.disk?.copied(as: "copy-of-\(machine.number)")
         bots = machine.bots.map { ($0, $0.epoch, $0.isRunning, $0.isRemoved, $0.workspace) }
         logLengths = Dictionary(machine.bots.map { ($0.label, $0.log.count) }, uniquingKeysWith: max)
     }

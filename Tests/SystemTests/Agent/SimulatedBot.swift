@@ -37,6 +37,8 @@ final class SimulatedBot {
     private(set) var isRemoved = false
     /// What its workspace holds: another number for each thing it was told. 0 is an empty one.
     var workspace = 0
+    /// Where it writes that down.
+    var disk: NodeDisk?
     /// The placement that it was started under.
     var epoch: UInt64 = 1
 
@@ -67,6 +69,7 @@ final class SimulatedBot {
         guard seenInLaunch.insert(message).inserted else { return false }
         if writesAbout { log.append(.took(message)) }
         workspace += 1
+        disk?.remember(id, workspace)
         return true
     }
 

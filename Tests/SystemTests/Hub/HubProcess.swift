@@ -18,6 +18,8 @@ final class HubProcess {
     private(set) var sessions: [HubNodeSession] = []
     private var diskFreeAt: Microseconds = 0
     private(set) lazy var time = HubTime(self)
+    /// Nil where no workspace is moved.
+    private(set) var deploying: Deploying?
     /// The process is killed after this many more transactions, before it goes on.
     var transactionsUntilKill: Int?
 
@@ -32,6 +34,9 @@ final class HubProcess {
         look()
         expire()
         time.run()
+        guard simulation.hasDisks else { return }
+        deploying = Deploying(self)
+        deploying?.start()
     }
 
     /// The time by which everything is stored and compared.
@@ -86,6 +91,8 @@ final class HubProcess {
         for handshake in handshakes.values.sorted(by: { $0.number < $1.number }) { handshake.abandon(isTold: isTold) }
         sessions = []
         handshakes = [:]
+        deploying?.end()
+        deploying = nil
     }
 
     // MARK: - Database

@@ -10,7 +10,7 @@ extension HubRecord {
     /// Which nodes have something new to do.
     typealias Asked = [String]
 
-    private static func command(
+    static func command(
         _ name: String,
         _ body: WireCommand.OneOf_Body,
         on node: NodeID,
@@ -90,7 +90,7 @@ extension HubRecord {
         transact { db in
             let bot = try BotStore.required(db, BotID(rawValue: bot))
             let source = bot.nodeID
-            let epoch = try Self.deploy(db, bot, to: target, isForced: true, number: number, at: date)
+            let epoch = try Self.deploy(db, bot, to: target, number: number, at: date)
             try StrayStore.note(
                 db,
                 bot.id,
@@ -114,62 +114,16 @@ extension HubRecord {
         }
     }
 
-    /// Has a bot stopped where the record has it, as the first that a deployment does.
-    func stop(_ bot: String, as name: String, at date: Date) -> Asked? {
-        transact { db in
-            let bot = try BotStore.required(db, BotID(rawValue: bot))
-            try StrayStore.requireNoNewer(db, of: bot.id)
-            try CommandStore.insert(
-                db,
-                Self.command(
-                    name,
-                    CommandOperations.stopBody(bot.id),
-                    on: bot.nodeID,
-                    for: bot.id,
-                    lasting: .seconds(86_400)
-                ),
-                at: date
-            )
-            return [bot.nodeID.rawValue]
-        }
-    }
-
-    /// Places a stopped bot where its workspace was carried to, and has the source remove what it holds.
-    func move(_ bot: String, from source: String, to target: String, number: Int, at date: Date) -> Asked? {
-        transact { db in
-            let bot = try BotStore.required(db, BotID(rawValue: bot))
-            // Somebody was faster.
-            guard bot.nodeID.rawValue == source else { throw HubError(.conflict, "") }
-            let epoch = try Self.deploy(db, bot, to: target, isForced: false, number: number, at: date)
-            let body = WireRemoveBot.with {
-                ($0.botID, $0.keepLog, $0.placementEpoch) = (bot.id.rawValue, true, epoch)
-            }
-            try CommandStore.insert(
-                db,
-                Self.command(
-                    "remove-\(number)",
-                    .removeBot(body),
-                    on: bot.nodeID,
-                    for: bot.id,
-                    lasting: .seconds(86_400)
-                ),
-                at: date
-            )
-            return [source, target]
-        }
-    }
-
     /// - Returns: the epoch that the target starts the bot under.
     private static func deploy(
         _ db: Database,
         _ bot: Bot,
         to target: String,
-        isForced: Bool,
         number: Int,
         at date: Date
     ) throws -> UInt64 {
         try DeploymentStore.requireNone(db, of: bot.id)
-        try StrayStore.requireNoNewer(db, of: bot.id, except: isForced ? NodeID(rawValue: target) : nil)
+        try StrayStore.requireNoNewer(db, of: bot.id, except: NodeID(rawValue: target))
         var deployment = Deployment(
             id: DeploymentID(rawValue: "deployment-\(number)"),
             bot: bot.id,
@@ -177,8 +131,8 @@ extension HubRecord {
             createdAt: date,
             source: placement(bot.nodeID.rawValue),
             target: placement(target),
-            isForced: isForced,
-            origin: isForced ? .target : .source,
+            isForced: true,
+            origin: .target,
             snapshot: nil,
             wasRunning: true,
             state: .succeeded,

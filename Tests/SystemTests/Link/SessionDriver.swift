@@ -32,6 +32,8 @@ final class SessionDriver<Machine: SessionMachine>: SocketOwner {
     private var events: [Event] = []
     private var undelivered: [[UInt8]] = []
     private var handlers: [UInt32: () -> Void] = [:]
+    /// Handlers that are also called when the session has ended.
+    private var watchers: [UInt32: () -> Void] = [:]
     private var sessionHandler: (() -> Void)?
     private var closing: (code: SessionCloseCode, reason: String)?
     private var establishedAt: Microseconds?
@@ -121,6 +123,11 @@ final class SessionDriver<Machine: SessionMachine>: SocketOwner {
     /// Calls `handler` whenever there may be something to read, or room to send again.
     func handle(_ stream: UInt32, _ handler: @escaping () -> Void) { handlers[stream] = handler }
 
+    /// As `handle`, and once more when the session has ended.
+    func watch(_ stream: UInt32, _ handler: @escaping () -> Void) {
+        (handlers[stream], watchers[stream]) = (handler, handler)
+    }
+
     /// False while the stream takes no more; nil where it is over.
     func send(_ message: [UInt8], on stream: UInt32) -> Bool? {
         guard ending == nil else { return nil }
@@ -143,7 +150,7 @@ final class SessionDriver<Machine: SessionMachine>: SocketOwner {
 
     /// Lets go of the stream.
     func release(_ stream: UInt32) {
-        handlers[stream] = nil
+        (handlers[stream], watchers[stream]) = (nil, nil)
         step { machine, _ in machine.mux.release(stream) }
     }
 
@@ -156,6 +163,7 @@ final class SessionDriver<Machine: SessionMachine>: SocketOwner {
         socket.abort(isTold: isTold)
         isTransportClosed = true
         ending = ending ?? SessionEnding(cause: .cancelled, closeCode: nil, reason: "")
+        tellWatchers()
         forget()
     }
 
@@ -315,7 +323,14 @@ final class SessionDriver<Machine: SessionMachine>: SocketOwner {
         ending = ended
         world.note("\(label): \(ended)", 3, Int(code?.rawValue ?? 0))
         onEnded?(ended)
+        tellWatchers()
         if cause == .transportLost { wantsPump = true }
+    }
+
+    private func tellWatchers() {
+        let told = watchers.sorted { $0.key < $1.key }.map(\.value)
+        watchers = [:]
+        for tell in told { tell() }
     }
 
     private func closeTransport() {

@@ -30,6 +30,16 @@ enum Defect: String, CaseIterable, Sendable {
     case forgetsPacketsWhenSent
     /// The agent stores packets, and how far it has read the log in a second transaction.
     case storesLogCursorLater
+    /// The agent takes a directory that it may not list for an empty one.
+    case takesClosedForEmpty
+    /// The agent passes over links that lead out of the workspace.
+    case dropsLinksOut
+    /// Agent and hub take a file that vanished or was changed while it was sent for carried.
+    case takesLostForCarried
+    /// A deployment whose last copy fails goes on with the first, and the source is removed.
+    case goesOnWithoutLastCopy
+    /// The hub does not name what was left out.
+    case leavesOutUnnamed
     /// A connection drops one message in a hundred.
     case losesMessages
     /// A session sends without waiting for the connection to take what it sent before.

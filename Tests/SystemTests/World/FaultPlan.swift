@@ -7,7 +7,7 @@ struct FaultPlan {
     enum Fault: String, CaseIterable, Sendable {
         case cutAtByte, cut, halfOpen, stall, slowReader, partition, clockJump
         case hubKill, hubRestart, agentKill, killBetweenSteps, reboot, twin, botCrash, tightAdmission, slowDisk
-        case rollback, clone, formerHost, hubClock, restore, move
+        case rollback, clone, formerHost, hubClock, restore, move, files
     }
 
     private static let ofCopies: [Fault] = [.rollback, .clone, .formerHost, .hubClock, .restore, .move]
@@ -39,7 +39,9 @@ struct FaultPlan {
     init(_ world: World) {
         let density = world.pick(15...70)
         // Copies and moves allow for much, so that most seeds have none of them.
-        faults = Fault.allCases.filter { world.chance(Self.ofCopies.contains($0) ? density / 3 : density) }
+        faults = Fault.allCases.filter {
+            $0 != .files && world.chance(Self.ofCopies.contains($0) ? density / 3 : density)
+        }
         nodeCount = world.pick(1...3)
         botsPerNode = world.pick(1...2)
         duration = .seconds(world.pick(30...80))
@@ -56,5 +58,10 @@ struct FaultPlan {
         if faults.contains(.tightAdmission) {
             admission = AdmissionMachine.Settings(ratePerSecond: world.pick(1...3), burst: 1)
         }
+        // Not by chance: so the other seeds are what they were before there were workspaces.
+        if !faults.contains(.move), world.seed % 8 == 5 { faults.append(.move) }
+        guard faults.contains(.move) else { return }
+        nodeCount = max(nodeCount, 2)
+        if world.chance(80) { faults.append(.files) }
     }
 }

@@ -18,6 +18,7 @@ final class Nemesis {
     func start() {
         guard !faults.isEmpty else { return }
         next()
+        if simulation.hasDisks { moveLater() }
     }
 
     private func next() {
@@ -51,6 +52,7 @@ final class Nemesis {
         case .hubClock: jumpAndReturn()
         case .restore: restore()
         case .move: move()
+        case .files: simulation.meddle(node.bots[world.pick(0...node.bots.count - 1)].id, on: node)
         case .cutAtByte, .tightAdmission, .slowDisk: break
         }
     }
@@ -156,6 +158,15 @@ final class Nemesis {
     /// The hub's record is copied, or the last copy is put back.
     private func restore() {
         if !simulation.restoreHub() { simulation.backUp() }
+    }
+
+    /// Where bots are moved it is done again and again, whatever else comes.
+    private func moveLater() {
+        world.after(world.pick(Microseconds.seconds(2)...Microseconds.seconds(15))) { [weak self] in
+            guard let self, !self.simulation.network.isHealed else { return }
+            self.move()
+            self.moveLater()
+        }
     }
 
     /// A bot goes elsewhere with all that it has, as operators wish now and then.

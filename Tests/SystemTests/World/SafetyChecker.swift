@@ -62,6 +62,9 @@ final class SafetyChecker {
     /// Per agent process the moments of the latest dials.
     private var dials: [String: [Microseconds]] = [:]
 
+    /// What becomes of the entries of workspaces.
+    private(set) lazy var files = WorkspaceChecker { [weak self] in self?.require($0, $1, $2) }
+
     init(_ world: World) {
         self.world = world
     }
@@ -213,8 +216,15 @@ final class SafetyChecker {
     /// What a workspace holds is at another node as well from now on.
     func carried(_ bot: SimulatedBot) { carriedWorkspaces[bot.label] = bot.workspace }
 
+    /// All that it has is elsewhere as well, and it has not run since.
+    func isCopy(_ bot: SimulatedBot) {
+        carried(bot)
+        files.isCopy(bot.label)
+    }
+
     /// A node removes what it has of a bot.
-    func removes(_ bot: SimulatedBot) {
+    func removes(_ bot: SimulatedBot, _ listing: WorkspaceListing?) {
+        if let listing { files.removes(bot.label, listing) }
         require(
             bot.workspace <= carriedWorkspaces[bot.label] ?? 0,
             .workspaceLost,

@@ -6,7 +6,7 @@ extension Simulation {
     func moveByForce(_ bot: String, to target: NodeMachine) {
         let number = nextNumber()
         hub?.ask { [weak self] record, date in
-            guard let self, !self.moving.contains(bot), record.place(of: bot)?.node != target.id else { return nil }
+            guard let self, !record.isDeploying(bot), record.place(of: bot)?.node != target.id else { return nil }
             guard let asked = record.moveByForce(bot, to: target.id, number: number, at: date) else { return nil }
             self.world.note("\(bot) is moved by force to \(target.id)", 73, number, target.number)
             // They run on until they are told.
@@ -29,14 +29,17 @@ extension Simulation {
         if let placedAt = placedAt[bot], epoch < places[bot]?.epoch ?? 0, checker.wasHanded(command, before: placedAt) {
             checker.excuse(copy.label)
         }
+        machine.disk?.prepare(bot)
+        if let disk = machine.disk { checker.files.begins(copy.label, epoch: epoch, disk.listing(bot)) }
         if !copy.isRunning {
+            checker.files.started(copy.label)
             if !checker.isExcused(copy.label) {
                 checker.begins(copy, nodes.filter { $0 !== machine }.compactMap { $0.bot(bot) }.filter(\.isRunning))
             }
             copy.crash()
             copy.isRunning = true
         }
-        if copy.isRemoved { copy.receive(workspace: 0) }
+        if copy.isRemoved { copy.receive(workspace: machine.disk?.remembered(bot) ?? 0) }
         guard known == nil else { return }
         machine.agent?.follow(copy)
         workload.begin(machine, copy)
@@ -49,70 +52,100 @@ extension Simulation {
             checker.stops(bot, isWanted: command.hasPrefix("halt-") || command.hasPrefix("stop-"))
         }
         bot.stop()
+        if let disk = machine.disk, !bot.isRemoved { checker.files.stopped(bot.label, disk.listing(bot.id)) }
     }
 
-    /// An operator moves a bot with its workspace: it is stopped, carried over, started at the target and removed at the source.
+    /// An operator moves a bot with its workspace.
     func move(_ bot: String, to target: NodeMachine) {
-        guard let hub, let source = nodes.first(where: { $0.id == record.place(of: bot)?.node }), source !== target,
-            let copy = source.bot(bot), moving.insert(bot).inserted
-        else { return }
-        let number = nextNumber()
-        let name = "halt-\(number)"
-        world.note("\(bot) is to be moved to \(target.id)", 74, number, target.number)
-        onEnd[name] = { [weak self] state in
-            guard let self else { return }
-            guard state == .done, !copy.isRunning, !copy.isRemoved else {
-                self.moving.remove(bot)
-                self.startAgain(bot, number)
-                return
-            }
-            self.carry(bot, copy, from: source, to: target, number)
-        }
-        hub.ask { record, date in record.stop(bot, as: name, at: date) }
-        // Whatever comes of it: a hub that was put back may have forgotten it.
-        world.after(.seconds(60)) { [weak self] in
-            guard let self, self.onEnd.removeValue(forKey: name) != nil else { return }
-            self.moving.remove(bot)
-            self.startAgain(bot, number)
-        }
+        guard record.place(of: bot).map({ $0.node != target.id }) ?? false else { return }
+        hub?.deploying?.deploy(bot, to: target)
     }
 
-    private func carry(
-        _ bot: String,
-        _ copy: SimulatedBot,
-        from source: NodeMachine,
-        to target: NodeMachine,
-        _ number: Int
-    ) {
-        guard let hub else {
-            moving.remove(bot)
+    // MARK: - Workspaces
+
+    var hasDisks: Bool { plan.faults.contains(.move) }
+
+    func takesLinks(_ node: String) -> Bool { nodes.first { $0.id == node }?.takesLinks == true }
+
+    /// The record names the target of a deployment.
+    func placed(_ deployment: Deployment) {
+        let bot = deployment.bot.rawValue
+        guard let target = machine(deployment.target), let place = record.place(of: bot) else { return }
+        (places[bot], placedAt[bot]) = (place, world.now)
+        let known = target.bot(bot)
+        let new = known ?? target.add(bot)
+        if new.isRunning { checker.excuse(new.label) }
+        checker.own(new)
+        new.receive(workspace: target.disk?.remembered(bot) ?? 0)
+        if let copy = machine(deployment.source)?.bot(bot) {
+            checker.carried(copy)
+            checker.files.committed(deployment.id.rawValue, from: copy.label)
+        }
+        checker.files.awaits(new.label, epoch: place.epoch, deployment.id.rawValue)
+        guard known == nil else { return }
+        target.agent?.follow(new)
+        workload.begin(target, new)
+    }
+
+    /// The record names the source again.
+    func placedBack(_ deployment: Deployment) {
+        let bot = deployment.bot.rawValue
+        guard let place = record.place(of: bot) else { return }
+        (places[bot], placedAt[bot]) = (place, world.now)
+        if let copy = machine(deployment.target)?.bot(bot) { checker.isCopy(copy) }
+        if let copy = machine(deployment.source)?.bot(bot) { checker.own(copy) }
+    }
+
+    /// A deployment has failed, and the bot is about to be started where it was.
+    func returned(_ deployment: Deployment) {
+        let bot = deployment.bot.rawValue
+        guard let source = machine(deployment.source), let copy = source.bot(bot), let disk = source.disk else {
             return
         }
-        hub.ask { [weak self] record, date in
-            guard let self else { return nil }
-            defer { self.moving.remove(bot) }
-            guard !copy.isRunning, !copy.isRemoved,
-                let asked = record.move(bot, from: source.id, to: target.id, number: number, at: date)
-            else { return nil }
-            (self.places[bot], self.placedAt[bot]) = (record.place(of: bot), self.world.now)
-            self.world.note("\(bot) is moved to \(target.id)", 75, number, target.number)
-            let known = target.bot(bot)
-            let new = known ?? target.add(bot)
-            if new.isRunning { self.checker.excuse(new.label) }
-            self.checker.own(new)
-            new.receive(workspace: copy.workspace)
-            self.checker.carried(copy)
-            if known == nil {
-                target.agent?.follow(new)
-                self.workload.begin(target, new)
-            }
-            return asked
+        checker.files.returned(copy.label, disk.listing(bot))
+    }
+
+    private func machine(_ placement: Placement) -> NodeMachine? { nodes.first { $0.id == placement.node.rawValue } }
+
+    /// Somebody changes a workspace, mostly the bot.
+    func meddle(_ bot: String, on machine: NodeMachine, isHasty: Bool = false) {
+        guard let disk = machine.disk, disk.hasWorkspace(bot), let copy = machine.bot(bot), !copy.isRemoved else {
+            return
+        }
+        let changes = WorkspaceChanges(
+            disk: disk,
+            bot: bot,
+            world: world,
+            canMount: canMount,
+            number: nextNumber()
+        )
+        changes.change(isHasty: isHasty)
+        if !copy.isRunning { checker.files.changed(copy.label, disk.listing(bot)) }
+    }
+
+    /// In the middle of what begins now.
+    func meddleSoon(_ bot: String, on machine: NodeMachine) {
+        guard plan.faults.contains(.files), world.chance(35) else { return }
+        world.after(world.pick(0...4 * plan.latency)) { [weak self] in
+            guard let self, !self.network.isHealed else { return }
+            self.meddle(bot, on: machine, isHasty: true)
         }
     }
 
-    private func startAgain(_ bot: String, _ number: Int) {
-        hub?.ask { record, date in
-            record.start(bot, as: "again-\(number)", lasting: .seconds(600), at: date)
+    func makeDisks() {
+        guard hasDisks else { return }
+        let base = NodeDisk.newBase(seed: world.seed)
+        canMount = SimulatedMount.begin()
+        diskBase = base
+        for node in nodes {
+            let disk = NodeDisk(base: base, name: node.id)
+            node.use(disk)
+            for bot in node.bots {
+                disk.prepare(bot.id)
+                disk.remember(bot.id, 0)
+                WorkspaceChanges(disk: disk, bot: bot.id, world: world, canMount: canMount, number: nextNumber())
+                    .populate()
+            }
         }
     }
 

@@ -1,3 +1,4 @@
+import Dispatch
 import Foundation
 import WireFormat
 
@@ -25,6 +26,11 @@ final class Simulation {
         let connections: Int
         let packets: Int
         let commands: Int
+        /// Committed, and what they carried.
+        let moves: Int
+        let entries: Int
+        /// Why moves failed, and how often.
+        let failures: [String: Int]
     }
 
     /// A node that was told to come back slowly waits up to 60 s, twice if it finds another fault's remains; the hub
@@ -53,10 +59,14 @@ final class Simulation {
     var places: [String: (node: String, epoch: UInt64)] = [:]
     /// When they did.
     var placedAt: [String: Microseconds] = [:]
-    /// Bots that are on their way.
-    var moving: Set<String> = []
+    /// Where the nodes' disks lie; nil where there are none.
+    var diskBase: String?
+    /// Something can be mounted inside workspaces.
+    var canMount = false
+    /// What runs the tasks of processes, also those that have ended.
+    var executors: [SteppedExecutor] = []
     /// Told how a command ended, once.
-    var onEnd: [String: (CommandState) -> Void] = [:]
+    var onEnd: [String: (Command) -> Void] = [:]
     private var numberCount = 0
     private(set) var longestRoundTrip = Duration.zero
 
@@ -75,13 +85,28 @@ final class Simulation {
             record.addNode(node.id, at: hubDate)
             for bot in node.bots { record.addBot(bot.id, on: node.id, at: hubDate) }
         }
+        makeDisks()
     }
 
     /// The time by the clock of the hub's machine.
     var hubDate: Date { Date(unixMilliseconds: Int64(clamping: hubWall.unixMilliseconds(world))) }
 
+    /// On a thread of its own, whose rights and mounts it changes.
     static func run(seed: UInt64, _ options: Options = Options()) -> Outcome {
-        Simulation(seed: seed, options).run()
+        // Only the new thread uses them until it has ended, which is waited for.
+        nonisolated(unsafe) let options = options
+        // As above.
+        nonisolated(unsafe) var outcome: Outcome?
+        let isOver = DispatchSemaphore(value: 0)
+        let thread = Thread {
+            outcome = Simulation(seed: seed, options).run()
+            isOver.signal()
+        }
+        thread.stackSize = 8 << 20
+        thread.start()
+        isOver.wait()
+        guard let outcome else { preconditionFailure("a simulation has ended without an outcome") }
+        return outcome
     }
 
     func has(_ defect: Defect) -> Bool { options.defects.contains(defect) }
@@ -123,7 +148,10 @@ final class Simulation {
             settledAfter: settledAfter,
             connections: network.connectionCount,
             packets: nodes.reduce(0) { $0 + $1.bots.reduce(0) { $0 + $1.emittedCount } },
-            commands: workload.acceptedCount
+            commands: workload.acceptedCount,
+            moves: checker.files.moveCount,
+            entries: checker.files.entryCount,
+            failures: checker.files.failures
         )
         end()
         return outcome
@@ -198,6 +226,7 @@ final class Simulation {
                 if let problem = checker.missing(of: bot, in: node.journal.journalID, at: node.id) { return problem }
             }
         }
+        if let id = record.openDeployments().first { return "\(id) is still under way" }
         if let (id, state) = record.unfinished() { return "\(id) is still \(state)" }
         return nil
     }
@@ -211,6 +240,8 @@ final class Simulation {
         }
         hub?.kill(isTold: false)
         hub = nil
+        while executors.contains(where: { $0.drain() }) {}
+        if let diskBase { NodeDisk.remove(diskBase) }
     }
 
     private func checkSessions() {
@@ -245,6 +276,7 @@ final class Simulation {
         node.putBack(copy)
         for bot in node.bots {
             bot.crash()
+            checker.files.rebased(bot.label)
             // Its agent starts it again before anybody can tell it that the bot is elsewhere.
             checker.excuse(bot.label)
             if withLogs { checker.lose(bot.label, bot.truncateLog(to: copy.logLengths[bot.label] ?? 0)) }
@@ -344,7 +376,7 @@ final class Simulation {
         guard let command else { return }
         world.note("\(command.id) is \(command.state.rawValue) \(command.errorCode ?? "")", 71)
         checker.ended(command)
-        onEnd.removeValue(forKey: command.id.rawValue)?(command.state)
+        onEnd.removeValue(forKey: command.id.rawValue)?(command)
     }
 
     func heartbeatAcknowledged(_ roundTrip: Duration) { longestRoundTrip = max(longestRoundTrip, roundTrip) }

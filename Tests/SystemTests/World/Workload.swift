@@ -74,7 +74,7 @@ final class Workload {
         simulation.hub?.ask { [simulation] record, date in
             guard isMessage else {
                 // As where a deployment is under way.
-                return simulation.moving.contains(bot)
+                return record.isDeploying(bot)
                     ? nil : record.start(bot, as: id, lasting: lifetime, at: date)
             }
             return record.send(String(repeating: "x", count: size), to: bot, as: id, lasting: lifetime, at: date)
