@@ -35,7 +35,19 @@ struct TextLogHandler: LogHandler {
     func line(of event: LogEvent, at date: Date) -> String {
         var fields = metadata.merging(event.metadata ?? [:]) { $1 }
         if let error = event.error, fields["error"] == nil { fields["error"] = "\(error)" }
-        let shown = fields.sorted { $0.key < $1.key }.map { " \($0.key)=\($0.value)" }.joined()
+        let shown = fields.sorted { $0.key < $1.key }.map { " \($0.key)=\(Self.quoted("\($0.value)"))" }.joined()
         return Printable.line("\(date.rfc3339) \(event.level.rawValue.uppercased()) \(event.message)\(shown)")
+    }
+
+    /// In double quotes where it would not end at the next blank, so that no value a node has chosen looks like another field.
+    private static func quoted(_ value: String) -> String {
+        let scalars = value.unicodeScalars
+        guard scalars.contains(where: { $0.properties.isWhitespace || $0 == "=" || $0 == "\"" }) else { return value }
+        var quoted = "\"".unicodeScalars
+        for scalar in scalars {
+            if scalar == "\"" || scalar == "\\" { quoted.append("\\") }
+            quoted.append(scalar)
+        }
+        return String(quoted) + "\""
     }
 }
