@@ -64,40 +64,20 @@ enum Printable {
     /// Lines stay lines. Unchanged in a pipe.
     static func text(_ text: String, forTerminal isTerminal: Bool = Output.isTerminal) -> String {
         guard isTerminal else { return text }
-        return filter(text) { $0 == "\n" || $0 == "\t" }
+        return TerminalText.safe(text, keeping: ["\n", "\t"])
     }
 
     /// The last thing before a terminal, whoever was to clean which part: lets through our own colours and the line that is written
     /// over, and nothing else that steers.
     static func terminal(_ text: String) -> String {
-        var kept = String.UnicodeScalarView()
-        var rest = Substring(text).unicodeScalars[...]
-        while let scalar = rest.first {
-            if let own = ownSequence(rest) {
-                kept.append(contentsOf: rest.prefix(own))
-                rest = rest.dropFirst(own)
-                continue
-            }
-            if scalar == "\n" || scalar == "\t" || !steers(scalar) { kept.append(scalar) }
-            rest = rest.dropFirst()
-        }
-        return String(kept)
-    }
-
-    /// How many scalars at the beginning are one of the sequences that this program writes: SGR, or back to the line's beginning and
-    /// erase it (ECMA-48 §8.3.117, §8.3.41). Nil: none.
-    private static func ownSequence(_ text: Substring.UnicodeScalarView) -> Int? {
-        if text.starts(with: "\r\u{1B}[K".unicodeScalars) { return 4 }
-        guard text.starts(with: "\u{1B}[".unicodeScalars) else { return nil }
-        let parameters = text.dropFirst(2).prefix(8).prefix { ("0"..."9").contains($0) || $0 == ";" }
-        guard text.dropFirst(2 + parameters.count).first == "m" else { return nil }
-        return 3 + parameters.count
+        TerminalText.safe(text, keeping: ["\n", "\t"], keepsOwn: true)
     }
 
     /// One line, whatever comes; what would not be seen is written out, so that no name looks like another.
     static func line(_ text: String) -> String {
         let line = String(text.map { $0.isNewline || $0 == "\t" ? " " : $0 })
-        return HiddenCharacters.escaped(filter(line) { !isControl($0) })
+        // Marks of direction are written out with the others that are not seen.
+        return HiddenCharacters.escaped(TerminalText.safe(line, keeping: TerminalText.directionMarks))
     }
 
     /// Columns that a text takes on a terminal.
@@ -112,25 +92,6 @@ enum Printable {
             0xFFE0...0xFFE6, 0x1F300...0x1FAFF, 0x20000...0x3FFFD:
             true
         default: false
-        }
-    }
-
-    private static func filter(_ text: String, _ isKept: (Unicode.Scalar) -> Bool) -> String {
-        String(String.UnicodeScalarView(text.unicodeScalars.filter { isKept($0) || !steers($0) }))
-    }
-
-    private static func isControl(_ scalar: Unicode.Scalar) -> Bool {
-        switch scalar.value {
-        case 0x00..<0x20, 0x7F..<0xA0: true
-        default: false
-        }
-    }
-
-    /// Control characters, and those that turn the direction of what follows (UAX #9).
-    private static func steers(_ scalar: Unicode.Scalar) -> Bool {
-        switch scalar.value {
-        case 0x202A...0x202E, 0x2066...0x2069: true
-        default: isControl(scalar)
         }
     }
 }

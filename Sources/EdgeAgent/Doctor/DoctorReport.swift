@@ -1,4 +1,5 @@
 import FoundationEssentials
+import ServiceReport
 
 /// How checks are shown: aligned lines, in colour on a terminal, or one JSON object.
 enum DoctorReport {
@@ -14,7 +15,7 @@ enum DoctorReport {
             case .skipped: "2"
             }
         return pad(check.name.rawValue, nameWidth) + "  "
-            + (isColoured ? "\u{1B}[\(colour)m\(status)\u{1B}[0m" : status) + "  " + printable(check.detail)
+            + (isColoured ? "\u{1B}[\(colour)m\(status)\u{1B}[0m" : status) + "  " + TerminalText.safe(check.detail, substitute: "?")
     }
 
     private struct Document: Encodable {
@@ -31,12 +32,5 @@ enum DoctorReport {
 
     private static func pad(_ text: String, _ width: Int) -> String {
         text + String(repeating: " ", count: max(0, width - text.count))
-    }
-
-    /// Some of the text is the other side's; it must not steer the terminal.
-    private static func printable(_ text: String) -> String {
-        String(
-            String.UnicodeScalarView(text.unicodeScalars.map { $0.properties.generalCategory == .control ? "?" : $0 })
-        )
     }
 }

@@ -1,6 +1,7 @@
 import ArgumentParser
 import FoundationEssentials
 import Glibc
+import ServiceReport
 import SwiftProtobuf
 import WireFormat
 
@@ -133,13 +134,7 @@ struct LogPrinter {
             bytes = (try? JSONEncoder().encode(document)).map(Array.init) ?? []
         } else if isTerminal {
             // A bot's output must not steer the terminal.
-            let text = String(
-                String.UnicodeScalarView(
-                    String(decoding: line.text, as: UTF8.self).unicodeScalars.map {
-                        $0.properties.generalCategory == .control && $0 != "\t" ? "?" : $0
-                    }
-                )
-            )
+            let text = TerminalText.safe(String(decoding: line.text, as: UTF8.self), keeping: ["\t"], substitute: "?")
             let mark = line.truncated ? " …" : ""
             bytes = Array("\(LocalTime.text(line.atUnixMs)) \(source)  \(text)\(mark)".utf8)
         } else {

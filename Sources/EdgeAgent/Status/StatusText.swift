@@ -1,3 +1,4 @@
+import ServiceReport
 import WireFormat
 
 /// The status for people: lines of `name  text`, about ten, the bots' one each. In colour on a terminal; the same words
@@ -12,7 +13,7 @@ struct StatusText {
     func lines(_ report: StatusReport) -> [String] {
         var lines: [String] = []
         func add(_ name: String, _ text: String) {
-            lines.append(pad(name, 9) + Self.printable(text, keeping: isColoured))
+            lines.append(pad(name, 9) + TerminalText.safe(text, keepsOwn: isColoured, substitute: "?"))
         }
         add("node", node(report))
         add("agent", agent(report.agent))
@@ -152,16 +153,5 @@ struct StatusText {
             value /= 1024
         }
         return "\(decimal(value)) TiB"
-    }
-
-    /// Some of the text is a bot's or the hub's own; it must not steer the terminal. Colours are ours.
-    private static func printable(_ text: String, keeping colours: Bool) -> String {
-        String(
-            String.UnicodeScalarView(
-                text.unicodeScalars.map {
-                    $0.properties.generalCategory == .control && !(colours && $0 == "\u{1B}") ? "?" : $0
-                }
-            )
-        )
     }
 }
