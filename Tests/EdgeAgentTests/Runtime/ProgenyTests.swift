@@ -98,7 +98,7 @@ struct ProgenyTests {
         #expect(record.survivors == nil)
     }
 
-    @Test("A start fails while something of the launch before is alive that could not be ended, and not later")
+    @Test("After something could not be ended, a start looks for it again, and begins when it is gone")
     func start() async throws {
         let bench = try BotWorkbench()
         defer { bench.cleanUp() }
