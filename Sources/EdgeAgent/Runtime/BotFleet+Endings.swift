@@ -11,7 +11,11 @@ extension BotFleet {
         bot.isStopping = true
         setPhase(bot, .stopping, "")
         await backend.stop(handle, sequence: sequence)
-        if await wait(sequence.total + timing.stopReserve, until: { bot.handle == nil }) { return }
+        if await wait(sequence.total + timing.stopReserve, until: { bot.handle == nil }) {
+            // Another launch beside it would be worse than none.
+            guard let survivors = bot.record.survivors else { return }
+            throw RuntimeError(.stopFailed, "bot \(bot.botID): \(survivors)")
+        }
         logger.warning("A supervisor did not stop its bot in time and is killed.", metadata: ["bot_id": "\(bot.botID)"])
         await backend.kill(handle)
         guard await wait(timing.stopReserve, until: { bot.handle == nil }) else {

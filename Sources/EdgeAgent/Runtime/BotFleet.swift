@@ -355,6 +355,8 @@ actor BotFleet {
             setPhase(bot, .failed, failure, bot.record.failureCode ?? .launchFailed)
         } else if let completion = bot.record.completion {
             setPhase(bot, .stopped, completion, .completed)
+        } else if !bot.record.shouldRun, let survivors = bot.record.survivors {
+            setPhase(bot, .failed, survivors, .notEnded)
         } else if !bot.record.shouldRun {
             setPhase(bot, .stopped, "")
         }

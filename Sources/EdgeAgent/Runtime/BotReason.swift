@@ -28,6 +28,7 @@ enum BotReason: String, Sendable, Codable {
     case recordLost = "record_lost"
     case filesMissing = "files_missing"
     case trialEnded = "trial_ended"
+    case notEnded = "not_ended"
     // stopped
     case completed
 }

@@ -83,6 +83,8 @@ struct BotRecord: Codable, Sendable, Equatable {
         var isLeaseOver: Bool?
         /// What it had started and left running, and what was ended with it; in words.
         var leftBehind: String?
+        /// What could not be ended, in words.
+        var survivors: String?
 
         /// In words, for a status.
         var summary: String {
@@ -103,6 +105,15 @@ struct BotRecord: Codable, Sendable, Equatable {
     }
 
     init() {}
+
+    /// What is left of the last launch and could not be ended.
+    var survivors: String? {
+        lastExit.flatMap { $0.launchID == launch?.launchID ? $0.survivors : nil }.map(Self.survivalNotice)
+    }
+
+    static func survivalNotice(_ survivors: String) -> String {
+        "what it had started could not be ended and runs on: \(survivors); end it by hand (kill -9), then start the bot again"
+    }
 
     /// Nobody starts it again by itself.
     var isOver: Bool { failure != nil || completion != nil }
@@ -303,7 +314,8 @@ extension BotRecord {
             isLost: event.lost ?? false,
             memoryKills: event.memoryKills,
             isLeaseOver: event.leaseOver,
-            leftBehind: event.leftBehind
+            leftBehind: event.leftBehind,
+            survivors: event.survivors
         )
     }
 

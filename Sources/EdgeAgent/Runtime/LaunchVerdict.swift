@@ -3,7 +3,7 @@ import WireFormat
 /// What follows when a launch ended and the bot is meant to run. Pure.
 ///
 /// ```
-/// fatal packet, status 78, on trial ───► failed
+/// fatal packet, status 78, on trial, something of it runs on ───► failed
 /// could not be started ──► tried later, for as long as it takes
 /// restart policy says no ──► failed, or stopped after success
 /// else ──► backoff ──► restart, or failed: crash loop
@@ -29,6 +29,7 @@ enum LaunchVerdict: Sendable, Equatable {
         if let fatal = record.launch?.fatal { return .failed(.fatal, "the bot reported a fatal problem: \(fatal)") }
         let description = livenessProblem ?? exit?.description ?? "it ended"
         if record.isFound == true { return .failed(.recordLost, "\(description); \(BotRecord.lostNotice)") }
+        if let survivors = record.survivors { return .failed(.notEnded, survivors) }
         if let problem = exit?.launchError {
             let isLeftAtThat = record.leaseMilliseconds != nil || policy == .never
             return isLeftAtThat ? .failed(.launchFailed, problem) : .tryLater(problem)

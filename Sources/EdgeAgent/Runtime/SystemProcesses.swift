@@ -50,6 +50,8 @@ enum SystemProcesses {
     struct Entry: Sendable {
         let pid: pid_t
         let isZombie: Bool
+        /// By a signal, or by who traces it.
+        let isStopped: Bool
         let parent: pid_t
         let session: pid_t
         let cpuTicks: UInt64
@@ -74,6 +76,7 @@ enum SystemProcesses {
         return Entry(
             pid: pid,
             isZombie: fields[0].first == UInt8(ascii: "Z") || fields[0].first == UInt8(ascii: "X"),
+            isStopped: fields[0].first == UInt8(ascii: "T") || fields[0].first == UInt8(ascii: "t"),
             parent: pid_t(clamping: number(1)),
             session: pid_t(clamping: number(3)),
             cpuTicks: UInt64(clamping: max(0, number(11).clampedAdding(number(12)))),
@@ -111,6 +114,15 @@ enum SystemProcesses {
             }
         }
         return found
+    }
+
+    /// "sleep (pid 12)", with how many more there are; nil where there is none.
+    static func words(_ pids: [pid_t]) -> String? {
+        guard let first = pids.min() else { return nil }
+        let name = PseudoFile.read("/proc/\(first)/comm") ?? []
+        let text = String(decoding: name.prefix { $0 >= 0x20 }, as: UTF8.self)
+        let more = pids.count > 1 ? " and \(pids.count - 1) more" : ""
+        return "\(text.isEmpty ? "a process" : text) (pid \(first))\(more)"
     }
 
     /// The process itself, what started it, what started that, and so on.

@@ -14,6 +14,8 @@ struct EntryFacts: Sendable, Equatable {
     let changedNanoseconds: Int64
     /// Takes less of the disk than its size, so it has holes.
     let isSparse: Bool
+    /// Takes so little of it that it is not read for its size.
+    let isAlmostEmpty: Bool
 
     init(_ status: stat) {
         device = UInt64(clamping: status.st_dev)
@@ -24,7 +26,9 @@ struct EntryFacts: Sendable, Equatable {
         links = UInt64(clamping: status.st_nlink)
         modifiedNanoseconds = Self.unixNanoseconds(of: status.st_mtim)
         changedNanoseconds = Self.unixNanoseconds(of: status.st_ctim)
-        isSparse = Int64(clamping: status.st_blocks).clampedMultiplied(by: 512) < Int64(clamping: status.st_size)
+        let allocated = UInt64(clamping: max(0, status.st_blocks)).clampedMultiplied(by: 512)
+        isSparse = allocated < size
+        isAlmostEmpty = HoleLimit.isExceeded(size: size, allocated: allocated)
     }
 
     /// Since 1970; 64 bits of them end in the year 2262, and what is later is as good as that.

@@ -59,6 +59,11 @@ struct WorkspaceFailure: Error, Sendable, Equatable, CustomStringConvertible {
         }
     }
 
+    /// Nobody waits for the work any more. Whatever goes over files, bytes or entries asks this every few MiB.
+    static func checkCancellation() throws(WorkspaceFailure) {
+        guard !Task.isCancelled else { throw WorkspaceFailure(.unavailable, "it was broken off; nobody waits for it") }
+    }
+
     var description: String { message }
 
     var wire: WireWorkspaceFailure {

@@ -31,7 +31,7 @@ struct WorkspaceService: WorkspaceHandler {
             return
         }
         defer { open.end(use) }
-        await withTaskExecutorPreference(executor) {
+        await whileWanted(stream) {
             switch header.kind {
             case .workspace(let request): await serve(request, on: stream)
             case .syncSource(let request):
@@ -62,6 +62,18 @@ struct WorkspaceService: WorkspaceHandler {
                 }
             default: stream.reset(.unsupported, reason: "this kind of stream is not about workspaces")
             }
+        }
+    }
+
+    /// Works on a thread that may wait, and breaks off when the hub has let go of the stream or the session has ended: nothing else
+    /// would tell work that neither sends nor receives.
+    private func whileWanted(_ stream: SessionStream, _ work: @escaping @Sendable () async -> Void) async {
+        await withTaskGroup { group in
+            // `try?`: cancelled, with the work.
+            group.addTask { try? await stream.waitUntilOver() }
+            group.addTask(executorPreference: executor) { await work() }
+            await group.next()
+            group.cancelAll()
         }
     }
 
@@ -166,6 +178,7 @@ struct WorkspaceService: WorkspaceHandler {
             end = min(entry.size, offset.clampedAdding(request.length))
         }
         while offset < end {
+            try Task.checkCancellation()
             let bytes = try reader.read(Int(clamping: min(end - offset, UInt64(clamping: Self.chunkBytes))), at: offset)
             guard !bytes.isEmpty else {
                 throw WorkspaceFailure(.changed, "\(path) was shortened while it was read; read it again")

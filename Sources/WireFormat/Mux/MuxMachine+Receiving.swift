@@ -51,6 +51,12 @@ extension MuxMachine {
         return streams.values[index].isPeerFinished ? .finished : .pending
     }
 
+    /// Whether a stream was reset, or is not there.
+    public func isReset(_ stream: UInt32) -> Bool {
+        guard let index = streams.index(forKey: stream) else { return true }
+        return streams.values[index].termination != nil
+    }
+
     // MARK: Frames from the peer
 
     mutating func receive(_ header: FrameHeader, payload: ArraySlice<UInt8>) throws(ProtocolViolation) {

@@ -194,6 +194,10 @@ final class SessionChannel<Machine: SessionMachine>: StreamHost, Sendable {
         return try stepThrowing { machine, _, _ in machine.mux.read(stream: stream) }
     }
 
+    func isOver(stream: UInt32) -> Bool {
+        state.withLock { $0.ending != nil || $0.machine.mux.isReset(stream) }
+    }
+
     @specialized(where Machine == AgentSessionMachine)
     @specialized(where Machine == HubSessionMachine)
     func finish(stream: UInt32) {

@@ -79,6 +79,17 @@ public final class SessionStream: Sendable {
         changed.observe(call)
     }
 
+    /// Returns once the stream was reset, by either side, or the session has ended. What came in waits for its reader.
+    ///
+    /// Throws `CancellationError`.
+    public func waitUntilOver() async throws {
+        while true {
+            let ticket = changed.ticket
+            if host.isOver(stream: id) { return }
+            try await changed.wait(after: ticket)
+        }
+    }
+
     private func decode<Message: SwiftProtobuf.Message>(_ bytes: [UInt8]) throws -> Message {
         do {
             var excess = WireExcess()
@@ -119,6 +130,8 @@ public enum SessionStreamRead<Message: Sendable>: Sendable {
 protocol StreamHost: AnyObject, Sendable {
     func send(_ message: [UInt8], on stream: UInt32) throws -> Bool
     func read(stream: UInt32) throws -> MuxMachine.ReadResult
+    /// Whether the stream was reset, or the session has ended.
+    func isOver(stream: UInt32) -> Bool
     func finish(stream: UInt32)
     func reset(stream: UInt32, code: StreamResetCode, reason: String)
     func releaseStream(_ stream: UInt32)

@@ -1,3 +1,5 @@
+import Glibc
+
 /// Where the control groups of native bots are made now, and what they can keep: for a status.
 struct BotPlacement: Codable, Sendable, Equatable {
     /// Directory below which the groups are made, in version 2 where there is one; nil where none can be made.
@@ -16,12 +18,33 @@ struct BotPlacement: Codable, Sendable, Equatable {
         case shortfall
     }
 
-    init(_ layout: ControlGroupLayout, holderPID: Int32?) {
-        let unified = layout.bases[ControlGroupLayout.unified].map { ControlGroup($0) }
+    /// - Parameter mayMake: whether groups can be made in a directory by who starts the bots.
+    init(_ layout: ControlGroupLayout, holderPID: Int32?, mayMake: ((String) -> Bool)? = nil) {
+        let mayMake = mayMake ?? { Self.mayMake(in: $0, holderPID) }
+        let bases = layout.bases.filter { mayMake($0.value) }
+        let unified = bases[ControlGroupLayout.unified].map { ControlGroup($0) }
         let reachable = layout.shortfall.isEmpty ? unified?.controllers ?? [] : []
-        limits = ControlGroup.wantedControllers.filter { reachable.contains($0) || layout.bases[$0] != nil }
-        directory = (reachable.isEmpty ? nil : unified?.path) ?? layout.bases["memory"] ?? unified?.path
+        limits = ControlGroup.wantedControllers.filter { reachable.contains($0) || bases[$0] != nil }
+        let former = ControlGroup.wantedControllers.compactMap { bases[$0] }.first
+        directory = (reachable.isEmpty ? nil : unified?.path) ?? former ?? unified?.path
         self.holderPID = holderPID
         shortfall = layout.shortfall
+        let closed = (ControlGroup.wantedControllers + [ControlGroupLayout.unified])
+            .compactMap { layout.bases[$0] }
+            .first { !mayMake($0) }
+        if shortfall.isEmpty, limits != ControlGroup.wantedControllers, let closed {
+            shortfall =
+                "user \(geteuid()) may make no groups below \(closed); what keeps a bot's limits instead stands in its status"
+        }
+    }
+
+    /// A hierarchy that is there is not one that may be written to.
+    private static func mayMake(in directory: String, _ holderPID: Int32?) -> Bool {
+        if let holderPID {
+            var status = stat()
+            // What another user may do shows when they do it.
+            guard stat("/proc/\(holderPID)", &status) == 0, status.st_uid == geteuid() else { return true }
+        }
+        return access(directory, W_OK | X_OK) == 0
     }
 }

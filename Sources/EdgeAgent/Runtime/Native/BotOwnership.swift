@@ -43,6 +43,10 @@ enum BotOwnership {
         defer { closedir(stream) }
         var isComplete = true
         while let entry = readdir(stream) {
+            guard !Task.isCancelled else {
+                errno = ECANCELED
+                return false
+            }
             let child = withUnsafePointer(to: &entry.pointee.d_name) {
                 $0.withMemoryRebound(to: CChar.self, capacity: 256) { String(cString: $0) }
             }

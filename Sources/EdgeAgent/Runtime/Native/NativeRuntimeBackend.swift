@@ -135,6 +135,7 @@ actor NativeRuntimeBackend: EdgeRuntimeBackend {
     func start(_ request: LaunchRequest) async throws(RuntimeError) -> LaunchHandle {
         let directory = try BotDirectory(root: root, botID: request.botID)
         let program = try executable(of: request.profile)
+        try await requireNobodyLeft(directory)
         // What is left of a launch before is no reason not to begin another.
         try? await FileWork.run { () throws(RuntimeError) in
             try? TreeRemover.empty(directory.temporary, keeping: [])
@@ -345,11 +346,15 @@ actor NativeRuntimeBackend: EdgeRuntimeBackend {
             logLimits = plan.logLimits
             // What a copied plan names runs on from the directory that was copied, and is that one's.
             if !directory.isCopied(plan) {
-                guard await endRemains(of: plan) else { return nil }
+                guard let left = await endRemains(of: plan) else { return nil }
+                event.survivors = left.isEmpty ? nil : left
             }
         }
         // The supervisor may have died after it had learned how the bot ended, or had no room in the log for it.
-        if let known = ExitFile.read(directory.exitFile, launchID: launchID) { event = known }
+        if var known = ExitFile.read(directory.exitFile, launchID: launchID) {
+            known.survivors = event.survivors
+            event = known
+        }
         var record: [UInt8] = []
         event.line.withUnsafeBytes {
             LogRecord.write(
@@ -369,18 +374,29 @@ actor NativeRuntimeBackend: EdgeRuntimeBackend {
     /// Kills what a launch has left behind: its control groups, and whatever carries its packet prefix, which is random
     /// and inherited, in its environment.
     ///
-    /// - Returns: false where it was cancelled.
-    private func endRemains(of plan: LaunchPlan) async -> Bool {
+    /// - Returns: what could not be ended, in words; nil where it was cancelled.
+    private func endRemains(of plan: LaunchPlan) async -> String? {
         let groups = LaunchControlGroups(existing: plan.controlGroups)
+        var left: Set<pid_t> = []
         for _ in 0..<Self.lostKillAttempts {
             let carriers = SystemProcesses.carrying("BOT_PACKET_PREFIX=\(plan.packetPrefix)")
-            if carriers.isEmpty, groups.members().isEmpty { break }
+            left = groups.members().union(carriers.map(\.pid))
+            if left.isEmpty { break }
             groups.kill()
             for process in carriers { process.identity.signal(SIGKILL) }
-            guard (try? await Task.sleep(for: .milliseconds(20))) != nil else { return false }
+            guard (try? await Task.sleep(for: .milliseconds(20))) != nil else { return nil }
         }
         groups.remove()
-        return true
+        return SystemProcesses.words(Array(left)) ?? ""
+    }
+
+    /// Where what a launch before had started could not be ended, it is tried again, and nothing begins beside it.
+    private func requireNobodyLeft(_ directory: BotDirectory) async throws(RuntimeError) {
+        guard let plan = directory.readPlan(), !directory.isCopied(plan),
+            let exit = ExitFile.read(directory.exitFile, launchID: plan.launchID), exit.survivors != nil
+        else { return }
+        guard let left = await endRemains(of: plan), !left.isEmpty else { return }
+        throw RuntimeError(.stopFailed, "bot \(directory.botID): \(BotRecord.survivalNotice(left))")
     }
 
     // MARK: Usage

@@ -36,6 +36,9 @@ struct SupervisedLaunch: ~Copyable {
     private var isLeaseOver = false
     /// What the bot had started and left running when it ended, in words.
     private var leftBehind: String?
+    private var progeny = Progeny()
+    /// What could not be ended, in words.
+    private var survivors: String?
 
     init(plan: LaunchPlan, directory: String) {
         self.plan = plan
@@ -101,7 +104,9 @@ struct SupervisedLaunch: ~Copyable {
                 outcome = try launch(mayAsk: false, ends)
             }
             switch outcome {
-            case .started(let pid, _): bot = pid
+            case .started(let pid, _):
+                bot = pid
+                progeny.first = pid
             case .notJoined(let problem), .failed(let problem): return problem
             case .notAsked: return "\(plan.executable) could not be started: its system calls cannot be filtered"
             }
@@ -254,23 +259,21 @@ struct SupervisedLaunch: ~Copyable {
         if status == nil { kill(-bot, SIGKILL) }
         groups.kill()
         // Where there are no groups, and what has left them.
-        for process in SystemProcesses.descendants(of: getpid()) { process.identity.signal(SIGKILL) }
-        // Again shortly: a process may have been made while we walked.
+        progeny.end()
+        status = progeny.status
+        // Again shortly: it may be stuck in the kernel.
         nextStepAt = MonotonicTime.milliseconds() + 50
     }
 
     private mutating func reap() {
-        while true {
-            var ended: Int32 = 0
-            let pid = waitpid(-1, &ended, WNOHANG)
-            guard pid > 0 else { return }
-            if pid == bot { status = ended }
-        }
+        progeny.reap()
+        status = progeny.status
     }
 
     // MARK: The end
 
-    /// The bot's own process has ended: end everything else it started, and go on reading meanwhile.
+    /// The bot's own process has ended: end everything else it started, and go on reading meanwhile. It is over when the kernel
+    /// knows of nobody any more.
     private mutating func sweep() {
         let begin = MonotonicTime.milliseconds()
         // After the grace of a stop that was asked for there is none left.
@@ -280,12 +283,17 @@ struct SupervisedLaunch: ~Copyable {
         while true {
             reap()
             let left = remaining()
-            if left.isEmpty { break }
-            if leftBehind == nil, !isStopRequested, !isLeaseOver { leftBehind = Self.words(left) }
+            if left.isEmpty, progeny.isExtinct { break }
+            let words = SystemProcesses.words(left.map(\.pid))
+            if leftBehind == nil, !isStopRequested, !isLeaseOver { leftBehind = words }
             let now = MonotonicTime.milliseconds()
-            if now >= begin + Self.sweepLimitMilliseconds { break }
+            if now >= begin + Self.sweepLimitMilliseconds {
+                survivors = words ?? "processes that make others before they can be ended"
+                break
+            }
             if now >= killAfter {
                 groups.kill()
+                progeny.end()
                 for process in left { process.signal(SIGKILL) }
             } else if !isAsked {
                 for process in left { process.signal(SIGTERM) }
@@ -293,15 +301,6 @@ struct SupervisedLaunch: ~Copyable {
             }
             _ = wait(20)
         }
-    }
-
-    /// "sleep (pid 12)", with how many more there are.
-    private static func words(_ left: [ProcessIdentity]) -> String? {
-        guard let first = left.min(by: { $0.pid < $1.pid }) else { return nil }
-        let name = (try? Files.read("/proc/\(first.pid)/comm")) ?? nil
-        let text = String(decoding: (name ?? []).prefix { $0 >= 0x20 }, as: UTF8.self)
-        let more = left.count > 1 ? " and \(left.count - 1) more" : ""
-        return "\(text.isEmpty ? "a process" : text) (pid \(first.pid))\(more)"
     }
 
     /// What the bot started and is still alive.
@@ -325,6 +324,7 @@ struct SupervisedLaunch: ~Copyable {
         event.lastStderr = String(decoding: output.lastErrors.text, as: UTF8.self)
         if isLeaseOver { event.leaseOver = true }
         event.leftBehind = leftBehind
+        event.survivors = survivors
         let memoryKills = groups.memoryKills()
         if memoryKills > 0 { event.memoryKills = memoryKills }
         end(event)

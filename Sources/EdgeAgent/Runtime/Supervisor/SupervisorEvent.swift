@@ -6,7 +6,7 @@ struct SupervisorEvent: Sendable, Codable, Equatable {
     enum Name {
         /// The bot's process runs: `launch_id`, `pid`, `start_time`, `limits`, `isolation`.
         static let started = "started"
-        /// The launch is over and nothing it started is alive: `launch_id`, `code` or `signal`, `requested`, ...
+        /// The launch is over and nothing it started is alive, but for `survivors`: `launch_id`, `code` or `signal`, `requested`, ...
         static let exited = "exited"
         /// Records were dropped because the disk was full: `dropped_records`, `dropped_bytes`, `since`.
         static let gap = "gap"
@@ -34,6 +34,8 @@ struct SupervisorEvent: Sendable, Codable, Equatable {
     var leaseOver: Bool?
     /// What the bot had started and left running when it ended by itself, and which was ended with it; in words.
     var leftBehind: String?
+    /// What could not be ended, in words.
+    var survivors: String?
     /// Of `started`: every limit that was asked for, and what keeps it.
     var limits: [LimitInForce]?
     /// Of `started`: what keeps the bot to itself, and what does not.
@@ -56,6 +58,7 @@ struct SupervisorEvent: Sendable, Codable, Equatable {
         case memoryKills = "memory_kills"
         case leaseOver = "lease_over"
         case leftBehind = "left_behind"
+        case survivors
         case limits
         case isolation
         case droppedBytes = "dropped_bytes"
@@ -89,6 +92,7 @@ struct SupervisorEvent: Sendable, Codable, Equatable {
         add(.memoryKills, memoryKills.map { String($0) })
         add(.leaseOver, leaseOver.map { $0 ? "true" : "false" })
         add(.leftBehind, leftBehind.map(JSONText.quoted))
+        add(.survivors, survivors.map(JSONText.quoted))
         add(.limits, limits.map { "[" + $0.map(\.json).joined(separator: ",") + "]" })
         add(.isolation, isolation.map { "[" + $0.map(\.json).joined(separator: ",") + "]" })
         add(.lastStderr, lastStderr.map(JSONText.quoted))

@@ -59,7 +59,7 @@ struct BasisFinder: Sendable {
         // Whatever cannot be opened is no basis.
         guard let descriptor = try? root.open(path, O_RDONLY | O_NONBLOCK | O_NOCTTY) else { return nil }
         let reader = FileReader(descriptor, path: path)
-        guard let facts = EntryFacts(descriptor), facts.isFile else { return nil }
+        guard let facts = EntryFacts(descriptor), facts.isFile, !facts.isAlmostEmpty else { return nil }
         return Basis(reader: reader, facts: facts, digest: digest, isOwn: isOwn)
     }
 
@@ -73,12 +73,12 @@ struct BasisFinder: Sendable {
         return low < before.count && before[low].path == path && before[low].isFile ? low : nil
     }
 
-    /// Reads a whole file. Nil where it cannot be read to its end.
+    /// Reads a whole file. Nil where it cannot be read to its end, or nobody waits for it any more.
     static func digest(_ basis: Basis) -> Digest256? {
         guard let hasher = try? ContentDigest.hasher() else { return nil }
         var buffer = [UInt8](repeating: 0, count: 512 << 10)
         var offset: UInt64 = 0
-        while true {
+        while !Task.isCancelled {
             let count = buffer.withUnsafeMutableBytes { bytes -> Int? in
                 guard let count = try? basis.reader.read(into: bytes, at: offset) else { return nil }
                 hasher.update(UnsafeRawBufferPointer(rebasing: UnsafeRawBufferPointer(bytes).prefix(count)))
@@ -86,9 +86,9 @@ struct BasisFinder: Sendable {
             }
             guard let count else { return nil }
             offset += UInt64(clamping: count)
-            if count < buffer.count { break }
+            if count < buffer.count { return hasher.digest() }
         }
-        return hasher.digest()
+        return nil
     }
 
     static func partialName(_ path: WorkspacePath) -> WorkspacePath {

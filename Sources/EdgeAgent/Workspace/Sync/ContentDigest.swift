@@ -25,7 +25,7 @@ extension SHA256Hasher {
         let zeros = [UInt8](repeating: 0, count: Int(clamping: min(count, 64 << 10)))
         var left = count
         while left > 0 {
-            guard !Task.isCancelled else { throw WorkspaceFailure(.unavailable, "the transfer was cancelled") }
+            try WorkspaceFailure.checkCancellation()
             let step = Int(clamping: min(left, UInt64(zeros.count)))
             zeros.withUnsafeBytes { update(UnsafeRawBufferPointer(rebasing: $0.prefix(step))) }
             left -= UInt64(clamping: step)

@@ -50,6 +50,7 @@ final class StagedFile {
             let zeros = [UInt8](repeating: 0, count: Int(clamping: min(count, 256 << 10)))
             var done: UInt64 = 0
             while done < count {
+                try WorkspaceFailure.checkCancellation()
                 let step = Int(clamping: min(count - done, UInt64(zeros.count)))
                 var failure: WorkspaceFailure?
                 zeros.withUnsafeBytes { bytes in
@@ -72,6 +73,7 @@ final class StagedFile {
         var buffer = [UInt8](repeating: 0, count: Int(clamping: min(count, 512 << 10)))
         var done: UInt64 = 0
         while done < count {
+            try WorkspaceFailure.checkCancellation()
             let step = Int(clamping: min(count - done, UInt64(buffer.count)))
             var failure: WorkspaceFailure?
             buffer.withUnsafeMutableBytes { bytes in

@@ -209,6 +209,7 @@ final class StagingTree {
         if CLinux_clone_file(descriptor, basis.reader.descriptor) == 0 { return }
         var offset: Int64 = 0
         while true {
+            try WorkspaceFailure.checkCancellation()
             let count = CLinux_copy_range(basis.reader.descriptor, offset, descriptor, offset, 16 << 20)
             if count == 0 { return }
             guard count > 0 else {
@@ -230,6 +231,7 @@ final class StagingTree {
     {
         var offset = start
         while true {
+            try WorkspaceFailure.checkCancellation()
             let bytes = try basis.reader.read(1 << 20, at: offset)
             guard !bytes.isEmpty else { return }
             var failure: WorkspaceFailure?

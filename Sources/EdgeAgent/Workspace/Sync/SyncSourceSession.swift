@@ -17,6 +17,7 @@ final class SyncSourceSession {
     private let sender: SyncSender
     private var cache: DigestCache
     private var linksOut = LinksOut()
+    private var holes = HoleLimit()
     private var entries: [ManifestEntry] = []
     private var lost: Set<Int> = []
     private var machine = SyncSourceMachine(entries: [])
@@ -104,6 +105,10 @@ final class SyncSourceSession {
             message.manifest.isLast = true
             return message
         }
+        // Said before anybody asks for it: what hashes it would be at it for hours.
+        for (entry, facts) in zip(batch.entries, batch.facts) where entry.isFile && facts.isAlmostEmpty {
+            throw HoleLimit.failure(entry.path, size: facts.size)
+        }
         message.manifest.entries = batch.entries.map(\.wire)
         message.manifest.skipped = batch.skipped.map { path in
             WireSyncSkipped.with {
@@ -139,8 +144,10 @@ final class SyncSourceSession {
             guard let facts = EntryFacts(reader.descriptor), facts.isFile else {
                 throw WorkspaceFailure(.notFound, "\(path) is no file any more")
             }
+            guard !facts.isAlmostEmpty else { throw HoleLimit.failure(path, size: facts.size) }
             return OpenFile(reader: reader, facts: facts, openedAt: openedAt)
         } catch {
+            guard error.code != .tooLarge else { throw error }
             guard [.notFound, .notADirectory, .outside].contains(error.code) else { throw Self.unreadable(path, error) }
             try await sendLost(file, .gone)
             return nil
@@ -170,8 +177,10 @@ final class SyncSourceSession {
         var part = WireSyncPart()
         part.file = UInt32(clamping: file)
         while let extent = extents.next(atMost: UInt64(clamping: SyncSender.messageBytes)) {
+            try Task.checkCancellation()
             switch extent {
             case .hole(let count):
+                try holes.take(count, of: entries[file].path, size: open.facts.size)
                 try hasher.update(zeros: count)
                 part.zeros = count
                 length += count
@@ -232,6 +241,7 @@ final class SyncSourceSession {
 
     private func sendBlocks(_ file: Int, _ signature: BlockSignature) async throws {
         guard let open = try await open(file) else { return }
+        try takeHoles(of: open, entries[file].path)
         let plan: DeltaPlan
         let digest: Digest256
         do throws(WorkspaceFailure) {
@@ -255,6 +265,7 @@ final class SyncSourceSession {
             case .literal(let length):
                 let end = offset + length
                 while offset < end {
+                    try Task.checkCancellation()
                     let bytes: [UInt8]
                     do throws(WorkspaceFailure) {
                         bytes = try open.reader.read(
@@ -277,6 +288,16 @@ final class SyncSourceSession {
         try await finish(file, open, part, length: offset, digest: digest)
     }
 
+    /// All of the file is going to be read.
+    private func takeHoles(of open: OpenFile, _ path: WorkspacePath) throws(WorkspaceFailure) {
+        guard open.facts.isSparse else { return }
+        var extents = ExtentWalk(open.reader.descriptor, size: open.facts.size, isSparse: true)
+        while let extent = extents.next(atMost: .max) {
+            try WorkspaceFailure.checkCancellation()
+            if case .hole(let count) = extent { try holes.take(count, of: path, size: open.facts.size) }
+        }
+    }
+
     /// Reads the whole file once: where blocks of the signature are, and its digest.
     private static func plan(_ reader: FileReader, _ signature: BlockSignature) throws(WorkspaceFailure) -> (
         DeltaPlan, Digest256
@@ -289,6 +310,7 @@ final class SyncSourceSession {
         var offset: UInt64 = 0
         var isLast = false
         while !isLast {
+            try WorkspaceFailure.checkCancellation()
             var failure: WorkspaceFailure?
             var used = 0
             buffer.withUnsafeMutableBytes { bytes in

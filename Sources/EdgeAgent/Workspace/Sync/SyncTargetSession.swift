@@ -38,6 +38,7 @@ final class SyncTargetSession {
     private var lost: Set<Int> = []
     /// Files whose content came out as something else than was said.
     private var damaged = 0
+    private var holes = HoleLimit()
     /// The file that is coming, and where it is written.
     private var current: StagedFile?
     private var place = StagingTree.Place.own
@@ -332,7 +333,10 @@ final class SyncTargetSession {
                     basis: basis,
                     inPlace: inPlace
                 )
-            case .piece(_, let offset, let content):
+            case .piece(let file, let offset, let content):
+                if case .zeros(let count) = content {
+                    try holes.take(count, of: entries[file].path, size: entries[file].size)
+                }
                 if let current { try take(content, at: offset, current) }
             case .end(let file, let length, let end):
                 if let current { try finish(file, current, length, end) }

@@ -67,6 +67,7 @@ final class TreeScanner {
     func next(_ limit: Int, cache: inout DigestCache) throws(WorkspaceFailure) -> Batch? {
         var batch = Batch()
         while batch.entries.count < limit {
+            try WorkspaceFailure.checkCancellation()
             guard let last = pending.indices.last else { break }
             guard let found = pending[last].popLast() else {
                 pending.removeLast()
@@ -190,6 +191,7 @@ final class TreeScanner {
         let directory = BeneathDirectory(owning: try root.open(path, O_RDONLY | O_DIRECTORY))
         var found: [Found] = []
         for name in try directory.names(.root, limit: maxEntries) {
+            try WorkspaceFailure.checkCancellation()
             guard let child = path.appending(name) else {
                 throw WorkspaceFailure(.badPath, "holds a path longer than \(WorkspacePath.maxBytes) bytes")
             }
