@@ -25,6 +25,7 @@ final class TestHub: Sendable {
         thresholds: HealthThresholds = HealthThresholds(),
         directory: DataDirectory? = nil,
         snapshots: SnapshotBounds = SnapshotBounds(),
+        patience: NodePatience = NodePatience(),
         judged: JudgedClock? = nil
     ) throws {
         let path = FileManager.default.temporaryDirectory.path + "/hub-test-\(UInt64.random(in: 0 ... .max))"
@@ -57,7 +58,8 @@ final class TestHub: Sendable {
         services = parts.services(
             channel: channel,
             snapshotDirectory: self.directory.file("snapshots"),
-            snapshotBounds: snapshots
+            snapshotBounds: snapshots,
+            patience: patience
         )
         self.clock = clock
         self.channel = channel
