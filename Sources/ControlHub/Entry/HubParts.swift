@@ -140,7 +140,8 @@ struct HubParts: Sendable {
                 bots: bots,
                 channel: ChainedLogs(channel: channel, places: LogPlaceStore(database: database), archive: archive),
                 clock: clock,
-                archive: archive
+                archive: archive,
+                patience: patience
             ),
             workspaces: WorkspaceOperations(
                 bots: bots,

@@ -11,7 +11,8 @@ struct NodePatience: Sendable {
     /// Nodes between which a workspace moves, or to which one is given back: a target reads what it has there before it asks for the
     /// rest, and says nothing meanwhile.
     var copy = Duration.seconds(900)
-    /// A node to which an operator sends a file: to take more of it, and to have it on its disk.
+    /// A node to which an operator sends a file, to take more of it and to have it on its disk; or that sends a whole log, for the next
+    /// piece of it.
     var file = Duration.seconds(120)
     var clock = HubClock.system
 
@@ -49,6 +50,21 @@ struct NodePatience: Sendable {
             guard let value = try await group.next() else { throw silence }
             return value
         }
+    }
+}
+
+extension NodePatience {
+    /// The log, of which the next chunk is waited for only so long.
+    func limited(_ log: LogSubscription, to limit: Duration) -> LogSubscription {
+        LogSubscription(
+            next: {
+                try await wait(atMost: limit) { watch in
+                    watch.expectAnswer()
+                    return try await log.next()
+                }
+            },
+            cancel: { log.cancel() }
+        )
     }
 }
 

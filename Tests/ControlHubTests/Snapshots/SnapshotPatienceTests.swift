@@ -170,6 +170,31 @@ struct SnapshotPatienceTests {
         }
     }
 
+    @Test("A log that does not go on is not waited for, and the stream of whoever reads it is free again")
+    func log() async throws {
+        let clock = ManualClock()
+        let hub = try TestHub(patience: Self.patience(clock))
+        hub.channel.chunks = []
+        hub.channel.isSilent.withLock { $0 = true }
+        let bot = try await hub.botOnNode().bot
+        let log = try await hub.services.logs.whole(bot, LogOperations.Query(start: .offset(0)))
+        async let read: Void = expectHubError(.agentTimeout) { _ = try await log.next() }
+        while clock.sleeperCount == 0 { await Task.yield() }
+        // As long as it has not begun to wait it does not count.
+        let done = Mutex(false)
+        try await withThrowingTaskGroup(of: Void.self) { group in
+            group.addTask {
+                while !done.withLock({ $0 }) {
+                    clock.advance(by: NodePatience().file)
+                    await Task.yield()
+                }
+            }
+            await read
+            done.withLock { $0 = true }
+            try await group.waitForAll()
+        }
+    }
+
     @Test("A node that says nothing holds up the snapshots that are due of its own bots alone")
     func due() async throws {
         let hub = try TestHub(snapshots: SnapshotBounds(keptPerBot: 1, interval: .seconds(600)))

@@ -173,6 +173,16 @@ final class FakeAgentChannel: AgentChannel {
     func logs(_ request: WireLogRequest, on node: NodeID) async throws -> LogSubscription {
         state.withLock { $0.requests.append(request) }
         guard let chunks else { throw HubError(.nodeOffline, "The node is not connected.") }
+        if isSilent.withLock({ $0 }) {
+            return LogSubscription(
+                next: {
+                    let never = Signal()
+                    try await never.wait(after: never.ticket)
+                    return nil
+                },
+                cancel: {}
+            )
+        }
         let box = ChunkBox(rest: chunks)
         return LogSubscription(next: { box.take() }, cancel: {})
     }
@@ -183,6 +193,9 @@ final class FakeAgentChannel: AgentChannel {
         }
         return try stream(header)
     }
+
+    /// The node opens logs, and says nothing of them.
+    let isSilent = Mutex(false)
 
     /// Makes the streams that are opened; nil: it is offline.
     let stream = Mutex<(@Sendable (WireStreamHeader) throws -> AgentStream)?>(nil)
