@@ -1,4 +1,5 @@
 import Foundation
+import Logging
 import NIOCore
 import SwiftProtobuf
 import Synchronization
@@ -126,47 +127,39 @@ struct SnapshotPatienceTests {
         clock.advance(by: NodePatience().copy)
     }
 
+    /// Lets time pass, again and again, until `body` has ended: what does not wait for the node yet is not counted.
+    private static func passing(_ clock: ManualClock, _ body: @escaping @Sendable () async throws -> Void) async throws
+    {
+        try await withThrowingTaskGroup(of: Void.self) { group in
+            defer { group.cancelAll() }
+            group.addTask {
+                while !Task.isCancelled {
+                    clock.advance(by: NodePatience().file)
+                    await Task.yield()
+                }
+            }
+            group.addTask { try await body() }
+            try await group.next()
+        }
+    }
+
     @Test("Whoever sends a file to a node that takes it and does not answer is told")
     func file() async throws {
         let clock = ManualClock()
         let hub = try TestHub(patience: Self.patience(clock))
         let bot = try await hub.botOnNode().bot
-        let (asked, sent) = (Signal(), Signal())
-        let silent = Self.silent(asked)
-        hub.channel.stream.withLock { stream in
-            stream = { _ in
-                AgentStream(
-                    send: { _ in sent.wake() },
-                    receive: silent.receive,
-                    finish: {},
-                    reset: { _, _ in }
+        hub.channel.stream.withLock { $0 = { _ in Self.silent(Signal()) } }
+        try await Self.passing(clock) {
+            await expectHubError(.agentTimeout) {
+                _ = try await hub.services.workspaces.write(
+                    bot,
+                    Array("f".utf8),
+                    size: 0,
+                    WorkspaceOperations.Condition(),
+                    body: AsyncStream<ByteBuffer> { $0.finish() },
+                    by: .hub
                 )
             }
-        }
-        let body = AsyncStream<ByteBuffer> { $0.finish() }
-        async let written: Void = expectHubError(.agentTimeout) {
-            _ = try await hub.services.workspaces.write(
-                bot,
-                Array("f".utf8),
-                size: 0,
-                WorkspaceOperations.Condition(),
-                body: body,
-                by: .hub
-            )
-        }
-        // The last word is sent, and the answer is owed.
-        try await sent.wait(after: 0)
-        let done = Mutex(false)
-        try await withThrowingTaskGroup(of: Void.self) { group in
-            group.addTask {
-                while !done.withLock({ $0 }) {
-                    if clock.sleeperCount > 0 { clock.advance(by: NodePatience().file) }
-                    await Task.yield()
-                }
-            }
-            await written
-            done.withLock { $0 = true }
-            try await group.waitForAll()
         }
     }
 
@@ -178,20 +171,8 @@ struct SnapshotPatienceTests {
         hub.channel.isSilent.withLock { $0 = true }
         let bot = try await hub.botOnNode().bot
         let log = try await hub.services.logs.whole(bot, LogOperations.Query(start: .offset(0)))
-        async let read: Void = expectHubError(.agentTimeout) { _ = try await log.next() }
-        while clock.sleeperCount == 0 { await Task.yield() }
-        // As long as it has not begun to wait it does not count.
-        let done = Mutex(false)
-        try await withThrowingTaskGroup(of: Void.self) { group in
-            group.addTask {
-                while !done.withLock({ $0 }) {
-                    clock.advance(by: NodePatience().file)
-                    await Task.yield()
-                }
-            }
-            await read
-            done.withLock { $0 = true }
-            try await group.waitForAll()
+        try await Self.passing(clock) {
+            await expectHubError(.agentTimeout) { _ = try await log.next() }
         }
     }
 
@@ -210,7 +191,7 @@ struct SnapshotPatienceTests {
         }
         for bot in stuck.map(\.bot) + [fine.bot] { _ = try await hub.parts.commands.start(bot, by: .hub) }
         let snapshots = hub.services.deployments.context.snapshots
-        let service = SnapshotService(snapshots: snapshots, bots: hub.parts.bots, logger: .init(label: "test"))
+        let service = SnapshotService(snapshots: snapshots, bots: hub.parts.bots, logger: Logger(label: "test"))
         try await withThrowingTaskGroup(of: Void.self) { group in
             group.addTask { try await service.run() }
             while try await snapshots.store.list(fine.bot).isEmpty { await Task.yield() }

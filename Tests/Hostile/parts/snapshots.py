@@ -105,14 +105,15 @@ def silence(stage):
 @part.attack("clients that ask for snapshots and hang up")
 def hung_up(stage):
     (node, _, bots), (second, _, others) = stage.greedy(bots=3), stage.greedy(bots=2)
+    for one in node, second:
+        Beside(lambda one=one: alive(one, 5))
     gone = [Beside(lambda bot=bot: stage.take(bot, timeout=1)) for bot in bots[:2] + others]
     for one in gone:
         one.join(5)
     time.sleep(0.3)
-    # Nobody takes what it says: the place is what counts.
+    # It is not answered either: the place is what counts.
     status, code, seconds = stage.take(bots[2], timeout=2)
-    node.close()
-    second.close()
+    node.closed = second.closed = 1000
     return judge(status == 0, f"another is {'under way' if status == 0 else 'refused'} ({status} {code}, {seconds:.1f} s)")
 
 
