@@ -37,6 +37,10 @@ public enum Defence: String, CaseIterable, Sendable {
     case tokenAtUpgrade = "token-at-upgrade"
     /// Connections that have proved nothing make room for newer ones.
     case connectionCensus = "connection-census"
+    /// A node that says nothing of what it is asked for is given up.
+    case nodePatience = "node-patience"
+    /// No node has more than its share of the snapshots that are taken at once.
+    case snapshotShares = "snapshot-shares"
     /// HTTP connections that are idle, send or read too slowly are closed.
     case connectionPatience = "connection-patience"
     /// A credential is charged only once it turned out not to be good.

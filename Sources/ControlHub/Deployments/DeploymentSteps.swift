@@ -146,7 +146,8 @@ struct DeploymentSteps: Sendable {
 
     private static func mayPass(_ error: HubError) -> Bool {
         // Busy: what a hub before this one had begun has not ended there yet.
-        [.nodeOffline, .agentTimeout, .transferFailed, .hubBusy].contains(error.code)
+        // One that was silent for as long as it may be has had its time.
+        [.nodeOffline, .transferFailed, .hubBusy].contains(error.code)
     }
 
     private func stop(_ deployment: Deployment) async throws -> Deployment {

@@ -153,8 +153,10 @@ struct StraySettlement: Sendable {
                     db,
                     bot,
                     on: node,
-                    reason:
-                        "The node came back with this bot, which \(placement.isDeleted ? "was deleted" : "is placed elsewhere").",
+                    reason: Self.reason(
+                        placement.isDeleted ? "was deleted" : "is placed elsewhere",
+                        wasHere: try !isElsewhere || BotStore.wasPlaced(db, bot, on: node)
+                    ),
                     at: date
                 )
             }
@@ -168,5 +170,12 @@ struct StraySettlement: Sendable {
             namesWorkspaces: standing.namesWorkspaces && all.count < WireBounds.bots
         )
         return result
+    }
+
+    /// Says no more than the hub knows: a node may name any bot.
+    private static func reason(_ fate: String, wasHere: Bool) -> String {
+        wasHere
+            ? "The node came back with this bot, which \(fate)."
+            : "The node says that it holds this bot, which \(fate); this hub has no record of it ever being placed there."
     }
 }

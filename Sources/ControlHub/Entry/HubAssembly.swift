@@ -94,6 +94,7 @@ struct HubAssembly {
             channel: gateway.channel,
             snapshotDirectory: directory.file("snapshots"),
             snapshotBounds: configuration.snapshots,
+            patience: NodePatience().divided(by: test.impatience),
             retention: configuration.retention
         )
         let builder = try makeServer(tls: try tls.map(nioConfiguration), gateway: gateway)

@@ -103,6 +103,7 @@ struct HubParts: Sendable {
         channel: any AgentChannel,
         snapshotDirectory: String,
         snapshotBounds: SnapshotBounds = SnapshotBounds(),
+        patience: NodePatience = NodePatience(),
         retention: RetentionSettings = RetentionSettings()
     ) -> HubServices {
         let snapshots = SnapshotOperations(
@@ -111,6 +112,7 @@ struct HubParts: Sendable {
             directory: snapshotDirectory,
             bounds: snapshotBounds,
             clock: clock,
+            patience: patience,
             logger: logger
         )
         return HubServices(
@@ -126,7 +128,7 @@ struct HubParts: Sendable {
                     bots: bots,
                     commands: commands,
                     channel: channel,
-                    transfers: WorkspaceTransfers(channel: channel),
+                    transfers: WorkspaceTransfers(channel: channel, patience: patience),
                     snapshots: snapshots,
                     events: events,
                     clock: clock,
@@ -138,13 +140,15 @@ struct HubParts: Sendable {
                 bots: bots,
                 channel: ChainedLogs(channel: channel, places: LogPlaceStore(database: database), archive: archive),
                 clock: clock,
-                archive: archive
+                archive: archive,
+                patience: patience
             ),
             workspaces: WorkspaceOperations(
                 bots: bots,
                 channel: channel,
                 audit: AuditStore(database: database),
-                clock: clock
+                clock: clock,
+                patience: patience
             ),
             retention: RetentionOperations(
                 database: database,

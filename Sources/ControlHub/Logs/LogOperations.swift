@@ -9,9 +9,17 @@ struct LogOperations: Sendable {
     let clock: HubClock
     /// What the hub keeps itself, where it is set to.
     let archive: LogArchive?
+    private let patience: NodePatience
     private let fanOut: LogFanOut
 
-    init(bots: BotOperations, channel: any AgentChannel, clock: HubClock, archive: LogArchive? = nil) {
+    init(
+        bots: BotOperations,
+        channel: any AgentChannel,
+        clock: HubClock,
+        archive: LogArchive? = nil,
+        patience: NodePatience = NodePatience()
+    ) {
+        self.patience = patience
         self.bots = bots
         self.channel = channel
         self.clock = clock
@@ -92,10 +100,12 @@ struct LogOperations: Sendable {
         return places.last { $0.node == node }.map { $0.end ?? .max } ?? 0
     }
 
-    /// Reads all that is there now, chunk by chunk, as fast as it is taken. Throws `notFound`, `nodeOffline`.
+    /// Reads all that is there now, chunk by chunk, as fast as it is taken. Throws `notFound`, `nodeOffline`, and where nothing more
+    /// comes `agentTimeout`.
     func whole(_ id: BotID, _ query: Query) async throws -> LogSubscription {
         let bot = try await bots.store.bot(id)
-        return try await open(request(bot, query, follow: false), on: bot.nodeID)
+        let log = try await open(request(bot, query, follow: false), on: bot.nodeID)
+        return patience.limited(log, to: patience.file)
     }
 
     /// Reads what is there now. Throws `notFound`, `nodeOffline`, `agentTimeout`.

@@ -95,6 +95,9 @@ enum SnapshotFile {
             }
         }
 
+        /// Reads what has been written so far, from its beginning.
+        func reader() async throws -> Reader { try await Reader(SnapshotFile.unfinished(path)) }
+
         func discard() {
             // `try?`: it is cleared away at the next start.
             try? files.remove(SnapshotFile.unfinished(name))

@@ -6,8 +6,6 @@ import WireFormat
 
 /// Takes snapshots of workspaces, keeps them within their bounds, and gives them to nodes.
 struct SnapshotOperations: Sendable {
-    /// Taken at the same time, of all bots.
-    private static let concurrencyLimit = 4
     /// A file that is written to while it is read is tried again.
     private static let tries = 3
 
@@ -18,10 +16,11 @@ struct SnapshotOperations: Sendable {
     let bounds: SnapshotBounds
     let clock: HubClock
     let logger: Logger
+    let patience: NodePatience
+    let places = SnapshotPlaces()
     private let underWay = UnderWay()
 
     private final class UnderWay: Sendable {
-        let bots = Mutex<Set<BotID>>([])
         /// Those whose file is there, or about to be, and whose row is not yet.
         let snapshots = Mutex<Set<SnapshotID>>([])
     }
@@ -32,6 +31,7 @@ struct SnapshotOperations: Sendable {
         directory: String,
         bounds: SnapshotBounds,
         clock: HubClock,
+        patience: NodePatience = NodePatience(),
         logger: Logger
     ) {
         self.database = database
@@ -39,6 +39,7 @@ struct SnapshotOperations: Sendable {
         self.directory = directory
         self.bounds = bounds
         self.clock = clock
+        self.patience = patience
         self.logger = logger
     }
 
@@ -63,19 +64,19 @@ struct SnapshotOperations: Sendable {
 
     /// Takes a snapshot of what the bot has now, and gives up older ones beyond the bounds.
     ///
-    /// Throws `nodeOffline`, `conflict` where files do not stay as they are, `storageFull`, `hubBusy`, `notFound`.
-    func take(_ bot: BotID, on node: NodeID, before deployment: DeploymentID? = nil, by actor: Actor) async throws
-        -> Snapshot
-    {
-        let isFree = underWay.bots.withLock { $0.count < Self.concurrencyLimit && $0.insert(bot).inserted }
-        guard isFree else {
-            throw HubError(
-                .hubBusy,
-                "A snapshot of the bot is being taken, or of \(Self.concurrencyLimit) others. Try again.",
-                retryAfter: .seconds(5)
-            )
-        }
-        defer { underWay.bots.withLock { _ = $0.remove(bot) } }
+    /// Throws `nodeOffline`, `agentTimeout` where it says nothing, `conflict` where files do not stay as they are, `storageFull`,
+    /// `hubBusy`, `notFound`.
+    ///
+    /// - Parameter isPatient: waits for a place.
+    func take(
+        _ bot: BotID,
+        on node: NodeID,
+        before deployment: DeploymentID? = nil,
+        isPatient: Bool = false,
+        by actor: Actor
+    ) async throws -> Snapshot {
+        try await enter(bot, node, isPatient)
+        defer { places.leave(bot) }
         var triesLeft = Self.tries
         while true {
             triesLeft -= 1
@@ -88,6 +89,29 @@ struct SnapshotOperations: Sendable {
                 continue
             }
         }
+    }
+
+    private func enter(_ bot: BotID, _ node: NodeID, _ isPatient: Bool) async throws {
+        while true {
+            let ticket = places.freed.ticket
+            do throws(SnapshotPlaces.Refusal) {
+                return try places.enter(bot, on: node, isPatient: isPatient)
+            } catch {
+                guard isPatient, error != .bot else { throw Self.busy(error) }
+            }
+            try await places.freed.wait(after: ticket)
+        }
+    }
+
+    private static func busy(_ refusal: SnapshotPlaces.Refusal) -> HubError {
+        let words =
+            switch refusal {
+            case .bot: "A snapshot of the bot is being taken."
+            case .node:
+                "Snapshots of other bots of the node are being taken, as many as it may have of \(SnapshotPlaces.total) at once."
+            case .full: "\(SnapshotPlaces.total) snapshots of other bots are being taken."
+            }
+        return HubError(.hubBusy, "\(words) Try again.", retryAfter: .seconds(5))
     }
 
     private func record(
@@ -121,7 +145,10 @@ struct SnapshotOperations: Sendable {
         let writer = try await SnapshotFile.Writer(path(id))
         do {
             let limit = bounds.totalBytes.clampedSubtracting(stored)
-            let result = try await SnapshotRecorder(stream, to: writer, limit: limit).run()
+            let result = try await patience.wait(atMost: patience.snapshot) { watch in
+                let source = watch.watched(stream)
+                return try await SnapshotRecorder(source, to: writer, limit: limit) { watch.note() }.run()
+            }
             stream.finish()
             try await writer.commit()
             let snapshot = Snapshot(
@@ -297,8 +324,10 @@ struct SnapshotOperations: Sendable {
             header.syncTarget.transferID = transfer
             let stream = try await channel.open(header, on: node)
             defer { stream.reset(.cancelled, "the transfer is over") }
-            var replay = SnapshotReplay(reader, to: stream)
-            let report = try await replay.run(progress: progress)
+            let report = try await patience.wait(atMost: patience.copy) { watch in
+                var replay = SnapshotReplay(reader, to: watch.watched(stream))
+                return try await replay.run(progress: progress)
+            }
             guard report.unstable == 0, report.digest == snapshot.digest else {
                 throw HubError(.storageCorrupt, "Snapshot \(id) is not what it was when it was taken.")
             }

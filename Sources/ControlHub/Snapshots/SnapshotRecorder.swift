@@ -1,17 +1,12 @@
-import Crypto
 import Foundation
 import SwiftProtobuf
 import WireFormat
 
 /// Takes a snapshot: the hub is the target of a transfer, wants every file whole, proves what comes, and writes down the
-/// source's messages as they come. It holds one of them at a time, and the manifest.
+/// source's messages as they come. It holds one of them at a time, one of the manifest, and the number of each file.
 final class SnapshotRecorder {
     /// Files asked for in one message.
     private static let wishBatch = 1024
-    /// Of all files of a snapshot: a minute's work, about.
-    static let holeBytes: UInt64 = 64 << 30
-    /// Hashed between two looks whether anybody still wants it.
-    private static let zeros = Data(count: 1 << 20)
 
     struct Result: Sendable {
         var entries: UInt64
@@ -24,37 +19,59 @@ final class SnapshotRecorder {
     private let writer: SnapshotFile.Writer
     /// Of the file, in bytes.
     private let limit: UInt64
-    private var machine = SyncTargetMachine()
-    private var entries: [ManifestEntry] = []
-    private var hasher = SHA256()
-    private var storedBytes: UInt64 = 0
-    private var holesLeft = SnapshotRecorder.holeBytes
+    private let limits = SyncTargetMachine.Limits()
+    private let isAtWork: @Sendable () -> Void
+    private var order = ManifestOrder()
+    /// The place of each file in the manifest.
+    private var files: [UInt32] = []
+    private var totalBytes: UInt64 = 0
+    /// What an old agent leaves out.
+    private var lost: [WireSyncSkipped] = []
+    private var lostCount: UInt64 = 0
     private var isManifestComplete = false
-    /// The digest, once all is there and proved.
-    private var proved: Digest256?
+    private var storedBytes: UInt64 = 0
 
-    init(_ source: AgentStream, to writer: SnapshotFile.Writer, limit: UInt64) {
-        (self.source, self.writer, self.limit) = (source, writer, limit)
+    /// - Parameter isAtWork: called while the hub itself is busy with what has come.
+    init(
+        _ source: AgentStream,
+        to writer: SnapshotFile.Writer,
+        limit: UInt64,
+        isAtWork: @escaping @Sendable () -> Void = {}
+    ) {
+        (self.source, self.writer, self.limit, self.isAtWork) = (source, writer, limit, isAtWork)
     }
 
     /// Throws `storageFull` beyond the limit, `conflict` where a file was written to while it was read, `transferFailed`.
     func run() async throws -> Result {
-        while !isManifestComplete { try await receive() }
-        let wishes = wishes()
-        // Beside taking what comes: the source does not read on while it sends.
-        return try await withThrowingTaskGroup(of: Void.self) { group in
-            group.addTask { [source] in
-                for wish in wishes {
-                    try await source.send(try WireSyncMessage.with { $0.wants = wish }.serializedBytes())
-                }
-            }
-            while proved == nil { try await receive() }
-            try await group.waitForAll()
-            return result(proved ?? .zero)
+        while !isManifestComplete { try take(manifest: try await receive()) }
+        if let first = lost.first {
+            throw HubError(
+                .agentTooOld,
+                "The node's agent is too old to give the whole workspace; it leaves out "
+                    + "\(lost.named(of: lostCount)) (\(first.reason)). Upgrade it."
+            )
         }
+        var proof = SnapshotProof(
+            SnapshotManifest(try await writer.reader()),
+            maxFileBytes: limits.maxFileBytes
+        )
+        // Beside taking what comes: the source does not read on while it sends.
+        let digest = try await withThrowingTaskGroup(of: Void.self) { group in
+            group.addTask { [source, files] in try await Self.ask(for: files, source) }
+            var digest: Digest256?
+            while digest == nil { digest = try await take(content: try await receive(), &proof) }
+            try await group.waitForAll()
+            return digest ?? .zero
+        }
+        return Result(
+            entries: UInt64(clamping: order.count),
+            totalBytes: totalBytes,
+            storedBytes: storedBytes + UInt64(SnapshotFile.magic.count),
+            digest: Data(digest.bytes)
+        )
     }
 
-    private func receive() async throws {
+    private func receive() async throws -> WireSyncMessage {
         guard let bytes = try await source.receive() else {
             throw HubError(.transferFailed, "The node ended before the whole workspace had come. Try again.")
         }
@@ -66,125 +83,67 @@ final class SnapshotRecorder {
             )
         }
         try await writer.append(bytes)
-        for event in try events(try SyncMessageCoding.message(bytes)) { try await take(event) }
+        let message = try SyncMessageCoding.message(bytes)
+        guard case .failure(let failure)? = message.body else { return message }
+        throw WorkspaceErrors.error(
+            WireWorkspaceFailure.with {
+                $0.code = failure.code
+                $0.message = failure.message
+            }
+        )
     }
 
-    private func events(_ message: WireSyncMessage) throws -> [SyncTargetMachine.Event] {
-        do throws(SyncViolation) {
-            return try machine.receive(message)
-        } catch {
-            throw HubError(.transferFailed, "The node broke the rules of the transfer: \(error).")
+    private func take(manifest message: WireSyncMessage) throws {
+        // Of a later version.
+        if message.body == nil { return }
+        guard case .manifest(let manifest)? = message.body else {
+            throw SnapshotProof.broken("something else before the end of the manifest")
         }
+        guard order.count + manifest.entries.count <= limits.maxEntries else {
+            throw SnapshotProof.broken("more than \(limits.maxEntries) entries")
+        }
+        for wire in manifest.entries {
+            do throws(SyncViolation) {
+                let entry = try ManifestEntry(wire)
+                if entry.isFile { files.append(UInt32(clamping: order.count)) }
+                try order.take(entry)
+                guard entry.size <= limits.maxFileBytes else { throw SyncViolation("\(entry.path) is too large") }
+                totalBytes = totalBytes.clampedAdding(entry.size)
+            } catch {
+                throw SnapshotProof.broken("\(error)")
+            }
+        }
+        for skipped in manifest.skipped where !skipped.isSpecial {
+            lostCount += 1
+            if lost.count < limits.maxSkippedNames { lost.append(skipped) }
+        }
+        isManifestComplete = manifest.isLast
     }
 
-    private func take(_ event: SyncTargetMachine.Event) async throws {
-        switch event {
-        case .manifestComplete:
-            entries = machine.entries
-            let lost = machine.skipped.filter { !$0.isSpecial }
-            guard let first = lost.first else {
-                isManifestComplete = true
-                return
-            }
-            throw HubError(
-                .agentTooOld,
-                "The node's agent is too old to give the whole workspace; it leaves out "
-                    + "\(lost.named(of: UInt64(clamping: lost.count))) (\(first.reason)). Upgrade it."
-            )
-        case .begin: hasher = SHA256()
-        case .piece(_, _, .data(let data)): hasher.update(data: data)
-        case .piece(let file, _, .zeros(let count)): try await update(zeros: count, of: file)
-        case .piece(_, _, .copy):
-            throw HubError(.transferFailed, "The node copies from a file that the hub does not have.")
-        case .end(let file, let length, let end): try finish(file, length, end)
-        case .sourceDone(let digest):
-            let own = ManifestDigest.compute(entries, without: []) { bytes in
-                // A digest always has 32 bytes.
-                Digest256(Array(SHA256.hash(data: bytes))) ?? .zero
-            }
-            guard own == digest else {
-                throw HubError(.transferFailed, "The snapshot is not what the node sent. Try again.")
-            }
-            proved = digest
-        case .failed(let code, let message):
-            throw WorkspaceErrors.error(
-                WireWorkspaceFailure.with {
-                    $0.code = code
-                    $0.message = message
-                }
-            )
+    /// - Returns: the digest, once all is there and proved.
+    private func take(content message: WireSyncMessage, _ proof: inout SnapshotProof) async throws -> Digest256? {
+        switch message.body {
+        case .data(let data)?:
+            for part in data.parts { try await proof.take(part, isAtWork: isAtWork) }
+            return nil
+        case .end(let end)?: return try await proof.end(end)
+        // Of a later version.
+        case nil: return nil
+        default: throw SnapshotProof.broken("a message that a source does not send")
         }
     }
 
     /// Every file, whole.
-    private func wishes() -> [WireSyncWants] {
-        var wishes: [WireSyncWants] = []
-        var wants = WireSyncWants()
-        for (index, entry) in entries.enumerated() where entry.isFile {
-            machine.want(index)
-            wants.files.append(UInt32(clamping: index))
-            guard wants.files.count >= Self.wishBatch else { continue }
-            wishes.append(wants)
-            wants = WireSyncWants()
-        }
-        machine.finishWants()
-        wants.isLast = true
-        return wishes + [wants]
-    }
-
-    /// Holes cost the node a few bytes and the hub a hash of every zero in them.
-    private func update(zeros count: UInt64, of file: Int) async throws {
-        guard count <= holesLeft else {
-            throw HubError(
-                .payloadTooLarge,
-                "\(entries[file].path) is almost empty for its size of \(entries[file].size) bytes: a snapshot takes at most "
-                    + "\(Self.holeBytes >> 30) GiB of holes in files. Cut it (truncate), or delete it."
-            )
-        }
-        holesLeft -= count
-        var left = count
-        while left > 0 {
-            try Task.checkCancellation()
-            let step = Int(clamping: min(left, UInt64(Self.zeros.count)))
-            hasher.update(data: Self.zeros.prefix(step))
-            left -= UInt64(clamping: step)
-            await Task.yield()
-        }
-    }
-
-    private func finish(_ file: Int, _ length: UInt64, _ end: WireSyncFileEnd) throws {
-        let entry = entries[file]
-        // What is said of the file in the list, which is kept as it was sent, must hold for what was read of it.
-        let isAsListed =
-            length == entry.size && end.mode & 0o777 == entry.mode && end.modifiedUnixNs == entry.modifiedNanoseconds
-        guard end.outcome != .unreadable else {
-            throw HubError(
-                .forbidden,
-                "\(entry.path) cannot be read by the node's agent. Let it read the file (chmod, chown), or remove it."
-            )
-        }
-        guard end.outcome == .complete, isAsListed else {
-            throw HubError(
-                .conflict,
-                "\(entries[file].path) was written to while the snapshot was taken. Try again, or stop the bot for it."
-            )
-        }
-        let own = Data(hasher.finalize())
-        guard own == end.sha256 else {
-            throw HubError(.transferFailed, "\(entries[file].path) did not arrive as it was sent. Try again.")
-        }
-        guard entry.digest == nil || entry.digest == Digest256(own) else {
-            throw HubError(.conflict, "\(entry.path) was changed in a way its times do not tell. Try again.")
-        }
-        entries[file].digest = Digest256(own)
-    }
-
-    private func result(_ digest: Digest256) -> Result {
-        Result(
-            entries: UInt64(entries.count),
-            totalBytes: entries.reduce(0) { $0.clampedAdding($1.size) },
-            storedBytes: storedBytes + UInt64(SnapshotFile.magic.count),
-            digest: Data(digest.bytes)
-        )
+    private static func ask(for files: [UInt32], _ source: AgentStream) async throws {
+        var next = 0
+        repeat {
+            let end = min(next + wishBatch, files.count)
+            let wish = WireSyncMessage.with {
+                $0.wants.files = Array(files[next..<end])
+                $0.wants.isLast = end == files.count
+            }
+            try await source.send(try wish.serializedBytes())
+            next = end
+        } while next < files.count
     }
 }

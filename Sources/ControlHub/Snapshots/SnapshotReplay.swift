@@ -7,9 +7,7 @@ import WireFormat
 struct SnapshotReplay: Sendable {
     private let reader: SnapshotFile.Reader
     private let target: AgentStream
-    private var machine = SyncSourceMachine(entries: [])
-    private var wanted: Set<UInt32> = []
-    private var report: WireSyncReport?
+    private var wishes = SnapshotWishes()
 
     init(_ reader: SnapshotFile.Reader, to target: AgentStream) {
         (self.reader, self.target) = (reader, target)
@@ -20,7 +18,7 @@ struct SnapshotReplay: Sendable {
         progress: @escaping @Sendable (WireSyncProgress) async -> Void = { _ in }
     ) async throws -> WireSyncReport {
         try await sendManifest()
-        while !machine.isFinished {
+        while !wishes.isFinished {
             guard let bytes = try await target.receive() else { break }
             if let report = try await take(bytes, progress) { return report }
         }
@@ -40,18 +38,20 @@ struct SnapshotReplay: Sendable {
     }
 
     private mutating func sendManifest() async throws {
-        var entries: [ManifestEntry] = []
+        var order = ManifestOrder()
         while let bytes = try await reader.next() {
             guard case .manifest(let manifest)? = try SyncMessageCoding.message(bytes).body else { break }
             do throws(SyncViolation) {
-                for entry in manifest.entries { entries.append(try ManifestEntry(entry)) }
+                for wire in manifest.entries {
+                    let entry = try ManifestEntry(wire)
+                    try order.take(entry)
+                    wishes.add(entry)
+                }
             } catch {
                 throw HubError(.storageCorrupt, "The snapshot is damaged: \(error).")
             }
             try await target.send(bytes)
-            guard manifest.isLast else { continue }
-            machine = SyncSourceMachine(entries: entries)
-            return
+            if manifest.isLast { return }
         }
         throw SnapshotFile.Damaged()
     }
@@ -68,13 +68,7 @@ struct SnapshotReplay: Sendable {
         case .failure(let failure)?: throw Self.error(failure)
         default:
             do throws(SyncViolation) {
-                for job in try machine.receive(message) {
-                    switch job {
-                    // A target that has the file in another version gets it whole all the same.
-                    case .whole(let file), .blocks(let file, _): wanted.insert(UInt32(clamping: file))
-                    case .failed: break
-                    }
-                }
+                try wishes.receive(message)
             } catch {
                 throw HubError(.transferFailed, "The target broke the rules of the transfer: \(error).")
             }
@@ -87,7 +81,7 @@ struct SnapshotReplay: Sendable {
             let message = try SyncMessageCoding.message(bytes)
             switch message.body {
             case .data(let data)?:
-                let parts = data.parts.filter { wanted.contains($0.file) }
+                let parts = data.parts.filter { wishes.isWanted($0.file) }
                 guard !parts.isEmpty else { continue }
                 if parts.count == data.parts.count {
                     try await target.send(bytes)

@@ -11,10 +11,17 @@ struct WorkspaceOperations: Sendable {
     let channel: any AgentChannel
     let audit: AuditStore
     let clock: HubClock
+    private let patience: NodePatience
     private let openFiles = OpenFiles()
 
-    init(bots: BotOperations, channel: any AgentChannel, audit: AuditStore, clock: HubClock) {
-        (self.bots, self.channel, self.audit, self.clock) = (bots, channel, audit, clock)
+    init(
+        bots: BotOperations,
+        channel: any AgentChannel,
+        audit: AuditStore,
+        clock: HubClock,
+        patience: NodePatience = NodePatience()
+    ) {
+        (self.bots, self.channel, self.audit, self.clock, self.patience) = (bots, channel, audit, clock, patience)
     }
 
     /// How long the agent may take for its next message.
@@ -54,6 +61,14 @@ struct WorkspaceOperations: Sendable {
             request.list.limit = UInt32(clamping: limit)
         }
         guard case .listing(let listing) = answer else { throw Self.unexpected }
+        // Clients make paths of them.
+        guard listing.entries.allSatisfy({ WorkspacePath.isName($0.name) }) else {
+            throw HubError(
+                .transferFailed,
+                "The node names an entry that no directory can hold: without a name, `.`, `..`, with a slash or a NUL, or longer than "
+                    + "\(WorkspacePath.maxNameBytes) bytes. Its agent or its file system is not in order."
+            )
+        }
         return listing
     }
 
@@ -151,13 +166,27 @@ struct WorkspaceOperations: Sendable {
         }
         defer { stream.reset(.cancelled, "") }
         // The node may refuse in the middle; whoever sends is then told at once and not after the last byte.
-        let entry = try await withThrowingTaskGroup(of: WireWorkspaceEntry?.self) { group in
+        let entry = try await patience.wait(atMost: patience.file) { watch in
+            try await send(body, on: stream, watch)
+        }
+        try await record("workspace.write", id, path, by: actor, detail: "\(entry.size) bytes")
+        return entry
+    }
+
+    private func send<Body: AsyncSequence & Sendable>(
+        _ body: Body,
+        on stream: AgentStream,
+        _ watch: NodeWatch
+    ) async throws -> WireWorkspaceEntry where Body.Element == ByteBuffer {
+        try await withThrowingTaskGroup(of: WireWorkspaceEntry?.self) { group in
             defer { group.cancelAll() }
             group.addTask {
-                try await Self.send(body, on: stream)
+                try await Self.send(body, on: watch.watched(stream))
+                watch.expectAnswer()
                 return nil
             }
             group.addTask {
+                // Not watched: until it has everything the node waits for somebody else.
                 guard case .entry(let entry) = try await next(stream, isPatient: true) else { throw Self.unexpected }
                 return entry
             }
@@ -166,8 +195,6 @@ struct WorkspaceOperations: Sendable {
             }
             throw Self.unexpected
         }
-        try await record("workspace.write", id, path, by: actor, detail: "\(entry.size) bytes")
-        return entry
     }
 
     private static func send<Body: AsyncSequence & Sendable>(
@@ -269,7 +296,7 @@ struct WorkspaceOperations: Sendable {
         }
     }
 
-    /// - Parameter isPatient: waits as long as it takes, because the agent waits for somebody else.
+    /// - Parameter isPatient: waits as long as it takes; somebody else watches.
     private func receive(
         _ stream: AgentStream,
         isPatient: Bool = false

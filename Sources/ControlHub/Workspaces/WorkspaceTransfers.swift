@@ -7,6 +7,7 @@ import WireFormat
 /// they say: each message as it comes, and never more than one of each side is held.
 struct WorkspaceTransfers: Sendable {
     let channel: any AgentChannel
+    var patience = NodePatience()
 
     struct Request: Sendable {
         var bot: BotID
@@ -29,7 +30,8 @@ struct WorkspaceTransfers: Sendable {
     /// `InstallWorkspace` with its `digest` puts it in place.
     ///
     /// - Parameter progress: called now and then with what has been done.
-    /// - Throws: `nodeOffline`, `forbidden`, `storageFull`, `notFound`, `hubBusy`, `transferFailed` …; what has come stays
+    /// - Throws: `nodeOffline`, `agentTimeout` where both say nothing for too long, `forbidden`, `storageFull`, `notFound`, `hubBusy`,
+    ///   `transferFailed` …; what has come stays
     ///   on the target, and the next pass with this name goes on there.
     func run(
         _ request: Request,
@@ -57,7 +59,17 @@ struct WorkspaceTransfers: Sendable {
             target.reset(.cancelled, "the transfer is over")
             source.reset(.cancelled, "the transfer is over")
         }
-        return try await withThrowingTaskGroup(of: WireSyncReport?.self) { group in
+        return try await patience.wait(atMost: patience.copy) { [source, target] watch in
+            try await Self.hand(from: watch.watched(source), to: watch.watched(target), progress)
+        }
+    }
+
+    private static func hand(
+        from source: AgentStream,
+        to target: AgentStream,
+        _ progress: @escaping @Sendable (WireSyncProgress) async -> Void
+    ) async throws -> WireSyncReport {
+        try await withThrowingTaskGroup(of: WireSyncReport?.self) { group in
             defer { group.cancelAll() }
             group.addTask {
                 try await Self.handOn(from: source, to: target)

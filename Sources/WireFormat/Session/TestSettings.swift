@@ -11,7 +11,7 @@ public struct TestSettings: Sendable, Equatable {
     public var backoff = ReconnectBackoff()
     /// `HUB_TEST_HOLD_DEPLOYMENTS`: a directory; a deployment does not begin a step while a file there has its name.
     public var deploymentHolds: String?
-    /// `HUB_TEST_IMPATIENCE`: HTTP connections may be slow for so many times shorter.
+    /// `HUB_TEST_IMPATIENCE`: HTTP connections may be slow, and nodes silent, for so many times shorter.
     public var impatience = 1
     /// `HUB_TEST_CLOCK_TRIAL_MS`: a wall clock that jumped is followed after so long.
     public var clockTrial = JudgedTime.trial

@@ -55,7 +55,7 @@ public struct SyncTargetMachine: Sendable {
     /// How many there are.
     public private(set) var skippedCount = 0
     private var isManifestComplete = false
-    private var directories: [WorkspacePath] = [.root]
+    private var order = ManifestOrder()
     private var wanted: [Int: Wanted] = [:]
     private var areWantsFinished = false
     private var current: Current?
@@ -122,7 +122,6 @@ public struct SyncTargetMachine: Sendable {
         for wire in manifest.entries {
             let entry = try ManifestEntry(wire)
             try check(entry)
-            if entry.kind == .directory { directories.append(entry.path) }
             entries.append(entry)
         }
         skippedCount += manifest.skipped.count
@@ -133,13 +132,8 @@ public struct SyncTargetMachine: Sendable {
     }
 
     private mutating func check(_ entry: ManifestEntry) throws(SyncViolation) {
-        if let last = entries.last, entry.path <= last.path {
-            throw SyncViolation("\(entry.path) comes after \(last.path)")
-        }
+        try order.take(entry)
         guard entry.size <= limits.maxFileBytes else { throw SyncViolation("\(entry.path) is too large") }
-        let parent = entry.path.parent
-        while directories.count > 1, directories.last != parent { directories.removeLast() }
-        guard directories.last == parent else { throw SyncViolation("\(entry.path) lies in no directory") }
         if case .hardLink(let first) = entry.kind {
             guard let index = index(of: first), entries[index].isFile else {
                 throw SyncViolation("the hard link \(entry.path) has no file before it")

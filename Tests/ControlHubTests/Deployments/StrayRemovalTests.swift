@@ -111,3 +111,47 @@ struct StrayRemovalTests {
         #expect(try await removals(node, hub).isEmpty, "nobody wants it")
     }
 }
+
+@Suite("What a stray is said to be")
+struct StrayReasonTests {
+    @Test("A bot that a node claims and never had is the node's word, not the hub's")
+    func claimed() async throws {
+        let hub = try TestHub()
+        let (home, bot) = try await hub.botOnNode()
+        let (claimant, _) = try await hub.botOnNode()
+        @Sendable func claim(_ node: NodeID) async throws -> String? {
+            let status = WireBotStatus.with { ($0.botID, $0.phase, $0.placementEpoch) = (bot.rawValue, .stopped, 1) }
+            _ = try await hub.parts.database.write { db in
+                try StraySettlement.settle(db, [status], kept: [], on: node, at: hub.now)
+            }
+            return try await hub.services.deployments.strays.list(node).first { $0.bot == bot }?.reason
+        }
+        #expect(try await claim(claimant)?.contains("no record of it ever being placed there") == true)
+        #expect(try await claim(home) == nil)
+        // A node that had it comes back with it.
+        try await hub.parts.database.write { db in
+            _ = try DeploymentStore.place(db, bot, Placement(node: claimant, runtimeProfile: "default"))
+            try DeploymentStore.insert(db, Self.move(of: bot, from: home, to: claimant, at: hub.now))
+        }
+        #expect(try await claim(home)?.contains("came back with this bot, which is placed elsewhere") == true)
+    }
+
+    private static func move(of bot: BotID, from source: NodeID, to target: NodeID, at date: Date) -> Deployment {
+        Deployment(
+            id: .make(at: date),
+            bot: bot,
+            actor: "test",
+            createdAt: date,
+            source: Placement(node: source, runtimeProfile: "default", config: "{}"),
+            target: Placement(node: target, runtimeProfile: "default"),
+            isForced: false,
+            origin: .source,
+            snapshot: nil,
+            wasRunning: false,
+            state: .succeeded,
+            step: .cleanUp,
+            isCancelRequested: false,
+            updatedAt: date
+        )
+    }
+}

@@ -44,10 +44,13 @@ struct SnapshotServiceTests {
         try await withThrowingTaskGroup(of: Void.self) { group in
             group.addTask { try await service.run() }
             await hub.clock.nextSleeper()
+            try await service.waitUntilIdle()
             try await body(hub, running) { times in
                 for _ in 0..<times {
                     hub.clock.advance(by: Self.look)
                     await hub.clock.nextSleeper()
+                    // `try?`: only the end of the test ends it.
+                    try? await service.waitUntilIdle()
                 }
             }
             group.cancelAll()

@@ -25,6 +25,7 @@ final class TestHub: Sendable {
         thresholds: HealthThresholds = HealthThresholds(),
         directory: DataDirectory? = nil,
         snapshots: SnapshotBounds = SnapshotBounds(),
+        patience: NodePatience = NodePatience(),
         judged: JudgedClock? = nil
     ) throws {
         let path = FileManager.default.temporaryDirectory.path + "/hub-test-\(UInt64.random(in: 0 ... .max))"
@@ -57,7 +58,8 @@ final class TestHub: Sendable {
         services = parts.services(
             channel: channel,
             snapshotDirectory: self.directory.file("snapshots"),
-            snapshotBounds: snapshots
+            snapshotBounds: snapshots,
+            patience: patience
         )
         self.clock = clock
         self.channel = channel
@@ -171,6 +173,16 @@ final class FakeAgentChannel: AgentChannel {
     func logs(_ request: WireLogRequest, on node: NodeID) async throws -> LogSubscription {
         state.withLock { $0.requests.append(request) }
         guard let chunks else { throw HubError(.nodeOffline, "The node is not connected.") }
+        if isSilent.withLock({ $0 }) {
+            return LogSubscription(
+                next: {
+                    let never = Signal()
+                    try await never.wait(after: never.ticket)
+                    return nil
+                },
+                cancel: {}
+            )
+        }
         let box = ChunkBox(rest: chunks)
         return LogSubscription(next: { box.take() }, cancel: {})
     }
@@ -181,6 +193,9 @@ final class FakeAgentChannel: AgentChannel {
         }
         return try stream(header)
     }
+
+    /// The node opens logs, and says nothing of them.
+    let isSilent = Mutex(false)
 
     /// Makes the streams that are opened; nil: it is offline.
     let stream = Mutex<(@Sendable (WireStreamHeader) throws -> AgentStream)?>(nil)

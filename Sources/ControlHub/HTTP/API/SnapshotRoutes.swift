@@ -86,13 +86,17 @@ struct SnapshotRoutes {
                 "/api/bots/{id}/snapshots",
                 .operator,
                 .deployments,
-                "Take a snapshot of the bot's workspace now; answered when it is taken.",
+                "Take a snapshot of the bot's workspace now; answered when it is taken, and given up when whoever asked hangs up.",
                 answers: [.created(SnapshotDocument.self)],
-                errors: [.nodeOffline, .conflict, .storageFull, .hubBusy, .deploymentRunning]
+                errors: [.nodeOffline, .agentTimeout, .conflict, .storageFull, .hubBusy, .deploymentRunning]
             ) { _, context in
                 let bot = try await services.bots.store.bot(try context.botID())
                 try await services.deployments.requireNone(of: bot.id)
-                let snapshot = try await snapshots.take(bot.id, on: bot.nodeID, by: try context.actor())
+                let actor = try context.actor()
+                // It is of use to nobody who does not know of it, and its place is to others.
+                let snapshot = try await context.whileClientWaits {
+                    try await snapshots.take(bot.id, on: bot.nodeID, by: actor)
+                }
                 return try JSONCoding.response(SnapshotDocument(snapshot), status: .created)
             },
             APIRoute(

@@ -23,8 +23,8 @@ private final class ClientDepartureHandler: ChannelInboundHandler, RemovableChan
 extension HubRequestContext {
     /// Does what costs others something for as long as the client is there that wants it.
     ///
-    /// Only for what changes nothing: a client that is gone may still mean what it has asked for. Throws `requestTimeout`, which
-    /// nobody reads, once the client is gone; `body` is cancelled then.
+    /// Only for what changes nothing but what its answer tells: a client that is gone may still mean what it has asked for. Throws
+    /// `requestTimeout`, which nobody reads, once the client is gone; `body` is cancelled then.
     func whileClientWaits<Value: Sendable>(
         _ body: @escaping @Sendable () async throws -> Value
     ) async throws -> Value {

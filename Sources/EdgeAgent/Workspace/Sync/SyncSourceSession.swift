@@ -8,6 +8,8 @@ import WireFormat
 final class SyncSourceSession {
     /// Entries in one message of the manifest.
     private static let batchEntries = 512
+    /// Of a hole told at once, in bytes: hashing its zeros takes time, and who hears nothing for long gives up.
+    private static let holeBytes: UInt64 = 1 << 30
 
     private let root: BeneathDirectory
     /// Absolute paths by which programs may know the workspace.
@@ -181,8 +183,18 @@ final class SyncSourceSession {
             switch extent {
             case .hole(let count):
                 try holes.take(count, of: entries[file].path, size: open.facts.size)
-                try hasher.update(zeros: count)
-                part.zeros = count
+                var left = count
+                while left > Self.holeBytes {
+                    try hasher.update(zeros: Self.holeBytes)
+                    part.zeros = Self.holeBytes
+                    try await sender.send(part)
+                    try await sender.flush()
+                    part = WireSyncPart()
+                    part.file = UInt32(clamping: file)
+                    left -= Self.holeBytes
+                }
+                try hasher.update(zeros: left)
+                part.zeros = left
                 length += count
             case .data(let count):
                 let bytes: [UInt8]
