@@ -51,6 +51,7 @@ final class StreamBridge<Machine: SessionMachine>: StreamHost, @unchecked Sendab
         return driver.read(stream)
     }
 
+    func isOver(stream: UInt32) -> Bool { driver.ending != nil || driver.isReset(stream) }
     func finish(stream: UInt32) { driver.finish(stream) }
     func reset(stream: UInt32, code: StreamResetCode, reason: String) { driver.reset(stream, code) }
     func releaseStream(_ stream: UInt32) { driver.release(stream) }

@@ -142,6 +142,7 @@ final class SessionDriver<Machine: SessionMachine>: SocketOwner {
         return result
     }
 
+    func isReset(_ stream: UInt32) -> Bool { machine.mux.isReset(stream) }
     func finish(_ stream: UInt32) { step { machine, _ in machine.mux.finish(stream) } }
 
     func reset(_ stream: UInt32, _ code: StreamResetCode) {
