@@ -15,7 +15,8 @@ enum DoctorReport {
             case .skipped: "2"
             }
         return pad(check.name.rawValue, nameWidth) + "  "
-            + (isColoured ? "\u{1B}[\(colour)m\(status)\u{1B}[0m" : status) + "  " + TerminalText.safe(check.detail, substitute: "?")
+            + (isColoured ? "\u{1B}[\(colour)m\(status)\u{1B}[0m" : status) + "  "
+            + TerminalText.safe(check.detail, substitute: "?")
     }
 
     private struct Document: Encodable {
