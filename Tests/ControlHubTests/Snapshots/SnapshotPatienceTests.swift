@@ -12,10 +12,41 @@ import WireFormat
 /// By a clock that the test moves, beside the hub's own.
 @Suite("Nodes that are asked for a workspace and say nothing", .timeLimit(.minutes(1)))
 struct SnapshotPatienceTests {
-    private static func patience(_ clock: ManualClock) -> NodePatience {
-        var patience = NodePatience()
-        patience.clock = HubClock(now: { clock.now }, date: { Date() }, sleep: { try await clock.sleep(until: $0) })
-        return patience
+    /// Passes for whoever waits for a node, and for nobody else.
+    private struct Time {
+        let clock = ManualClock()
+        private let asleep = Signal()
+
+        var patience: NodePatience {
+            var patience = NodePatience()
+            patience.clock = HubClock(
+                now: { [clock] in clock.now },
+                date: { Date() },
+                sleep: { [clock, asleep] deadline in
+                    asleep.wake()
+                    try await clock.sleep(until: deadline)
+                }
+            )
+            return patience
+        }
+
+        /// Whenever the hub waits for its limit, that much time passes, until `body` has ended.
+        func passing(_ duration: Duration, _ body: @escaping @Sendable () async throws -> Void) async throws {
+            let first = asleep.ticket
+            try await withThrowingTaskGroup(of: Void.self) { group in
+                defer { group.cancelAll() }
+                group.addTask { [clock, asleep] in
+                    var ticket = first
+                    while true {
+                        try await asleep.wait(after: ticket)
+                        ticket = asleep.ticket
+                        clock.advance(by: duration)
+                    }
+                }
+                group.addTask { try await body() }
+                try await group.next()
+            }
+        }
     }
 
     /// Says nothing, and takes what it is told.
@@ -35,28 +66,24 @@ struct SnapshotPatienceTests {
 
     @Test("A snapshot of which nothing comes is given up, and its place with it")
     func snapshot() async throws {
-        let clock = ManualClock()
-        let hub = try TestHub(patience: Self.patience(clock))
+        let time = Time()
+        let hub = try TestHub(patience: time.patience)
         let snapshots = hub.services.deployments.context.snapshots
         let (node, bot) = try await hub.botOnNode()
         let asked = Signal()
         hub.channel.stream.withLock { $0 = { _ in Self.silent(asked) } }
-        async let taken: Void = expectHubError(.agentTimeout) {
-            _ = try await snapshots.take(bot, on: node, by: .hub)
+        try await time.passing(NodePatience().snapshot) {
+            await expectHubError(.agentTimeout) { _ = try await snapshots.take(bot, on: node, by: .hub) }
         }
-        try await asked.wait(after: 0)
-        await expectHubError(.hubBusy) { _ = try await snapshots.take(bot, on: node, by: .hub) }
-        while clock.sleeperCount == 0 { await Task.yield() }
-        clock.advance(by: NodePatience().snapshot)
-        await taken
+        #expect(asked.ticket == 1)
         hub.channel.stream.withLock { $0 = { _ in try SnapshotServiceTests.emptyWorkspace() } }
         _ = try await snapshots.take(bot, on: node, by: .hub)
     }
 
     @Test("A node that is slow and says something now and then is not given up")
     func slow() async throws {
-        let clock = ManualClock()
-        let hub = try TestHub(patience: Self.patience(clock))
+        let time = Time()
+        let hub = try TestHub(patience: time.patience)
         let (node, bot) = try await hub.botOnNode()
         let (asked, told) = (Signal(), Signal())
         let manifest = try WireSyncMessage.with { $0.manifest = WireSyncManifest() }.serializedBytes() as [UInt8]
@@ -85,7 +112,7 @@ struct SnapshotPatienceTests {
         async let taken = hub.services.deployments.context.snapshots.take(bot, on: node, by: .hub)
         for count in 0..<5 {
             try await asked.wait(after: UInt64(count))
-            clock.advance(by: NodePatience().snapshot - .seconds(1))
+            time.clock.advance(by: NodePatience().snapshot - .seconds(1))
             told.wake()
         }
         _ = try await taken
@@ -93,63 +120,34 @@ struct SnapshotPatienceTests {
 
     @Test("Neither is waited for any longer where a workspace moves, or is given back")
     func copies() async throws {
-        let clock = ManualClock()
-        let hub = try TestHub(patience: Self.patience(clock))
+        let time = Time()
+        let hub = try TestHub(patience: time.patience)
         let context = hub.services.deployments.context
         let (node, bot) = try await hub.botOnNode()
         let (other, _) = try await hub.botOnNode()
         hub.channel.stream.withLock { $0 = { _ in try SnapshotServiceTests.emptyWorkspace() } }
         let kept = try await context.snapshots.take(bot, on: node, by: .hub)
-        let asked = Signal()
-        hub.channel.stream.withLock { $0 = { _ in Self.silent(asked) } }
-        async let moved: Void = expectHubError(.agentTimeout) {
-            let request = WorkspaceTransfers.Request(bot: bot, source: node, target: other, transfer: "t")
-            _ = try await context.transfers.run(request)
-        }
-        try await Self.settle(clock, asked, 2)
-        await moved
-        let ticket = asked.ticket
-        async let given: Void = expectHubError(.agentTimeout) {
-            _ = try await context.snapshots.replay(kept.id, to: other, transfer: "t") { _ in }
-        }
-        try await Self.settle(clock, asked, ticket + 1)
-        await given
-    }
-
-    /// Once the nodes are waited for, and the limit is set.
-    private static func settle(_ clock: ManualClock, _ asked: Signal, _ count: UInt64) async throws {
-        while true {
-            let ticket = asked.ticket
-            if ticket >= count { break }
-            try await asked.wait(after: ticket)
-        }
-        while clock.sleeperCount == 0 { await Task.yield() }
-        clock.advance(by: NodePatience().copy)
-    }
-
-    /// Lets time pass, again and again, until `body` has ended: what does not wait for the node yet is not counted.
-    private static func passing(_ clock: ManualClock, _ body: @escaping @Sendable () async throws -> Void) async throws
-    {
-        try await withThrowingTaskGroup(of: Void.self) { group in
-            defer { group.cancelAll() }
-            group.addTask {
-                while !Task.isCancelled {
-                    clock.advance(by: NodePatience().file)
-                    await Task.yield()
-                }
+        hub.channel.stream.withLock { $0 = { _ in Self.silent(Signal()) } }
+        try await time.passing(NodePatience().copy) {
+            await expectHubError(.agentTimeout) {
+                let request = WorkspaceTransfers.Request(bot: bot, source: node, target: other, transfer: "t")
+                _ = try await context.transfers.run(request)
             }
-            group.addTask { try await body() }
-            try await group.next()
+        }
+        try await time.passing(NodePatience().copy) {
+            await expectHubError(.agentTimeout) {
+                _ = try await context.snapshots.replay(kept.id, to: other, transfer: "t") { _ in }
+            }
         }
     }
 
     @Test("Whoever sends a file to a node that takes it and does not answer is told")
     func file() async throws {
-        let clock = ManualClock()
-        let hub = try TestHub(patience: Self.patience(clock))
+        let time = Time()
+        let hub = try TestHub(patience: time.patience)
         let bot = try await hub.botOnNode().bot
         hub.channel.stream.withLock { $0 = { _ in Self.silent(Signal()) } }
-        try await Self.passing(clock) {
+        try await time.passing(NodePatience().file) {
             await expectHubError(.agentTimeout) {
                 _ = try await hub.services.workspaces.write(
                     bot,
@@ -165,13 +163,13 @@ struct SnapshotPatienceTests {
 
     @Test("A log that does not go on is not waited for, and the stream of whoever reads it is free again")
     func log() async throws {
-        let clock = ManualClock()
-        let hub = try TestHub(patience: Self.patience(clock))
+        let time = Time()
+        let hub = try TestHub(patience: time.patience)
         hub.channel.chunks = []
         hub.channel.isSilent.withLock { $0 = true }
         let bot = try await hub.botOnNode().bot
         let log = try await hub.services.logs.whole(bot, LogOperations.Query(start: .offset(0)))
-        try await Self.passing(clock) {
+        try await time.passing(NodePatience().file) {
             await expectHubError(.agentTimeout) { _ = try await log.next() }
         }
     }
@@ -182,11 +180,17 @@ struct SnapshotPatienceTests {
         hub.channel.chunks = []
         let stuck = try await [hub.botOnNode(), hub.botOnNode()]
         let fine = try await hub.botOnNode()
-        let asked = Signal()
+        let taken = Signal()
         hub.channel.stream.withLock { stream in
             stream = { header in
-                guard header.syncSource.botID == fine.bot.rawValue else { return Self.silent(asked) }
-                return try SnapshotServiceTests.emptyWorkspace()
+                guard header.syncSource.botID == fine.bot.rawValue else { return Self.silent(Signal()) }
+                let source = try SnapshotServiceTests.emptyWorkspace()
+                return AgentStream(
+                    send: source.send,
+                    receive: source.receive,
+                    finish: {},
+                    reset: { _, _ in taken.wake() }
+                )
             }
         }
         for bot in stuck.map(\.bot) + [fine.bot] { _ = try await hub.parts.commands.start(bot, by: .hub) }
@@ -194,7 +198,8 @@ struct SnapshotPatienceTests {
         let service = SnapshotService(snapshots: snapshots, bots: hub.parts.bots, logger: Logger(label: "test"))
         try await withThrowingTaskGroup(of: Void.self) { group in
             group.addTask { try await service.run() }
-            while try await snapshots.store.list(fine.bot).isEmpty { await Task.yield() }
+            try await taken.wait(after: 0)
+            #expect(try await snapshots.store.list(fine.bot).count == 1)
             group.cancelAll()
             try await group.waitForAll()
         }
