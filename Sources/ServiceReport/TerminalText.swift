@@ -9,7 +9,8 @@ public enum TerminalText {
     private static func steers(_ scalar: Unicode.Scalar) -> Bool {
         switch scalar.value {
         case 0x00..<0x20, 0x7F..<0xA0: true
-        default: directionMarks.contains(scalar)
+        // Most of what there is needs no look at the set.
+        default: scalar.value > 0x2000 && directionMarks.contains(scalar)
         }
     }
 

@@ -42,8 +42,10 @@ extension DeploymentOperations {
         let (adopted, commands) = try await context.database.once(action) { db in
             try StrayStore.requireAdoptable(db, id, on: node)
             let others = try StrayStore.list(db, of: id).filter { $0.node != node }
-            let known = try BotStore.highestEpoch(db, of: id)
-            let highest = max(try BotStore.believed(db, answer.highestPlacementEpoch, of: id), known)
+            let highest = max(
+                try BotStore.believed(db, answer.highestPlacementEpoch, of: id),
+                try BotStore.highestEpoch(db, of: id)
+            )
             // Under an epoch that another copy has, or that its node takes for over, it could not be told apart or started.
             let own = specification.placementEpoch
             let isCurrent = own > 0 && own >= highest && !others.contains { $0.epoch >= own }

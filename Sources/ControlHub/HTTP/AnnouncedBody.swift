@@ -32,7 +32,7 @@ private struct AnnouncedBodyWriter: ResponseBodyWriter {
     mutating func write(_ buffer: ByteBuffer) async throws {
         let bytes = UInt64(clamping: buffer.readableBytes)
         guard bytes <= left else {
-            throw HubError(.transferFailed, "More came than was announced; the rest of the answer is left out.")
+            throw HubError(.transferFailed, "The node sent more than it announced. The connection is closed.")
         }
         left -= bytes
         try await writer.write(buffer)
@@ -40,7 +40,7 @@ private struct AnnouncedBodyWriter: ResponseBodyWriter {
 
     consuming func finish(_ trailingHeaders: HTTPFields?) async throws {
         guard left == 0 else {
-            throw HubError(.transferFailed, "\(left) bytes less came than were announced.")
+            throw HubError(.transferFailed, "The node sent \(left) bytes fewer than it announced. The connection is closed.")
         }
         try await writer.finish(trailingHeaders)
     }

@@ -32,8 +32,8 @@ struct NodePatience: Sendable {
         let watch = NodeWatch(clock)
         let silence = HubError(
             .agentTimeout,
-            "The node said nothing more for \(Int(saturating: limit.seconds)) s, so the hub has given it up. It may hang, or its link "
-                + "may be gone: see with POST /api/nodes/{id}/test, and try again.",
+            "The node sent nothing for \(Int(saturating: limit.seconds)) s, so the hub gave up. The node may hang or its link may be "
+                + "down: check it with POST /api/nodes/{id}/test, then try again.",
             retryAfter: .seconds(30)
         )
         return try await withThrowingTaskGroup(of: Value.self) { group in

@@ -65,8 +65,8 @@ struct WorkspaceOperations: Sendable {
         guard listing.entries.allSatisfy({ WorkspacePath.isName($0.name) }) else {
             throw HubError(
                 .transferFailed,
-                "The node names an entry that no directory can hold: without a name, `.`, `..`, with a slash or a NUL, or longer than "
-                    + "\(WorkspacePath.maxNameBytes) bytes. Its agent or its file system is not in order."
+                "The node listed a name that no directory can contain: empty, `.`, `..`, with a slash or NUL, or longer than "
+                    + "\(WorkspacePath.maxNameBytes) bytes. Check the node's agent and its file system."
             )
         }
         return listing

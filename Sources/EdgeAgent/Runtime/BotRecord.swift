@@ -112,7 +112,7 @@ struct BotRecord: Codable, Sendable, Equatable {
     }
 
     static func survivalNotice(_ survivors: String) -> String {
-        "what it had started could not be ended and runs on: \(survivors); end it by hand (kill -9), then start the bot again"
+        "processes of the bot could not be ended and still run: \(survivors); end them by hand (kill -9), then start the bot again"
     }
 
     /// Nobody starts it again by itself.

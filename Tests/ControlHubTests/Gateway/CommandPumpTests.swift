@@ -73,19 +73,23 @@ struct CommandPumpTests {
         return session
     }
 
-    @Test("ends with its session, whatever is still to be carried", .timeLimit(.minutes(1)))
-    func endsWithTheSession() async throws {
-        let hub = try TestHub()
-        let (node, bot) = try await hub.botOnNode()
-        _ = try await hub.parts.commands.start(bot, by: .hub)
-        let session = try session()
-        let pump = CommandPump(
+    private func pump(_ hub: TestHub, _ node: NodeID, _ session: HubSession) -> CommandPump {
+        CommandPump(
             node: node,
             epoch: 1,
             session: session,
             commands: hub.parts.commands,
             logger: Logger(label: "test")
         )
+    }
+
+    @Test("ends with its session, whatever is still to be carried", .timeLimit(.minutes(1)))
+    func endsWithTheSession() async throws {
+        let hub = try TestHub()
+        let (node, bot) = try await hub.botOnNode()
+        _ = try await hub.parts.commands.start(bot, by: .hub)
+        let session = try session()
+        let pump = pump(hub, node, session)
         #expect(pump.wake())
         session.connectionEnded(nil, reason: "cut")
         try await pump.run()
@@ -102,13 +106,7 @@ struct CommandPumpTests {
             _ = try await hub.parts.nodes.openSession(node, hello: WireHello(), remoteAddress: "::1", at: hub.now)
         }
         let session = try session()
-        let pump = CommandPump(
-            node: node,
-            epoch: 1,
-            session: session,
-            commands: hub.parts.commands,
-            logger: Logger(label: "test")
-        )
+        let pump = pump(hub, node, session)
         #expect(pump.wake())
         async let over: Void = pump.run()
         while session.openStreamCount == 0 { await Task.yield() }
