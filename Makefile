@@ -113,9 +113,8 @@ year: deps ## A year of a hub with 100 bots in simulated time, and its standard 
 	YEAR=1 FACTOR=$(or $(FACTOR),1000) FILL=$(or $(FILL),130000) MONTHS=$(or $(MONTHS),12) \
 	    swift test $(BUILD_FLAGS) --skip-build --disable-xctest --filter 'YearTests/(long|full)'
 
-starve: deps ## A node with BOTS=300 bots, stalled downloads, moves and floods at once; a stop, a message, a listing timed beside it
-	@scripts/build.sh $(BUILD_FLAGS)
-	@scripts/starve.py --programs "$$(swift build $(BUILD_FLAGS) --show-bin-path)" --bots $(or $(BOTS),300) --rounds $(or $(ROUNDS),30)
+starve: build ## A node with BOTS=300 bots, stalled downloads, moves and floods at once; a stop, a message, a listing timed beside it
+	@scripts/starve.py --programs $(DIST) --bots $(or $(BOTS),300) --rounds $(or $(ROUNDS),30)
 
 flap: deps ## Hub and agent over a link that is cut every few seconds, for SECONDS=600
 	@scripts/flap.py --seconds $(or $(SECONDS),600)

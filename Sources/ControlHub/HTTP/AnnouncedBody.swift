@@ -40,7 +40,10 @@ private struct AnnouncedBodyWriter: ResponseBodyWriter {
 
     consuming func finish(_ trailingHeaders: HTTPFields?) async throws {
         guard left == 0 else {
-            throw HubError(.transferFailed, "The node sent \(left) bytes fewer than it announced. The connection is closed.")
+            throw HubError(
+                .transferFailed,
+                "The node sent \(left) bytes fewer than it announced. The connection is closed."
+            )
         }
         try await writer.finish(trailingHeaders)
     }

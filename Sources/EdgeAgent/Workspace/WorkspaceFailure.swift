@@ -61,7 +61,9 @@ struct WorkspaceFailure: Error, Sendable, Equatable, CustomStringConvertible {
 
     /// Nobody waits for the work any more. Whatever goes over files, bytes or entries asks this every few MiB.
     static func checkCancellation() throws(WorkspaceFailure) {
-        guard !Task.isCancelled else { throw WorkspaceFailure(.unavailable, "cancelled, because the request or its session ended") }
+        guard !Task.isCancelled else {
+            throw WorkspaceFailure(.unavailable, "cancelled, because the request or its session ended")
+        }
     }
 
     var description: String { message }
